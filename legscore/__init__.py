@@ -1,0 +1,35 @@
+"""legscore scores DNA variants with LegNet ensembles.
+
+    legscore.score_file("variants.parquet", "scores.parquet", models="models/")
+    with legscore.load_ensemble("models/") as ensemble:
+        scores = ensemble.score(["ACGT..."])
+
+Importing this imports no torch, no openvino and no CUDA.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Effects", "Ensemble", "LegscoreError", "__version__", "load_ensemble", "score_file"]
+
+if TYPE_CHECKING:
+    from legscore.api import Effects, Ensemble, load_ensemble, score_file
+    from legscore.errors import LegscoreError
+
+_HOME = {
+    "Effects": "legscore.api",
+    "Ensemble": "legscore.api",
+    "LegscoreError": "legscore.errors",
+    "load_ensemble": "legscore.api",
+    "score_file": "legscore.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'legscore' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,5 @@
+"""python -m legscore"""
+
+from legscore.cli import main
+
+main()

@@ -1,0 +1,231 @@
+"""The machine without files, for Python.
+
+    import legscore
+    with legscore.load_ensemble(["a.safetensors", "b.safetensors"]) as ensemble:
+        scores = ensemble.score(sequences)              # float32 [N]
+        effects = ensemble.effects(ref, alt).effect     # float32 [N]
+
+Same engines, windows, strands and statuses as `legscore run`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import numpy as np
+import pyarrow as pa
+
+from legscore.contract import Contract
+from legscore.engine.base import Engine
+from legscore.engine.choose import Request, open_engine
+from legscore.engine.fidelity import Fidelity
+from legscore.errors import InputError, LegscoreError
+from legscore.job import Options, check_singleton, open_members, settle_rc
+from legscore.job import score as run_job
+from legscore.model.checkpoint import Checkpoint
+from legscore.pipeline import part_rows
+from legscore.reduce import Results, reduce_scores
+from legscore.schema import KINDS, OK, SEQUENCE_IS, STATUSES
+from legscore.stream import in_flight
+from legscore.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of N pairs, float32 [N] each: effect = alt_score - ref_score, means over members; `effect_sd` is the
+    spread between members (NaN with one). `status` holds one of `legscore.schema.STATUSES` per pair."""
+
+    ref_score: np.ndarray
+    alt_score: np.ndarray
+    effect: np.ndarray
+    effect_sd: np.ndarray
+    status: np.ndarray
+
+
+class Ensemble:
+    """A loaded ensemble on an engine; close it, or use it in a `with` statement."""
+
+    def __init__(self, members: Sequence[Checkpoint], engine: Engine, rc: str) -> None:
+        self._members, self._engine, self._rc = list(members), engine, rc
+
+    @property
+    def contract(self) -> Contract:
+        """What the models read and what their score means."""
+        return self._members[0].contract
+
+    @property
+    def fidelity(self) -> Fidelity | None:
+        """Measured agreement of the engine with FP32; None where it is FP32's reference itself."""
+        return self._engine.fidelity
+
+    @property
+    def members(self) -> tuple[Checkpoint, ...]:
+        return tuple(self._members)
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """Engine, versions, precision: what goes into a file's metadata."""
+        return self._engine.describe()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @overload
+    def score(
+        self, sequences: Any, *, sequence_is: str = ..., per_member: Literal[False] = ..., invalid: str = ...
+    ) -> np.ndarray: ...
+    @overload
+    def score(self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...) -> np.ndarray: ...
+    def score(
+        self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise"
+    ) -> np.ndarray:
+        """Scores of sequences.
+
+        Args:
+            sequences: list of str, numpy array, Arrow array, polars or pandas Series; N sequences.
+            sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
+            per_member: return each member's scores instead of their mean.
+            invalid: `raise` an InputError at the first sequence without a score, or give it `nan`.
+
+        Returns:
+            float32 [N], or [members, N] with `per_member`; unit in `contract.output`.
+        """
+        results = self._run("sequence", {"sequence": sequences}, sequence_is, invalid, per_member)
+        if per_member:
+            return np.concatenate([r.per_model["score_per_model"] for r in results]).T
+        return np.concatenate([r.columns["score"] for r in results])
+
+    def effects(self, ref: Any, alt: Any, *, sequence_is: str = "auto", invalid: str = "raise") -> Effects:
+        """Effects of N pairs of sequences: alt - ref within each member, then mean and SD over members.
+
+        A pair of equal sequences has status `ref_equals_alt` and, with `invalid="nan"`, effect NaN.
+        """
+        results = self._run("pair", {"ref_sequence": ref, "alt_sequence": alt}, sequence_is, invalid, False)
+        columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
+        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
+        return Effects(status=status, **columns)
+
+    def _run(self, kind: str, given: dict[str, Any], sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
+        if invalid not in ("raise", "nan"):
+            raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
+        if sequence_is not in (*SEQUENCE_IS, "auto"):
+            raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}, auto")
+        columns = {role: to_arrow(texts) for role, texts in given.items()}
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1:
+            raise InputError(f"ref and alt have different numbers of sequences: {sorted(lengths)}")
+        n = lengths.pop()
+        if sequence_is == "auto":
+            sequence_is = decide_sequence_is(next(iter(columns.values()))[:SNIFF_ROWS], self.contract)
+        settle_rc(self.contract, self._rc, sequence_is)
+        windower = Windower(self.contract, KINDS[kind], sequence_is, self._rc)
+        step = part_rows(len(self._members))
+
+        def windows() -> Iterator[Windows]:
+            for start in range(0, max(n, 1), step):
+                windowed = windower({role: column[start : start + step] for role, column in columns.items()})
+                bad = np.flatnonzero(windowed.status_N != OK)
+                if invalid == "raise" and len(bad):
+                    raise InputError(
+                        f"sequence {start + bad[0]} has status {STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); "
+                        "pass invalid='nan' to score the others"
+                    )
+                yield windowed
+
+        scored = in_flight(windows(), lambda w: self._engine.submit(w.batch), self._engine.depth)
+        return [reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored]
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> Ensemble:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def to_arrow(texts: Any) -> pa.Array:
+    """Sequences of any common container as an Arrow text array. InputError for what holds no text."""
+    if isinstance(texts, (str, bytes)):
+        raise InputError("pass a list of sequences, not one string")
+    if hasattr(texts, "to_arrow"):
+        texts = texts.to_arrow()
+    if isinstance(texts, np.ndarray):
+        texts = texts.astype(str).tolist() if texts.dtype.kind == "S" else texts.tolist()
+    elif not isinstance(texts, (pa.Array, pa.ChunkedArray)) and isinstance(texts, Iterable):
+        texts = list(texts)
+    try:
+        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, pa.large_string())
+        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type)):
+            raise pa.ArrowTypeError(f"values are {array.type}")
+        return array.cast(pa.large_string())
+    except (pa.ArrowException, TypeError) as error:
+        raise InputError(f"sequences must be text ({error})") from error
+
+
+def load_ensemble(
+    paths: Paths = (),
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    recipe: str | None = None,
+    rc: str | None = None,
+    singleton: int = 0,
+    allow_duplicates: bool = False,
+) -> Ensemble:
+    """Load 1-50 checkpoints and build their engine.
+
+    Args:
+        paths: a checkpoint, a directory of them, or several; the bundled demonstration model when empty.
+        engine: `auto`, `openvino`, `torch`, `null`.
+        precision: `auto`, `fp32`, `bf16`.
+        recipe: recipe by name or path, instead of a precision.
+        rc: `construct`, `insert`, `none`; default by the contract.
+        singleton: value of the is_singleton channel, where the models have one.
+        allow_duplicates: accept the same model twice.
+
+    Raises:
+        ModelError, EngineError: with what is wrong and the way out.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    members = open_members([os.fspath(p) for p in given], allow_duplicates, lambda line: None)
+    contract = members[0].contract
+    rc = settle_rc(contract, rc, "insert")
+    check_singleton(contract, singleton)
+    opened = open_engine(members, Request(engine, precision, recipe, rc == "construct", bool(singleton)))
+    return Ensemble(members, opened, rc)
+
+
+def score_file(
+    inputs: Paths, output: str | os.PathLike[str], *, models: Paths = (), columns: Mapping[str, str] | None = None, **options: Any
+) -> dict[str, Any]:
+    """`legscore run` as a function.
+
+    Args:
+        inputs: file, directory, pattern, or several.
+        output: file to write; its extension decides the format.
+        models: checkpoints or directories; the bundled demonstration model when empty.
+        columns: {role: column}, as `--column`.
+        options: further fields of `legscore.job.Options`.
+
+    Returns:
+        The run's record (rows by status, rates, engine, fidelity), also in OUTPUT.run.json.
+    """
+
+    def listed(paths: Paths) -> list[str]:
+        return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
+
+    unknown = set(options) - set(Options.__dataclass_fields__)
+    if unknown:
+        raise LegscoreError(f"score_file has no option {sorted(unknown)[0]!r}; it has {', '.join(Options.__dataclass_fields__)}")
+    return run_job(Options(listed(inputs), os.fspath(output), listed(models), columns=dict(columns or {}), **options))

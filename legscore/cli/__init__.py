@@ -1,0 +1,70 @@
+"""The command line. Commands are imported only when they run, so that `legscore --help` stays under 0.3 s.
+
+Errors a user can act on (`LegscoreError`) become one line and exit code 2, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from legscore import __version__
+from legscore.errors import LegscoreError
+
+COMMANDS = {
+    "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
+    "import": ("legscore.cli.import_model", "Convert a published PyTorch checkpoint."),
+    "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
+}
+"""Command → module and short help (a test compares it with the command's own)."""
+
+
+class LazyGroup(click.Group):
+    """Knows the names and one-line helps of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="legscore")
+def cli() -> None:
+    """Score DNA variants with LegNet ensembles.
+
+    \b
+    legscore run variants.parquet -m models/ -o scores.parquet
+    """
+
+
+def main() -> None:
+    """Entry point: errors become one line on stderr and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except LegscoreError as error:
+        click.echo(f"legscore: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("legscore: interrupted; no output was written", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our standard output went away (head, less): end quietly, and keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

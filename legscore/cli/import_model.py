@@ -1,0 +1,68 @@
+"""legscore import"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from legscore.errors import ModelError
+from legscore.model.importers import import_checkpoint
+from legscore.publish import check_writable
+
+
+@click.command("import", short_help="Convert a published PyTorch checkpoint.")
+@click.argument("file", type=click.Path())
+@click.option("-o", "--output", required=True, metavar="OUT", help="Checkpoint to write (*.safetensors).")
+@click.option("--config", metavar="JSON", help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet).")
+@click.option("--final-activation", type=click.Choice(["silu", "none"]), help="Activation between the head's 1×1 convolution and the mean.")
+@click.option("--concat-order", type=click.Choice(["fx,x", "x,fx"]), help="Which half of the residual concatenation comes first.")
+@click.option("--fifth-channel", type=click.Choice(["is_reverse", "is_singleton"]), help="Meaning of the fifth of five input channels.")
+@click.option("--alphabet", metavar="ORDER", help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies.")
+@click.option("--n-value", type=float, help="What base channels hold at an N: 0.25 or 0.")
+@click.option("--pool-sizes", metavar="N,N,...", help="Max-pooling after each block (human_legnet).")
+@click.option("--rc-trained/--no-rc-trained", default=None, help="Whether training saw both strands.")
+@click.option("--floor", type=float, help="Prediction floor, kept in the contract (complex medium about 4, defined about 2.5).")
+@click.option("--unit", help="What the score is, when it is not the published assay's.")
+@click.option("--flank5", help="Fixed DNA before the insert, when it is not the published construct's.")
+@click.option("--flank3", help="Fixed DNA after the insert.")
+@click.option("--adapter5", help="The end of flank5 that an oligo carries.")
+@click.option("--adapter3", help="The start of flank3 that an oligo carries.")
+@click.option("--length", type=int, help="Bases of the window the model reads.")
+@click.option("--insert-min", type=int, help="Shortest insert.")
+@click.option("--insert-max", type=int, help="Longest insert.")
+@click.option("--note", help="A sentence about the model, shown whenever it is used.")
+def command(file: str, output: str, pool_sizes: str | None, note: str | None, **given: Any) -> None:
+    """Convert a published PyTorch checkpoint (needs legscore[train]).
+
+    Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2) and the human MPRA LegNet (F3).
+    What tensors do not show is asked for, never guessed. Look-alikes are refused.
+
+    \b
+    Examples:
+      legscore import model_300.pth -o complex.safetensors --floor 4
+      legscore import last_model.ckpt --config params.json -o optimized.safetensors
+      legscore import weights.ckpt --config config.json --alphabet AGCT --n-value 0 -o human.safetensors
+    """
+    target = Path(output)
+    if target.suffix != ".safetensors":
+        raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
+    check_writable(target)
+    construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
+    construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
+    pools = None
+    if pool_sizes is not None:
+        try:
+            pools = tuple(int(size) for size in pool_sizes.split(","))
+        except ValueError:
+            raise ModelError(f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2") from None
+    checkpoint = import_checkpoint(file, construct=construct, pools=pools, **given)
+    if note:
+        checkpoint = replace(checkpoint, training={**checkpoint.training, "note": note})
+    checkpoint.save(target)
+    click.echo(f"{output}: family {checkpoint.family}, {checkpoint.architecture.n_parameters():,} parameters")
+    click.echo(f"  contract: {checkpoint.contract.describe()}")
+    for name, choice in checkpoint.source["choices"].items():
+        click.echo(f"  {name.replace('_', ' ')}: {choice}")

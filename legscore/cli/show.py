@@ -1,0 +1,35 @@
+"""legscore show"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+
+
+@click.command(short_help="Print what checkpoints hold: contract, architecture, training.")
+@click.argument("models", nargs=-1, required=True, metavar="MODELS...")
+@click.option("--json", "as_json", is_flag=True, help="The whole manifest, one JSON object a line.")
+def command(models: tuple[str, ...], as_json: bool) -> None:
+    """Print what checkpoints hold: contract, architecture, training.
+
+    \b
+    Examples:
+      legscore show models/
+      legscore show model.safetensors --json | python -m json.tool
+    """
+    for path in find_checkpoints(models):
+        checkpoint = load_checkpoint(path)
+        if as_json:
+            click.echo(json.dumps({"path": str(path), "sha256": checkpoint.sha256, **checkpoint.manifest()}))
+            continue
+        architecture = checkpoint.architecture
+        click.echo(f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}")
+        click.echo(f"  contract: {checkpoint.contract.describe()}")
+        click.echo(f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual {architecture.residual}")
+        million = architecture.multiply_adds(checkpoint.contract.length) / 1e6
+        click.echo(f"  {million:,.1f} M multiply-adds a window and strand")
+        for name, value in checkpoint.training.items():
+            click.echo(f"  {name}: {value}")

@@ -1,0 +1,121 @@
+"""How close an engine is to FP32, measured when it is built and carried with it.
+
+2,048 random windows and 2,048 single-base changes in all (at least 64 + 64 for each member; seeded; forward strand) are
+scored by the engine and by the OpenVINO FP32 engine on the same graph. Rank correlation of effects is the number to
+watch: it fails long before the scores do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from legscore.batch import Batch
+from legscore.contract import Contract
+from legscore.publish import publishing
+from legscore.window import encode_text
+
+TOTAL = 2048
+LEAST = 64
+SEED = 20230420
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Agreement with FP32: errors in score units, correlations over the windows and changes measured."""
+
+    reference: str
+    windows: int
+    changes: int
+    score_max_error: float
+    score_rmse: float
+    score_pearson: float
+    effect_spearman: float
+
+    def __str__(self) -> str:
+        return (
+            f"score RMSE {self.score_rmse:.2g}, max {self.score_max_error:.2g}, Pearson {self.score_pearson:.6f}, "
+            f"effect Spearman {self.effect_spearman:.5f} against {self.reference}"
+        )
+
+    def shortfall(self, minimum: dict[str, Any]) -> str:
+        """What falls below a recipe's threshold, or an empty string; NaN (constant predictions) falls short."""
+        for name, measured in (("score_pearson", self.score_pearson), ("effect_spearman", self.effect_spearman)):
+            if not measured >= minimum[f"{name}_min"]:
+                return f"{name.replace('_', ' ')} {measured:.5f} is below {minimum[f'{name}_min']}"
+        return ""
+
+
+def probe(contract: Contract, n: int, member: int) -> Batch:
+    """n windows around random inserts and one single-base change of each."""
+    rng = np.random.default_rng([SEED, member])
+    width = contract.insert_max
+    end = contract.length - len(contract.flank3)
+    codes = np.empty((n, contract.length), dtype=np.uint8)
+    codes[:] = encode_text((contract.flank5 + "A" * width + contract.flank3)[-contract.length :])
+    codes[:, end - width : end] = rng.integers(0, 4, (n, width), dtype=np.uint8)
+    offset = rng.integers(end - width, end, n)
+    present = codes[np.arange(n), offset]
+    base = (present + rng.integers(1, 4, n, dtype=np.uint8)) % 4
+    return Batch(codes, np.arange(n, dtype=np.int32), offset.astype(np.int16), base.astype(np.uint8))
+
+
+def per_member(n_members: int) -> int:
+    """Windows measured for each member."""
+    return max(LEAST, -(-TOTAL // n_members))
+
+
+def compare(score_pairs: list[tuple[np.ndarray, np.ndarray]], reference: str) -> Fidelity:
+    """Fidelity from (engine, FP32) scores of each member's probe: n windows, then their n changes."""
+    ours, theirs = (np.stack([pair[i] for pair in score_pairs]).astype(np.float64) for i in (0, 1))
+    half = ours.shape[1] // 2
+    error = ours - theirs
+    effects = [(s[:, half:] - s[:, :half]).ravel() for s in (ours, theirs)]
+    return Fidelity(
+        reference=reference,
+        windows=ours[:, :half].size,
+        changes=ours[:, half:].size,
+        score_max_error=float(np.abs(error).max()),
+        score_rmse=float(np.sqrt((error**2).mean())),
+        score_pearson=correlation(ours.ravel(), theirs.ravel()),
+        effect_spearman=correlation(ranks(effects[0]), ranks(effects[1])),
+    )
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r; NaN for constant or non-finite values."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum() / scale) if scale > 0 else float("nan")
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks with ties averaged (scipy.stats.rankdata, which scoring does not depend on)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    upper = np.cumsum(counts)
+    return (upper - (counts - 1) / 2.0)[inverse]
+
+
+def record_path(cache: Path, key: dict[str, Any]) -> Path:
+    """File of a cached record; `key` holds everything the compiled engine depends on."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return cache / f"{digest[:32]}.json"
+
+
+def load_record(path: Path, key: dict[str, Any]) -> Fidelity | None:
+    """The cached record, or None where there is none or it is damaged (it is then measured again)."""
+    try:
+        data = json.loads(path.read_text())
+        return Fidelity(**data["fidelity"]) if data["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
+    with publishing(path) as temporary:
+        temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))

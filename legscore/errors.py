@@ -1,0 +1,46 @@
+"""Errors a user can act on: each says what is wrong, where, and what to do.
+
+The command line turns any `LegscoreError` into one line on stderr and exit code 2 (`legscore.cli`);
+anything else is a defect of legscore and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LegscoreError(Exception):
+    """Base of every error that legscore raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(LegscoreError):
+    """An input file or table cannot be read as asked."""
+
+
+class OutputError(LegscoreError):
+    """An output cannot be written."""
+
+
+class ModelError(LegscoreError):
+    """A checkpoint, an ensemble or an upstream file is not what it should be."""
+
+
+class EngineError(LegscoreError):
+    """The engine or precision asked for cannot be served, or scoring failed."""
+
+
+def shorten(names: Iterable[object], most: int = 6) -> str:
+    """`a, b, c and 4 more`, for error messages."""
+    listed = [str(name) for name in names]
+    if len(listed) <= most:
+        return ", ".join(listed)
+    return ", ".join(listed[:most]) + f" and {len(listed) - most} more"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion such as ` (did you mean "sequence"?)`, or an empty string."""
+    near = get_close_matches(name, list(known), n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""

@@ -1,0 +1,1 @@
+"""Checkpoints, importers, the network and its lowering to a graph."""

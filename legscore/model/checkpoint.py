@@ -1,0 +1,230 @@
+"""One trained model in one file: safetensors arrays and a manifest under the metadata key `legscore`.
+
+The manifest is JSON: `format, family, architecture{}, contract{}, training{}, source{}`. Loading checks all of it,
+every array's name, shape, type and finiteness, and that nothing else is in the file. A model's hash is the sha256
+of the file. Checkpoints are data: reading one never runs code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from legscore.contract import Contract
+from legscore.errors import ModelError, shorten
+from legscore.model.architecture import Architecture
+from legscore.publish import publishing
+
+FORMAT = 1
+METADATA_KEY = "legscore"
+MAX_BYTES = 1 << 30
+MAX_MEMBERS = 50
+ARRAY_TYPES = ("F16", "F32")
+FAMILIES = ("F1", "F2", "F3", "legscore")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A validated model. `arrays` are float32, named as `architecture.shapes()`; `sha256` is that of the file
+    (empty before it was written)."""
+
+    family: str
+    architecture: Architecture
+    contract: Contract
+    arrays: dict[str, np.ndarray]
+    training: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        _check_consistent(self.architecture, self.contract)
+        _check_arrays(self.architecture, self.arrays)
+
+    @property
+    def name(self) -> str:
+        """The file's stem, for messages and column names."""
+        return Path(self.path).stem if self.path else "model"
+
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "family": self.family,
+            "architecture": self.architecture.to_json(),
+            "contract": self.contract.to_json(),
+            "training": self.training,
+            "source": self.source,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the file by rename (float32 arrays as they are). OutputError when the disk refuses."""
+        from safetensors.numpy import save
+
+        metadata = {METADATA_KEY: json.dumps(self.manifest(), sort_keys=True)}
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
+        with publishing(Path(path)) as temporary:
+            temporary.write_bytes(save(arrays, metadata))
+
+
+def _check_consistent(architecture: Architecture, contract: Contract) -> None:
+    if architecture.in_channels != len(contract.channels):
+        raise ModelError(
+            f"the first convolution has {architecture.in_channels} channels, the contract names "
+            f"{len(contract.channels)} ({' '.join(contract.channels)})"
+        )
+    if architecture.head != contract.output.kind:
+        raise ModelError(f"the head is {architecture.head!r}, the contract's output {contract.output.kind!r}")
+    if architecture.head == "bins" and contract.output.max != architecture.outputs - 1:
+        raise ModelError(f"the head has {architecture.outputs} bins, the contract's highest is {contract.output.max}")
+    architecture.lengths(contract.length)
+
+
+def _check_arrays(architecture: Architecture, arrays: dict[str, np.ndarray]) -> None:
+    expected = architecture.shapes()
+    missing = [name for name in expected if name not in arrays]
+    unknown = [name for name in arrays if name not in expected]
+    if missing:
+        raise ModelError(f"arrays are missing: {shorten(missing)}")
+    if unknown:
+        raise ModelError(f"unknown arrays: {shorten(unknown)}")
+    for name, shape in expected.items():
+        array = arrays[name]
+        if array.shape != shape:
+            raise ModelError(f"array {name} has shape {array.shape}; the architecture says {shape}")
+        if not np.isfinite(array).all():
+            raise ModelError(f"array {name} holds NaN or infinity; the file is damaged or its training diverged")
+        if name.endswith("running_var") and (array < 0).any():
+            raise ModelError(f"array {name} holds a negative variance; the file is damaged")
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and validate one checkpoint. ModelError names the file, what is wrong and the way out."""
+    path = Path(path)
+    try:
+        return _load(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _load(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"{size:,} bytes; a checkpoint has at most {MAX_BYTES:,}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}") from error
+    if content[:2] == b"PK" or content[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".ckpt"):
+        raise ModelError(
+            f"is a PyTorch file, not a legscore checkpoint; convert it once: "
+            f"legscore import {path.name} -o {path.stem}.safetensors"
+        )
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys())
+            manifest = _manifest(metadata)
+            architecture = Architecture.from_json(manifest["architecture"])
+            contract = Contract.from_json(manifest["contract"])
+            expected = architecture.shapes()
+            for name in names:
+                if name not in expected:
+                    raise ModelError(f"unknown array {name}; the manifest's architecture has none of that name")
+                kind = file.get_slice(name).get_dtype()
+                if kind not in ARRAY_TYPES:
+                    raise ModelError(f"array {name} is {kind}; checkpoints hold {' or '.join(ARRAY_TYPES)}")
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in names}
+    except SafetensorError as error:
+        raise ModelError(f"is not a safetensors file ({error})") from error
+    return Checkpoint(
+        family=manifest["family"],
+        architecture=architecture,
+        contract=contract,
+        arrays=arrays,
+        training=manifest["training"],
+        source=manifest["source"],
+        sha256=hashlib.sha256(content).hexdigest(),
+        path=str(path),
+    )
+
+
+def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f'is a safetensors file without a "{METADATA_KEY}" manifest; weights alone do not say how sequences are '
+            "encoded. Import the original PyTorch checkpoint instead: legscore import --help"
+        )
+    try:
+        manifest = json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"its manifest is not JSON ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise ModelError(f"its manifest has format {found!r}; this legscore reads format {FORMAT}")
+    kinds = {"format": int, "family": str, "architecture": dict, "contract": dict, "training": dict, "source": dict}
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ModelError(f"its manifest lacks {name!r}")
+    if unknown := sorted(set(manifest) - set(kinds)):
+        raise ModelError(f"its manifest has unknown entries: {shorten(unknown)}")
+    if manifest["family"] not in FAMILIES:
+        raise ModelError(f"its family is {manifest['family']!r}; known are {', '.join(FAMILIES)}")
+    return manifest
+
+
+def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
+    """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not recursive)."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(path.glob("*.safetensors"))
+            if not inside:
+                others = sorted(p.name for p in path.iterdir() if p.suffix in (".pth", ".pt", ".ckpt"))
+                hint = f" (PyTorch files such as {others[0]} need legscore import first)" if others else ""
+                raise ModelError(f"{path}: no *.safetensors in this directory{hint}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ModelError(f"{path}: no such file or directory; -m takes checkpoints or a directory of them")
+    if not found:
+        raise ModelError("no model given; -m takes checkpoints (*.safetensors) or a directory of them")
+    if len(found) > MAX_MEMBERS:
+        raise ModelError(f"{len(found)} models; an ensemble has at most {MAX_MEMBERS}")
+    return found
+
+
+def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False) -> list[Checkpoint]:
+    """Load an ensemble of 1-50 members sharing one contract.
+
+    Args:
+        paths: checkpoints or directories; order is kept, a directory's files are sorted by name.
+        allow_duplicates: accept the same file content twice (it then weighs twice in the mean).
+
+    Raises:
+        ModelError: naming the file that is unreadable, differs in contract, or stands twice.
+    """
+    members = [load_checkpoint(path) for path in find_checkpoints(paths)]
+    first = members[0]
+    seen: dict[str, str] = {}
+    for member in members:
+        if difference := first.contract.difference(member.contract):
+            raise ModelError(
+                f"{member.path}: its sequence contract differs from that of {first.path}: {difference}. "
+                "Members of an ensemble must read the same windows; score them in separate runs"
+            )
+        if member.sha256 in seen and not allow_duplicates:
+            raise ModelError(
+                f"{member.path} is the same model as {seen[member.sha256]}; it would weigh twice in the mean. "
+                "Leave one out, or pass --allow-duplicates"
+            )
+        seen[member.sha256] = member.path
+    return members

@@ -1,0 +1,112 @@
+"""Published checkpoint families: how to tell them apart and what they call each array.
+
+| family | what | tell-tale |
+|---|---|---|
+| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with the bilinear SE's `trl` and `bins` |
+| F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` | `stem_block.block.0.weight` |
+| F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight` with `head.3.weight` |
+
+Everything that merely looks like one of these is refused with the keys that gave it away: relatives share module
+names but differ in alphabet, gate, output or meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from legscore.errors import ModelError, shorten
+
+BLOCK_PARTS = {
+    "expand.conv": "0", "expand.norm": "1", "group.conv": "3", "group.norm": "4",
+    "se.squeeze": "6.fc.0", "project.conv": "7", "project.norm": "8",
+}  # fmt: skip
+BILINEAR_LEAVES = {
+    "bias": "bias", "weights": "weight.weights", "factor_0": "weight.factors.factor_0",
+    "factor_1": "weight.factors.factor_1", "factor_2": "weight.factors.factor_2",
+}  # fmt: skip
+
+OUTER_PARTS = {
+    "F1": {"stem.conv": "seqextractor.blc0.0", "stem.norm": "seqextractor.blc0.1", "head.conv": "mapper.0"},
+    "F2": {"stem.conv": "stem_block.block.0", "stem.norm": "stem_block.block.1", "head.conv": "mapper.block.0"},
+    "F3": {
+        "stem.conv": "stem.block.0", "stem.norm": "stem.block.1", "head.norm": "mapper.block.0",
+        "head.conv": "mapper.block.1", "head.hidden": "head.0", "head.hidden_norm": "head.1", "head.out": "head.3",
+    },
+}  # fmt: skip
+PREFIX = {"F1": "", "F2": "model.", "F3": "model."}
+
+
+def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> str:
+    """The upstream key (without prefix) of one of legscore's array names.
+
+    Args:
+        wrapped: F2/F3: whether the block sits in a residual module (`.fn`); it does not with residual "none".
+        bilinear: whether the SE gate is the bilinear one, whose last linear layer has another index.
+    """
+    part, leaf = name.rsplit(".", 1)
+    if not part.startswith("blocks."):
+        return f"{OUTER_PARTS[family][part]}.{leaf}"
+    _, block, inside = part.split(".", 2)
+    if family == "F1":
+        body, mix = f"seqextractor.inv_res_blc{block}", f"seqextractor.resize_blc{block}"
+    else:
+        body = f"main.{block}.0.fn.block" if wrapped else f"main.{block}.0.block"
+        mix = f"main.{block}.1.block"
+    if inside == "mix.conv":
+        return f"{mix}.0.{leaf}"
+    if inside == "mix.norm":
+        return f"{mix}.1.{leaf}"
+    if inside == "se.bilinear":
+        return f"{body}.6.fc.3.mod.trl.{BILINEAR_LEAVES[leaf]}"
+    if inside == "se.hidden":
+        return f"{body}.6.fc.2.{leaf}"
+    if inside == "se.excite":
+        return f"{body}.6.fc.{5 if bilinear else 2}.{leaf}"
+    return f"{body}.{BLOCK_PARTS[inside]}.{leaf}"
+
+
+def detect_family(keys: Iterable[str]) -> str:
+    """F1, F2 or F3 from the keys of a state dict as stored (prefix included).
+
+    Raises:
+        ModelError: a look-alike or something unknown, with the keys that gave it away.
+    """
+    present = set(keys)
+    prefixed = {key for key in present if key.startswith("model.")}
+    if prefixed and prefixed != present:
+        odd = sorted(present - prefixed)
+        raise ModelError(f'only some keys have the prefix "model." ({shorten(odd, 3)} have not); mixed up or damaged')
+    names = {key.removeprefix("model.") for key in present}
+
+    def has(*beginnings: str) -> list[str]:
+        return sorted(name for name in names if name.startswith(beginnings))
+
+    if found := has("first.block", "core.seqextractor", "final.mapper", "final.bins"):
+        raise _refusal("the Prix Fixe (DREAM) re-implementation, F4", found, "its SE gate and head differ from LegNet's")
+    if found := has("pwmlike_layer"):
+        raise _refusal("mex_legnet, F7", found, "its output is a classifier's logit, not expression")
+    if has("seqextractor."):
+        if found := has("linear."):
+            raise _refusal("PARADE, F8", found, "it reads untranslated regions with another alphabet")
+        if "bins" not in names:
+            raise _refusal("a LegNet-Generator, F5", has("mapper.0.weight"), 'it has no "bins" and predicts bases')
+        if not any(".mod.trl.weight" in name for name in names):
+            raise _refusal("a relative of F1", has("seqextractor.inv_res_blc0.6"), "it has no bilinear SE gate")
+        if prefixed:
+            raise _refusal("F1 inside another wrapper", sorted(prefixed), "published F1 files are bare state dicts")
+        return "F1"
+    if "stem_block.block.0.weight" in names:
+        family = "F2"
+    elif "stem.block.0.weight" in names and "head.3.weight" in names:
+        family = "F3"
+    else:
+        raise ModelError(f"is no LegNet checkpoint known here; its keys begin {shorten(sorted(present), 4)}")
+    if not prefixed:
+        raise _refusal(
+            f"{family} without its \"model.\" prefix", has("stem"), "third-party copies (F6) read ACGT and keep their own rules"
+        )
+    return family
+
+
+def _refusal(what: str, keys: list[str], why: str) -> ModelError:
+    return ModelError(f"looks like {what} (keys {shorten(keys, 3)}): {why}; legscore imports F1, F2 and F3 only")

@@ -1,0 +1,243 @@
+"""Checkpoint → ONNX inference graph, with numpy and onnx alone (no torch, about 0.1 s a member).
+
+Input `x` float32 [N, channels, length]: the four bases in the order A,G,C,T whatever the checkpoint's own order, then
+the contract's extra channels. Output `score` float32 [N]. Opset 17, IR 8, ReduceMean axes as attribute, so that
+TensorRT 8.6 parses it too.
+
+Rewrites, all exact up to rounding:
+
+- BatchNorm is folded into the convolution or linear layer beside it.
+- The bilinear layer stays factored: ((y·A)∘(y·B))·Cᵀ + b, the CP weights folded into C.
+- A convolution with g channels per group becomes g depthwise convolutions. Channels are reordered so that block j holds
+  the j-th channel of every group (folded into the neighbouring 1×1 and SE weights); output block j then is
+  Σ_d dw(x block (j+d) mod g), that is the sum over d of a depthwise convolution of x with its blocks rotated by d.
+- Without a final activation the head's 1×1 convolution runs after the mean over the length.
+- The expectation over bins is Mul + ReduceSum, never MatMul (OpenVINO would run the softmax before it in bf16).
+
+`form="plain"` leaves all of it as published; benchmarks and tests compare the two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legscore.contract import BASES
+from legscore.model.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 17
+IR_VERSION = 8
+REWRITE_VERSION = 1
+"""Part of every cache key; raised when the rewrites change."""
+BN_EPSILON = 1e-5
+
+
+class _Builder:
+    """Collects nodes and float32 constants; every method returns the name of its result."""
+
+    def __init__(self) -> None:
+        self.nodes: list[object] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+        from onnx import helper
+
+        stem = f"{kind.lower()}_{len(self.nodes)}"
+        names = [stem] if outputs == 1 else [f"{stem}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name=stem, **attributes))
+        return names[0] if outputs == 1 else ",".join(names)
+
+    def constant(self, array: np.ndarray) -> str:
+        name = f"const_{len(self.constants)}"
+        self.constants[name] = np.ascontiguousarray(array)
+        return name
+
+    def silu(self, x: str) -> str:
+        return self.op("Mul", x, self.op("Sigmoid", x))
+
+    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray | None, groups: int = 1) -> str:
+        pad = weight.shape[2] // 2
+        inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
+        return self.op("Conv", *inputs, kernel_shape=[weight.shape[2]], pads=[pad, pad], group=groups)
+
+    def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        return self.op("Gemm", x, self.constant(weight), self.constant(bias), transB=1)
+
+    def mean_length(self, x: str, keepdims: int = 0) -> str:
+        return self.op("ReduceMean", x, axes=[2], keepdims=keepdims)
+
+    def split(self, x: str, parts: int, size: int) -> list[str]:
+        sizes = self.constant(np.full(parts, size, dtype=np.int64))
+        return self.op("Split", x, sizes, outputs=parts, axis=1).split(",")
+
+
+class _Lowering:
+    """Walks one checkpoint's architecture and emits it."""
+
+    def __init__(self, checkpoint: Checkpoint, form: str, builder: _Builder) -> None:
+        if form not in ("rewritten", "plain"):
+            raise ValueError(f"unknown form {form!r}")
+        self.a, self.arrays, self.plain, self.b = checkpoint.architecture, checkpoint.arrays, form == "plain", builder
+        contract = checkpoint.contract
+        base_order = [contract.alphabet.index(base) for base in BASES]
+        self.input_order = base_order + list(range(4, len(contract.channels)))
+
+    def scale_shift(self, at: str) -> tuple[np.ndarray, np.ndarray]:
+        """BatchNorm in evaluation mode as y = scale·x + shift (float64 inside)."""
+        part = {leaf: self.arrays[f"{at}.{leaf}"].astype(np.float64) for leaf in ("weight", "bias", "running_mean", "running_var")}
+        scale = part["weight"] / np.sqrt(part["running_var"] + BN_EPSILON)
+        return scale, part["bias"] - scale * part["running_mean"]
+
+    def batch_norm(self, x: str, at: str) -> str:
+        leaves = [self.b.constant(self.arrays[f"{at}.{leaf}"]) for leaf in ("weight", "bias", "running_mean", "running_var")]
+        return self.b.op("BatchNormalization", x, *leaves, epsilon=BN_EPSILON)
+
+    def conv_norm(
+        self, x: str, at: str, groups: int = 1, inputs: np.ndarray | None = None, outputs: np.ndarray | None = None
+    ) -> str:
+        """Convolution, BatchNorm, SiLU; `inputs`/`outputs` reorder the channels."""
+        weight = self.arrays[f"{at}.conv.weight"]
+        if inputs is not None:
+            weight = weight[:, inputs]
+        if self.plain:
+            return self.b.silu(self.batch_norm(self.b.conv(x, weight, None, groups), f"{at}.norm"))
+        scale, shift = self.scale_shift(f"{at}.norm")
+        weight = weight.astype(np.float64) * scale[:, None, None]
+        if outputs is not None:
+            weight, shift = weight[outputs], shift[outputs]
+        return self.b.silu(self.b.conv(x, weight.astype(np.float32), shift.astype(np.float32), groups))
+
+    def grouped(self, x: str, at: str, order: np.ndarray) -> str:
+        """The grouped convolution as depthwise ones over channels in `order` (see the module's head)."""
+        scale, shift = self.scale_shift(f"{at}.norm")
+        weight = self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None]
+        m, g, _ = weight.shape
+        size = m // g
+        blocks = weight[order].reshape(g, size, g, -1)  # [output block, group, input within the group, tap]
+        total = ""
+        parts = self.b.split(x, g, size) if g > 1 else [x]
+        for d in range(g):
+            taps = np.concatenate([blocks[j, :, (j + d) % g] for j in range(g)])[:, None]
+            rotated = x if d == 0 else self.b.op("Concat", *(parts[(j + d) % g] for j in range(g)), axis=1)
+            bias = shift[order].astype(np.float32) if d == 0 else None
+            term = self.b.conv(rotated, taps.astype(np.float32), bias, m)
+            total = self.b.op("Add", total, term) if total else term
+        return self.b.silu(total)
+
+    def gate(self, x: str, at: str, order: np.ndarray) -> str:
+        """Squeeze-and-excitation; `order` is that of the inner channels."""
+        w = {leaf: self.arrays.get(f"{at}.{leaf}") for leaf in (
+            "squeeze.weight", "squeeze.bias", "hidden.weight", "hidden.bias", "excite.weight", "excite.bias",
+        )}  # fmt: skip
+        y = self.b.silu(self.b.linear(self.b.mean_length(x), w["squeeze.weight"][:, order], w["squeeze.bias"]))
+        if self.a.se == "bilinear":
+            y = self.b.linear(y, w["hidden.weight"], w["hidden.bias"])
+            y = self.b.silu(self.b.op("Concat", y, self.bilinear(y, f"{at}.bilinear"), axis=1))
+        y = self.b.op("Sigmoid", self.b.linear(y, w["excite.weight"][order], w["excite.bias"][order]))
+        y = self.b.op("Unsqueeze", y, self.b.constant(np.array([2], dtype=np.int64)))
+        return self.b.op("Mul", x, y)
+
+    def bilinear(self, y: str, at: str) -> str:
+        a, b, c = (self.arrays[f"{at}.factor_{i}"].astype(np.float64) for i in range(3))
+        weights, bias = self.arrays[f"{at}.weights"].astype(np.float64), self.arrays[f"{at}.bias"]
+        if self.plain:
+            n = a.shape[0]
+            full = np.einsum("r,ir,jr,kr->ijk", weights, a, b, c, optimize=True).reshape(n * n, -1)
+            outer = self.b.op("Mul", self._unsqueeze(y, 2), self._unsqueeze(y, 1))
+            flat = self.b.op("Reshape", outer, self.b.constant(np.array([-1, n * n], dtype=np.int64)))
+            return self.b.linear(flat, full.T.astype(np.float32), bias)
+        left = self.b.op("MatMul", y, self.b.constant(a.astype(np.float32)))
+        right = self.b.op("MatMul", y, self.b.constant(b.astype(np.float32)))
+        return self.b.linear(self.b.op("Mul", left, right), (c * weights).astype(np.float32), bias)
+
+    def _unsqueeze(self, y: str, axis: int) -> str:
+        return self.b.op("Unsqueeze", y, self.b.constant(np.array([axis], dtype=np.int64)))
+
+    def block(self, x: str, i: int) -> str:
+        at, inner, g = f"blocks.{i}", self.a.inner_widths[i], self.a.filters_per_group
+        if self.plain:
+            order = np.arange(inner)
+            fx = self.conv_norm(self.conv_norm(x, f"{at}.expand"), f"{at}.group", groups=inner // g)
+        else:
+            order = np.arange(inner).reshape(-1, g).T.ravel()
+            fx = self.grouped(self.conv_norm(x, f"{at}.expand", outputs=order), f"{at}.group", order)
+        if self.a.se != "none":
+            fx = self.gate(fx, f"{at}.se", order)
+        fx = self.conv_norm(fx, f"{at}.project", inputs=order)
+        if self.a.residual == "concat":
+            x = self.b.op("Concat", *((x, fx) if self.a.concat_order == "x,fx" else (fx, x)), axis=1)
+        else:
+            x = self.b.op("Add", x, fx) if self.a.residual == "add" else fx
+        x = self.conv_norm(x, f"{at}.mix")
+        pool = self.a.pools[i]
+        return self.b.op("MaxPool", x, kernel_shape=[pool], strides=[pool]) if pool > 1 else x
+
+    def pooled(self, x: str) -> str:
+        """The head's 1×1 convolution and the mean over the length, [N, outputs]."""
+        weight, bias = self.arrays["head.conv.weight"], self.arrays["head.conv.bias"]
+        if self.a.head == "scalar":
+            if self.plain:
+                x = self.batch_norm(x, "head.norm")
+            else:
+                scale, shift = self.scale_shift("head.norm")
+                folded = weight[:, :, 0].astype(np.float64)
+                bias = (bias + folded @ shift).astype(np.float32)
+                weight = (folded * scale).astype(np.float32)[:, :, None]
+        if self.plain or self.a.final_activation == "silu":
+            x = self.b.conv(x, weight, bias)
+            return self.b.mean_length(self.b.silu(x) if self.a.final_activation == "silu" else x)
+        return self.b.linear(self.b.mean_length(x), weight[:, :, 0], bias)
+
+    def score(self, x: str) -> str:
+        x = self.pooled(x)
+        if self.a.head == "bins":
+            bins = self.b.constant(np.arange(self.a.outputs, dtype=np.float32))
+            axes = self.b.constant(np.array([1], dtype=np.int64))
+            return self.b.op("ReduceSum", self.b.op("Mul", self.b.op("Softmax", x, axis=1), bins), axes, keepdims=0)
+        hidden, bias = self.arrays["head.hidden.weight"], self.arrays["head.hidden.bias"]
+        if self.plain:
+            x = self.b.silu(self.batch_norm(self.b.linear(x, hidden, bias), "head.hidden_norm"))
+        else:
+            scale, shift = self.scale_shift("head.hidden_norm")
+            weight = (hidden * scale[:, None]).astype(np.float32)
+            x = self.b.silu(self.b.linear(x, weight, (bias * scale + shift).astype(np.float32)))
+        x = self.b.linear(x, self.arrays["head.out.weight"], self.arrays["head.out.bias"])
+        return self.b.op("Squeeze", x, self.b.constant(np.array([1], dtype=np.int64)))
+
+    def emit(self, x: str) -> str:
+        x = self.conv_norm(x, "stem", inputs=np.array(self.input_order))
+        for i in range(self.a.n_blocks):
+            x = self.block(x, i)
+        return self.score(x)
+
+
+def build_graph(checkpoint: Checkpoint, form: str = "rewritten") -> ModelProto:
+    """Lower one checkpoint.
+
+    Args:
+        checkpoint: a validated checkpoint.
+        form: "rewritten" (fast) or "plain" (as published).
+
+    Returns:
+        ONNX model, x float32 ["N", channels, length] → score float32 ["N"].
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    contract, builder = checkpoint.contract, _Builder()
+    score = _Lowering(checkpoint, form, builder).emit("x")
+    builder.nodes.append(helper.make_node("Identity", [score], ["score"], name="score"))
+    graph = helper.make_graph(
+        builder.nodes,
+        "legnet",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", len(contract.channels), contract.length])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+        [numpy_helper.from_array(array, name) for name, array in builder.constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="legscore")
+    model.ir_version = IR_VERSION
+    checker.check_model(model)
+    return model

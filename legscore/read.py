@@ -1,0 +1,202 @@
+"""Files → parts: a fixed number of consecutive input rows, only the needed columns, in bounded memory.
+
+Parquet is read row group by row group, Arrow IPC batch by batch, CSV/TSV and FASTA as streams. Parts are cut by row
+number alone (never by file, row group or timing), so that the same input always gives the same parts.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from legscore.errors import InputError, nearest, shorten
+from legscore.formats import Source, open_source
+from legscore.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
+
+READ_ROWS = 8192
+"""Rows read at a time; parts are put together from these."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows: `number` counts parts from 0, `first_row` rows of the whole input from 0."""
+
+    number: int
+    first_row: int
+    table: pa.Table
+
+    def column(self, name: str) -> pa.Array:
+        """One column as a single Arrow array."""
+        column = self.table.column(name)
+        if column.nbytes > 1 << 30 and pa.types.is_string(column.type):
+            column = column.cast(pa.large_string())
+        combined = column.combine_chunks()
+        return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+@dataclass(frozen=True)
+class Input:
+    """One or several files of one format and one set of columns, read as one table."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages: the file, or the first of them."""
+        more = len(self.sources) - 1
+        return str(self.sources[0].path) + (f" (and {more} more)" if more else "")
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.sources[0].schema
+
+    @property
+    def n_rows(self) -> int:
+        return sum(source.n_rows for source in self.sources)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most READ_ROWS rows, columns in the order given. InputError names the file."""
+        for source in self.sources:
+            try:
+                for batch in source.batches(columns, READ_ROWS):
+                    yield batch.select(list(columns))
+            except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+                raise InputError(f"{source.path}: reading stopped: {_first_line(error)}; the file is damaged or cut short") from error
+
+    def parts(self, columns: Sequence[str], part_rows: int) -> Iterator[Part]:
+        """Cut the rows into parts of `part_rows` (the last one shorter)."""
+        waiting: list[pa.RecordBatch] = []
+        n_waiting = number = 0
+        schema = pa.schema([self.schema.field(name) for name in columns])
+
+        def cut(rows: int) -> pa.Table:
+            nonlocal waiting, n_waiting
+            table = pa.Table.from_batches(waiting, schema)
+            waiting = table.slice(rows).to_batches()
+            n_waiting -= rows
+            return table.slice(0, rows)
+
+        for batch in self.batches(columns):
+            waiting.append(batch.cast(schema) if batch.schema != schema else batch)
+            n_waiting += batch.num_rows
+            while n_waiting >= part_rows:
+                yield Part(number, number * part_rows, cut(part_rows))
+                number += 1
+        if n_waiting:
+            yield Part(number, number * part_rows, cut(n_waiting))
+
+    def head(self, columns: Sequence[str], rows: int) -> pa.Table:
+        """The first rows, for decisions made once per input."""
+        return next(self.parts(columns, rows)).table
+
+
+def open_input(paths: Sequence[str | Path]) -> Input:
+    """Open files, directories of Parquet and glob patterns as one input.
+
+    Args:
+        paths: in the order to read; a directory stands for its *.parquet sorted by name, a pattern for its matches.
+
+    Raises:
+        InputError: missing, empty or unreadable files, formats mixed, columns that differ between files.
+    """
+    files = [file for path in paths for file in _expand(path)]
+    if not files:
+        raise InputError("no input given; name a Parquet, Arrow, CSV, TSV or FASTA file")
+    sources = tuple(open_source(file) for file in files)
+    first = sources[0]
+    for source in sources:
+        if source.format != first.format:
+            raise InputError(f"{source.path} is {source.format}, {first.path} is {first.format}; score them in separate runs")
+        for name in first.schema.names:
+            if name not in source.schema.names:
+                raise InputError(f"{source.path} has no column {name!r}, which {first.path} has; files of one input must agree")
+            theirs, ours = source.schema.field(name).type, first.schema.field(name).type
+            if theirs != ours:
+                raise InputError(f"{source.path}: column {name!r} is {theirs}, in {first.path} it is {ours}; make them agree")
+    opened = Input(sources)
+    if opened.n_rows == 0:
+        raise InputError(f"{opened.name} has no rows: nothing to score")
+    return opened
+
+
+def _expand(path: str | Path) -> list[Path]:
+    text, path = str(path), Path(path)
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_")))
+        if not inside:
+            raise InputError(f"{path}: no *.parquet file in this directory")
+        return inside
+    if path.exists():
+        return [path]
+    if any(mark in text for mark in "*?["):
+        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+        if not matches:
+            raise InputError(f"{text}: no file matches this pattern")
+        return [file for match in matches for file in _expand(match)]
+    raise InputError(f"{path}: no such file or directory")
+
+
+TEXT = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null,
+)  # fmt: skip
+
+
+def check_types(opened: Input, roles: Roles) -> None:
+    """InputError unless every role's column has a type that can play it."""
+    for role, column in roles.column_of.items():
+        kind = opened.schema.field(column).type
+        values = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if role == "offset":
+            if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+                raise InputError(f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)")
+        elif not any(is_text(values) for is_text in TEXT):
+            raise InputError(f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column {role}=NAME")
+
+
+def role_array(part: Part, role: str, column: str) -> pa.Array:
+    """A role's column in the type that `legscore.window` takes: text (dictionary kept for sequences) or int64."""
+    array = part.column(column)
+    if role == "offset":
+        return array.cast(pa.int64())
+    if pa.types.is_dictionary(array.type):
+        if role == "sequence" and not pa.types.is_null(array.type.value_type):
+            return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.large_string()))
+        array = array.dictionary_decode()
+    return array.cast(pa.large_string())
+
+
+def choose_kept(opened: Input, roles: Roles, keep: str) -> list[str]:
+    """Input columns to carry into the output.
+
+    Args:
+        keep: `auto` (all but the scored sequences; those too when nothing else would identify a row), `all`, `none`, or
+            names separated by commas.
+
+    Raises:
+        InputError: an unknown name, or one that a result column has.
+    """
+    names = opened.schema.names
+    if keep == "auto":
+        kept = [name for name in names if name not in roles.sequence_columns] or list(names)
+    elif keep in ("all", "none"):
+        kept = list(names) if keep == "all" else []
+    else:
+        kept = [name.strip() for name in keep.split(",") if name.strip()]
+        for name in kept:
+            if name not in names:
+                raise InputError(f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has {shorten(names)}")
+    results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS)
+    if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
+        raise InputError(
+            f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with --keep "
+            f"{','.join(name for name in kept if name not in clash) or 'none'} or rename it"
+        )
+    return kept
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,94 @@
+"""Threads between stages: bounded queues, order kept, exceptions cross, and every wait has a way out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+POLL_S = 0.1
+
+
+class _End:
+    """Closes a queue; carries the exception that ended the stage, if one did."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def background(items: Iterable[T], depth: int, name: str) -> Generator[T, None, None]:
+    """Iterate `items` in a thread, at most `depth` ahead.
+
+    The thread starts with the first item asked for. Its exception is raised here, where its next item would have come.
+    Closing this generator stops the thread (after the item it is at) and closes `items`.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        iterator: Iterator[T] = iter(items)
+        end = _End()
+        try:
+            while not stop.is_set():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                if not put(item):
+                    break
+            if hasattr(iterator, "close"):
+                iterator.close()
+        except BaseException as error:  # crosses to the consumer, whatever it is
+            end = _End(error)
+        put(end)
+
+    thread = threading.Thread(target=work, name=f"legscore-{name}", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = waiting.get(timeout=POLL_S)
+            except queue.Empty:
+                if not thread.is_alive() and waiting.empty():
+                    raise RuntimeError(f"the {name} thread ended without a word") from None
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) -> Iterator[tuple[T, U]]:
+    """Submit items and yield (item, result) in order, keeping up to `depth` submitted."""
+    pending: deque[tuple[T, Future[U]]] = deque()
+    try:
+        for item in items:
+            pending.append((item, submit(item)))
+            if len(pending) >= depth:
+                done, future = pending.popleft()
+                yield done, future.result()
+        while pending:
+            done, future = pending.popleft()
+            yield done, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()

@@ -1,0 +1,350 @@
+"""Rows → windows: what the network reads for each row, a status for each row, equal windows of a part once.
+
+Everything is vectorised: rows are gathered by length (at most insert_max groups), never one by one. Expected: at least
+1 million rows a second and core (`bench/window.py`). `Contract.window` is the readable twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from legscore.batch import Batch
+from legscore.contract import CODE_OF_BYTE, COMPLEMENT, INVALID_CODE, N_CODE, Contract, reverse_complement
+from legscore.schema import OK, STATUS_CODE, Kind
+
+SNIFF_ROWS = 4096
+"""Rows that decide what the sequences of an input are."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null` bool [N]."""
+
+    flat: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    is_null: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def gather(self, rows: np.ndarray, skip: np.ndarray | int, width: int) -> np.ndarray:
+        """Codes [len(rows), width] that begin `skip` bases into each of `rows`."""
+        begin = self.start[rows] + skip
+        if len(begin) and begin[-1] - begin[0] == (len(begin) - 1) * width and (np.diff(begin) == width).all():
+            return self.flat[begin[0] : begin[0] + len(begin) * width].reshape(len(begin), width)
+        return self.flat[begin[:, None] + np.arange(width)]
+
+    def matches(self, rows: np.ndarray, skip: np.ndarray | int, expected: np.ndarray) -> np.ndarray:
+        """bool [len(rows)]: whether the bases `skip` into each row are `expected`."""
+        return (self.gather(rows, skip, len(expected)) == expected).all(axis=1)
+
+
+def text_to_codes(texts: pa.Array) -> Sequences:
+    """Arrow strings → Sequences; the buffers are read as they lie, nothing is copied row by row."""
+    texts = texts.cast(pa.large_string()) if not pa.types.is_large_string(texts.type) else texts
+    _, offset_buffer, data_buffer = texts.buffers()
+    n = len(texts)
+    if n == 0 or offset_buffer is None:
+        nothing = np.zeros(n, dtype=np.int64)
+        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool))
+    bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
+    is_null = texts.is_null().to_numpy(zero_copy_only=False)
+    text = b"" if data_buffer is None else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
+    flat = np.frombuffer(text.translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
+    return Sequences(flat, bounds[:-1] - bounds[0], np.diff(bounds), is_null)
+
+
+def encode_text(text: str) -> np.ndarray:
+    """uint8 codes of one string."""
+    return np.frombuffer(text.encode("ascii").translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
+
+
+def decide_sequence_is(texts: pa.Array, contract: Contract) -> str:
+    """What the sequences of an input are, from its first rows: `oligo` when at least half carry both adapters, else
+    `window` when at least half have the window's length, else `insert`."""
+    sequences = text_to_codes(texts)
+    rows = np.flatnonzero(~sequences.is_null & (sequences.length > 0))
+    if not len(rows):
+        return "insert"
+    oligo = _carries_adapters(sequences, rows, contract)
+    if 2 * np.count_nonzero(oligo) >= len(rows):
+        return "oligo"
+    if 2 * np.count_nonzero(sequences.length[rows] == contract.length) >= len(rows):
+        return "window"
+    return "insert"
+
+
+def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract) -> np.ndarray:
+    """bool [len(rows)]: long enough for both adapters and an insert, and carrying both."""
+    five, three = encode_text(contract.adapter5), encode_text(contract.adapter3)
+    length = sequences.length[rows]
+    fits = np.flatnonzero(length >= len(five) + len(three) + contract.insert_min)
+    carries = np.zeros(len(rows), dtype=bool)
+    if len(five) + len(three):
+        at = rows[fits]
+        carries[fits] = sequences.matches(at, 0, five) & sequences.matches(at, length[fits] - len(three), three)
+    return carries
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What a part asks of the engine, and which scored window belongs to which row.
+
+    Attributes:
+        batch: the distinct windows.
+        index_NKS: int32 [rows, kind.windows, strands], scored window of each row (reference first for pairs and edits;
+            a second strand only with --rc insert); -1 where the row is not ok.
+        status_N: uint8 [rows], codes of `schema.STATUSES`.
+        n_count_N: int32 [rows], N's in the row's window (the larger count of two), -1 without a window.
+        n_asked: windows that would have been scored without deduplication.
+    """
+
+    batch: Batch
+    index_NKS: np.ndarray
+    status_N: np.ndarray
+    n_count_N: np.ndarray
+    n_asked: int
+
+
+class Windower:
+    """Turns the columns of a part into `Windows`, by one contract and one reading of the sequences."""
+
+    def __init__(self, contract: Contract, kind: Kind, sequence_is: str, rc: str = "construct", max_n: int | None = None):
+        self.contract, self.kind, self.sequence_is, self.max_n = contract, kind, sequence_is, max_n
+        self.insert_strands = rc == "insert"
+        self.five, self.three = encode_text(contract.adapter5), encode_text(contract.adapter3)
+        self.flank5, self.flank3 = encode_text(contract.flank5), encode_text(contract.flank3)
+
+    def __call__(self, columns: Mapping[str, pa.Array]) -> Windows:
+        """columns: {role: Arrow array}, all of one length."""
+        if self.kind.name == "edit":
+            return self._edits(columns)
+        given = [text_to_codes(columns[role]) for role in self.kind.sequences]
+        status = np.full(len(given[0]), OK, dtype=np.uint8)
+        for sequences in given:
+            status = np.where(status == OK, self.fit(sequences), status)
+        rows = np.flatnonzero(status == OK)
+        codes = [self.build(sequences, rows) for sequences in given]
+        if len(codes) == 2:
+            same = (codes[0] == codes[1]).all(axis=1)
+            status[rows[same]] = STATUS_CODE["ref_equals_alt"]
+            rows, codes = rows[~same], [c[~same] for c in codes]
+        counts = np.max([(c == N_CODE).sum(axis=1, dtype=np.int32) for c in codes], axis=0)
+        rows, keep, n_count = self._limit_n(rows, counts, status)
+        codes = [c[keep] for c in codes]
+        if self.insert_strands:
+            flipped = [self.build(sequences, rows, flip=True) for sequences in given]
+            codes = [c for pair in zip(codes, flipped, strict=True) for c in pair]
+        stacked = np.concatenate(codes)
+        first, inverse = unique_rows(stacked)
+        index = np.full((len(status), len(codes)), -1, dtype=np.int32)
+        index[rows] = inverse.reshape(len(codes), len(rows)).T
+        index_NKS = index.reshape(len(status), self.kind.windows, -1)
+        return Windows(Batch(stacked[first]), index_NKS, status, n_count, len(stacked))
+
+    def _limit_n(self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Apply --max-n: rows left, mask over the old ones, and n_count of every row (-1 without a window)."""
+        n_count = np.full(len(status), -1, dtype=np.int32)
+        n_count[rows] = counts
+        keep = np.ones(len(rows), dtype=bool) if self.max_n is None else counts <= self.max_n
+        status[rows[~keep]] = STATUS_CODE["invalid_base"]
+        return rows[keep], keep, n_count
+
+    def fit(self, sequences: Sequences) -> np.ndarray:
+        """Status of each sequence, uint8 [N]: null, letters, length, adapters, in that order."""
+        contract, length = self.contract, sequences.length
+        adapters = len(self.five) + len(self.three)
+        if self.sequence_is == "window":
+            shortest = longest = contract.length
+        else:
+            extra = adapters if self.sequence_is == "oligo" else 0
+            shortest, longest = contract.insert_min + extra, contract.insert_max + extra
+        status = np.full(len(sequences), OK, dtype=np.uint8)
+        status[length > longest] = STATUS_CODE["too_long"]
+        status[length < shortest] = STATUS_CODE["too_short"]
+        bad = np.flatnonzero(sequences.flat == INVALID_CODE)
+        if len(bad):
+            starts = sequences.start
+            owners = np.searchsorted(starts, bad, side="right") - 1
+            status[owners] = STATUS_CODE["invalid_base"]
+        status[sequences.is_null] = STATUS_CODE["null_sequence"]
+        if self.sequence_is != "window" and adapters:
+            rows = np.flatnonzero(status == OK)
+            carries = _carries_adapters(sequences, rows, contract)
+            # an insert that carries both adapters is an oligo in disguise: scoring it as an insert would be wrong
+            wrong = ~carries if self.sequence_is == "oligo" else carries
+            status[rows[wrong]] = STATUS_CODE["adapter_mismatch"]
+        return status
+
+    def build(self, sequences: Sequences, rows: np.ndarray, *, flip: bool = False) -> np.ndarray:
+        """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in place."""
+        contract = self.contract
+        if self.sequence_is == "window":
+            return np.ascontiguousarray(sequences.gather(rows, 0, contract.length))
+        skip = 0 if self.sequence_is == "insert" else len(self.five)
+        inserts = sequences.length[rows] - (0 if self.sequence_is == "insert" else len(self.five) + len(self.three))
+        codes = np.empty((len(rows), contract.length), dtype=np.uint8)
+        end = contract.length - len(self.flank3)
+        codes[:, end:] = self.flank3
+        widths = np.unique(inserts)
+        for width in widths:
+            group = slice(None) if len(widths) == 1 else np.flatnonzero(inserts == width)
+            insert = sequences.gather(rows[group], skip, int(width))
+            begin = end - int(width)
+            codes[group, begin:end] = reverse_complement(insert) if flip else insert
+            codes[group, :begin] = self.flank5[len(self.flank5) - begin :]
+        return codes
+
+    def _edits(self, columns: Mapping[str, pa.Array]) -> Windows:
+        """Rows that change one base of a sequence: each sequence becomes one window, each change one edit."""
+        encoded = columns["sequence"]
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        sequences = text_to_codes(encoded.dictionary)
+        which = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        is_null = encoded.is_null().to_numpy(zero_copy_only=False)
+        n = len(which)
+        offset_null = columns["offset"].is_null().to_numpy(zero_copy_only=False)
+        offset = columns["offset"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        alt, alt_bad = _single_bases(columns["alt_base"])
+        alt_null = columns["alt_base"].is_null().to_numpy(zero_copy_only=False)
+
+        status = np.full(n, OK, dtype=np.uint8)
+
+        def mark(where: np.ndarray, name: str) -> None:
+            status[where & (status == OK)] = STATUS_CODE[name]
+
+        mark(is_null | offset_null | alt_null, "null_sequence")
+        if len(sequences):
+            fits = self.fit(sequences)[which]
+            status = np.where(status == OK, fits, status)
+            length = sequences.length[which]
+        else:
+            length = np.zeros(n, dtype=np.int64)
+        mark(alt_bad == INVALID_CODE, "invalid_base")
+        mark(alt_bad == 1, "unsupported_allele")
+        mark((offset < 0) | (offset >= length), "edge")
+        if self.sequence_is == "oligo":
+            mark((offset < len(self.five)) | (offset >= length - len(self.three)), "adapter_mismatch")
+        ok = np.flatnonzero(status == OK)
+        present = np.full(n, N_CODE, dtype=np.uint8)
+        present[ok] = sequences.flat[sequences.start[which[ok]] + offset[ok]]
+        if "ref_base" in columns:
+            ref, _ = _single_bases(columns["ref_base"])
+            stated = ~columns["ref_base"].is_null().to_numpy(zero_copy_only=False)
+            differs = stated & (ref != present)
+            mark(differs & (alt == present), "ref_alt_swapped")
+            mark(differs, "ref_mismatch")
+        mark(alt == present, "ref_equals_alt")
+
+        rows = np.flatnonzero(status == OK)
+        used, base_of_row = np.unique(which[rows], return_inverse=True)
+        codes = self.build(sequences, used)
+        counts = (codes == N_CODE).sum(axis=1, dtype=np.int32)
+        gained = (alt[rows] == N_CODE).astype(np.int32)
+        rows, keep, n_count = self._limit_n(rows, counts[base_of_row] + gained, status)
+        base_of_row, alt_of_row = base_of_row[keep], alt[rows]
+        first, window_of_base = unique_rows(codes)
+        window = window_of_base[base_of_row]
+        place = offset[rows] + self._shift(sequences.length[which[rows]])
+        parts = [self._edit_batch(codes[first], window, place, alt_of_row)]
+        if self.insert_strands:
+            flipped = self.build(sequences, used[first], flip=True)
+            begin, end = self._insert_bounds(sequences.length[which[rows]])
+            parts.append(self._edit_batch(flipped, window, begin + end - 1 - place, COMPLEMENT[alt_of_row]))
+        index = np.full((n, 2, len(parts)), -1, dtype=np.int32)
+        batch = _join([batch for batch, _ in parts])
+        plain_before, edits_before = 0, len(batch.codes_WL)
+        for s, (part, edit_of_row) in enumerate(parts):
+            index[rows, 0, s] = window + plain_before
+            index[rows, 1, s] = edit_of_row + edits_before
+            plain_before += len(part.codes_WL)
+            edits_before += len(part.window_E)
+        return Windows(batch, index, status, n_count, 2 * len(rows) * len(parts))
+
+    def _shift(self, length: np.ndarray) -> np.ndarray:
+        """What to add to an offset in the given sequence to get its place in the window."""
+        if self.sequence_is == "window":
+            return np.zeros(len(length), dtype=np.int64)
+        begin, _ = self._insert_bounds(length)
+        return begin - (len(self.five) if self.sequence_is == "oligo" else 0)
+
+    def _insert_bounds(self, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Begin and end of the insert in the window, for sequences of these lengths."""
+        adapters = 0 if self.sequence_is == "insert" else len(self.five) + len(self.three)
+        end = np.full(len(length), self.contract.length - len(self.flank3), dtype=np.int64)
+        return end - (length - adapters), end
+
+    def _edit_batch(
+        self, codes: np.ndarray, window: np.ndarray, place: np.ndarray, base: np.ndarray
+    ) -> tuple[Batch, np.ndarray]:
+        """Distinct edits and, for each row, its edit."""
+        key = (window.astype(np.int64) * self.contract.length + place) * 5 + base
+        _, first, edit_of_row = np.unique(key, return_index=True, return_inverse=True)
+        batch = Batch(codes, window[first].astype(np.int32), place[first].astype(np.int16), base[first].astype(np.uint8))
+        return batch, edit_of_row
+
+
+def _join(batches: list[Batch]) -> Batch:
+    """One batch: all windows first, then all edits."""
+    if len(batches) == 1:
+        return batches[0]
+    before = np.cumsum([0] + [len(b.codes_WL) for b in batches[:-1]])
+    return Batch(
+        np.concatenate([b.codes_WL for b in batches]),
+        np.concatenate([b.window_E + n for b, n in zip(batches, before, strict=True)]).astype(np.int32),
+        np.concatenate([b.offset_E for b in batches]),
+        np.concatenate([b.base_E for b in batches]),
+    )
+
+
+def _single_bases(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not: INVALID_CODE for a letter that is no base,
+    1 for anything that is not one letter (empty, longer, symbolic), 0 for fine."""
+    texts = texts.cast(pa.large_string())
+    sequences = text_to_codes(texts.fill_null("N"))
+    n = len(sequences)
+    single = sequences.length == 1
+    code = np.full(n, N_CODE, dtype=np.uint8)
+    code[single] = sequences.flat[sequences.start[single]]
+    letter = pc.match_substring_regex(texts.fill_null("N"), "^[A-Za-z]$").to_numpy(zero_copy_only=False)
+    why = np.where(single & letter, np.where(code == INVALID_CODE, INVALID_CODE, 0), 1).astype(np.uint8)
+    code[why != 0] = N_CODE
+    return code, why
+
+
+_MULTIPLIERS = np.random.default_rng(20221215).integers(1, 1 << 63, size=4096, dtype=np.uint64) | np.uint64(1)
+
+
+def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows in order of first appearance.
+
+    Returns:
+        first: int64 [distinct], row at which each first appears; inverse: int64 [N], distinct row of each row.
+
+    A 64-bit hash finds candidates and equality is then checked, so that a collision cannot merge different windows
+    (rows are compared in full should one occur).
+    """
+    n, length = codes_NL.shape
+    if n == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    words = -(-length // 8)
+    padded = np.zeros((n, words * 8), dtype=np.uint8)
+    padded[:, :length] = codes_NL
+    word_NW = padded.view(np.uint64)
+    word_NW ^= word_NW >> np.uint64(29)
+    hashed = (word_NW * np.resize(_MULTIPLIERS, words)).sum(axis=1, dtype=np.uint64)
+    _, first, inverse = np.unique(hashed, return_index=True, return_inverse=True)
+    if len(first) < n and not (codes_NL[first[inverse]] == codes_NL).all():
+        rows = np.ascontiguousarray(codes_NL).view(np.dtype((np.void, length))).ravel()
+        _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse]

@@ -1,0 +1,66 @@
+"""Packaging. Metadata is here rather than in pyproject.toml because kernels/, engines/ and the bundled model lie outside
+the Python package and are mapped into it: text only, so a wheel, an editable install and a bare checkout all find them."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1] for line in (HERE / "legscore/__init__.py").read_text().splitlines() if line.startswith("__version__")
+)
+
+TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "mmh3>=4"]
+GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
+REPORT = ["matplotlib>=3.8"]
+BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
+TEST = [*TRAIN, *REPORT, *BENCH, "pytest>=8", "hypothesis>=6.100", "scipy>=1.11"]
+
+setup(
+    name="legscore",
+    version=VERSION,
+    description="Score DNA variants with LegNet ensembles: exact, fast, in bounded memory",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["legscore", "legscore.*"]), "legscore.kernels", "legscore.engines", "legscore.bundled"],
+    package_dir={"legscore.kernels": "kernels", "legscore.engines": "engines", "legscore.bundled": "examples/models"},
+    package_data={
+        "legscore": ["py.typed"],
+        "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md"],
+        "legscore.engines": ["*.toml", "*.md"],
+        "legscore.bundled": ["*.safetensors", "*.md"],
+    },
+    install_requires=[
+        "numpy>=1.24",
+        "pyarrow>=15",
+        "polars>=1.0",
+        "click>=8.1",
+        "onnx>=1.15",
+        "openvino>=2024.4",
+        "safetensors>=0.4.3",
+        "pysam>=0.22",
+        "platformdirs>=4",
+        "tqdm>=4.66",
+        "tomli>=2; python_version < '3.11'",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "gpu": GPU,
+        "report": REPORT,
+        "ray": ["ray[default]>=2.30"],
+        "bench": BENCH,
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
+    },
+    entry_points={"console_scripts": ["legscore = legscore.cli:main"]},
+    classifiers=[
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+        "Typing :: Typed",
+    ],
+)

@@ -34,10 +34,13 @@ class Sequences:
         return len(self.start)
 
     def gather(self, rows: np.ndarray, skip: np.ndarray | int, width: int) -> np.ndarray:
-        """Codes [len(rows), width] that begin `skip` bases into each of `rows`."""
+        """Codes [len(rows), width] that begin `skip` bases into each of `rows`: a view where rows lie evenly spaced."""
         begin = self.start[rows] + skip
-        if len(begin) and begin[-1] - begin[0] == (len(begin) - 1) * width and (np.diff(begin) == width).all():
-            return self.flat[begin[0] : begin[0] + len(begin) * width].reshape(len(begin), width)
+        n = len(begin)
+        if n > 1 and width:
+            stride = int(begin[1] - begin[0])
+            if stride >= width and int(begin[-1] - begin[0]) == (n - 1) * stride and (np.diff(begin) == stride).all():
+                return np.lib.stride_tricks.as_strided(self.flat[begin[0] :], (n, width), (stride, 1), writeable=False)
         return self.flat[begin[:, None] + np.arange(width)]
 
     def matches(self, rows: np.ndarray, skip: np.ndarray | int, expected: np.ndarray) -> np.ndarray:
@@ -134,10 +137,12 @@ class Windower:
         if len(codes) == 2:
             same = (codes[0] == codes[1]).all(axis=1)
             status[rows[same]] = STATUS_CODE["ref_equals_alt"]
-            rows, codes = rows[~same], [c[~same] for c in codes]
-        counts = np.max([(c == N_CODE).sum(axis=1, dtype=np.int32) for c in codes], axis=0)
+            if same.any():
+                rows, codes = rows[~same], [c[~same] for c in codes]
+        counts = np.max([count_n(c) for c in codes], axis=0)
         rows, keep, n_count = self._limit_n(rows, counts, status)
-        codes = [c[keep] for c in codes]
+        if not keep.all():
+            codes = [c[keep] for c in codes]
         if self.insert_strands:
             flipped = [self.build(sequences, rows, flip=True) for sequences in given]
             codes = [c for pair in zip(codes, flipped, strict=True) for c in pair]
@@ -145,7 +150,7 @@ class Windower:
         first, inverse = unique_rows(stacked)
         index = np.full((len(status), len(codes)), -1, dtype=np.int32)
         index[rows] = inverse.reshape(len(codes), len(rows)).T
-        index_NKS = index.reshape(len(status), self.kind.windows, -1)
+        index_NKS = index.reshape(len(status), self.kind.windows, len(codes) // self.kind.windows)
         return Windows(Batch(stacked[first]), index_NKS, status, n_count, len(stacked))
 
     def _limit_n(self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -246,7 +251,7 @@ class Windower:
         rows = np.flatnonzero(status == OK)
         used, base_of_row = np.unique(which[rows], return_inverse=True)
         codes = self.build(sequences, used)
-        counts = (codes == N_CODE).sum(axis=1, dtype=np.int32)
+        counts = count_n(codes)
         gained = (alt[rows] == N_CODE).astype(np.int32)
         rows, keep, n_count = self._limit_n(rows, counts[base_of_row] + gained, status)
         base_of_row, alt_of_row = base_of_row[keep], alt[rows]
@@ -334,17 +339,41 @@ def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, length = codes_NL.shape
     if n == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    words = -(-length // 8)
-    padded = np.zeros((n, words * 8), dtype=np.uint8)
-    padded[:, :length] = codes_NL
-    word_NW = padded.view(np.uint64)
-    word_NW ^= word_NW >> np.uint64(29)
-    hashed = (word_NW * np.resize(_MULTIPLIERS, words)).sum(axis=1, dtype=np.uint64)
-    _, first, inverse = np.unique(hashed, return_index=True, return_inverse=True)
+    hashed = _hash_rows(codes_NL)
+    inverse = pa.array(hashed).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    first = _first_rows(inverse)
     if len(first) < n and not (codes_NL[first[inverse]] == codes_NL).all():
         rows = np.ascontiguousarray(codes_NL).view(np.dtype((np.void, length))).ravel()
-        _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[inverse]
+        _, appeared, merged = np.unique(rows, return_index=True, return_inverse=True)
+        inverse = np.argsort(np.argsort(appeared))[merged]
+        first = _first_rows(inverse)
+    return first, inverse
+
+
+def _hash_rows(codes_NL: np.ndarray) -> np.ndarray:
+    """64-bit hash of each row, uint64 [N]: words mixed downwards (a product carries only upwards), then a random linear
+    form. In blocks of 2,048 rows, which stay in cache: 4 × faster than at once."""
+    n, length = codes_NL.shape
+    words = -(-length // 8)
+    multipliers = np.resize(_MULTIPLIERS, words)
+    hashed = np.empty(n, dtype=np.uint64)
+    padded = np.zeros((min(n, 2048), words * 8), dtype=np.uint8)
+    for start in range(0, n, 2048):
+        block = codes_NL[start : start + 2048]
+        padded[: len(block), :length] = block
+        word_NW = padded[: len(block)].view(np.uint64)
+        hashed[start : start + 2048] = np.einsum("nw,w->n", word_NW ^ (word_NW >> np.uint64(29)), multipliers)
+    return hashed
+
+
+def _first_rows(inverse: np.ndarray) -> np.ndarray:
+    """Row at which each distinct value first appears, for values numbered by first appearance."""
+    first = np.empty(int(inverse.max()) + 1, dtype=np.int64)
+    first[inverse[::-1]] = np.arange(len(inverse) - 1, -1, -1)
+    return first
+
+
+def count_n(codes_NL: np.ndarray) -> np.ndarray:
+    """N's in each row, int32 [N]."""
+    unknown = codes_NL == N_CODE
+    return unknown.sum(axis=1, dtype=np.int32) if unknown.any() else np.zeros(len(codes_NL), dtype=np.int32)

@@ -58,7 +58,7 @@ class OpenVINOEngine(ThreadedEngine):
         }
         self._queues: list[Any] = []
         for member in members:
-            model = core.read_model(build_graph(member, form).SerializeToString())
+            model = core.read_model(build_graph(member, form, rank=3 if form == "plain" else 4).SerializeToString())
             model.reshape({"x": [self.batch, len(self.contract.channels), self.contract.length]})
             queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings), self.streams + 1)
             queue.set_callback(_store)

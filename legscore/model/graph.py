@@ -8,9 +8,11 @@ Rewrites, all exact up to rounding:
 
 - BatchNorm is folded into the convolution or linear layer beside it.
 - The bilinear layer stays factored: ((y·A)∘(y·B))·Cᵀ + b, the CP weights folded into C.
-- A convolution with g channels per group becomes g depthwise convolutions. Channels are reordered so that block j holds
-  the j-th channel of every group (folded into the neighbouring 1×1 and SE weights); output block j then is
-  Σ_d dw(x block (j+d) mod g), that is the sum over d of a depthwise convolution of x with its blocks rotated by d.
+- A convolution with g channels per group becomes depthwise ones. The inner channels are held as g blocks, block j being the
+  j-th channel of every group (the order is folded into the neighbouring 1×1 and SE weights); output block j is
+  Σ_i dw_ij(block i). Blocks are never split or joined: expand writes them, project sums over them. On OpenVINO, 2 cores,
+  this was 3 % faster than one tensor and a swapped copy of it, and 1.5 × the native grouped convolution.
+- Rank 4 inside (`rank=4`) lets OpenVINO keep channels last through means and gates: 5 % over rank 3.
 - Without a final activation the head's 1×1 convolution runs after the mean over the length.
 - The expectation over bins is Mul + ReduceSum, never MatMul (OpenVINO would run the softmax before it in bf16).
 
@@ -39,9 +41,10 @@ BN_EPSILON = 1e-5
 class _Builder:
     """Collects nodes and float32 constants; every method returns the name of its result."""
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int) -> None:
         self.nodes: list[object] = []
         self.constants: dict[str, np.ndarray] = {}
+        self.rank = rank
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         from onnx import helper
@@ -60,15 +63,25 @@ class _Builder:
         return self.op("Mul", x, self.op("Sigmoid", x))
 
     def conv(self, x: str, weight: np.ndarray, bias: np.ndarray | None, groups: int = 1) -> str:
-        pad = weight.shape[2] // 2
+        kernel = [weight.shape[2]]
+        if self.rank == 4:
+            weight, kernel = weight[:, :, None], [1, *kernel]
+        pads = [size // 2 for size in kernel] * 2
         inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
-        return self.op("Conv", *inputs, kernel_shape=[weight.shape[2]], pads=[pad, pad], group=groups)
+        return self.op("Conv", *inputs, kernel_shape=kernel, pads=pads, group=groups)
 
     def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         return self.op("Gemm", x, self.constant(weight), self.constant(bias), transB=1)
 
-    def mean_length(self, x: str, keepdims: int = 0) -> str:
-        return self.op("ReduceMean", x, axes=[2], keepdims=keepdims)
+    def mean_length(self, x: str) -> str:
+        return self.op("ReduceMean", x, axes=list(range(2, self.rank)), keepdims=0)
+
+    def max_pool(self, x: str, size: int) -> str:
+        window = [size] if self.rank == 3 else [1, size]
+        return self.op("MaxPool", x, kernel_shape=window, strides=window)
+
+    def unsqueeze(self, y: str, *axes: int) -> str:
+        return self.op("Unsqueeze", y, self.constant(np.array(axes, dtype=np.int64)))
 
     def split(self, x: str, parts: int, size: int) -> list[str]:
         sizes = self.constant(np.full(parts, size, dtype=np.int64))
@@ -111,35 +124,48 @@ class _Lowering:
             weight, shift = weight[outputs], shift[outputs]
         return self.b.silu(self.b.conv(x, weight.astype(np.float32), shift.astype(np.float32), groups))
 
-    def grouped(self, x: str, at: str, order: np.ndarray) -> str:
-        """The grouped convolution as depthwise ones over channels in `order` (see the module's head)."""
+    def grouped(self, blocks: list[str], at: str, order: np.ndarray) -> list[str]:
+        """The grouped convolution as depthwise ones between blocks of channels (see the module's head)."""
         scale, shift = self.scale_shift(f"{at}.norm")
         weight = self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None]
-        m, g, _ = weight.shape
-        size = m // g
-        blocks = weight[order].reshape(g, size, g, -1)  # [output block, group, input within the group, tap]
-        total = ""
-        parts = self.b.split(x, g, size) if g > 1 else [x]
-        for d in range(g):
-            taps = np.concatenate([blocks[j, :, (j + d) % g] for j in range(g)])[:, None]
-            rotated = x if d == 0 else self.b.op("Concat", *(parts[(j + d) % g] for j in range(g)), axis=1)
-            bias = shift[order].astype(np.float32) if d == 0 else None
-            term = self.b.conv(rotated, taps.astype(np.float32), bias, m)
-            total = self.b.op("Add", total, term) if total else term
-        return self.b.silu(total)
+        g, size = len(blocks), len(order) // len(blocks)
+        taps = weight[order].reshape(g, size, g, -1).astype(np.float32)  # [block out, group, block in, tap]
+        bias = shift[order].reshape(g, size).astype(np.float32)
+        outputs = []
+        for j in range(g):
+            total = ""
+            for i, block in enumerate(blocks):
+                term = self.b.conv(block, taps[j, :, i, None], bias[j] if i == 0 else None, size)
+                total = self.b.op("Add", total, term) if total else term
+            outputs.append(self.b.silu(total))
+        return outputs
 
-    def gate(self, x: str, at: str, order: np.ndarray) -> str:
-        """Squeeze-and-excitation; `order` is that of the inner channels."""
+    def gate(self, blocks: list[str], at: str, order: np.ndarray) -> list[str]:
+        """Squeeze-and-excitation of the inner channels, which lie in blocks in `order`."""
         w = {leaf: self.arrays.get(f"{at}.{leaf}") for leaf in (
             "squeeze.weight", "squeeze.bias", "hidden.weight", "hidden.bias", "excite.weight", "excite.bias",
         )}  # fmt: skip
-        y = self.b.silu(self.b.linear(self.b.mean_length(x), w["squeeze.weight"][:, order], w["squeeze.bias"]))
+        means = [self.b.mean_length(block) for block in blocks]
+        y = means[0] if len(means) == 1 else self.b.op("Concat", *means, axis=1)
+        y = self.b.silu(self.b.linear(y, w["squeeze.weight"][:, order], w["squeeze.bias"]))
         if self.a.se == "bilinear":
             y = self.b.linear(y, w["hidden.weight"], w["hidden.bias"])
             y = self.b.silu(self.b.op("Concat", y, self.bilinear(y, f"{at}.bilinear"), axis=1))
-        y = self.b.op("Sigmoid", self.b.linear(y, w["excite.weight"][order], w["excite.bias"][order]))
-        y = self.b.op("Unsqueeze", y, self.b.constant(np.array([2], dtype=np.int64)))
-        return self.b.op("Mul", x, y)
+        gated = []
+        for block, rows in zip(blocks, np.split(order, len(blocks)), strict=True):
+            open_ = self.b.op("Sigmoid", self.b.linear(y, w["excite.weight"][rows], w["excite.bias"][rows]))
+            gated.append(self.b.op("Mul", block, self.b.unsqueeze(open_, *range(2, self.b.rank))))
+        return gated
+
+    def project(self, blocks: list[str], at: str, order: np.ndarray) -> str:
+        """1×1 convolution back to the outer width, summed over the blocks, BatchNorm, SiLU."""
+        scale, shift = self.scale_shift(f"{at}.norm")
+        weight = (self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None]).astype(np.float32)
+        total = ""
+        for i, (block, columns) in enumerate(zip(blocks, np.split(order, len(blocks)), strict=True)):
+            term = self.b.conv(block, weight[:, columns], shift.astype(np.float32) if i == 0 else None)
+            total = self.b.op("Add", total, term) if total else term
+        return self.b.silu(total)
 
     def bilinear(self, y: str, at: str) -> str:
         a, b, c = (self.arrays[f"{at}.factor_{i}"].astype(np.float64) for i in range(3))
@@ -147,34 +173,32 @@ class _Lowering:
         if self.plain:
             n = a.shape[0]
             full = np.einsum("r,ir,jr,kr->ijk", weights, a, b, c, optimize=True).reshape(n * n, -1)
-            outer = self.b.op("Mul", self._unsqueeze(y, 2), self._unsqueeze(y, 1))
+            outer = self.b.op("Mul", self.b.unsqueeze(y, 2), self.b.unsqueeze(y, 1))
             flat = self.b.op("Reshape", outer, self.b.constant(np.array([-1, n * n], dtype=np.int64)))
             return self.b.linear(flat, full.T.astype(np.float32), bias)
         left = self.b.op("MatMul", y, self.b.constant(a.astype(np.float32)))
         right = self.b.op("MatMul", y, self.b.constant(b.astype(np.float32)))
         return self.b.linear(self.b.op("Mul", left, right), (c * weights).astype(np.float32), bias)
 
-    def _unsqueeze(self, y: str, axis: int) -> str:
-        return self.b.op("Unsqueeze", y, self.b.constant(np.array([axis], dtype=np.int64)))
-
     def block(self, x: str, i: int) -> str:
         at, inner, g = f"blocks.{i}", self.a.inner_widths[i], self.a.filters_per_group
         if self.plain:
             order = np.arange(inner)
-            fx = self.conv_norm(self.conv_norm(x, f"{at}.expand"), f"{at}.group", groups=inner // g)
+            blocks = [self.conv_norm(self.conv_norm(x, f"{at}.expand"), f"{at}.group", groups=inner // g)]
         else:
             order = np.arange(inner).reshape(-1, g).T.ravel()
-            fx = self.grouped(self.conv_norm(x, f"{at}.expand", outputs=order), f"{at}.group", order)
+            blocks = [self.conv_norm(x, f"{at}.expand", outputs=rows) for rows in np.split(order, g)]
+            blocks = self.grouped(blocks, f"{at}.group", order)
         if self.a.se != "none":
-            fx = self.gate(fx, f"{at}.se", order)
-        fx = self.conv_norm(fx, f"{at}.project", inputs=order)
+            blocks = self.gate(blocks, f"{at}.se", order)
+        fx = self.conv_norm(blocks[0], f"{at}.project") if self.plain else self.project(blocks, f"{at}.project", order)
         if self.a.residual == "concat":
             x = self.b.op("Concat", *((x, fx) if self.a.concat_order == "x,fx" else (fx, x)), axis=1)
         else:
             x = self.b.op("Add", x, fx) if self.a.residual == "add" else fx
         x = self.conv_norm(x, f"{at}.mix")
         pool = self.a.pools[i]
-        return self.b.op("MaxPool", x, kernel_shape=[pool], strides=[pool]) if pool > 1 else x
+        return self.b.max_pool(x, pool) if pool > 1 else x
 
     def pooled(self, x: str) -> str:
         """The head's 1×1 convolution and the mean over the length, [N, outputs]."""
@@ -209,25 +233,28 @@ class _Lowering:
         return self.b.op("Squeeze", x, self.b.constant(np.array([1], dtype=np.int64)))
 
     def emit(self, x: str) -> str:
+        if self.b.rank == 4:
+            x = self.b.unsqueeze(x, 2)
         x = self.conv_norm(x, "stem", inputs=np.array(self.input_order))
         for i in range(self.a.n_blocks):
             x = self.block(x, i)
         return self.score(x)
 
 
-def build_graph(checkpoint: Checkpoint, form: str = "rewritten") -> ModelProto:
+def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3) -> ModelProto:
     """Lower one checkpoint.
 
     Args:
         checkpoint: a validated checkpoint.
         form: "rewritten" (fast) or "plain" (as published).
+        rank: of the tensors inside: 3, [N, C, L], or 4, [N, C, 1, L] with 2-D convolutions; the input stays [N, C, L].
 
     Returns:
         ONNX model, x float32 ["N", channels, length] → score float32 ["N"].
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    contract, builder = checkpoint.contract, _Builder()
+    contract, builder = checkpoint.contract, _Builder(rank)
     score = _Lowering(checkpoint, form, builder).emit("x")
     builder.nodes.append(helper.make_node("Identity", [score], ["score"], name="score"))
     graph = helper.make_graph(

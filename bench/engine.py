@@ -1,0 +1,96 @@
+"""How fast is the engine? One member, random yeast windows, one run, engines in turn.
+
+Checks that all engines agree, then times torch eager FP32, ONNX Runtime FP32 and OpenVINO on the plain graph (as torch would
+export it) against legscore's engine at FP32 and bf16, and the machine's matrix-product rates. Expected (2 cores with
+AVX512-BF16): ours bf16 ≥ 3.3 × eager and ≥ 0.72 of the bf16 GEMM rate; ours FP32 ≥ 1.8 × eager.
+
+    python bench/engine.py [--model FILE] [--windows 256] [--rounds 7] [--save]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import openvino
+import torch
+from machine import alternate, arguments, finish, gemm_jobs
+
+from legscore.encode import strands
+from legscore.engine.fidelity import probe
+from legscore.engine.openvino_engine import OpenVINOEngine, usable_cores
+from legscore.engine.recipe import load_recipe
+from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+from legscore.model.graph import build_graph
+from legscore.model.legnet import from_checkpoint
+from legscore.resources import folder
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", model="", windows=256, rounds=7)
+    checkpoint = load_checkpoint(options.model or find_checkpoints([folder("bundled")])[0])
+    contract, batch = checkpoint.contract, probe(checkpoint.contract, options.windows // 2, 0)
+    rows = batch.n_windows
+    x = strands(batch.expand(), contract, both=False, is_singleton=False)
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    torch.set_num_threads(usable_cores())
+    network = from_checkpoint(checkpoint)
+    if contract.alphabet != "AGCT":
+        raise SystemExit("this benchmark feeds torch directly and needs a checkpoint with alphabet AGCT")
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(build_graph(checkpoint, "plain").SerializeToString(), session_options, ["CPUExecutionProvider"])
+    engines = {}
+    for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
+        recipe = load_recipe(precision)
+        engines[f"openvino {precision}, plain graph"] = OpenVINOEngine([checkpoint], recipe, both_strands=False, form="plain")
+        engines[f"legscore {precision}"] = OpenVINOEngine([checkpoint], recipe, both_strands=False)
+
+    def eager() -> np.ndarray:
+        with torch.inference_mode():
+            return np.concatenate([network(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
+
+    def onnx_runtime() -> np.ndarray:
+        return np.concatenate([session.run(None, {"x": x[i : i + 64]})[0] for i in range(0, rows, 64)])
+
+    jobs: dict[str, Callable[[], np.ndarray]] = {"torch eager fp32": eager, "onnxruntime fp32": onnx_runtime}
+    for name, engine in engines.items():
+        jobs[name] = lambda engine=engine: engine.score_forward(batch, 0)  # type: ignore[misc]
+
+    truth = eager()
+    print(f"agreement with torch eager fp32 over {rows} windows (score SD {truth.std():.2f}):")
+    for name, job in jobs.items():
+        error = float(np.abs(job() - truth).max())
+        print(f"  {name:32s} max error {error:.2e}")
+        limit = 1e-4 if "bf16" not in name else 0.05 * float(truth.std())
+        if not error <= limit:
+            raise SystemExit(f"{name} disagrees by {error}; no timing of wrong numbers")
+
+    all_jobs: dict[str, Callable[[], object]] = dict(jobs)
+    work = dict.fromkeys(jobs, float(rows))
+    for precision in ("bf16", "fp32") if has_bf16 else ("fp32",):
+        gemms, flops = gemm_jobs(precision)
+        all_jobs |= gemms
+        work |= flops
+    rates = alternate(all_jobs, work, options.rounds)
+
+    flop = 2.0 * checkpoint.architecture.multiply_adds(contract.length)
+    peak = {p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}")) for p in ("bf16", "fp32") if has_bf16 or p == "fp32"}
+    print(f"\n{'engine':34s} windows/s  × eager  of GEMM rate")
+    table = {}
+    for name in jobs:
+        precision = "bf16" if "bf16" in name else "fp32"
+        fraction = rates[name] * flop / peak[precision]
+        table[name] = {"windows_per_s": rates[name], "x_eager": rates[name] / rates["torch eager fp32"], "of_gemm": fraction}
+        print(f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})")
+    print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))
+    for engine in engines.values():
+        engine.close()
+    result = {"model": checkpoint.name, "flop_per_window": flop, "rates": table, "gemm_flop_per_s": peak, "rounds": options.rounds}
+    finish("engine", result, options.save)
+
+
+if __name__ == "__main__":
+    main()

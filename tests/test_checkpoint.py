@@ -1,0 +1,151 @@
+"""Checkpoint files: round trip, and one clear error for everything that is not a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import toy_checkpoint, yeast_contract
+from safetensors.numpy import save
+
+from legscore.errors import ModelError
+from legscore.model.checkpoint import Checkpoint, find_checkpoints, load_checkpoint, load_members
+
+
+def write(path: Path, checkpoint: Checkpoint, arrays: dict[str, np.ndarray] | None = None, **manifest: Any) -> Path:
+    """A file that may be wrong: arrays or manifest entries replaced (None removes one)."""
+    data = {k: v for k, v in {**checkpoint.manifest(), **manifest}.items() if v is not None}
+    path.write_bytes(save(checkpoint.arrays if arrays is None else arrays, {"legscore": json.dumps(data)}))
+    return path
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    checkpoint, path = toy_checkpoint(7), tmp_path / "a.safetensors"
+    checkpoint.save(path)
+    loaded = load_checkpoint(path)
+    assert (loaded.architecture, loaded.contract, loaded.family) == (checkpoint.architecture, checkpoint.contract, "legscore")
+    assert all((loaded.arrays[name] == array).all() for name, array in checkpoint.arrays.items())
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_half_precision_arrays_load_as_float32(tmp_path: Path) -> None:
+    checkpoint = toy_checkpoint()
+    halves = {name: array.astype(np.float16) for name, array in checkpoint.arrays.items()}
+    loaded = load_checkpoint(write(tmp_path / "a.safetensors", checkpoint, halves))
+    assert all(array.dtype == np.float32 for array in loaded.arrays.values())
+
+
+def changed(name: str, array: np.ndarray | None) -> dict[str, np.ndarray]:
+    arrays = dict(toy_checkpoint().arrays)
+    if array is None:
+        del arrays[name]
+    else:
+        arrays[name] = array
+    return arrays
+
+
+STEM = toy_checkpoint().arrays["stem.conv.weight"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (changed("stem.conv.weight", None), "arrays are missing: stem.conv.weight"),
+        (changed("extra", STEM), "unknown array extra"),
+        (changed("stem.conv.weight", STEM[:, :, :5].copy()), r"shape \(16, 6, 5\); the architecture says \(16, 6, 7\)"),
+        (changed("stem.conv.weight", np.full_like(STEM, np.nan)), "stem.conv.weight holds NaN"),
+        (changed("stem.norm.running_var", -np.ones(16, np.float32)), "negative variance"),
+        (changed("stem.conv.weight", STEM.astype(np.float64)), "is F64; checkpoints hold F16 or F32"),
+    ],
+)
+def test_wrong_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    path = write(tmp_path / "bad.safetensors", toy_checkpoint(), arrays)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ({"format": 2}, "format 2; this legscore reads format 1"),
+        ({"family": "F9"}, "family is 'F9'"),
+        ({"architecture": None}, "lacks 'architecture'"),
+        ({"training": None}, "lacks 'training'"),
+        ({"shape": {}}, "unknown entries: shape"),
+        ({"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": 4}}, "kernels must be odd"),
+        ({"architecture": {**toy_checkpoint().architecture.to_json(), "se": "complex"}}, "se is 'complex'"),
+        ({"architecture": {**toy_checkpoint().architecture.to_json(), "widths": [10**6, 8, 8]}}, "widths holds 1000000"),
+        ({"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": "5"}}, "kernel is '5', of the wrong type"),
+        ({"contract": {**yeast_contract().to_json(), "channels": list("AGCT")}}, "first convolution has 6 channels"),
+        ({"contract": {**yeast_contract().to_json(), "length": 10}}, "exceeds length"),
+    ],
+)
+def test_wrong_manifest(tmp_path: Path, manifest: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_checkpoint(write(tmp_path / "bad.safetensors", toy_checkpoint(), **manifest))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a safetensors file"),
+        (b"hello world, this is text", "not a safetensors file"),
+        (b"\xff" * 8 + b"{}", "not a safetensors file"),
+        (b"PK\x03\x04rest of a zip", "is a PyTorch file.*legscore import"),
+        (save({"a": np.zeros(3, np.float32)}), 'without a "legscore" manifest'),
+        (save({"a": np.zeros(3, np.float32)}, {"legscore": "{"}), "manifest is not JSON"),
+        (save({"a": np.zeros(3, np.float32)}, {"legscore": "[" * 100_000}), "manifest is not JSON"),
+        (save({"a": np.zeros(3, np.float32)}, {"legscore": "[]"}), "format None"),
+    ],
+)
+def test_not_a_model(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        load_checkpoint(path)
+
+
+def test_truncated_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    toy_checkpoint().save(path)
+    content = path.read_bytes()
+    for cut in np.linspace(0, len(content) - 1, 25).astype(int):
+        path.write_bytes(content[:cut])
+        with pytest.raises(ModelError):
+            load_checkpoint(path)
+
+
+def test_ensemble_order_and_size(toy_models: Path) -> None:
+    names = [Path(m.path).name for m in load_members([toy_models])]
+    assert names == ["member0.safetensors", "member1.safetensors", "member2.safetensors"]
+    given = [toy_models / "member2.safetensors", toy_models / "member0.safetensors"]
+    assert [Path(m.path).name for m in load_members(given)] == ["member2.safetensors", "member0.safetensors"]
+
+
+def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"member0.safetensors is the same model as .*--allow-duplicates"):
+        load_members([toy_models, toy_model])
+    assert len(load_members([toy_models, toy_model], allow_duplicates=True)) == 4
+    other = tmp_path / "other.safetensors"
+    toy_checkpoint(9, yeast_contract(n_value=0.0)).save(other)
+    with pytest.raises(ModelError, match=r"other.safetensors: its sequence contract differs .* n_value is 0.0, not 0.25"):
+        load_members([toy_model, other])
+    with pytest.raises(ModelError, match="at most 50"):
+        find_checkpoints([toy_model] * 51)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ModelError, match=r"no \*.safetensors in this directory"):
+        load_members([empty])
+    (empty / "model_300.pth").touch()
+    with pytest.raises(ModelError, match="model_300.pth need legscore import"):
+        load_members([empty])
+    with pytest.raises(ModelError, match="no such file"):
+        load_members([tmp_path / "nowhere"])
+    with pytest.raises(ModelError, match="no model given"):
+        load_members([])

@@ -1,0 +1,89 @@
+"""The sequence contract: windows, round trip, everything it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import human_contract, yeast_contract
+
+from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract, reverse_complement
+from legscore.errors import ModelError
+
+
+def test_yeast_window_of_an_80_bp_insert_is_57_80_13() -> None:
+    contract, insert = yeast_contract(), "C" * 80
+    window = contract.window(insert)
+    left = "AGTGCTAGCAGGAATGATGCAAAAGGTTCCCGATTCGAAC" + "TGCATTTTTTTCACATC"
+    assert window == left + insert + "GGTTACGGCTGTT"
+    assert (len(left), len(window)) == (57, 150)
+
+
+@pytest.mark.parametrize("length", [1, 80, 136, 137])
+def test_every_yeast_insert_of_1_to_137_fits(length: int) -> None:
+    window = yeast_contract().window("A" * length)
+    assert len(window) == 150
+    assert window.endswith("A" * length + "GGTTACGGCTGTT")
+
+
+def test_human_oligo_is_the_window() -> None:
+    contract = human_contract()
+    assert contract.oligo_is_window
+    assert contract.window("G" * 200) == "AGGACCGGATCAACT" + "G" * 200 + "CATTGCGTGAACCGA"
+    with pytest.raises(ValueError, match="199 bases"):
+        contract.window("G" * 199)
+
+
+def test_letters() -> None:
+    codes = {letter: int(CODE_OF_BYTE[ord(letter)]) for letter in map(chr, range(128))}
+    assert [codes[x] for x in "AGCTNagctnUu"] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 3, 3]
+    assert {x for x in codes if codes[x] == 4} == set("NRYSWKMBDHVnryswkmbdhv")
+    assert all(codes[x] == INVALID_CODE for x in "XEFIJLOPQZ -.*>0\n")
+
+
+def test_reverse_complement_is_flipping_both_axes_of_one_hot() -> None:
+    codes = np.random.default_rng(0).integers(0, 5, (20, 31), dtype=np.uint8)
+    table = np.vstack([np.eye(4), np.full(4, 0.25)])
+    assert (table[reverse_complement(codes)] == table[codes][:, ::-1, ::-1]).all()
+    assert (reverse_complement(reverse_complement(codes)) == codes).all()
+
+
+def test_json_round_trip() -> None:
+    for contract in (yeast_contract(), human_contract(alphabet="ACGT", channels=tuple("ACGT"), n_value=0.0)):
+        assert Contract.from_json(contract.to_json()) == contract
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alphabet": "AGCC"}, "alphabet"),
+        ({"channels": tuple("ACGT")}, "must begin with the alphabet"),
+        ({"channels": (*"AGCT", "is_spliced")}, "extra channels"),
+        ({"channels": (*"AGCT", "is_reverse", "is_reverse")}, "at most once"),
+        ({"n_value": 0.5}, "n_value"),
+        ({"flank3": "ggtta"}, "flank3"),
+        ({"adapter5": "ACGT"}, "adapter5 must end flank5"),
+        ({"insert_min": 0}, "insert_min"),
+        ({"insert_max": 138}, "exceeds length"),
+        ({"flank5": "TGCATTTTTTTCACATC"}, "does not fill the window"),
+        ({"length": 0}, "length"),
+    ],
+)
+def test_refuses(changes: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        yeast_contract(**changes)
+
+
+@pytest.mark.parametrize("value", [None, [], {"alphabet": "AGCT"}, "x"])
+def test_from_json_refuses_other_things(value: object) -> None:
+    with pytest.raises(ModelError, match="contract"):
+        Contract.from_json(value)
+
+
+def test_from_json_refuses_unknown_and_mistyped_entries() -> None:
+    data = yeast_contract().to_json()
+    with pytest.raises(ModelError, match="unknown entry 'lenght'"):
+        Contract.from_json({**data, "lenght": 3})
+    with pytest.raises(ModelError, match="rc_trained is 1"):
+        Contract.from_json({**data, "rc_trained": 1})
+    with pytest.raises(ModelError, match="length is True"):
+        Contract.from_json({**data, "length": True})

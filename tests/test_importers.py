@@ -1,0 +1,251 @@
+"""Importing published checkpoints: what is inferred, what is demanded, what is refused, and why (legnet.md 7.7)."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Ran, human_contract, toy_architecture, toy_arrays, toy_checkpoint
+
+torch = pytest.importorskip("torch", reason="importing PyTorch files needs legscore[train]")
+
+from legscore.errors import ModelError  # noqa: E402
+from legscore.model.architecture import Architecture  # noqa: E402
+from legscore.model.checkpoint import load_checkpoint  # noqa: E402
+from legscore.model.families import PREFIX, upstream_name  # noqa: E402
+from legscore.model.importers import import_checkpoint  # noqa: E402
+
+F2: dict[str, Any] = {"final_activation": "none", "concat_order": "fx,x"}
+F3: dict[str, Any] = {**F2, "alphabet": "AGCT", "n_value": 0.25, "pools": (2, 2), "rc_trained": True}
+
+
+def upstream_state(family: str, architecture: Architecture, seed: int = 0) -> dict[str, Any]:
+    """A state dict as the published code of a family would store it."""
+    wrapped = family == "F1" or architecture.residual != "none"
+    state = {}
+    for name, array in toy_arrays(architecture, seed).items():
+        key = PREFIX[family] + upstream_name(family, name, wrapped=wrapped, bilinear=architecture.se == "bilinear")
+        state[key] = torch.from_numpy(array)
+        if name.endswith("running_var"):
+            state[key.replace("running_var", "num_batches_tracked")] = torch.tensor(7)
+    if architecture.head == "bins":
+        state[PREFIX[family] + "bins"] = torch.arange(architecture.outputs)
+    return state
+
+
+def toy(family: str, **changes: Any) -> Architecture:
+    defaults: dict[str, dict[str, Any]] = {
+        "F1": {},
+        "F2": {"se": "plain", "filters_per_group": 1, "concat_order": "fx,x", "final_activation": "none"},
+        "F3": {
+            "se": "plain", "filters_per_group": 1, "concat_order": "fx,x", "final_activation": "none",
+            "in_channels": 4, "pools": (2, 2), "head": "scalar", "outputs": 1,
+        },
+    }  # fmt: skip
+    return toy_architecture(**{**defaults[family], **changes})
+
+
+def save(path: Path, state: dict[str, Any], family: str) -> Path:
+    torch.save(state if family == "F1" else {"state_dict": state, "epoch": 1, "pytorch-lightning_version": "2.0.0"}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "options"),
+    [
+        ("F1", {}, {}),
+        ("F1", {"in_channels": 5}, {"fifth_channel": "is_reverse"}),
+        ("F1", {"in_channels": 4}, {"rc_trained": False}),
+        ("F2", {}, F2),
+        ("F2", {"final_activation": "silu"}, {**F2, "final_activation": "silu"}),
+        ("F2", {"concat_order": "x,fx"}, {**F2, "concat_order": "x,fx"}),
+        ("F2", {"se": "bilinear"}, F2),
+        ("F2", {"se": "none"}, F2),
+        ("F2", {"residual": "add"}, {"final_activation": "none"}),
+        ("F2", {"residual": "none"}, {"final_activation": "none"}),
+        ("F2", {"filters_per_group": 2}, F2),
+        ("F2", {"in_channels": 5}, {**F2, "fifth_channel": "is_singleton", "rc_trained": False}),
+        ("F2", {"in_channels": 4}, {**F2, "rc_trained": True}),
+        ("F2", {"inner_widths": (64, 32), "widths": (16, 16, 8)}, F2),
+        ("F2", {"outputs": 12}, F2),
+        ("F3", {}, F3),
+        ("F3", {"stem_kernel": 11, "kernel": 9}, F3),
+        ("F3", {}, {**F3, "alphabet": "ACGT", "n_value": 0.0}),
+    ],
+)
+def test_every_switch_is_inferred_or_taken_from_the_answer(
+    tmp_path: Path, family: str, changes: dict[str, Any], options: dict[str, Any]
+) -> None:
+    architecture = toy(family, **changes)
+    path = save(tmp_path / "x.ckpt", upstream_state(family, architecture, 5), family)
+    checkpoint = import_checkpoint(path, **options)
+    assert checkpoint.architecture == architecture
+    assert checkpoint.family == family
+    expected = toy_arrays(architecture, 5)
+    assert all((checkpoint.arrays[name] == array).all() for name, array in expected.items())
+    assert checkpoint.contract.alphabet == options.get("alphabet", "AGCT")
+    assert checkpoint.contract.n_value == options.get("n_value", 0.25)
+    checkpoint.save(tmp_path / "x.safetensors")
+    assert load_checkpoint(tmp_path / "x.safetensors").manifest() == checkpoint.manifest()
+
+
+def test_old_files_without_batch_counters(tmp_path: Path) -> None:
+    state = {k: v for k, v in upstream_state("F1", toy("F1")).items() if not k.endswith("num_batches_tracked")}
+    assert import_checkpoint(save(tmp_path / "x.pth", state, "F1")).family == "F1"
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "options", "needed"),
+    [
+        ("F2", {}, {}, ["--final-activation", "--concat-order", "--config FILE (params.json"]),
+        ("F2", {"residual": "add"}, {}, ["--final-activation"]),
+        ("F2", {"in_channels": 5}, F2, ["--fifth-channel"]),
+        ("F2", {"in_channels": 4}, F2, ["--rc-trained or --no-rc-trained"]),
+        ("F1", {"in_channels": 5}, {}, ["--fifth-channel"]),
+        ("F3", {}, {}, ["--alphabet", "--n-value", "--pool-sizes", "--concat-order", "--rc-trained"]),
+    ],
+)
+def test_what_tensors_do_not_show_is_demanded(
+    tmp_path: Path, family: str, changes: dict[str, Any], options: dict[str, Any], needed: list[str]
+) -> None:
+    path = save(tmp_path / "x.ckpt", upstream_state(family, toy(family, **changes)), family)
+    with pytest.raises(ModelError, match="also needed") as caught:
+        import_checkpoint(path, **options)
+    for option in needed:
+        assert option in str(caught.value)
+    assert ("--concat-order" in str(caught.value)) == ("--concat-order" in needed)
+
+
+def rename(state: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    return {key.replace(old, new): value for key, value in state.items()}
+
+
+def look_alikes() -> list[tuple[str, Any, str]]:
+    f1, f2, f3 = (upstream_state(f, toy(f)) for f in ("F1", "F2", "F3"))
+    bare3 = {key.removeprefix("model."): value for key, value in f3.items()}
+    no_bins = {key: value for key, value in f1.items() if key != "bins"}
+    prix_fixe = rename(rename(f1, "seqextractor.blc0", "first.block"), "seqextractor", "core.seqextractor")
+    parade = {f"model.{k}": v for k, v in no_bins.items()} | {"model.linear.weight": torch.zeros(1, 8)}
+    no_trl = {k: v for k, v in f1.items() if ".trl." not in k}
+    half = {k.removeprefix("model.") if "mapper" in k else k: v for k, v in f2.items()}
+    return [
+        ("generator", {"epoch": 1, "model_state_dict": no_bins, "optimizer_state_dict": {}}, "LegNet-Generator, F5"),
+        ("generator, bare", no_bins, "LegNet-Generator, F5.*mapper.0.weight"),
+        ("prix fixe", prix_fixe, "Prix Fixe.*F4.*core.seqextractor"),
+        ("mpralegnet_predict", {"config": {}, "state_dict": bare3, "extra": {}}, "F6.*ACGT"),
+        ("no prefix", {"state_dict": bare3}, 'without its "model." prefix'),
+        ("mex", {"state_dict": f3 | {"model.pwmlike_layer.weight": f3["model.stem.block.0.weight"]}}, "mex_legnet, F7.*pwmlike"),
+        ("parade", {"state_dict": parade}, "PARADE, F8.*linear.weight"),
+        ("F1 without trl", no_trl, "no bilinear SE gate"),
+        ("F1 wrapped", {"state_dict": {f"model.{k}": v for k, v in f1.items()}}, "F1 inside another wrapper"),
+        ("half a prefix", {"state_dict": half}, 'only some keys have the prefix "model."'),
+        ("other network", {"state_dict": {"model.conv.weight": torch.zeros(3)}}, "no LegNet checkpoint known here.*model.conv.weight"),
+        ("missing", {k: v for k, v in f1.items() if k != "seqextractor.resize_blc1.1.bias"}, "keys are missing: seqextractor.resize_blc1.1.bias"),
+        ("missing block", {k: v for k, v in f1.items() if "inv_res_blc0.0" not in k}, "key seqextractor.inv_res_blc0.0.weight is missing"),
+        ("extra", f1 | {"aux.weight": torch.zeros(2)}, "unknown keys: aux.weight"),
+        ("other bins", f1 | {"bins": torch.arange(1, 19)}, '"bins" are not 0..17'),
+        ("NaN", f1 | {"mapper.0.bias": torch.full((18,), float("nan"))}, "head.conv.bias holds NaN"),
+        ("shape", f1 | {"seqextractor.resize_blc0.0.weight": torch.zeros(8, 31, 5)}, "array .* has shape"),
+        ("empty", {}, "holds no state dict"),
+        ("a list", [1, 2], "holds a list"),
+        ("numbers", {"a": 1}, "is no tensor"),
+    ]
+
+
+@pytest.mark.parametrize("case", look_alikes(), ids=lambda case: case[0])
+def test_look_alikes_and_damage_are_refused(tmp_path: Path, case: tuple[str, Any, str]) -> None:
+    _, stored, message = case
+    torch.save(stored, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=message) as caught:
+        import_checkpoint(tmp_path / "x.pth", **F3)
+    assert str(caught.value).startswith(str(tmp_path / "x.pth"))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("evil-was-here"),))
+
+
+def test_pickles_that_run_code_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Evil()}, "evil.ckpt")
+    Path("evil.pkl").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.ckpt", "evil.pkl"):
+        with pytest.raises(ModelError, match="not a PyTorch file of plain tensors"):
+            import_checkpoint(name)
+    assert not Path("evil-was-here").exists()
+
+
+def test_config_files_answer_and_are_checked(tmp_path: Path) -> None:
+    params = {
+        "model_cfg": {
+            "use_single_channel": True, "use_reverse_channel": True, "block_sizes": [16, 8, 8], "ks": 5, "filter_per_group": 1,
+            "final_activation": "none", "res_block_type": "concat", "se_type": "simple",
+        },
+        "data_cfg": {"reverse_augment": True},
+    }  # fmt: skip
+    path = save(tmp_path / "x.ckpt", upstream_state("F2", toy("F2")), "F2")
+    config = tmp_path / "params.json"
+    config.write_text(json.dumps(params))
+    checkpoint = import_checkpoint(path, config=config)
+    assert checkpoint.architecture == toy("F2")
+    assert checkpoint.source["choices"]["final_activation"] == "none (config file)"
+    with pytest.raises(ModelError, match="option says final_activation 'silu', the config file 'none'"):
+        import_checkpoint(path, config=config, final_activation="silu")
+    params["model_cfg"]["ks"] = 7
+    config.write_text(json.dumps(params))
+    with pytest.raises(ModelError, match="config file says kernel 7, the tensors 5"):
+        import_checkpoint(path, config=config)
+    config.write_text("{}")
+    with pytest.raises(ModelError, match="not one that the published code of family F2 writes"):
+        import_checkpoint(path, config=config)
+
+    human = {"stem_ch": 16, "stem_ks": 7, "ef_ks": 5, "ef_block_sizes": [8, 8], "pool_sizes": [2, 2], "reverse_augment": True, "use_reverse_channel": False}
+    config.write_text(json.dumps(human))
+    path = save(tmp_path / "h.ckpt", upstream_state("F3", toy("F3")), "F3")
+    checkpoint = import_checkpoint(path, config=config, alphabet="AGCT", n_value=0.0)
+    assert checkpoint.contract == human_contract(n_value=0.0, output=checkpoint.contract.output)
+    assert checkpoint.architecture.pools == (2, 2)
+
+
+def test_command_line(tmp_path: Path, cli: Any) -> None:
+    path = save(tmp_path / "x.ckpt", upstream_state("F3", toy("F3")), "F3")
+    out = tmp_path / "x.safetensors"
+    options = ["--alphabet", "AGCT", "--n-value", "0", "--pool-sizes", "2,2", "--concat-order", "fx,x", "--rc-trained"]
+    ran: Ran = cli("import", path, "-o", out, *options, "--note", "trained on toys")
+    assert ran.code == 0, ran.err
+    assert "family F3" in ran.out
+    assert "alphabet: AGCT (option)" in ran.out
+    assert load_checkpoint(out).training == {"note": "trained on toys"}
+    shown = cli("show", out)
+    assert "trained on toys" in shown.out
+    assert json.loads(cli("show", out, "--json").out)["family"] == "F3"
+    for args, message in [
+        ((path, "-o", tmp_path / "y.pth"), "ends in .safetensors"),
+        ((path, "-o", tmp_path / "no/y.safetensors"), "folder .* does not exist"),
+        ((path, "-o", tmp_path / "y.safetensors", "--pool-sizes", "two"), "whole numbers with commas"),
+        ((path, "-o", tmp_path / "y.safetensors", *options, "--fifth-channel", "is_reverse"), "goes with 5 channels"),
+        ((path, "-o", tmp_path / "y.safetensors", *options[:-5], "--pool-sizes", "2,2,2", *options[-3:]), "one entry per block"),
+        ((tmp_path / "none.pth", "-o", tmp_path / "y.safetensors"), "no such file"),
+    ]:
+        ran = cli("import", *args)
+        assert ran.code == 2
+        assert ran.err.count("\n") == 1
+        import re
+
+        assert re.search(message, ran.err), ran.err
+    assert not (tmp_path / "y.safetensors").exists()
+
+
+def test_native_dtype_is_kept_apart(tmp_path: Path) -> None:
+    """bf16 and fp16 tensors become float32 without change of value."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in upstream_state("F1", toy("F1")).items()}
+    checkpoint = import_checkpoint(save(tmp_path / "x.pth", state, "F1"))
+    key = "seqextractor.blc0.0.weight"
+    assert (checkpoint.arrays["stem.conv.weight"] == state[key].float().numpy()).all()
+    assert checkpoint.arrays["stem.conv.weight"].dtype == np.float32
+    assert toy_checkpoint().arrays["stem.conv.weight"].dtype == np.float32

@@ -1,0 +1,258 @@
+"""Windows and statuses: the vectorised code against a slow reading of the rules, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import human_contract, random_dna, yeast_contract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract
+from legscore.schema import KINDS, STATUSES
+from legscore.window import Windower, decide_sequence_is, encode_text, text_to_codes, unique_rows
+
+YEAST, HUMAN = yeast_contract(), human_contract()
+A5, A3 = YEAST.adapter5, YEAST.adapter3
+
+
+def clean(text: str) -> str:
+    """Upper case, U as T, ambiguity as N."""
+    letters = {0: "A", 1: "G", 2: "C", 3: "T", 4: "N"}
+    return "".join(letters[int(CODE_OF_BYTE[ord(c)])] for c in text)
+
+
+def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple[str, str]:
+    """(status, window) of one sequence: the rules as sentences."""
+    if text is None:
+        return "null_sequence", ""
+    if any(ord(c) > 127 or CODE_OF_BYTE[ord(c)] == INVALID_CODE for c in text):
+        return "invalid_base", ""
+    text = clean(text)
+    if sequence_is == "window":
+        if len(text) != contract.length:
+            return ("too_short" if len(text) < contract.length else "too_long"), ""
+        return "ok", text
+    extra = len(contract.adapter5) + len(contract.adapter3) if sequence_is == "oligo" else 0
+    if len(text) < contract.insert_min + extra:
+        return "too_short", ""
+    if len(text) > contract.insert_max + extra:
+        return "too_long", ""
+    carries = text.startswith(contract.adapter5) and text.endswith(contract.adapter3)
+    long_enough = len(text) >= len(contract.adapter5) + len(contract.adapter3) + contract.insert_min
+    if sequence_is == "oligo" and not carries:
+        return "adapter_mismatch", ""
+    if sequence_is == "insert" and carries and long_enough:
+        return "adapter_mismatch", ""
+    insert = text[len(contract.adapter5) : len(text) - len(contract.adapter3)] if sequence_is == "oligo" else text
+    return "ok", (contract.flank5 + insert + contract.flank3)[-contract.length :]
+
+
+def slow_pair(ref: tuple[str, str], alt: tuple[str, str]) -> str:
+    for status, _ in (ref, alt):
+        if status != "ok":
+            return status
+    return "ref_equals_alt" if ref[1] == alt[1] else "ok"
+
+
+def check(contract: Contract, kind: str, sequence_is: str, columns: dict[str, list[Any]], expected: list[tuple[str, list[str]]], rc: str = "construct") -> None:
+    """Statuses, windows and n_count of every row against what the slow reading expects."""
+    arrays = {role: pa.array(values, pa.int64() if role == "offset" else pa.large_string()) for role, values in columns.items()}
+    result = Windower(contract, KINDS[kind], sequence_is, rc)(arrays)
+    assert [STATUSES[code] for code in result.status_N] == [status for status, _ in expected]
+    codes = result.batch.expand()
+    assert len(np.unique(result.batch.codes_WL, axis=0)) == len(result.batch.codes_WL)
+    for row, (status, windows) in enumerate(expected):
+        index = result.index_NKS[row].ravel()
+        if status != "ok":
+            assert (index == -1).all()
+            continue
+        assert len(index) == len(windows)
+        for i, window in zip(index, windows, strict=True):
+            assert (codes[i] == encode_text(window)).all()
+        assert result.n_count_N[row] == max(window.count("N") for window in windows)
+
+
+TEXT = st.one_of(
+    st.none(),
+    st.text("ACGT", min_size=0, max_size=160),
+    st.text("ACGTNacgtunRYwx-* é", min_size=0, max_size=100),
+    st.builds(lambda s: A5 + s + A3, st.text("ACGTNacgt", max_size=140)),
+    st.builds(lambda s: A5.lower() + s + A3.replace("T", "U"), st.text("ACGT", max_size=90)),
+    st.builds(lambda s: A5[:-1] + s + A3, st.text("ACGT", max_size=90)),
+    st.builds(lambda s: s + A3, st.text("ACGT", min_size=130, max_size=140)),
+    st.text("ACGTN", min_size=150, max_size=150),
+    st.sampled_from(["A" * 80, "a" * 80, "ACGT" * 20]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TEXT, max_size=30), st.sampled_from(["insert", "oligo", "window"]))
+def test_sequences_equal_the_slow_reading(texts: list[str | None], sequence_is: str) -> None:
+    slow = [slow_window(text, YEAST, sequence_is) for text in texts]
+    check(YEAST, "sequence", sequence_is, {"sequence": texts}, [(status, [window]) for status, window in slow])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=20), st.sampled_from(["insert", "oligo", "window"]))
+def test_pairs_equal_the_slow_reading(pairs: list[tuple[str | None, str | None]], sequence_is: str) -> None:
+    refs, alts = ([slow_window(pair[i], YEAST, sequence_is) for pair in pairs] for i in (0, 1))
+    expected = [(slow_pair(ref, alt), [ref[1], alt[1]]) for ref, alt in zip(refs, alts, strict=True)]
+    check(YEAST, "pair", sequence_is, {"ref_sequence": [p[0] for p in pairs], "alt_sequence": [p[1] for p in pairs]}, expected)
+
+
+def slow_edit(text: str | None, offset: int | None, alt: str | None, ref: str | None, sequence_is: str) -> tuple[str, list[str]]:
+    if text is None or offset is None or alt is None:
+        return "null_sequence", []
+    status, before = slow_window(text, YEAST, sequence_is)
+    if status != "ok":
+        return status, []
+    single_letter = len(alt) == 1 and alt.isascii() and alt.isalpha()
+    if single_letter and CODE_OF_BYTE[ord(alt)] == INVALID_CODE:
+        return "invalid_base", []
+    if not single_letter:
+        return "unsupported_allele", []
+    if not 0 <= offset < len(text):
+        return "edge", []
+    if sequence_is == "oligo" and not len(A5) <= offset < len(text) - len(A3):
+        return "adapter_mismatch", []
+    present, alt = clean(text)[offset], clean(alt)
+    if ref is not None and (len(ref) != 1 or CODE_OF_BYTE[ord(ref)] == INVALID_CODE or clean(ref) != present):
+        return ("ref_alt_swapped" if alt == present else "ref_mismatch"), []
+    if alt == present:
+        return "ref_equals_alt", []
+    changed = text[:offset] + alt + text[offset + 1 :]
+    return "ok", [before, slow_window(changed, YEAST, sequence_is)[1]]
+
+
+BASE = st.sampled_from(["A", "C", "G", "T", "a", "u", "N", "R", None, "", "AC", "*", "X", "<DEL>"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(TEXT, st.one_of(st.none(), st.integers(-2, 160)), BASE, BASE), max_size=25), st.sampled_from(["insert", "oligo", "window"]), st.booleans())
+def test_edits_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: str, with_ref: bool) -> None:
+    if with_ref:
+        rows = [(text, offset, alt, ref if ref in ("A", "C", "G", "T", "a", "N", None, "AC") else "A") for text, offset, alt, ref in rows]
+    columns: dict[str, list[Any]] = {"sequence": [r[0] for r in rows], "offset": [r[1] for r in rows], "alt_base": [r[2] for r in rows]}
+    if with_ref:
+        columns["ref_base"] = [r[3] for r in rows]
+    expected = [slow_edit(text, offset, alt, ref if with_ref else None, sequence_is) for text, offset, alt, ref in rows]
+    check(YEAST, "edit", sequence_is, columns, expected)
+
+
+def flip(window: str, insert_length: int) -> str:
+    """Reverse complement of the insert within its flanks."""
+    end = len(window) - len(YEAST.flank3)
+    insert = window[end - insert_length : end]
+    return window[: end - insert_length] + insert[::-1].translate(str.maketrans("ACGT", "TGCA")) + window[end:]
+
+
+@pytest.mark.parametrize("sequence_is", ["insert", "oligo"])
+def test_insert_strands(sequence_is: str) -> None:
+    """--rc insert: a second window with the insert turned round, the same edit on the other strand."""
+    rng = np.random.default_rng(0)
+    inserts = [random_dna(rng, 80, "ACGTN") for _ in range(6)] + [random_dna(rng, 61)]
+    texts = inserts if sequence_is == "insert" else [A5 + s + A3 for s in inserts]
+    windows = [YEAST.window(s) for s in inserts]
+    check(YEAST, "sequence", sequence_is, {"sequence": texts}, [("ok", [w, flip(w, len(s))]) for w, s in zip(windows, inserts, strict=True)], "insert")
+    shift = 0 if sequence_is == "insert" else len(A5)
+    rows = [(i, int(rng.integers(0, len(inserts[i])))) for i in range(7) for _ in range(5)]
+    expected, columns = [], {"sequence": [], "offset": [], "alt_base": []}  # type: ignore[var-annotated]
+    for i, offset in rows:
+        alt = "ACGT"[("ACGTN".index(inserts[i][offset]) + 1) % 4]
+        after = YEAST.window(inserts[i][:offset] + alt + inserts[i][offset + 1 :])
+        n = len(inserts[i])
+        expected.append(("ok", [windows[i], flip(windows[i], n), after, flip(after, n)]))
+        for role, value in (("sequence", texts[i]), ("offset", offset + shift), ("alt_base", alt)):
+            columns[role].append(value)
+    check(YEAST, "edit", sequence_is, columns, expected, "insert")
+
+
+def test_dictionary_encoded_sequences_give_the_same() -> None:
+    rng = np.random.default_rng(1)
+    tiles = [random_dna(rng, 80), None, random_dna(rng, 80), "XX", random_dna(rng, 200)]
+    texts = [tiles[i] for i in rng.integers(0, 5, 300)]
+    offset = pa.array(rng.integers(0, 80, 300))
+    alt = pa.array([None if x == "-" else x for x in rng.choice(list("ACGT-"), 300)])
+    plain = pa.array(texts, pa.large_string())
+    windower = Windower(YEAST, KINDS["edit"], "insert")
+    one = windower({"sequence": plain, "offset": offset, "alt_base": alt})
+    two = windower({"sequence": plain.dictionary_encode(), "offset": offset, "alt_base": alt})
+    assert (one.status_N == two.status_N).all()
+    assert (one.batch.expand() == two.batch.expand()).all()
+    assert (one.index_NKS == two.index_NKS).all()
+    assert one.n_asked > one.batch.n_windows
+
+
+def test_sliced_arrays_are_read_at_their_offset() -> None:
+    texts = pa.array(["ACGT", None, "GGGGG", "", "TT"], pa.string())
+    sequences = text_to_codes(texts.slice(2, 3))
+    assert sequences.length.tolist() == [5, 0, 2]
+    assert sequences.flat.tolist() == [1] * 5 + [3] * 2
+    assert text_to_codes(texts.slice(1, 1)).is_null.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["A" * 80] * 5, "insert"),
+        ([A5 + "A" * 80 + A3] * 5, "oligo"),
+        ([A5.lower() + "a" * 80 + A3.lower()] * 5, "oligo"),
+        (["A" * 150] * 5, "window"),
+        ([A5 + "A" * 120 + A3] * 5, "oligo"),
+        ([A5 + "A" * 80 + A3] * 5 + ["A" * 110] * 5, "oligo"),
+        ([A5 + "A" * 80 + A3] * 4 + ["A" * 110] * 5, "insert"),
+        ([None, "", None], "insert"),
+        ([], "insert"),
+    ],
+)
+def test_what_a_sequence_is_is_decided_once(texts: list[str | None], expected: str) -> None:
+    assert decide_sequence_is(pa.array(texts, pa.large_string()), YEAST) == expected
+
+
+def test_human_sequences() -> None:
+    """A 230-bp oligo is the window; bare 230-bp sequences are windows; 200 bp are inserts."""
+    oligo = HUMAN.adapter5 + "ACGT" * 50 + HUMAN.adapter3
+    assert decide_sequence_is(pa.array([oligo] * 3), HUMAN) == "oligo"
+    assert decide_sequence_is(pa.array(["A" * 230] * 3), HUMAN) == "window"
+    assert decide_sequence_is(pa.array(["A" * 200] * 3), HUMAN) == "insert"
+    for texts, sequence_is in (([oligo], "oligo"), ([oligo], "window"), (["ACGT" * 50], "insert")):
+        check(HUMAN, "sequence", sequence_is, {"sequence": texts}, [("ok", [oligo])])
+    check(HUMAN, "sequence", "insert", {"sequence": ["A" * 199, "A" * 201]}, [("too_short", []), ("too_long", [])])
+
+
+def test_a_megabase_among_rows() -> None:
+    check(YEAST, "sequence", "insert", {"sequence": ["A" * 80, "C" * 1_000_000, "G" * 80]}, [("ok", [YEAST.window("A" * 80)]), ("too_long", []), ("ok", [YEAST.window("G" * 80)])])
+
+
+def test_max_n() -> None:
+    arrays = {"sequence": pa.array(["A" * 80, "N" + "A" * 79, "NN" + "A" * 78])}
+    result = Windower(YEAST, KINDS["sequence"], "insert", max_n=1)(arrays)
+    assert [STATUSES[s] for s in result.status_N] == ["ok", "ok", "invalid_base"]
+    assert result.n_count_N.tolist() == [0, 1, 2]
+    edits = {"sequence": pa.array(["N" + "A" * 79] * 2), "offset": pa.array([5, 5]), "alt_base": pa.array(["C", "N"])}
+    result = Windower(YEAST, KINDS["edit"], "insert", max_n=1)(edits)
+    assert [STATUSES[s] for s in result.status_N] == ["ok", "invalid_base"]
+    assert result.n_count_N.tolist() == [1, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_unique_rows(n: int, length: int, letters: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, letters, (n, length), dtype=np.uint8)
+    first, inverse = unique_rows(codes)
+    assert (codes[first][inverse] == codes).all() if n else len(first) == 0
+    assert (np.diff(first) > 0).all()
+    assert len({row.tobytes() for row in codes}) == len(first)
+
+
+def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legscore.window._hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
+    codes = np.random.default_rng(0).integers(0, 4, (100, 3), dtype=np.uint8)
+    first, inverse = unique_rows(codes)
+    assert (codes[first][inverse] == codes).all()
+    assert (np.diff(first) > 0).all()
+    assert len({row.tobytes() for row in codes}) == len(first)

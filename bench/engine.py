@@ -41,7 +41,9 @@ def main() -> None:
         raise SystemExit("this benchmark feeds torch directly and needs a checkpoint with alphabet AGCT")
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(build_graph(checkpoint, "plain").SerializeToString(), session_options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        build_graph(checkpoint, "plain").SerializeToString(), session_options, ["CPUExecutionProvider"]
+    )
     engines = {}
     for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
         recipe = load_recipe(precision)
@@ -77,7 +79,11 @@ def main() -> None:
     rates = alternate(all_jobs, work, options.rounds)
 
     flop = 2.0 * checkpoint.architecture.multiply_adds(contract.length)
-    peak = {p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}")) for p in ("bf16", "fp32") if has_bf16 or p == "fp32"}
+    peak = {
+        p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}"))
+        for p in ("bf16", "fp32")
+        if has_bf16 or p == "fp32"
+    }
     print(f"\n{'engine':34s} windows/s  × eager  of GEMM rate")
     table = {}
     for name in jobs:
@@ -88,7 +94,13 @@ def main() -> None:
     print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))
     for engine in engines.values():
         engine.close()
-    result = {"model": checkpoint.name, "flop_per_window": flop, "rates": table, "gemm_flop_per_s": peak, "rounds": options.rounds}
+    result = {
+        "model": checkpoint.name,
+        "flop_per_window": flop,
+        "rates": table,
+        "gemm_flop_per_s": peak,
+        "rounds": options.rounds,
+    }
     finish("engine", result, options.save)
 
 

@@ -22,10 +22,16 @@ RESULTS = Path(__file__).parent / "results"
 
 def describe() -> dict[str, Any]:
     """Machine, versions, commit."""
-    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor()
+    )
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
-    dirty = subprocess.run(["git", "status", "--porcelain", "legscore"], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True
+    ).stdout.strip()
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain", "legscore"], cwd=RESULTS.parent, capture_output=True, text=True
+    ).stdout.strip()
     versions = {"legscore": __version__, "python": platform.python_version(), "numpy": np.__version__}
     for name in ("openvino", "onnxruntime", "torch", "pyarrow"):
         try:
@@ -71,7 +77,10 @@ def gemm_jobs(precision: str) -> tuple[dict[str, Callable[[], object]], dict[str
     kind = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
     for m, k, n in ((2400, 256, 512), (2400, 512, 256), (4096, 1024, 1024), (2048, 2048, 2048)):
         weight = np.random.default_rng(0).normal(size=(k, n)).astype(np.float32)
-        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("ReduceSum", ["y", "axes"], ["score"], keepdims=0)]
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+            helper.make_node("ReduceSum", ["y", "axes"], ["score"], keepdims=0),
+        ]
         graph = helper.make_graph(
             nodes, "gemm", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, [m])],

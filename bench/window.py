@@ -17,11 +17,12 @@ from machine import alternate, arguments, finish
 from legscore.contract import YEAST_CONSTRUCT, Contract, Output
 from legscore.encode import strands
 from legscore.schema import KINDS
-from legscore.window import Windower, encode_text
+from legscore.sequences import encode_text
+from legscore.window import Windower
 
-CONTRACT = Contract(
-    "AGCT", ("A", "G", "C", "T", "is_reverse", "is_singleton"), 0.25, rc_trained=True, output=Output("bins", "bin", 0.0, 17.0), **YEAST_CONSTRUCT
-)  # fmt: skip
+CHANNELS = ("A", "G", "C", "T", "is_reverse", "is_singleton")
+OUTPUT = Output("bins", "bin", 0.0, 17.0)
+CONTRACT = Contract("AGCT", CHANNELS, 0.25, rc_trained=True, output=OUTPUT, **YEAST_CONSTRUCT)
 PART = 32_768
 
 

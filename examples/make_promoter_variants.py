@@ -54,8 +54,12 @@ def variants() -> pa.Table:
             for base in "ACGT":
                 if base != present:
                     ref, alt = (present, base) if plus else (present.translate(COMPLEMENT), base.translate(COMPLEMENT))
-                    rows.append((gene, gene_id, chrom, pos, ref, alt, strand, int(start), int(end), insert, offset, present, base))
-    names = "gene gene_id chrom pos ref alt strand start end sequence offset ref_base alt_base".split()
+                    rows.append(
+                        (gene, gene_id, chrom, pos, ref, alt, strand, int(start), int(end), insert, offset, present, base)
+                    )
+    names = [
+        *["gene", "gene_id", "chrom", "pos", "ref", "alt", "strand", "start", "end", "sequence", "offset", "ref_base", "alt_base"]
+    ]
     table = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
     for name in ("start", "end", "pos"):
         table = table.set_column(names.index(name), name, table[name].cast(pa.int32()))

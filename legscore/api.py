@@ -81,9 +81,7 @@ class Ensemble:
     ) -> np.ndarray: ...
     @overload
     def score(self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...) -> np.ndarray: ...
-    def score(
-        self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise"
-    ) -> np.ndarray:
+    def score(self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise") -> np.ndarray:
         """Scores of sequences.
 
         Args:

@@ -131,10 +131,7 @@ class Contract:
     @property
     def oligo_is_window(self) -> bool:
         """Whether the synthesised piece is exactly what the model reads (human MPRA: 15 + 200 + 15 = 230)."""
-        return (
-            self.insert_min == self.insert_max
-            and len(self.adapter5) + self.insert_max + len(self.adapter3) == self.length
-        )
+        return self.insert_min == self.insert_max and len(self.adapter5) + self.insert_max + len(self.adapter3) == self.length
 
     def window(self, insert: str) -> str:
         """The window around one insert, as text: the readable twin of `legscore.window`."""

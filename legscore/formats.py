@@ -157,10 +157,12 @@ class TextSource(Source):
         self.schema = pa.schema([(n, candidates[n][0] if candidates[n] and n in filled else text) for n in self._names])
 
     def _read_names(self) -> list[str]:
-        with self._opened(dict(), None) as reader:
+        with self._opened({}, None) as reader:
             return list(reader.schema.names)
 
-    def _opened(self, types: dict[str, pa.DataType], columns: Sequence[str] | None) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+    def _opened(
+        self, types: dict[str, pa.DataType], columns: Sequence[str] | None
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         from pyarrow import csv
 
         return csv.open_csv(

@@ -53,7 +53,9 @@ class Options:
     null_rate: float = 0.0
 
 
-def score(options: Options, *, say: Say = lambda line: None, progress: Callable[[int, int], Callable[[int], object]] | None = None) -> dict[str, Any]:
+def score(
+    options: Options, *, say: Say = lambda line: None, progress: Callable[[int, int], Callable[[int], object]] | None = None
+) -> dict[str, Any]:
     """Run a job.
 
     Args:
@@ -85,7 +87,13 @@ def score(options: Options, *, say: Say = lambda line: None, progress: Callable[
         say,
     )
     try:
-        settings = {"kind": roles.kind.name, "sequence_is": sequence_is, "rc": rc, "singleton": options.singleton, "max_n": options.max_n}
+        settings = {
+            "kind": roles.kind.name,
+            "sequence_is": sequence_is,
+            "rc": rc,
+            "singleton": options.singleton,
+            "max_n": options.max_n,
+        }
         metadata = {
             "legscore": __version__,
             "models": [{"name": m.name, "sha256": m.sha256} for m in members],
@@ -139,7 +147,9 @@ def settle_rc(contract: Contract, asked: str | None, sequence_is: str) -> str:
     if asked not in RC_MODES:
         raise LegscoreError(f"rc is {asked!r}; known are {', '.join(RC_MODES)}")
     if asked == "insert" and sequence_is == "window":
-        raise LegscoreError("--rc insert needs to know where the insert lies, which a window does not say; pass inserts or oligos")
+        raise LegscoreError(
+            "--rc insert needs to know where the insert lies, which a window does not say; pass inserts or oligos"
+        )
     return asked
 
 

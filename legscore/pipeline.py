@@ -25,7 +25,8 @@ from legscore.stream import background, in_flight
 from legscore.window import Windower, Windows
 from legscore.write import open_writer, result_schema, result_table
 
-QUEUE_PARTS = 2
+QUEUE_PARTS = 1
+"""Parts that wait between two stages. The engine keeps two of its own; more only costs memory."""
 
 
 def part_rows(n_members: int) -> int:
@@ -75,13 +76,14 @@ def run(plan: Plan, progress: Callable[[int], object] = lambda rows: None) -> Su
     summary, started = Summary(), time.perf_counter()
     columns = tuple(dict.fromkeys((*plan.kept, *plan.roles.column_of.values())))
 
-    def window(part: Part) -> tuple[Part, Windows]:
-        return part, plan.windower({role: role_array(part, role, c) for role, c in plan.roles.column_of.items()})
+    def window(part: Part) -> tuple[pa.Table, Windows]:
+        columns = {role: role_array(part, role, c) for role, c in plan.roles.column_of.items()}
+        return part.table.select(list(plan.kept)), plan.windower(columns)
 
-    def reduce(part: Part, windows: Windows, scores_MW: np.ndarray) -> pa.Table:
+    def reduce(kept: pa.Table, windows: Windows, scores_MW: np.ndarray) -> pa.Table:
         results = reduce_scores(scores_MW, windows.index_NKS, windows.status_N, windows.n_count_N, per_model=plan.per_model)
         summary.add(windows, results)
-        return result_table(part.table.select(list(plan.kept)), results, schema)
+        return result_table(kept, results, schema)
 
     results = RESULT_COLUMNS[plan.roles.kind.windows]
     lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if plan.per_model else []

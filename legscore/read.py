@@ -65,7 +65,9 @@ class Input:
                 for batch in source.batches(columns, READ_ROWS):
                     yield batch.select(list(columns))
             except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-                raise InputError(f"{source.path}: reading stopped: {_first_line(error)}; the file is damaged or cut short") from error
+                raise InputError(
+                    f"{source.path}: reading stopped: {_first_line(error)}; the file is damaged or cut short"
+                ) from error
 
     def parts(self, columns: Sequence[str], part_rows: int) -> Iterator[Part]:
         """Cut the rows into parts of `part_rows` (the last one shorter)."""
@@ -140,9 +142,10 @@ def _expand(path: str | Path) -> list[Path]:
     raise InputError(f"{path}: no such file or directory")
 
 
-TEXT = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null,
-)  # fmt: skip
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    tests = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary, types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def check_types(opened: Input, roles: Roles) -> None:
@@ -153,7 +156,7 @@ def check_types(opened: Input, roles: Roles) -> None:
         if role == "offset":
             if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
                 raise InputError(f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)")
-        elif not any(is_text(values) for is_text in TEXT):
+        elif not _is_text(values):
             raise InputError(f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column {role}=NAME")
 
 

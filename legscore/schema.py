@@ -74,9 +74,7 @@ class Roles:
         return tuple(self.column_of[role] for role in self.kind.sequences)
 
 
-def find_roles(
-    names: Sequence[str], where: str, kind: str | None = None, given: Mapping[str, str] | None = None
-) -> Roles:
+def find_roles(names: Sequence[str], where: str, kind: str | None = None, given: Mapping[str, str] | None = None) -> Roles:
     """Decide the row kind and the columns that it needs.
 
     Args:

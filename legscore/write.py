@@ -128,7 +128,9 @@ class TextWriter:
         self.delimiter, self._stream = delimiter, stream
         for field in schema:
             if pa.types.is_nested(field.type):
-                raise OutputError(f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or Arrow, or use --keep")
+                raise OutputError(
+                    f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or Arrow, or use --keep"
+                )
         header = [f'"{name}"' if any(c in name for c in f'{delimiter}"\n\r') else name for name in schema.names]
         stream.write((delimiter.join(header) + "\n").encode())
 
@@ -140,9 +142,7 @@ class TextWriter:
         special = f'[{self.delimiter}"\n\r]'
         text = [c for c in columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
         quote = any(pc.any(pc.match_substring_regex(c, special)).as_py() for c in text)
-        options = csv.WriteOptions(
-            include_header=False, delimiter=self.delimiter, quoting_style="needed" if quote else "none"
-        )
+        options = csv.WriteOptions(include_header=False, delimiter=self.delimiter, quoting_style="needed" if quote else "none")
         csv.write_csv(table, self._stream, options)
 
     def close(self) -> None:

@@ -143,9 +143,21 @@ def look_alikes() -> list[tuple[str, Any, str]]:
         ("F1 without trl", no_trl, "no bilinear SE gate"),
         ("F1 wrapped", {"state_dict": {f"model.{k}": v for k, v in f1.items()}}, "F1 inside another wrapper"),
         ("half a prefix", {"state_dict": half}, 'only some keys have the prefix "model."'),
-        ("other network", {"state_dict": {"model.conv.weight": torch.zeros(3)}}, "no LegNet checkpoint known here.*model.conv.weight"),
-        ("missing", {k: v for k, v in f1.items() if k != "seqextractor.resize_blc1.1.bias"}, "keys are missing: seqextractor.resize_blc1.1.bias"),
-        ("missing block", {k: v for k, v in f1.items() if "inv_res_blc0.0" not in k}, "key seqextractor.inv_res_blc0.0.weight is missing"),
+        (
+            "other network",
+            {"state_dict": {"model.conv.weight": torch.zeros(3)}},
+            "no LegNet checkpoint known here.*model.conv.weight",
+        ),
+        (
+            "missing",
+            {k: v for k, v in f1.items() if k != "seqextractor.resize_blc1.1.bias"},
+            "keys are missing: seqextractor.resize_blc1.1.bias",
+        ),
+        (
+            "missing block",
+            {k: v for k, v in f1.items() if "inv_res_blc0.0" not in k},
+            "key seqextractor.inv_res_blc0.0.weight is missing",
+        ),
         ("extra", f1 | {"aux.weight": torch.zeros(2)}, "unknown keys: aux.weight"),
         ("other bins", f1 | {"bins": torch.arange(1, 19)}, '"bins" are not 0..17'),
         ("NaN", f1 | {"mapper.0.bias": torch.full((18,), float("nan"))}, "head.conv.bias holds NaN"),
@@ -204,7 +216,15 @@ def test_config_files_answer_and_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not one that the published code of family F2 writes"):
         import_checkpoint(path, config=config)
 
-    human = {"stem_ch": 16, "stem_ks": 7, "ef_ks": 5, "ef_block_sizes": [8, 8], "pool_sizes": [2, 2], "reverse_augment": True, "use_reverse_channel": False}
+    human = {
+        "stem_ch": 16,
+        "stem_ks": 7,
+        "ef_ks": 5,
+        "ef_block_sizes": [8, 8],
+        "pool_sizes": [2, 2],
+        "reverse_augment": True,
+        "use_reverse_channel": False,
+    }
     config.write_text(json.dumps(human))
     path = save(tmp_path / "h.ckpt", upstream_state("F3", toy("F3")), "F3")
     checkpoint = import_checkpoint(path, config=config, alphabet="AGCT", n_value=0.0)

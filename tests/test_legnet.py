@@ -19,7 +19,7 @@ from legscore.model.checkpoint import Checkpoint  # noqa: E402
 from legscore.model.graph import build_graph  # noqa: E402
 from legscore.model.importers import import_checkpoint  # noqa: E402
 from legscore.model.legnet import LegNet, cp_rank, from_checkpoint, state_arrays  # noqa: E402
-from legscore.window import encode_text  # noqa: E402
+from legscore.sequences import encode_text  # noqa: E402
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "original.pth": {},

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract
 from legscore.schema import KINDS, STATUSES
-from legscore.window import Windower, decide_sequence_is, encode_text, text_to_codes, unique_rows
+from legscore.sequences import encode_text, text_to_codes, unique_rows
+from legscore.window import Windower, decide_sequence_is
 
 YEAST, HUMAN = yeast_contract(), human_contract()
 A5, A3 = YEAST.adapter5, YEAST.adapter3
@@ -58,7 +59,14 @@ def slow_pair(ref: tuple[str, str], alt: tuple[str, str]) -> str:
     return "ref_equals_alt" if ref[1] == alt[1] else "ok"
 
 
-def check(contract: Contract, kind: str, sequence_is: str, columns: dict[str, list[Any]], expected: list[tuple[str, list[str]]], rc: str = "construct") -> None:
+def check(
+    contract: Contract,
+    kind: str,
+    sequence_is: str,
+    columns: dict[str, list[Any]],
+    expected: list[tuple[str, list[str]]],
+    rc: str = "construct",
+) -> None:
     """Statuses, windows and n_count of every row against what the slow reading expects."""
     arrays = {role: pa.array(values, pa.int64() if role == "offset" else pa.large_string()) for role, values in columns.items()}
     result = Windower(contract, KINDS[kind], sequence_is, rc)(arrays)
@@ -132,11 +140,22 @@ BASE = st.sampled_from(["A", "C", "G", "T", "a", "u", "N", "R", None, "", "AC", 
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(TEXT, st.one_of(st.none(), st.integers(-2, 160)), BASE, BASE), max_size=25), st.sampled_from(["insert", "oligo", "window"]), st.booleans())
+@given(
+    st.lists(st.tuples(TEXT, st.one_of(st.none(), st.integers(-2, 160)), BASE, BASE), max_size=25),
+    st.sampled_from(["insert", "oligo", "window"]),
+    st.booleans(),
+)
 def test_edits_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: str, with_ref: bool) -> None:
     if with_ref:
-        rows = [(text, offset, alt, ref if ref in ("A", "C", "G", "T", "a", "N", None, "AC") else "A") for text, offset, alt, ref in rows]
-    columns: dict[str, list[Any]] = {"sequence": [r[0] for r in rows], "offset": [r[1] for r in rows], "alt_base": [r[2] for r in rows]}
+        rows = [
+            (text, offset, alt, ref if ref in ("A", "C", "G", "T", "a", "N", None, "AC") else "A")
+            for text, offset, alt, ref in rows
+        ]
+    columns: dict[str, list[Any]] = {
+        "sequence": [r[0] for r in rows],
+        "offset": [r[1] for r in rows],
+        "alt_base": [r[2] for r in rows],
+    }
     if with_ref:
         columns["ref_base"] = [r[3] for r in rows]
     expected = [slow_edit(text, offset, alt, ref if with_ref else None, sequence_is) for text, offset, alt, ref in rows]
@@ -157,7 +176,14 @@ def test_insert_strands(sequence_is: str) -> None:
     inserts = [random_dna(rng, 80, "ACGTN") for _ in range(6)] + [random_dna(rng, 61)]
     texts = inserts if sequence_is == "insert" else [A5 + s + A3 for s in inserts]
     windows = [YEAST.window(s) for s in inserts]
-    check(YEAST, "sequence", sequence_is, {"sequence": texts}, [("ok", [w, flip(w, len(s))]) for w, s in zip(windows, inserts, strict=True)], "insert")
+    check(
+        YEAST,
+        "sequence",
+        sequence_is,
+        {"sequence": texts},
+        [("ok", [w, flip(w, len(s))]) for w, s in zip(windows, inserts, strict=True)],
+        "insert",
+    )
     shift = 0 if sequence_is == "insert" else len(A5)
     rows = [(i, int(rng.integers(0, len(inserts[i])))) for i in range(7) for _ in range(5)]
     expected, columns = [], {"sequence": [], "offset": [], "alt_base": []}  # type: ignore[var-annotated]
@@ -225,7 +251,13 @@ def test_human_sequences() -> None:
 
 
 def test_a_megabase_among_rows() -> None:
-    check(YEAST, "sequence", "insert", {"sequence": ["A" * 80, "C" * 1_000_000, "G" * 80]}, [("ok", [YEAST.window("A" * 80)]), ("too_long", []), ("ok", [YEAST.window("G" * 80)])])
+    check(
+        YEAST,
+        "sequence",
+        "insert",
+        {"sequence": ["A" * 80, "C" * 1_000_000, "G" * 80]},
+        [("ok", [YEAST.window("A" * 80)]), ("too_long", []), ("ok", [YEAST.window("G" * 80)])],
+    )
 
 
 def test_max_n() -> None:
@@ -250,7 +282,7 @@ def test_unique_rows(n: int, length: int, letters: int, seed: int) -> None:
 
 
 def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.window._hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
+    monkeypatch.setattr("legscore.sequences._hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
     codes = np.random.default_rng(0).integers(0, 4, (100, 3), dtype=np.uint8)
     first, inverse = unique_rows(codes)
     assert (codes[first][inverse] == codes).all()

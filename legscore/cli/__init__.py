@@ -13,6 +13,7 @@ import click
 
 from legscore import __version__
 from legscore.errors import LegscoreError
+from legscore.memory import give_back_freed_parts
 
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
@@ -51,6 +52,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors become one line on stderr and an exit code."""
+    give_back_freed_parts()
     try:
         cli.main(standalone_mode=False)
     except LegscoreError as error:

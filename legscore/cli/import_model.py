@@ -16,11 +16,19 @@ from legscore.publish import check_writable
 @click.command("import", short_help="Convert a published PyTorch checkpoint.")
 @click.argument("file", type=click.Path())
 @click.option("-o", "--output", required=True, metavar="OUT", help="Checkpoint to write (*.safetensors).")
-@click.option("--config", metavar="JSON", help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet).")
-@click.option("--final-activation", type=click.Choice(["silu", "none"]), help="Activation between the head's 1×1 convolution and the mean.")
+@click.option(
+    "--config", metavar="JSON", help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet)."
+)
+@click.option(
+    "--final-activation", type=click.Choice(["silu", "none"]), help="Activation between the head's 1×1 convolution and the mean."
+)
 @click.option("--concat-order", type=click.Choice(["fx,x", "x,fx"]), help="Which half of the residual concatenation comes first.")
-@click.option("--fifth-channel", type=click.Choice(["is_reverse", "is_singleton"]), help="Meaning of the fifth of five input channels.")
-@click.option("--alphabet", metavar="ORDER", help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies.")
+@click.option(
+    "--fifth-channel", type=click.Choice(["is_reverse", "is_singleton"]), help="Meaning of the fifth of five input channels."
+)
+@click.option(
+    "--alphabet", metavar="ORDER", help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies."
+)
 @click.option("--n-value", type=float, help="What base channels hold at an N: 0.25 or 0.")
 @click.option("--pool-sizes", metavar="N,N,...", help="Max-pooling after each block (human_legnet).")
 @click.option("--rc-trained/--no-rc-trained", default=None, help="Whether training saw both strands.")

@@ -16,17 +16,54 @@ from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
 
 @click.command(short_help="Score sequences or variants with an ensemble.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz), or - for standard output.")
-@click.option("-m", "--model", "models", multiple=True, metavar="MODELS", help="Checkpoint or directory of them; repeat for an ensemble. [bundled demonstration model]")
-@click.option("--kind", type=click.Choice(list(KINDS)), help="What a row is, where columns fit two kinds: ref+alt pair, edit of a sequence, sequence.")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz), or - for standard output."
+)
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODELS",
+    help="Checkpoint or directory of them; repeat for an ensemble. [bundled demonstration model]",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    help="What a row is, where columns fit two kinds: ref+alt pair, edit of a sequence, sequence.",
+)
 @click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="Input column for a role, e.g. sequence=dna.")
-@click.option("--sequence-is", type=click.Choice([*SEQUENCE_IS, "auto"]), default="auto", show_default=True, help="Insert, oligo (insert with both adapters) or the model's whole window.")
-@click.option("--rc", type=click.Choice(RC_MODES), help="Second strand: of the whole construct, of the insert within its flanks, or none. [construct for models trained on both]")
+@click.option(
+    "--sequence-is",
+    type=click.Choice([*SEQUENCE_IS, "auto"]),
+    default="auto",
+    show_default=True,
+    help="Insert, oligo (insert with both adapters) or the model's whole window.",
+)
+@click.option(
+    "--rc",
+    type=click.Choice(RC_MODES),
+    help="Second strand: of the whole construct, of the insert in its flanks, or none. [construct for models trained on both]",
+)
 @click.option("--singleton", type=click.IntRange(0, 1), default=0, show_default=True, help="Value of the is_singleton channel.")
-@click.option("--max-n", type=click.IntRange(0), metavar="N", help="Rows with more N's than this get status invalid_base. [no limit]")
-@click.option("--keep", default="auto", show_default=True, metavar="COLS", help="Input columns to carry over: names with commas, all, none; auto leaves scored sequences out.")
+@click.option(
+    "--max-n", type=click.IntRange(0), metavar="N", help="Rows with more N's than this get status invalid_base. [no limit]"
+)
+@click.option(
+    "--keep",
+    default="auto",
+    show_default=True,
+    metavar="COLS",
+    help="Input columns to carry over: names with commas, all, none; auto leaves scored sequences out.",
+)
 @click.option("--per-model", is_flag=True, help="Also write every member's values, as fixed-size lists.")
-@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="null writes zeros (for tests of the pipeline).")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="null writes zeros (for tests of the pipeline).",
+)
 @click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
 @click.option("--recipe", metavar="NAME|FILE", help="Engine recipe instead of the precision's own.")
 @click.option("--format", "format_", type=click.Choice(["arrow", "tsv"]), help="Format on standard output. [tsv]")

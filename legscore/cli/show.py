@@ -26,7 +26,9 @@ def command(models: tuple[str, ...], as_json: bool) -> None:
             click.echo(json.dumps({"path": str(path), "sha256": checkpoint.sha256, **checkpoint.manifest()}))
             continue
         architecture = checkpoint.architecture
-        click.echo(f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}")
+        click.echo(
+            f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}"
+        )
         click.echo(f"  contract: {checkpoint.contract.describe()}")
         click.echo(f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual {architecture.residual}")
         million = architecture.multiply_adds(checkpoint.contract.length) / 1e6

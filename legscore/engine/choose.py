@@ -129,14 +129,14 @@ def _choose_recipe(request: Request, engine: str) -> tuple[Recipe, str]:
 
 
 def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request) -> ThreadedEngine:
-    strands = {"both_strands": request.both_strands, "is_singleton": request.is_singleton}
+    both, singleton = request.both_strands, request.is_singleton
     if name == "torch":
         from legscore.engine.torch_engine import TorchEngine
 
-        return TorchEngine(members, recipe, **strands)
+        return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton)
     from legscore.engine.openvino_engine import OpenVINOEngine
 
-    return OpenVINOEngine(members, recipe, **strands)
+    return OpenVINOEngine(members, recipe, both_strands=both, is_singleton=singleton)
 
 
 def _attach_fidelity(engine: ThreadedEngine, name: str, members: Sequence[Checkpoint], recipe: Recipe, say: Say) -> str:
@@ -145,13 +145,16 @@ def _attach_fidelity(engine: ThreadedEngine, name: str, members: Sequence[Checkp
         say("fidelity: fp32 on openvino is the reference")
         return ""
     key: dict[str, Any] = {**engine.describe(), "legscore": __version__, "models": [m.sha256 for m in members]}
+    key |= {"windows": fid.per_member(len(members), recipe.precision), "singleton": engine.is_singleton}
     path = fid.record_path(cache_folder("fidelity"), key)
-    engine.fidelity = fid.load_record(path, key)
+    from_files = all(m.sha256 for m in members)
+    engine.fidelity = fid.load_record(path, key) if from_files else None
     cached = engine.fidelity is not None
     if engine.fidelity is None:
         say(f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine")
         engine.fidelity = measure(engine, members)
-        fid.save_record(path, key, engine.fidelity)
+        if from_files:
+            fid.save_record(path, key, engine.fidelity)
     say(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}")
     return engine.fidelity.shortfall(recipe.settings["fidelity"])
 
@@ -162,7 +165,7 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
 
     recipe, pairs = load_recipe("fp32"), []
     for m, member in enumerate(members):
-        batch = fid.probe(member.contract, fid.per_member(len(members)), m)
+        batch = fid.probe(member.contract, fid.per_member(len(members), engine.precision), m)
         reference = OpenVINOEngine([member], recipe, both_strands=False, is_singleton=engine.is_singleton)
         try:
             pairs.append((engine.score_forward(batch, m), reference.score_forward(batch, 0)))

@@ -32,7 +32,13 @@ class OpenVINOEngine(ThreadedEngine):
     name = "openvino"
 
     def __init__(
-        self, members: Sequence[Checkpoint], recipe: Recipe, *, both_strands: bool, is_singleton: bool = False, form: str = "rewritten"
+        self,
+        members: Sequence[Checkpoint],
+        recipe: Recipe,
+        *,
+        both_strands: bool,
+        is_singleton: bool = False,
+        form: str = "rewritten",
     ) -> None:
         """Lower and compile every member. EngineError when the CPU lacks the precision."""
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)

@@ -30,7 +30,13 @@ class TorchEngine(ThreadedEngine):
     name = "torch"
 
     def __init__(
-        self, members: Sequence[Checkpoint], recipe: Recipe, *, both_strands: bool, is_singleton: bool = False, device: str | None = None
+        self,
+        members: Sequence[Checkpoint],
+        recipe: Recipe,
+        *,
+        both_strands: bool,
+        is_singleton: bool = False,
+        device: str | None = None,
     ) -> None:
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)
         self.recipe, self.precision, self.n_members = recipe, recipe.precision, len(members)

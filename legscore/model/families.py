@@ -2,7 +2,7 @@
 
 | family | what | tell-tale |
 |---|---|---|
-| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with the bilinear SE's `trl` and `bins` |
+| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with `trl` and `bins` |
 | F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` | `stem_block.block.0.weight` |
 | F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight` with `head.3.weight` |
 
@@ -103,7 +103,7 @@ def detect_family(keys: Iterable[str]) -> str:
         raise ModelError(f"is no LegNet checkpoint known here; its keys begin {shorten(sorted(present), 4)}")
     if not prefixed:
         raise _refusal(
-            f"{family} without its \"model.\" prefix", has("stem"), "third-party copies (F6) read ACGT and keep their own rules"
+            f'{family} without its "model." prefix', has("stem"), "third-party copies (F6) read ACGT and keep their own rules"
         )
     return family
 

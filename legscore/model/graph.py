@@ -101,7 +101,9 @@ class _Lowering:
 
     def scale_shift(self, at: str) -> tuple[np.ndarray, np.ndarray]:
         """BatchNorm in evaluation mode as y = scale·x + shift (float64 inside)."""
-        part = {leaf: self.arrays[f"{at}.{leaf}"].astype(np.float64) for leaf in ("weight", "bias", "running_mean", "running_var")}
+        part = {
+            leaf: self.arrays[f"{at}.{leaf}"].astype(np.float64) for leaf in ("weight", "bias", "running_mean", "running_var")
+        }
         scale = part["weight"] / np.sqrt(part["running_var"] + BN_EPSILON)
         return scale, part["bias"] - scale * part["running_mean"]
 
@@ -142,18 +144,19 @@ class _Lowering:
 
     def gate(self, blocks: list[str], at: str, order: np.ndarray) -> list[str]:
         """Squeeze-and-excitation of the inner channels, which lie in blocks in `order`."""
-        w = {leaf: self.arrays.get(f"{at}.{leaf}") for leaf in (
-            "squeeze.weight", "squeeze.bias", "hidden.weight", "hidden.bias", "excite.weight", "excite.bias",
-        )}  # fmt: skip
+
+        def w(leaf: str) -> np.ndarray:
+            return self.arrays[f"{at}.{leaf}"]
+
         means = [self.b.mean_length(block) for block in blocks]
         y = means[0] if len(means) == 1 else self.b.op("Concat", *means, axis=1)
-        y = self.b.silu(self.b.linear(y, w["squeeze.weight"][:, order], w["squeeze.bias"]))
+        y = self.b.silu(self.b.linear(y, w("squeeze.weight")[:, order], w("squeeze.bias")))
         if self.a.se == "bilinear":
-            y = self.b.linear(y, w["hidden.weight"], w["hidden.bias"])
+            y = self.b.linear(y, w("hidden.weight"), w("hidden.bias"))
             y = self.b.silu(self.b.op("Concat", y, self.bilinear(y, f"{at}.bilinear"), axis=1))
         gated = []
         for block, rows in zip(blocks, np.split(order, len(blocks)), strict=True):
-            open_ = self.b.op("Sigmoid", self.b.linear(y, w["excite.weight"][rows], w["excite.bias"][rows]))
+            open_ = self.b.op("Sigmoid", self.b.linear(y, w("excite.weight")[rows], w("excite.bias")[rows]))
             gated.append(self.b.op("Mul", block, self.b.unsqueeze(open_, *range(2, self.b.rank))))
         return gated
 

@@ -32,7 +32,7 @@ OPTION_OF = {
     "pools": "--pool-sizes 2,2,2,2",
     "rc_trained": "--rc-trained or --no-rc-trained",
 }
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, Any]] = {
     # What the published code of a family does in one way only. F3's alphabet and N value stay open: look-alikes of it
     # read ACGT, and human_legnet itself encodes N as 0 in training and as 0.25 elsewhere.
     "F1": {"final_activation": "silu", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.25},

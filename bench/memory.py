@@ -1,0 +1,71 @@
+"""Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few and on many rows.
+
+Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number. Row counts of every
+output are checked first. Expected: within 5 %.
+
+    python bench/memory.py [--few 200000] [--many 2000000] [--rounds 3] [--save]
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from machine import arguments, finish
+
+BLOCK = 50_000
+
+
+def make(path: Path, rows: int) -> None:
+    """A file of `rows` rows, written block by block."""
+    rng = np.random.default_rng(rows)
+    schema = pa.schema([("id", pa.string()), ("level", pa.float64()), ("sequence", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, BLOCK):
+            n = min(BLOCK, rows - start)
+            letters = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (n, 80))]
+            columns = [[f"v{start + i}" for i in range(n)], rng.normal(size=n), [row.tobytes().decode() for row in letters]]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def peak_bytes(command: list[str]) -> int:
+    """Peak resident memory of a command."""
+    pid = os.spawnv(os.P_NOWAIT, sys.executable, command)
+    _, status, usage = os.wait4(pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return int(usage.ru_maxrss) * 1024
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", few=200_000, many=2_000_000, rounds=3)
+    peaks: dict[str, list[int]] = {"few": [], "many": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in peaks:
+            make(Path(folder) / f"{name}.parquet", getattr(options, name))
+        for _ in range(options.rounds):
+            for name, found in peaks.items():
+                out = f"{folder}/{name}.out.parquet"
+                found.append(
+                    peak_bytes(
+                        [sys.executable, "-m", "legscore", "run", f"{folder}/{name}.parquet", "-o", out, "--engine", "null", "-q"]
+                    )
+                )
+                if pq.read_metadata(out).num_rows != getattr(options, name):
+                    raise SystemExit(f"{out} lacks rows; no measurement of wrong output")
+    median = {name: statistics.median(found) for name, found in peaks.items()}
+    for name, value in median.items():
+        print(f"{getattr(options, name):>10,} rows: peak {value / 2**20:7.1f} MiB")
+    growth = median["many"] / median["few"] - 1
+    print(f"growth: {100 * growth:+.1f} %")
+    finish("memory", {"rows": [options.few, options.many], "peak_bytes": peaks, "growth": growth}, options.save)
+
+
+if __name__ == "__main__":
+    main()

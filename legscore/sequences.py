@@ -1,0 +1,128 @@
+"""Texts as codes, and distinct rows of codes: the vectorised ground under `legscore.window`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from legscore.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null` bool [N]."""
+
+    flat: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    is_null: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def gather(self, rows: np.ndarray, skip: np.ndarray | int, width: int) -> np.ndarray:
+        """Codes [len(rows), width] that begin `skip` bases into each of `rows`: a view where rows lie evenly spaced."""
+        begin = self.start[rows] + skip
+        n = len(begin)
+        if n > 1 and width:
+            stride = int(begin[1] - begin[0])
+            if stride >= width and int(begin[-1] - begin[0]) == (n - 1) * stride and (np.diff(begin) == stride).all():
+                return np.lib.stride_tricks.as_strided(self.flat[begin[0] :], (n, width), (stride, 1), writeable=False)
+        return self.flat[begin[:, None] + np.arange(width)]
+
+    def matches(self, rows: np.ndarray, skip: np.ndarray | int, expected: np.ndarray) -> np.ndarray:
+        """bool [len(rows)]: whether the bases `skip` into each row are `expected`."""
+        return (self.gather(rows, skip, len(expected)) == expected).all(axis=1)
+
+
+def text_to_codes(texts: pa.Array) -> Sequences:
+    """Arrow strings → Sequences; the buffers are read as they lie, nothing is copied row by row."""
+    texts = texts.cast(pa.large_string()) if not pa.types.is_large_string(texts.type) else texts
+    _, offset_buffer, data_buffer = texts.buffers()
+    n = len(texts)
+    if n == 0 or offset_buffer is None:
+        nothing = np.zeros(n, dtype=np.int64)
+        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool))
+    bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
+    is_null = texts.is_null().to_numpy(zero_copy_only=False)
+    text = b"" if data_buffer is None else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
+    flat = np.frombuffer(text.translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
+    return Sequences(flat, bounds[:-1] - bounds[0], np.diff(bounds), is_null)
+
+
+def encode_text(text: str) -> np.ndarray:
+    """uint8 codes of one string."""
+    return np.frombuffer(text.encode("ascii").translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
+
+
+def single_bases(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not: INVALID_CODE for a letter that is no base,
+    1 for anything that is not one letter (empty, longer, symbolic), 0 for fine."""
+    texts = texts.cast(pa.large_string())
+    sequences = text_to_codes(texts.fill_null("N"))
+    n = len(sequences)
+    single = sequences.length == 1
+    code = np.full(n, N_CODE, dtype=np.uint8)
+    code[single] = sequences.flat[sequences.start[single]]
+    letter = pc.match_substring_regex(texts.fill_null("N"), "^[A-Za-z]$").to_numpy(zero_copy_only=False)
+    why = np.where(single & letter, np.where(code == INVALID_CODE, INVALID_CODE, 0), 1).astype(np.uint8)
+    code[why != 0] = N_CODE
+    return code, why
+
+
+_MULTIPLIERS = np.random.default_rng(20221215).integers(1, 1 << 63, size=4096, dtype=np.uint64) | np.uint64(1)
+
+
+def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows in order of first appearance.
+
+    Returns:
+        first: int64 [distinct], row at which each first appears; inverse: int64 [N], distinct row of each row.
+
+    A 64-bit hash finds candidates and equality is then checked, so that a collision cannot merge different windows
+    (rows are compared in full should one occur).
+    """
+    n, length = codes_NL.shape
+    if n == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    hashed = _hash_rows(codes_NL)
+    inverse = pa.array(hashed).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    first = _first_rows(inverse)
+    if len(first) < n and not (codes_NL[first[inverse]] == codes_NL).all():
+        rows = np.ascontiguousarray(codes_NL).view(np.dtype((np.void, length))).ravel()
+        _, appeared, merged = np.unique(rows, return_index=True, return_inverse=True)
+        inverse = np.argsort(np.argsort(appeared))[merged]
+        first = _first_rows(inverse)
+    return first, inverse
+
+
+def _hash_rows(codes_NL: np.ndarray) -> np.ndarray:
+    """64-bit hash of each row, uint64 [N]: words mixed downwards (a product carries only upwards), then a random linear
+    form. In blocks of 2,048 rows, which stay in cache: 4 × faster than at once."""
+    n, length = codes_NL.shape
+    words = -(-length // 8)
+    multipliers = np.resize(_MULTIPLIERS, words)
+    hashed = np.empty(n, dtype=np.uint64)
+    padded = np.zeros((min(n, 2048), words * 8), dtype=np.uint8)
+    for start in range(0, n, 2048):
+        block = codes_NL[start : start + 2048]
+        padded[: len(block), :length] = block
+        word_NW = padded[: len(block)].view(np.uint64)
+        hashed[start : start + 2048] = np.einsum("nw,w->n", word_NW ^ (word_NW >> np.uint64(29)), multipliers)
+    return hashed
+
+
+def _first_rows(inverse: np.ndarray) -> np.ndarray:
+    """Row at which each distinct value first appears, for values numbered by first appearance."""
+    first = np.empty(int(inverse.max()) + 1, dtype=np.int64)
+    first[inverse[::-1]] = np.arange(len(inverse) - 1, -1, -1)
+    return first
+
+
+def count_n(codes_NL: np.ndarray) -> np.ndarray:
+    """N's in each row, int32 [N]."""
+    unknown = codes_NL == N_CODE
+    return unknown.sum(axis=1, dtype=np.int32) if unknown.any() else np.zeros(len(codes_NL), dtype=np.int32)

@@ -1,0 +1,243 @@
+"""Engines: agreement, independence of batch and neighbours, fidelity, choice with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import human_contract, toy_checkpoint
+
+from legscore.batch import Batch
+from legscore.engine import choose
+from legscore.engine import fidelity as fid
+from legscore.engine.choose import Request, open_engine
+from legscore.engine.null_engine import NullEngine
+from legscore.engine.openvino_engine import TILE_WINDOWS, OpenVINOEngine
+from legscore.engine.recipe import load_recipe
+from legscore.errors import EngineError
+from legscore.model.checkpoint import Checkpoint, load_members
+
+FP32 = load_recipe("fp32")
+
+
+@pytest.fixture(scope="module")
+def members() -> list[Checkpoint]:
+    return [toy_checkpoint(seed) for seed in range(3)]
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def random_batch(windows: int, edits: int, length: int = 150, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    return Batch(
+        rng.integers(0, 5, (windows, length), dtype=np.uint8),
+        rng.integers(0, max(windows, 1), edits).astype(np.int32),
+        rng.integers(0, length, edits).astype(np.int16),
+        rng.integers(0, 4, edits).astype(np.uint8),
+    )
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("singleton", [False, True])
+def test_openvino_equals_torch(members: list[Checkpoint], both: bool, singleton: bool) -> None:
+    pytest.importorskip("torch", reason="the torch engine needs legscore[train]")
+    from legscore.engine.torch_engine import TorchEngine
+
+    batch = random_batch(20, 17)
+    ours = OpenVINOEngine(members, FP32, both_strands=both, is_singleton=singleton)
+    theirs = TorchEngine(members, FP32, both_strands=both, is_singleton=singleton, device="cpu")
+    a, b = ours.score(batch), theirs.score(batch)
+    assert a.shape == (3, 37)
+    assert a.dtype == b.dtype == np.float32
+    assert np.abs(a - b).max() < 1e-4
+    assert (ours.score(batch, [2, 0]) == a[[2, 0]]).all()
+    assert np.abs(theirs.score(batch, [1]) - a[[1]]).max() < 1e-4
+    with pytest.raises(IndexError, match="ensemble of 3"):
+        ours.submit(batch, [3])
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_do_not_depend_on_neighbours_batch_or_order(members: list[Checkpoint], precision: str) -> None:
+    if precision == "bf16" and not has_bf16():
+        pytest.skip("this CPU has no bf16")
+    engine = OpenVINOEngine(members[:1], load_recipe(precision), both_strands=True)
+    batch = random_batch(TILE_WINDOWS + 50, 0)
+    scores = engine.score(batch)[0]
+    order = np.random.default_rng(1).permutation(len(scores))
+    assert (engine.score(Batch(batch.codes_WL[order]))[0] == scores[order]).all()
+    for n in (1, 3, 17):
+        assert (engine.score(Batch(batch.codes_WL[:n]))[0] == scores[:n]).all()
+    futures = [engine.submit(Batch(batch.codes_WL[i : i + 40])) for i in range(0, 200, 40)]
+    assert (np.concatenate([f.result()[0] for f in futures]) == scores[:200]).all()
+    engine.close()
+
+
+def test_edits_equal_expanded_windows(members: list[Checkpoint]) -> None:
+    engine = OpenVINOEngine(members, FP32, both_strands=True)
+    batch = random_batch(9, 300)
+    assert (engine.score(batch) == engine.score(Batch(batch.expand()))).all()
+    assert engine.score(Batch(np.empty((0, 150), np.uint8))).shape == (3, 0)
+    engine.close()
+
+
+def test_human_networks_without_extra_channels() -> None:
+    member = toy_checkpoint(1, human_contract(), pools=(2, 2), se="plain", filters_per_group=1)
+    engine = OpenVINOEngine([member], FP32, both_strands=True)
+    batch = random_batch(6, 0, 230)
+    from legscore.contract import reverse_complement
+
+    flipped = engine.score(Batch(reverse_complement(batch.codes_WL)))
+    assert np.allclose(engine.score(batch), flipped, atol=1e-5)
+    engine.close()
+
+
+def test_fidelity_is_measured_cached_and_enforced(
+    members: list[Checkpoint], toy_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_bf16():
+        pytest.skip("this CPU has no bf16")
+    loaded, said = load_members([toy_models]), []
+    monkeypatch.setattr(fid, "TOTAL", 300)
+    settings = {"score_pearson_min": 0.9, "effect_spearman_min": 0.9}
+    monkeypatch.setattr(choose, "load_recipe", lambda name: _with_fidelity(load_recipe(name), settings))
+    engine = open_engine(loaded, Request("openvino", "bf16"), said.append)
+    record = engine.fidelity
+    assert record is not None
+    assert (record.windows, record.changes) == (300, 300)
+    assert 0.9 < record.effect_spearman < 1
+    assert record.score_rmse > 0
+    assert any("measuring" in line for line in said)
+    engine.close()
+
+    said.clear()
+    again = open_engine(loaded, Request("openvino", "bf16"), said.append)
+    assert again.fidelity == record
+    assert not any("measuring" in line for line in said)
+    again.close()
+
+    settings["effect_spearman_min"] = 0.9999999
+    with pytest.raises(EngineError, match=r"effect spearman 0\.\d+ is below 0.9999999.*--precision fp32"):
+        open_engine(loaded, Request("openvino", "bf16"))
+    said.clear()
+    fallen = open_engine(loaded, Request("openvino", "auto"), said.append)
+    assert fallen.precision == "fp32"
+    assert any("precision: fp32 instead of bf16 (effect spearman" in line for line in said)
+    fallen.close()
+
+
+def _with_fidelity(recipe: Any, settings: dict[str, float]) -> Any:
+    from dataclasses import replace
+
+    return replace(recipe, settings={**recipe.settings, "fidelity": settings})
+
+
+def test_damaged_fidelity_records_are_measured_again(tmp_path: Path) -> None:
+    path, key = tmp_path / "x.json", {"engine": "x"}
+    record = fid.Fidelity("openvino fp32", 1, 1, 0.1, 0.1, 0.9, 0.9)
+    fid.save_record(path, key, record)
+    assert fid.load_record(path, key) == record
+    assert fid.load_record(path, {"engine": "y"}) is None
+    for text in ("", "{", "[]", '{"key": {"engine": "x"}, "fidelity": {"wrong": 1}}'):
+        path.write_text(text)
+        assert fid.load_record(path, key) is None
+
+
+def test_ranks_and_correlation_equal_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(0).integers(0, 30, 200).astype(float)
+    others = values + np.random.default_rng(1).normal(0, 5, 200)
+    assert (fid.ranks(values) == stats.rankdata(values)).all()
+    assert np.isclose(fid.correlation(values, others), stats.pearsonr(values, others)[0])
+    assert np.isnan(fid.correlation(np.ones(5), others[:5]))
+    assert fid.Fidelity("x", 1, 1, 0, 0, float("nan"), 1.0).shortfall({"score_pearson_min": 0.9, "effect_spearman_min": 0.9})
+
+
+def test_probe_is_seeded_and_changes_one_base() -> None:
+    contract = toy_checkpoint().contract
+    batch = fid.probe(contract, 70, 3)
+    again = fid.probe(contract, 70, 3)
+    assert (batch.expand() == again.expand()).all()
+    codes = batch.expand()
+    assert ((codes[:70] != codes[70:]).sum(axis=1) == 1).all()
+    assert (fid.probe(contract, 70, 4).codes_WL != batch.codes_WL).any()
+    assert [fid.per_member(m, "bf16") for m in (1, 5, 32, 50)] == [2048, 410, 64, 64]
+    assert [fid.per_member(m, "fp32") for m in (1, 5)] == [256, 64]
+
+
+def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(choose, "nvidia_driver", lambda: False)
+    monkeypatch.setattr(choose.sys, "platform", "linux")
+    open_engine(members, Request("auto", "fp32"), said.append).close()
+    assert said[0] == "engine: openvino (no NVIDIA driver), precision fp32 (asked for)"
+    monkeypatch.setattr(choose, "nvidia_driver", lambda: True)
+    monkeypatch.setattr(choose.importlib.util, "find_spec", lambda name: None)
+    said.clear()
+    open_engine(members, Request("auto", "fp32"), said.append).close()
+    assert "PyTorch, which would use it, is not installed" in said[0]
+    with pytest.raises(EngineError, match=r"engine torch needs PyTorch: pip install 'legscore\[train\]'"):
+        open_engine(members, Request("torch"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request("tensorrt"), "tensorrt is not part of this version"),
+        (Request("openvino", "fp16"), "fp16 needs TensorRT"),
+        (Request("openvino", "bf16", "fp32"), "--recipe fp32 is fp32, --precision bf16"),
+        (Request("openvino", "auto", "quick"), "recipe quick: No such file.*known recipes are bf16, fp32"),
+    ],
+)
+def test_what_cannot_be_served_is_an_error(members: list[Checkpoint], request_: Request, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        open_engine(members, request_)
+
+
+def test_bf16_without_the_instructions_is_an_error(members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    class Core(openvino.Core):
+        def get_property(self, device: str, name: Any, *rest: Any) -> Any:
+            value = super().get_property(device, name, *rest)
+            return [c for c in value if c != "BF16"] if isinstance(value, (list, set)) else value
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    with pytest.raises(EngineError, match="this CPU has no bf16"):
+        open_engine(members, Request("openvino", "bf16"))
+    said: list[str] = []
+    open_engine(members, Request("openvino", "auto"), said.append).close()
+    assert "precision fp32 (the CPU has no bf16)" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("precision = 'fp64'", "precision is 'fp64'"),
+        ("precision = 'fp32'", "lacks openvino.batch"),
+        ("precision = 'fp32'\n[openvino]\nbatches = 3", r"unknown setting openvino.batches \(did you mean \"batch\"\?\)"),
+        ("precision = 'fp32'\n[cuda]\nbatch = 3", "unknown entry 'cuda'"),
+        ("precision = 'fp32'\n[openvino]\nbatch = '16'", "of the wrong type"),
+        ("precision = 'fp32'\n[openvino]\nbatch = true", "of the wrong type"),
+        ("precision = 'fp32'\n[openvino]\nbatch = 0", "outside 1..65536"),
+        ("precision = ", "not TOML"),
+    ],
+)
+def test_recipes_refuse_what_they_do_not_know(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(EngineError, match=message):
+        load_recipe(str(tmp_path / "r.toml"))
+
+
+def test_null_engine_scores_zero_and_says_so(members: list[Checkpoint]) -> None:
+    engine = NullEngine(members)
+    assert (engine.score(random_batch(5, 2)) == np.zeros((3, 7))).all()
+    assert "nothing was computed" in engine.describe()["warning"]
+    engine.close()

@@ -1,0 +1,177 @@
+"""Threads between stages and the whole pipeline: order, bounds, exceptions, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import random_dna
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from legscore.engine.null_engine import NullEngine
+from legscore.errors import InputError, OutputError
+from legscore.job import Options, score
+from legscore.pipeline import part_rows
+from legscore.publish import publishing
+from legscore.stream import background, in_flight
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 4))
+def test_background_and_in_flight_keep_order(n: int, depth: int, flights: int) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        chain = in_flight(background(iter(range(n)), depth, "test"), lambda i: pool.submit(lambda: i * i), flights)
+        assert list(chain) == [(i, i * i) for i in range(n)]
+
+
+def test_background_is_bounded() -> None:
+    made = []
+
+    def source() -> Iterator[int]:
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    stream = background(source(), 3, "bounded")
+    assert next(stream) == 0
+    time.sleep(0.3)
+    assert len(made) <= 1 + 3 + 1
+    stream.close()
+    assert not any("bounded" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_exceptions_cross_threads_in_place(at: int) -> None:
+    def source() -> Iterator[int]:
+        for i in range(10):
+            if i == at:
+                raise InputError("row trouble")
+            yield i
+
+    stream = background(map(lambda i: i + 1, background(source(), 2, "inner")), 2, "outer")
+    got = []
+    with pytest.raises(InputError, match="row trouble"):
+        for item in stream:
+            got.append(item)
+    assert got == list(range(1, at + 1))
+    assert not any(t.name in ("legscore-inner", "legscore-outer") for t in threading.enumerate())
+
+
+def test_in_flight_keeps_at_most_depth() -> None:
+    out: list[int] = []
+    highest = 0
+
+    def submit(i: int) -> Future[int]:
+        nonlocal highest
+        highest = max(highest, i + 1 - len(out))
+        future: Future[int] = Future()
+        future.set_result(i)
+        return future
+
+    for item, _ in in_flight(iter(range(20)), submit, 3):
+        out.append(item)
+    assert highest == 3
+
+
+def sequences_file(path: Path, rows: int, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    distinct = [random_dna(rng, int(n)) for n in rng.integers(0, 145, max(rows // 3, 1))]
+    texts = [None if i % 17 == 5 else distinct[j] for i, j in enumerate(rng.integers(0, len(distinct), rows))]
+    pq.write_table(pa.table({"id": np.arange(rows), "sequence": texts}), path)
+    return path
+
+
+def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three members, parts of 97 rows against one part: the same scores, statuses and order."""
+    source = sequences_file(tmp_path / "in.parquet", 500)
+    options = {"models": [str(toy_models)], "precision": "fp32", "per_model": True}
+    score(Options([str(source)], str(tmp_path / "one.parquet"), **options))
+    monkeypatch.setattr("legscore.job.part_rows", lambda members: 97)
+    seen: list[int] = []
+    record = score(Options([str(source)], str(tmp_path / "many.parquet"), **options), progress=lambda total, members: seen.append)
+    one, many = pq.read_table(tmp_path / "one.parquet"), pq.read_table(tmp_path / "many.parquet")
+    assert one.equals(many)
+    assert one["id"].to_pylist() == list(range(500))
+    assert sum(seen) == record["rows"] == 500
+    assert len(seen) == 6
+    per_model = np.array(many.filter(pa.compute.equal(many["status"], "ok"))["score_per_model"].to_pylist())
+    mean = np.array(many["score"].drop_null())
+    assert np.allclose(per_model.mean(axis=1), mean, atol=1e-6)
+    assert np.allclose(per_model.std(axis=1, ddof=1), np.array(many["score_sd"].drop_null()), atol=1e-6)
+    nulls = np.array(many["score"].is_null())
+    assert (nulls == np.array([s != "ok" for s in many["status"].to_pylist()])).all()
+
+
+def test_output_bytes_do_not_depend_on_the_run(tmp_path: Path, toy_models: Path) -> None:
+    """Same input, models and options: the same file, byte for byte; no path, time or rate in it."""
+    source = sequences_file(tmp_path / "in.parquet", 300)
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    copy = other / "copy.parquet"
+    copy.write_bytes(source.read_bytes())
+    score(Options([str(source)], str(tmp_path / "a.parquet"), [str(toy_models)], precision="fp32"))
+    score(Options([str(copy)], str(other / "b.parquet"), [str(toy_models)], precision="fp32"))
+    assert (tmp_path / "a.parquet").read_bytes() == (other / "b.parquet").read_bytes()
+    metadata = json.loads(pq.read_schema(tmp_path / "a.parquet").metadata[b"legscore"])
+    assert set(metadata) == {"legscore", "models", "contract", "engine", "fidelity", "options"}
+    assert str(tmp_path) not in json.dumps(metadata)
+    record = json.loads((tmp_path / "a.parquet.run.json").read_text())
+    assert record["inputs"] == [str(source)]
+    assert {k: record[k] for k in metadata} == metadata
+
+
+def test_part_rows_come_from_a_table() -> None:
+    assert [part_rows(m) for m in (1, 2, 5, 32, 50)] == [32768, 16384, 6553, 1024, 1024]
+
+
+class Broken(NullEngine):
+    def _score(self, batch: Any, members: list[int], both: bool | None = None) -> np.ndarray:
+        raise RuntimeError("the card fell off")
+
+
+def test_an_engine_that_dies_leaves_nothing(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Broken(members))
+    source = sequences_file(tmp_path / "in.parquet", 50)
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="the card fell off"):
+        score(Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_models)]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet"]
+    assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("legscore")]
+
+
+def test_a_reader_that_dies_midway_leaves_nothing(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sequences_file(tmp_path / "in.parquet", 60_000)
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    source.write_bytes(content)
+    (tmp_path / "out.parquet").write_text("what was there before")
+    with pytest.raises(InputError, match="reading stopped"):
+        score(Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_model)], engine="null"))
+    assert (tmp_path / "out.parquet").read_text() == "what was there before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_publishing_is_all_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    with publishing(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    with pytest.raises(KeyError), publishing(target) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    with pytest.raises(OutputError, match="No space left"), publishing(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]

@@ -127,7 +127,8 @@ README = (REPOSITORY / "README.md").read_text()
 
 def test_readme_commands_exist() -> None:
     """Every legscore command line in README parses: known command, known options."""
-    lines = re.findall(r"^\s*(?:\$ )?(legscore [^\n]+)$", README, re.M)
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
+    lines = [line for block in blocks for line in re.findall(r"^(?:.*&& )?(legscore [^\n]+)$", block, re.M)]
     assert len(lines) >= 5
     for line in lines:
         words = line.split("#")[0].split("|")[0].replace("\\", "").split()

@@ -14,7 +14,7 @@ from legscore.job import Options, score
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
 
 
-@click.command(short_help="Score sequences or variants with an ensemble.")
+@click.command("run", short_help="Score sequences or variants with an ensemble.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
     "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz), or - for standard output."

@@ -9,7 +9,7 @@ import click
 from legscore.model.checkpoint import find_checkpoints, load_checkpoint
 
 
-@click.command(short_help="Print what checkpoints hold: contract, architecture, training.")
+@click.command("show", short_help="Print what checkpoints hold: contract, architecture, training.")
 @click.argument("models", nargs=-1, required=True, metavar="MODELS...")
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest, one JSON object a line.")
 def command(models: tuple[str, ...], as_json: bool) -> None:

@@ -67,9 +67,9 @@ def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Tabl
     for values in results.columns.values():
         arrays.append(pa.array(values, mask=np.isnan(values)))
     for values in results.per_model.values():
-        missing = np.isnan(values).all(axis=1)
-        flat = pa.array(values.ravel())
-        arrays.append(pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(missing)))
+        # null elements in lists that are there: Arrow 25 cannot read null fixed-size lists back from Parquet
+        flat = values.ravel()
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat, mask=np.isnan(flat)), values.shape[1]))
     codes = pa.array(results.status_N.astype(np.int8))
     arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(STATUSES)))
     arrays.append(pa.array(results.n_count_N, mask=results.n_count_N < 0))

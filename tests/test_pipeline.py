@@ -109,6 +109,7 @@ def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: P
     assert np.allclose(per_model.mean(axis=1), mean, atol=1e-6)
     assert np.allclose(per_model.std(axis=1, ddof=1), np.array(many["score_sd"].drop_null()), atol=1e-6)
     nulls = np.array(many["score"].is_null())
+    assert many.filter(nulls)["score_per_model"][0].as_py() == [None, None, None]
     assert (nulls == np.array([s != "ok" for s in many["status"].to_pylist()])).all()
 
 

@@ -27,6 +27,7 @@ from legscore.job import Options, check_singleton, open_members, settle_rc
 from legscore.job import score as run_job
 from legscore.model.checkpoint import Checkpoint
 from legscore.pipeline import part_rows
+from legscore.read import as_text, is_text
 from legscore.reduce import Results, reduce_scores
 from legscore.schema import KINDS, OK, SEQUENCE_IS, STATUSES
 from legscore.stream import in_flight
@@ -135,8 +136,14 @@ class Ensemble:
                     )
                 yield windowed
 
+        def checked(results: Results) -> Results:
+            if invalid == "raise" and (results.status_N != OK).any():
+                raise InputError("a score is not finite (status nonfinite); pass invalid='nan' to get the others")
+            return results
+
         scored = in_flight(windows(), lambda w: self._engine.submit(w.batch), self._engine.depth)
-        return [reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored]
+        reduced = (reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored)
+        return [checked(results) for results in reduced]
 
     def close(self) -> None:
         """Release the engine."""
@@ -156,17 +163,19 @@ def to_arrow(texts: Any) -> pa.Array:
     if hasattr(texts, "to_arrow"):
         texts = texts.to_arrow()
     if isinstance(texts, np.ndarray):
-        texts = texts.astype(str).tolist() if texts.dtype.kind == "S" else texts.tolist()
+        if texts.ndim != 1:
+            raise InputError(f"sequences must be one-dimensional, not of shape {texts.shape}")
+        texts = texts.tolist()
     elif not isinstance(texts, (pa.Array, pa.ChunkedArray)) and isinstance(texts, Iterable):
         texts = list(texts)
     try:
-        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, pa.large_string())
+        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, from_pandas=True)
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
-        if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type)):
+        if not is_text(array.type):
             raise pa.ArrowTypeError(f"values are {array.type}")
-        return array.cast(pa.large_string())
+        return as_text(array)
     except (pa.ArrowException, TypeError) as error:
         raise InputError(f"sequences must be text ({error})") from error
 

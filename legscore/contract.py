@@ -22,6 +22,8 @@ N_CODE = 4
 INVALID_CODE = 255
 EXTRA_CHANNELS = ("is_reverse", "is_singleton")
 OUTPUT_KINDS = ("bins", "scalar")
+MAX_LENGTH = 32_767
+"""Offsets in a window are int16."""
 
 
 def _code_table() -> np.ndarray:
@@ -109,8 +111,8 @@ class Contract:
                 raise refuse(f"{name} must be a string of upper-case A, C, G, T")
         if not self.flank5.endswith(self.adapter5) or not self.flank3.startswith(self.adapter3):
             raise refuse("adapter5 must end flank5 and adapter3 must start flank3")
-        if not 1 <= self.length <= 100_000:
-            raise refuse(f"length is {self.length}; it must be 1 to 100,000")
+        if not 1 <= self.length <= MAX_LENGTH:
+            raise refuse(f"length is {self.length}; it must be 1 to {MAX_LENGTH:,}")
         if not 1 <= self.insert_min <= self.insert_max:
             raise refuse(f"insert_min {self.insert_min} and insert_max {self.insert_max} are not 1 <= min <= max")
         if self.insert_max + len(self.flank3) > self.length:
@@ -122,16 +124,13 @@ class Contract:
         for bound in (self.output.min, self.output.max, self.output.floor):
             if bound is not None and not math.isfinite(bound):
                 raise refuse("output bounds must be finite numbers")
+        if self.output.kind == "bins" and self.output.min != 0:
+            raise refuse(f"bins count from 0, not from {self.output.min}")
 
     @property
     def extras(self) -> tuple[str, ...]:
         """Channels after the four bases, in order."""
         return self.channels[4:]
-
-    @property
-    def oligo_is_window(self) -> bool:
-        """Whether the synthesised piece is exactly what the model reads (human MPRA: 15 + 200 + 15 = 230)."""
-        return self.insert_min == self.insert_max and len(self.adapter5) + self.insert_max + len(self.adapter3) == self.length
 
     def window(self, insert: str) -> str:
         """The window around one insert, as text: the readable twin of `legscore.window`."""
@@ -169,8 +168,12 @@ class Contract:
         _check_fields("contract.output", output, {"kind": str, "unit": str, "min": number, "max": number, "floor": number})
         if not all(isinstance(channel, str) for channel in data["channels"]):
             raise ModelError("contract.channels must hold strings")
-        values = {**data, "channels": tuple(data["channels"]), "n_value": float(data["n_value"])}
-        values["output"] = Output(**output)
+        try:
+            values = {**data, "channels": tuple(data["channels"]), "n_value": float(data["n_value"])}
+            bounds = {name: None if output[name] is None else float(output[name]) for name in ("min", "max", "floor")}
+        except OverflowError:
+            raise ModelError("contract: a number is too large") from None
+        values["output"] = Output(kind=output["kind"], unit=output["unit"], **bounds)
         return cls(**values)
 
     def difference(self, other: Contract) -> str:

@@ -1,19 +1,20 @@
 """One file of each format as a source of record batches: Parquet, Arrow IPC, CSV/TSV (also .gz), FASTA (also .gz).
 
 Opening reads what is needed to check a file before any work starts: the footer of Parquet and Arrow, one whole pass of
-CSV and FASTA (which also finds damaged ends, counts rows for the progress bar and, for CSV, settles column types on all
-rows instead of on the first block).
+CSV and FASTA (which also finds damaged ends, counts rows for the progress bar and says which
+CSV columns are whole numbers).
 """
 
 from __future__ import annotations
 
 import contextlib
+import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from legscore.errors import InputError
 
@@ -25,6 +26,8 @@ EXTENSIONS = {
 }  # fmt: skip
 DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
+READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
+"""What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
 
 
 class Source(ABC):
@@ -42,7 +45,7 @@ class Source(ABC):
         """Record batches of at most `rows` rows holding at least `columns`."""
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
     """Open a file by its extension, or by its first bytes where that says nothing. InputError when it cannot be read."""
     try:
         with open(path, "rb") as stream:
@@ -61,14 +64,22 @@ def open_source(path: Path) -> Source:
         elif format_name == "FASTA":
             source = FastaSource(path)
         else:
-            source = TextSource(path, format_name)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise InputError(f"{path} cannot be read as {format_name}: {reason}") from error
-    names = source.schema.names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+            source = TextSource(path, format_name, names)
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read as {format_name}: {first_line(error)}") from error
+    _refuse_twice(path, source.schema.names)
     return source
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    counts = Counter(names)
+    if twice := [name for name in names if counts[name] > 1]:
+        raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 300 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def _format_of(path: Path, magic: bytes) -> str:
@@ -99,11 +110,6 @@ class ParquetSource(Source):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            if not columns:
-                for start in range(0, self.n_rows, rows):
-                    size = min(rows, self.n_rows - start)
-                    yield pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
-                return
             yield from file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False)
 
 
@@ -135,66 +141,66 @@ class ArrowSource(Source):
 
 
 class TextSource(Source):
-    """CSV or TSV with a header line. Unquoted empty fields are null, `""` is an empty text; no other text is null (a
-    sequence may well read NA). A column is whole numbers or numbers only if every row of it is."""
+    """CSV or TSV with a header line; every column is text, carried exactly as written (007 stays 007, 1.10 stays 1.10).
 
-    def __init__(self, path: Path, format_name: str) -> None:
+    Unquoted empty fields are null, `""` is an empty text; no other text is null (a sequence may well read NA).
+    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text that is none.
+    """
+
+    def __init__(self, path: Path, format_name: str, names: Sequence[str] | None = None) -> None:
         super().__init__(path)
-        self.format = format_name
-        self._names = self._read_names()
+        self.format, self._given = format_name, list(names) if names else None
+        self._one_column = False
+        with self._opened(None) as reader:
+            _refuse_twice(path, reader.schema.names)
+            self.schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
+        # a null in a one-column file is a blank line; in any other file a blank line is nothing
+        self._one_column = len(self.schema) == 1
         self.n_rows = 0
-        candidates: dict[str, list[pa.DataType]] = {name: [pa.int64(), pa.float64()] for name in self._names}
-        filled = set()
-        for batch in self._stream(dict.fromkeys(self._names, pa.string())):
+        self.not_whole: dict[str, tuple[int, str]] = {}
+        for batch in self._stream(None):
+            for name in self.schema.names:
+                if name not in self.not_whole and (found := _first_not_whole(batch.column(name))):
+                    self.not_whole[name] = (self.n_rows + found[0] + 1, found[1])
             self.n_rows += batch.num_rows
-            for name in self._names:
-                column = batch.column(batch.schema.get_field_index(name))
-                if column.null_count < len(column):
-                    filled.add(name)
-                while candidates[name] and not _casts(column, candidates[name][0]):
-                    candidates[name].pop(0)
-        text = pa.string()
-        self.schema = pa.schema([(n, candidates[n][0] if candidates[n] and n in filled else text) for n in self._names])
 
-    def _read_names(self) -> list[str]:
-        with self._opened({}, None) as reader:
-            return list(reader.schema.names)
-
-    def _opened(
-        self, types: dict[str, pa.DataType], columns: Sequence[str] | None
-    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+    def _opened(self, columns: Sequence[str] | None) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         from pyarrow import csv
 
+        types = {name: pa.string() for name in getattr(self, "schema", pa.schema([])).names}
         return csv.open_csv(
             self.path,
-            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=DELIMITER[self.format]),
+            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, column_names=self._given),
+            parse_options=csv.ParseOptions(
+                delimiter=DELIMITER[self.format], newlines_in_values=True, ignore_empty_lines=not self._one_column
+            ),
             convert_options=csv.ConvertOptions(
                 column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
                 include_columns=list(columns) if columns else None,
             ),
         )  # fmt: skip
 
-    def _stream(self, types: dict[str, pa.DataType], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        with self._opened(types, columns) as reader:
+    def _stream(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        with self._opened(columns) as reader:
             yield from reader
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        types = {field.name: field.type for field in self.schema}
-        for batch in self._stream(types, columns or self._names[:1]):
+        for batch in self._stream(columns):
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
 
 
-def _casts(column: pa.Array, kind: pa.DataType) -> bool:
-    """Whether every text of a column is a value of `kind`; whole numbers only as they would be written back (not 007)."""
+def _first_not_whole(column: pa.Array) -> tuple[int, str] | None:
+    """Row in the column and text of the first value that is no whole number; None when all are (or null)."""
     try:
-        cast = column.cast(kind)
+        column.cast(pa.int64())
     except pa.ArrowInvalid:
-        return False
-    if pa.types.is_integer(kind):
-        return bool(pc.all(pc.equal(cast.cast(pa.string()), column)).as_py() in (True, None))
-    return True
+        for row, text in enumerate(column.to_pylist()):
+            try:
+                pa.array([text], pa.string()).cast(pa.int64())
+            except pa.ArrowInvalid:
+                return row, str(text)
+    return None
 
 
 class FastaSource(Source):
@@ -217,7 +223,13 @@ class FastaSource(Source):
                 raise InputError(f"{path} is no FASTA file: it does not begin with '>'")
             self.n_rows, before = 1, b""
             while chunk := stream.read(1 << 20):
-                self.n_rows += (before + chunk).count(b"\n>")
+                chunk = before + chunk
+                self.n_rows += chunk.count(b"\n>")
+                for mark in (b"\n+", b"\n@"):
+                    if mark in chunk:
+                        raise InputError(
+                            f"{path} has a line that begins with {mark.decode()[1]!r}: FASTQ is not read, write FASTA"
+                        )
                 before = chunk[-1:]
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:

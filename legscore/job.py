@@ -17,15 +17,15 @@ from typing import Any
 from legscore import __version__
 from legscore.contract import Contract
 from legscore.engine.choose import Request, open_engine
-from legscore.errors import InputError, LegscoreError
+from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.model.checkpoint import Checkpoint, load_members
-from legscore.pipeline import Plan, Summary, part_rows, run
-from legscore.publish import check_writable, publishing
+from legscore.pipeline import Plan, Summary, output_schema, part_rows, run
+from legscore.publish import check_writable, publishing, writing
 from legscore.read import Input, check_types, choose_kept, open_input
 from legscore.resources import folder
-from legscore.schema import RC_MODES, Roles, find_roles
+from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS, Roles, find_roles
 from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
-from legscore.write import output_format
+from legscore.write import check_writes, output_format
 
 Say = Callable[[str], None]
 
@@ -52,26 +52,48 @@ class Options:
     allow_duplicates: bool = False
     null_rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[object, ...]] = {
+            "kind": (None, *KINDS),
+            "sequence_is": (*SEQUENCE_IS, "auto"),
+            "rc": (None, *RC_MODES),
+            "singleton": (0, 1),
+            "format": (None, "arrow", "tsv"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                known = ", ".join(str(v) for v in values if v is not None)
+                raise LegscoreError(f"{name} is {getattr(self, name)!r}; known are {known}")
+        if not isinstance(self.keep, str):
+            raise LegscoreError(f"keep is {self.keep!r}; it must be a text such as 'id,gene', 'all' or 'none'")
+        if not (self.max_n is None or type(self.max_n) is int):
+            raise LegscoreError(f"max_n is {self.max_n!r}; it must be a whole number")
+        if self.max_n is not None and self.max_n < 0:
+            raise LegscoreError(f"max_n is {self.max_n}; it must be 0 or more")
+
 
 def score(
-    options: Options, *, say: Say = lambda line: None, progress: Callable[[int, int], Callable[[int], object]] | None = None
+    options: Options, *, say: Say = lambda line: None, progress: Callable[[int, int], Callable[[float], object]] | None = None
 ) -> dict[str, Any]:
     """Run a job.
 
     Args:
         options: what to do.
         say: receives one line for every decision.
-        progress: called with (total rows, members), returns a callable that takes the rows of each part written.
+        progress: called with (total rows, members), returns a callable that takes the rows scored since its last call.
 
     Returns:
         The run's record: metadata of the output plus paths, times, rates and counts; also written to OUTPUT.run.json.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
-    format_name = output_format(options.output, options.format)
     if options.output != "-":
+        if not options.output:
+            raise OutputError("an empty name was given for the output; is a shell variable unset?")
         check_writable(Path(options.output))
-        _check_not_input(options)
+        check_writable(Path(f"{options.output}.run.json"))
+    format_name = output_format(options.output, options.format)
     opened = open_input(options.inputs)
+    _check_not_input(opened, options.output)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
     kept = choose_kept(opened, roles, options.keep)
@@ -81,6 +103,8 @@ def score(
     rc = settle_rc(contract, options.rc, sequence_is)
     check_singleton(contract, options.singleton)
     say(f"strands: {rc}; rows: {roles.kind.name} ({', '.join(roles.column_of.values())})")
+    schema = output_schema(opened, kept, roles, len(members), options.per_model)
+    check_writes(format_name, schema)
     engine = open_engine(
         members,
         Request(options.engine, options.precision, options.recipe, rc == "construct", bool(options.singleton), options.null_rate),
@@ -93,6 +117,7 @@ def score(
             "rc": rc,
             "singleton": options.singleton,
             "max_n": options.max_n,
+            "columns": dict(roles.column_of),
         }
         metadata = {
             "legscore": __version__,
@@ -104,7 +129,7 @@ def score(
         }
         plan = Plan(
             opened, roles, tuple(kept), Windower(contract, roles.kind, sequence_is, rc, options.max_n), engine,
-            options.output, format_name, part_rows(len(members)), options.per_model, metadata,
+            options.output, format_name, part_rows(len(members)), schema, options.per_model, metadata,
         )  # fmt: skip
         tick = progress(opened.n_rows, len(members)) if progress else lambda rows: None
         summary = run(plan, tick)
@@ -112,7 +137,8 @@ def score(
         engine.close()
     record = {**metadata, **_circumstances(options, summary, started, len(members))}
     if options.output != "-":
-        with publishing(Path(f"{options.output}.run.json")) as temporary:
+        target = Path(f"{options.output}.run.json")
+        with publishing(target) as temporary, writing(target):
             temporary.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
@@ -158,10 +184,12 @@ def check_singleton(contract: Contract, singleton: int) -> None:
         raise LegscoreError("--singleton 1: these models have no is_singleton channel")
 
 
-def _check_not_input(options: Options) -> None:
-    for path in options.inputs:
-        if Path(path).exists() and Path(options.output).exists() and os.path.samefile(path, options.output):
-            raise InputError(f"{options.output} is both input and output; choose another -o")
+def _check_not_input(opened: Input, output: str) -> None:
+    """Neither the output nor its record may replace a file that is read, however it was named."""
+    for target in (output, f"{output}.run.json") if output != "-" else ():
+        for source in opened.sources:
+            if os.path.exists(target) and os.path.samefile(source.path, target):
+                raise InputError(f"{target} is both input and output; choose another -o")
 
 
 def _circumstances(options: Options, summary: Summary, started: datetime.datetime, n_members: int) -> dict[str, Any]:

@@ -9,8 +9,10 @@ stages together cost about 3 µs a window (`bench/end_to_end.py`).
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +23,7 @@ from legscore.engine.base import Engine
 from legscore.read import Input, Part, role_array
 from legscore.reduce import Results, reduce_scores
 from legscore.schema import RESULT_COLUMNS, STATUSES, Roles
-from legscore.stream import background, in_flight
+from legscore.stream import apply, background, in_flight
 from legscore.window import Windower, Windows
 from legscore.write import open_writer, result_schema, result_table
 
@@ -32,6 +34,13 @@ QUEUE_PARTS = 1
 def part_rows(n_members: int) -> int:
     """Rows of a part on a CPU: about the same work whatever the ensemble. Never from timing: bytes depend on it."""
     return max(1024, 32_768 // n_members)
+
+
+def output_schema(opened: Input, kept: Sequence[str], roles: Roles, members: int, per_model: bool) -> pa.Schema:
+    """Columns of the output."""
+    results = RESULT_COLUMNS[roles.kind.windows]
+    lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    return result_schema([opened.schema.field(c) for c in kept], results, lists, members)
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Plan:
     output: str
     format_name: str
     part_rows: int
+    schema: pa.Schema
     per_model: bool
     metadata: dict[str, Any]
 
@@ -71,8 +81,9 @@ class Summary:
         return {name: int(count) for name, count in zip(STATUSES, self.by_status, strict=True) if count}
 
 
-def run(plan: Plan, progress: Callable[[int], object] = lambda rows: None) -> Summary:
-    """Score the whole input and publish the output; `progress` is called with the rows of each part written."""
+def run(plan: Plan, progress: Callable[[float], object] = lambda rows: None) -> Summary:
+    """Score the whole input and publish the output; `progress` is called with the rows scored since its last call (a
+    share of a part's rows, so not whole), from the engine's thread."""
     summary, started = Summary(), time.perf_counter()
     columns = tuple(dict.fromkeys((*plan.kept, *plan.roles.column_of.values())))
 
@@ -83,19 +94,19 @@ def run(plan: Plan, progress: Callable[[int], object] = lambda rows: None) -> Su
     def reduce(kept: pa.Table, windows: Windows, scores_MW: np.ndarray) -> pa.Table:
         results = reduce_scores(scores_MW, windows.index_NKS, windows.status_N, windows.n_count_N, per_model=plan.per_model)
         summary.add(windows, results)
-        return result_table(kept, results, schema)
+        return result_table(kept, results, plan.schema)
 
-    results = RESULT_COLUMNS[plan.roles.kind.windows]
-    lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if plan.per_model else []
-    schema = result_schema([plan.opened.schema.field(c) for c in plan.kept], results, lists, plan.engine.n_members)
+    def submit(kept: pa.Table, windows: Windows) -> Future[np.ndarray]:
+        rows = len(windows.status_N)
+        return plan.engine.submit(windows.batch, watch=lambda share: progress(share * rows))
 
-    with open_writer(plan.output, plan.format_name, schema, plan.metadata) as writer:
+    with open_writer(plan.output, plan.format_name, plan.schema, plan.metadata) as writer:
         parts = background(plan.opened.parts(columns, plan.part_rows), QUEUE_PARTS, "read")
-        windows = background(map(window, parts), QUEUE_PARTS, "window")
-        scored = in_flight(windows, lambda item: plan.engine.submit(item[1].batch), plan.engine.depth)
-        tables = background((reduce(*item, scores) for item, scores in scored), QUEUE_PARTS, "score")
-        for table in tables:
-            writer.write(table)
-            progress(table.num_rows)
+        windows = background(apply(window, parts), QUEUE_PARTS, "window")
+        scored = in_flight(windows, lambda item: submit(*item), plan.engine.depth)
+        reduced = apply(lambda done: reduce(*done[0], done[1]), scored)
+        with contextlib.closing(background(reduced, QUEUE_PARTS, "score", plan.engine.interrupt)) as tables:
+            for table in tables:
+                writer.write(table)
     summary.seconds = time.perf_counter() - started
     return summary

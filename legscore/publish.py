@@ -1,13 +1,14 @@
 """Build aside, publish by rename: a file at its final path is always complete.
 
 Nothing is ever written in place. A temporary name lies in the same folder (so that the rename stays on one file
-system), starts with a dot and carries the process id; it is removed when the writing fails.
+system), starts with a dot, carries the process id and a token; it is removed when the writing fails.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,21 +31,39 @@ def check_writable(path: Path) -> None:
 
 
 def _aside(path: Path, what: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
+    # the token keeps threads apart, and containers that share a folder and are all process 1
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.{what}")
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn a refusal of the operating system or of Arrow into an OutputError that names `path`; a broken pipe passes."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OutputError(f"{path} cannot be written: {(reason.splitlines() or [type(error).__name__])[0]}") from error
 
 
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it is synced to disk and renamed to `path`."""
+    """Yield a temporary path beside `path`; on a clean exit it is synced to disk and renamed to `path`.
+
+    Whatever the body raises passes, and the temporary file is removed; wrap the body's own writes in `writing`.
+    """
+    path = Path(os.path.realpath(path))  # through links, to the file that they stand for
     temporary = _aside(path, "part")
     try:
         yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        with writing(path):
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            temporary.unlink(missing_ok=True)
         raise

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.formats import Source, open_source
+from legscore.formats import READ_ERRORS, Source, TextSource, first_line, open_source
 from legscore.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
 
 READ_ROWS = 8192
@@ -61,19 +61,28 @@ class Input:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Record batches of at most READ_ROWS rows, columns in the order given. InputError names the file."""
         for source in self.sources:
+            schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
             try:
+                n_read = 0
                 for batch in source.batches(columns, READ_ROWS):
-                    yield batch.select(list(columns))
-            except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+                    n_read += batch.num_rows
+                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
+                if n_read != source.n_rows:
+                    raise InputError(
+                        f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or is damaged"
+                    )
+            except UnicodeDecodeError as error:
+                raise InputError(f"{source.path} is not UTF-8 text ({error.reason}); convert it") from error
+            except READ_ERRORS as error:
                 raise InputError(
-                    f"{source.path}: reading stopped: {_first_line(error)}; the file is damaged or cut short"
+                    f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short"
                 ) from error
 
     def parts(self, columns: Sequence[str], part_rows: int) -> Iterator[Part]:
         """Cut the rows into parts of `part_rows` (the last one shorter)."""
         waiting: list[pa.RecordBatch] = []
         n_waiting = number = 0
-        schema = pa.schema([self.schema.field(name) for name in columns])
+        schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
 
         def cut(rows: int) -> pa.Table:
             nonlocal waiting, n_waiting
@@ -83,7 +92,7 @@ class Input:
             return table.slice(0, rows)
 
         for batch in self.batches(columns):
-            waiting.append(batch.cast(schema) if batch.schema != schema else batch)
+            waiting.append(batch)
             n_waiting += batch.num_rows
             while n_waiting >= part_rows:
                 yield Part(number, number * part_rows, cut(part_rows))
@@ -96,10 +105,11 @@ class Input:
         return next(self.parts(columns, rows)).table
 
 
-def open_input(paths: Sequence[str | Path]) -> Input:
+def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = None) -> Input:
     """Open files, directories of Parquet and glob patterns as one input.
 
     Args:
+        names: column names of CSV or TSV files that have no header line.
         paths: in the order to read; a directory stands for its *.parquet sorted by name, a pattern for its matches.
 
     Raises:
@@ -108,14 +118,15 @@ def open_input(paths: Sequence[str | Path]) -> Input:
     files = [file for path in paths for file in _expand(path)]
     if not files:
         raise InputError("no input given; name a Parquet, Arrow, CSV, TSV or FASTA file")
-    sources = tuple(open_source(file) for file in files)
+    sources = tuple(open_source(file, names) for file in files)
     first = sources[0]
     for source in sources:
         if source.format != first.format:
             raise InputError(f"{source.path} is {source.format}, {first.path} is {first.format}; score them in separate runs")
+        for one, other in ((first, source), (source, first)):
+            if lacking := [name for name in one.schema.names if name not in other.schema.names]:
+                raise InputError(f"{other.path} has no column {lacking[0]!r}, which {one.path} has; files must agree")
         for name in first.schema.names:
-            if name not in source.schema.names:
-                raise InputError(f"{source.path} has no column {name!r}, which {first.path} has; files of one input must agree")
             theirs, ours = source.schema.field(name).type, first.schema.field(name).type
             if theirs != ours:
                 raise InputError(f"{source.path}: column {name!r} is {theirs}, in {first.path} it is {ours}; make them agree")
@@ -127,12 +138,16 @@ def open_input(paths: Sequence[str | Path]) -> Input:
 
 def _expand(path: str | Path) -> list[Path]:
     text, path = str(path), Path(path)
+    if not text or text == "-":
+        raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
     if path.is_dir():
         inside = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_")))
         if not inside:
             raise InputError(f"{path}: no *.parquet file in this directory")
         return inside
     if path.exists():
+        if not path.is_file():
+            raise InputError(f"{path} is not a regular file; streams are not read: write it to a file first")
         return [path]
     if any(mark in text for mark in "*?["):
         matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
@@ -142,10 +157,10 @@ def _expand(path: str | Path) -> list[Path]:
     raise InputError(f"{path}: no such file or directory")
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     types = pa.types
-    tests = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary, types.is_null)
-    return any(test(kind) for test in tests)
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "null")  # string_view: pyarrow 16 on
+    return any(getattr(types, f"is_{name}", lambda kind: False)(kind) for name in names)
 
 
 def check_types(opened: Input, roles: Roles) -> None:
@@ -153,22 +168,41 @@ def check_types(opened: Input, roles: Roles) -> None:
     for role, column in roles.column_of.items():
         kind = opened.schema.field(column).type
         values = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if role == "offset":
+        if role == "offset" and isinstance(opened.sources[0], TextSource):
+            for source in opened.sources:
+                if isinstance(source, TextSource) and column in source.not_whole:
+                    row, text = source.not_whole[column]
+                    raise InputError(
+                        f"{source.path}: column {column!r} reads {text!r} in row {row}; offsets are whole numbers (0-based)"
+                    )
+        elif role == "offset":
             if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
                 raise InputError(f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)")
-        elif not _is_text(values):
+        elif not is_text(values):
             raise InputError(f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column {role}=NAME")
 
 
 def role_array(part: Part, role: str, column: str) -> pa.Array:
-    """A role's column in the type that `legscore.window` takes: text (dictionary kept for sequences) or int64."""
+    """A role's column in the type that `legscore.window` takes: text (dictionary kept for sequences) or int64.
+
+    Bytes are taken as text without a check of their encoding: what is no base shows as `invalid_base`. An unsigned
+    offset too large for int64 wraps below zero and shows as `edge`.
+    """
     array = part.column(column)
     if role == "offset":
-        return array.cast(pa.int64())
+        return array.cast(pa.int64(), safe=False) if pa.types.is_uint64(array.type) else array.cast(pa.int64())
     if pa.types.is_dictionary(array.type):
         if role == "sequence" and not pa.types.is_null(array.type.value_type):
-            return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.large_string()))
+            return pa.DictionaryArray.from_arrays(array.indices, as_text(array.dictionary))
         array = array.dictionary_decode()
+    return as_text(array)
+
+
+def as_text(array: pa.Array) -> pa.Array:
+    """Text or bytes as large_string, without a check of the encoding."""
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        array = array.cast(pa.large_binary())
+        return pa.Array.from_buffers(pa.large_string(), len(array), array.buffers(), offset=array.offset)
     return array.cast(pa.large_string())
 
 
@@ -188,7 +222,7 @@ def choose_kept(opened: Input, roles: Roles, keep: str) -> list[str]:
     elif keep in ("all", "none"):
         kept = list(names) if keep == "all" else []
     else:
-        kept = [name.strip() for name in keep.split(",") if name.strip()]
+        kept = list(dict.fromkeys(name.strip() for name in keep.split(",") if name.strip()))
         for name in kept:
             if name not in names:
                 raise InputError(f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has {shorten(names)}")
@@ -199,7 +233,3 @@ def choose_kept(opened: Input, roles: Roles, keep: str) -> list[str]:
             f"{','.join(name for name in kept if name not in clash) or 'none'} or rename it"
         )
     return kept
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -28,10 +28,8 @@ def folder(name: str) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """This user's cache folder for `name`, created private (mode 700); LEGSCORE_CACHE moves it."""
+    """This user's cache folder for `name`; LEGSCORE_CACHE moves it. Nothing is created here."""
     from platformdirs import user_cache_dir
 
     base = Path(os.environ.get("LEGSCORE_CACHE") or user_cache_dir("legscore", appauthor=False))
-    path = base / name
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+    return base / name

@@ -132,6 +132,8 @@ def _nothing_fits(names: Sequence[str], where: str, column_of: Mapping[str, str]
     more = ""
     if {"pos", "ref", "alt"} <= {name.lower() for name in names}:
         more = "; genome columns alone (pos, ref, alt) do not say which sequence the reporter held"
+    elif len(names) == 1 and any(mark in names[0] for mark in ";,\t|"):
+        more = "; its columns seem to be separated otherwise: .csv takes commas, .tsv takes tabs"
     elif names and not column_of and set(names[0].upper()) <= set("ACGTUN") and len(names[0]) > 3:
         more = "; it seems to have no header line: add one"
     return (

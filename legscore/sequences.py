@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from legscore.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE
 
@@ -38,8 +37,12 @@ class Sequences:
         return (self.gather(rows, skip, len(expected)) == expected).all(axis=1)
 
 
-def text_to_codes(texts: pa.Array) -> Sequences:
-    """Arrow strings → Sequences; the buffers are read as they lie, nothing is copied row by row."""
+def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequences:
+    """Arrow strings → Sequences; the buffers are read as they lie, nothing is copied row by row.
+
+    Args:
+        table: uint8 [256], what each byte becomes.
+    """
     texts = texts.cast(pa.large_string()) if not pa.types.is_large_string(texts.type) else texts
     _, offset_buffer, data_buffer = texts.buffers()
     n = len(texts)
@@ -49,7 +52,7 @@ def text_to_codes(texts: pa.Array) -> Sequences:
     bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     text = b"" if data_buffer is None else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
-    flat = np.frombuffer(text.translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
+    flat = np.frombuffer(text.translate(table.tobytes()), dtype=np.uint8)
     return Sequences(flat, bounds[:-1] - bounds[0], np.diff(bounds), is_null)
 
 
@@ -58,17 +61,19 @@ def encode_text(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("ascii").translate(CODE_OF_BYTE.tobytes()), dtype=np.uint8)
 
 
+_LETTER = np.array([chr(byte).isalpha() and byte < 128 for byte in range(256)], dtype=np.uint8)
+
+
 def single_bases(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not: INVALID_CODE for a letter that is no base,
-    1 for anything that is not one letter (empty, longer, symbolic), 0 for fine."""
-    texts = texts.cast(pa.large_string())
-    sequences = text_to_codes(texts.fill_null("N"))
+    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not, uint8 [N]: INVALID_CODE for a letter that is
+    no base, 1 for anything that is not one letter (null, empty, longer, symbolic), 0 for fine."""
+    sequences, letters = text_to_codes(texts), text_to_codes(texts, _LETTER)
     n = len(sequences)
-    single = sequences.length == 1
-    code = np.full(n, N_CODE, dtype=np.uint8)
-    code[single] = sequences.flat[sequences.start[single]]
-    letter = pc.match_substring_regex(texts.fill_null("N"), "^[A-Za-z]$").to_numpy(zero_copy_only=False)
-    why = np.where(single & letter, np.where(code == INVALID_CODE, INVALID_CODE, 0), 1).astype(np.uint8)
+    single = np.flatnonzero((sequences.length == 1) & ~sequences.is_null)
+    at = sequences.start[single]
+    code, why = np.full(n, N_CODE, dtype=np.uint8), np.ones(n, dtype=np.uint8)
+    code[single] = sequences.flat[at]
+    why[single] = np.where(letters.flat[at] == 0, 1, np.where(sequences.flat[at] == INVALID_CODE, INVALID_CODE, 0))
     code[why != 0] = N_CODE
     return code, why
 

@@ -22,11 +22,27 @@ class _End:
         self.error = error
 
 
-def background(items: Iterable[T], depth: int, name: str) -> Generator[T, None, None]:
+def close(items: object) -> None:
+    """Close a generator; anything else has nothing to close."""
+    if isinstance(items, Generator):
+        items.close()
+
+
+def apply(function: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
+    """`map`, but closing it closes `items`."""
+    try:
+        for item in items:
+            yield function(item)
+    finally:
+        close(items)
+
+
+def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
     """Iterate `items` in a thread, at most `depth` ahead.
 
     The thread starts with the first item asked for. Its exception is raised here, where its next item would have come.
-    Closing this generator stops the thread (after the item it is at) and closes `items`.
+    Closing this generator stops the thread (after the item it is at) and closes `items`. When that happens before the end,
+    `on_stop` is called first, so that the item the thread is at can be cut short.
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -44,21 +60,19 @@ def background(items: Iterable[T], depth: int, name: str) -> Generator[T, None, 
         iterator: Iterator[T] = iter(items)
         end = _End()
         try:
-            while not stop.is_set():
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    break
-                if not put(item):
-                    break
-            if hasattr(iterator, "close"):
-                iterator.close()
+            try:
+                for item in iterator:
+                    if not put(item):
+                        break
+            finally:
+                close(iterator)
         except BaseException as error:  # crosses to the consumer, whatever it is
             end = _End(error)
         put(end)
 
     thread = threading.Thread(target=work, name=f"legscore-{name}", daemon=True)
     thread.start()
+    ended = False
     try:
         while True:
             try:
@@ -68,16 +82,19 @@ def background(items: Iterable[T], depth: int, name: str) -> Generator[T, None, 
                     raise RuntimeError(f"the {name} thread ended without a word") from None
                 continue
             if isinstance(item, _End):
+                ended = True
                 if item.error is not None:
                     raise item.error
                 return
             yield item
     finally:
         stop.set()
+        if not ended:
+            on_stop()
         thread.join()
 
 
-def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) -> Iterator[tuple[T, U]]:
+def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) -> Generator[tuple[T, U], None, None]:
     """Submit items and yield (item, result) in order, keeping up to `depth` submitted."""
     pending: deque[tuple[T, Future[U]]] = deque()
     try:
@@ -92,3 +109,4 @@ def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) 
     finally:
         for _, future in pending:
             future.cancel()
+        close(items)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from legscore.batch import Batch
 from legscore.contract import COMPLEMENT, INVALID_CODE, N_CODE, Contract, reverse_complement
-from legscore.schema import OK, STATUS_CODE, Kind
+from legscore.schema import OK, SEQUENCE_IS, STATUS_CODE, Kind
 from legscore.sequences import Sequences, count_n, encode_text, single_bases, text_to_codes, unique_rows
 
 SNIFF_ROWS = 4096
@@ -72,6 +72,8 @@ class Windower:
     """Turns the columns of a part into `Windows`, by one contract and one reading of the sequences."""
 
     def __init__(self, contract: Contract, kind: Kind, sequence_is: str, rc: str = "construct", max_n: int | None = None):
+        if sequence_is not in SEQUENCE_IS:
+            raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}")
         self.contract, self.kind, self.sequence_is, self.max_n = contract, kind, sequence_is, max_n
         self.insert_strands = rc == "insert"
         self.five, self.three = encode_text(contract.adapter5), encode_text(contract.adapter3)
@@ -131,7 +133,7 @@ class Windower:
             starts = sequences.start
             owners = np.searchsorted(starts, bad, side="right") - 1
             status[owners] = STATUS_CODE["invalid_base"]
-        status[sequences.is_null] = STATUS_CODE["null_sequence"]
+        status[sequences.is_null | self._reads_na(sequences)] = STATUS_CODE["null_sequence"]
         if self.sequence_is != "window" and adapters:
             rows = np.flatnonzero(status == OK)
             carries = _carries_adapters(sequences, rows, contract)
@@ -139,6 +141,15 @@ class Windower:
             wrong = ~carries if self.sequence_is == "oligo" else carries
             status[rows[wrong]] = STATUS_CODE["adapter_mismatch"]
         return status
+
+    @staticmethod
+    def _reads_na(sequences: Sequences) -> np.ndarray:
+        """bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is."""
+        reads = np.zeros(len(sequences), dtype=bool)
+        for word in (encode_text("NA"), encode_text("NAN")):
+            rows = np.flatnonzero(sequences.length == len(word))
+            reads[rows] = sequences.matches(rows, 0, word)
+        return reads
 
     def build(self, sequences: Sequences, rows: np.ndarray, *, flip: bool = False) -> np.ndarray:
         """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in place."""
@@ -194,9 +205,9 @@ class Windower:
         present = np.full(n, N_CODE, dtype=np.uint8)
         present[ok] = sequences.flat[sequences.start[which[ok]] + offset[ok]]
         if "ref_base" in columns:
-            ref, _ = single_bases(columns["ref_base"])
+            ref, ref_bad = single_bases(columns["ref_base"])
             stated = ~columns["ref_base"].is_null().to_numpy(zero_copy_only=False)
-            differs = stated & (ref != present)
+            differs = stated & ((ref != present) | (ref_bad != 0))
             mark(differs & (alt == present), "ref_alt_swapped")
             mark(differs, "ref_mismatch")
         mark(alt == present, "ref_equals_alt")
@@ -208,7 +219,10 @@ class Windower:
         gained = (alt[rows] == N_CODE).astype(np.int32)
         rows, keep, n_count = self._limit_n(rows, counts[base_of_row] + gained, status)
         base_of_row, alt_of_row = base_of_row[keep], alt[rows]
-        first, window_of_base = unique_rows(codes)
+        if self.insert_strands:  # equal windows may hold inserts of other lengths, which turn round differently
+            first = window_of_base = np.arange(len(codes))
+        else:
+            first, window_of_base = unique_rows(codes)
         window = window_of_base[base_of_row]
         place = offset[rows] + self._shift(sequences.length[which[rows]])
         parts = [self._edit_batch(codes[first], window, place, alt_of_row)]

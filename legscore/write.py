@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import OutputError
-from legscore.publish import publishing
+from legscore.publish import publishing, writing
 from legscore.reduce import Results
 from legscore.schema import STATUSES
 
@@ -52,7 +53,7 @@ def result_schema(kept: Sequence[pa.Field], results: Sequence[str], lists: Seque
     """Columns of the output: those kept, the results (float32), members' values, status, n_count."""
     return pa.schema(
         [
-            *kept,
+            *(pa.field(field.name, plain_type(field.type)) for field in kept),
             *(pa.field(name, pa.float32()) for name in results),
             *(pa.field(name, pa.list_(pa.float32(), members)) for name in lists),
             pa.field("status", pa.dictionary(pa.int8(), pa.string())),
@@ -61,9 +62,22 @@ def result_schema(kept: Sequence[pa.Field], results: Sequence[str], lists: Seque
     )
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which a carried column is written: dictionaries as their values, text views as text."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    return pa.string() if str(kind) == "string_view" else pa.binary() if str(kind) == "binary_view" else kind
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array.cast(plain_type(array.type))
+
+
 def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Table:
     """One part of the output; NaN in a result becomes null."""
-    arrays = [column.combine_chunks() if column.num_chunks != 1 else column.chunk(0) for column in kept.columns]
+    arrays = [pa.chunked_array([_plain(chunk) for chunk in column.chunks], plain_type(column.type)) for column in kept.columns]
     for values in results.columns.values():
         arrays.append(pa.array(values, mask=np.isnan(values)))
     for values in results.per_model.values():
@@ -77,20 +91,22 @@ def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Tabl
 
 
 class Writer(Protocol):
-    """Takes the parts of the output in order."""
+    """Takes the parts of the output in order; `abandon` lets go of a file that will not be published."""
 
     def write(self, table: pa.Table) -> None: ...
 
     def close(self) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 class ParquetWriter:
     """Buffers parts into row groups of ROW_GROUP_ROWS."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd")
         self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
@@ -107,18 +123,24 @@ class ParquetWriter:
             self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._writer.is_open = False  # else its destructor would write a footer into a closed file
+
 
 class ArrowWriter:
     """Arrow IPC: the file format under a name, the stream format on standard output."""
 
-    def __init__(self, sink: str | BinaryIO, schema: pa.Schema) -> None:
-        self._writer = pa.ipc.new_file(sink, schema) if isinstance(sink, str) else pa.ipc.new_stream(sink, schema)
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, *, stream: bool) -> None:
+        self._writer = pa.ipc.new_stream(sink, schema) if stream else pa.ipc.new_file(sink, schema)
 
     def write(self, table: pa.Table) -> None:
         self._writer.write_table(table)
 
     def close(self) -> None:
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Nothing to let go of."""
 
 
 class TextWriter:
@@ -127,11 +149,14 @@ class TextWriter:
     def __init__(self, stream: BinaryIO, schema: pa.Schema, delimiter: str) -> None:
         self.delimiter, self._stream = delimiter, stream
         for field in schema:
-            if pa.types.is_nested(field.type):
+            if pa.types.is_nested(field.type) or pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
                 raise OutputError(
                     f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or Arrow, or use --keep"
                 )
-        header = [f'"{name}"' if any(c in name for c in f'{delimiter}"\n\r') else name for name in schema.names]
+        header = []
+        for name in schema.names:
+            special = any(c in name for c in f'{delimiter}"\n\r')
+            header.append('"' + name.replace('"', '""') + '"' if special else name)
         stream.write((delimiter.join(header) + "\n").encode())
 
     def write(self, table: pa.Table) -> None:
@@ -142,11 +167,15 @@ class TextWriter:
         special = f'[{self.delimiter}"\n\r]'
         text = [c for c in columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
         quote = any(pc.any(pc.match_substring_regex(c, special)).as_py() for c in text)
+        quote = quote or any(pc.any(pc.equal(pc.binary_length(c), 0)).as_py() for c in text)  # "" is not null
         options = csv.WriteOptions(include_header=False, delimiter=self.delimiter, quoting_style="needed" if quote else "none")
         csv.write_csv(table, self._stream, options)
 
     def close(self) -> None:
         self._stream.flush()
+
+    def abandon(self) -> None:
+        """Nothing to let go of."""
 
 
 @contextlib.contextmanager
@@ -155,42 +184,82 @@ def open_writer(output: str, format_name: str, schema: pa.Schema, metadata: Mapp
 
     Args:
         metadata: what defines the scores; stored as JSON under `legscore` in Parquet and Arrow.
+
+    Raises:
+        OutputError: the disk or the format refuses. A broken pipe on standard output passes as BrokenPipeError.
     """
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
     if output == "-":
-        writer = _writer(sys.stdout.buffer, format_name, schema)
-        yield writer
-        writer.close()
-        sys.stdout.buffer.flush()
+        if sys.stdout is None:
+            raise OutputError("standard output is closed")
+        yield from _guarded(sys.stdout.buffer, "standard output", format_name, schema, stream=True)
         return
     with publishing(Path(output)) as temporary:
-        if format_name in ("csv", "tsv"):
-            with _text_file(temporary, packed=output.endswith(".gz")) as stream:
-                writer = _writer(stream, format_name, schema)
-                yield writer
-                writer.close()
-        else:
-            writer = _writer(str(temporary), format_name, schema)
-            try:
-                yield writer
-            finally:
-                writer.close()
+        with writing(output):
+            raw = open(temporary, "wb")  # noqa: SIM115 (closed below, where a full disk may show)
+        try:
+            if output.lower().endswith(".gz"):
+                packed = gzip.GzipFile("", "wb", 6, raw, mtime=0)
+                yield from _guarded(packed, output, format_name, schema)  # type: ignore[arg-type]
+                with writing(output):
+                    packed.close()
+            else:
+                yield from _guarded(raw, output, format_name, schema)
+            with writing(output):
+                raw.close()
+        finally:
+            with contextlib.suppress(OSError):  # after a failure; the first error is the one to report
+                raw.close()
 
 
-@contextlib.contextmanager
-def _text_file(path: Path, *, packed: bool) -> Iterator[BinaryIO]:
-    with open(path, "wb") as raw:
-        if not packed:
-            yield raw
-            return
-        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream:
-            yield stream  # type: ignore[misc]
+def check_writes(format_name: str, schema: pa.Schema) -> None:
+    """OutputError when the format cannot hold the schema: tried on no rows and one null row, before any work starts."""
+    row = pa.Table.from_arrays([pa.nulls(1, field.type) for field in schema], schema=schema)
+    for field in schema:
+        try:
+            one = pa.schema([field])
+            sink = io.BytesIO()
+            writer = _writer(sink, format_name, one, stream=False)
+            writer.write(row.select([field.name]).cast(one))
+            writer.close()
+        except (pa.ArrowException, NotImplementedError) as error:
+            raise OutputError(
+                f"column {field.name!r} is {field.type}, which {format_name} cannot hold ({error}); leave it out with --keep"
+            ) from error
 
 
-def _writer(sink: str | BinaryIO, format_name: str, schema: pa.Schema) -> Writer:
+def _guarded(sink: BinaryIO, name: str, format_name: str, schema: pa.Schema, *, stream: bool = False) -> Iterator[Writer]:
+    """Yield a writer onto `sink` once; its refusals become OutputErrors that name the output."""
+    with writing(name):
+        inner = _writer(sink, format_name, schema, stream=stream)
+    try:
+        yield _Guarded(inner, name)
+        with writing(name):
+            inner.close()
+            sink.flush()
+    except BaseException:
+        inner.abandon()
+        raise
+
+
+class _Guarded:
+    def __init__(self, inner: Writer, name: str) -> None:
+        self._inner, self._name = inner, name
+
+    def write(self, table: pa.Table) -> None:
+        with writing(self._name):
+            self._inner.write(table)
+
+    def close(self) -> None:
+        """Closing is the opener's."""
+
+    def abandon(self) -> None:
+        """Abandoning is the opener's."""
+
+
+def _writer(sink: BinaryIO, format_name: str, schema: pa.Schema, *, stream: bool) -> Writer:
     if format_name == "parquet":
-        return ParquetWriter(Path(str(sink)), schema)
+        return ParquetWriter(sink, schema)
     if format_name == "arrow":
-        return ArrowWriter(sink, schema)
-    assert not isinstance(sink, str)
+        return ArrowWriter(sink, schema, stream=stream)
     return TextWriter(sink, schema, "," if format_name == "csv" else "\t")

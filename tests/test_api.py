@@ -97,7 +97,7 @@ def test_properties(ensemble: Any, toy_models: Path) -> None:
     single = legscore.load_ensemble(toy_models / "member1.safetensors", precision="fp32", rc="insert")
     assert single.score(TEXTS).shape == (40,)
     single.close()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(LegscoreError, match="this engine is closed"):
         single.score(TEXTS)
     with pytest.raises(ModelError, match="no such file"):
         legscore.load_ensemble("nowhere")
@@ -111,3 +111,63 @@ def test_long_inputs_are_cut_into_parts(ensemble: Any, monkeypatch: pytest.Monke
     assert (ensemble.score(TEXTS) == whole).all()
     with pytest.raises(InputError, match="sequence 23 has status too_long"):
         ensemble.score([*TEXTS[:23], "A" * 999])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "cuda"}, "engine is 'cuda'; known are auto, openvino"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+        ({"sequence_is": "inserts"}, "sequence_is is 'inserts'"),
+        ({"singleton": 2}, "singleton is 2"),
+        ({"max_n": -1}, "max_n is -1"),
+        ({"kind": "pairs"}, "kind is 'pairs'"),
+        ({"rc": "both"}, "rc is 'both'"),
+    ],
+)
+def test_option_values_are_checked(tmp_path: Path, toy_model: Path, options: dict[str, Any], message: str) -> None:
+    (tmp_path / "s.csv").write_text("sequence\nACGT\n")
+    with pytest.raises(LegscoreError, match=message):
+        legscore.score_file(tmp_path / "s.csv", tmp_path / "o.parquet", models=toy_model, **options)
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_threads_may_load_and_score_at_once(toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six threads on a cold cache; one ensemble used by all."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pytest.importorskip("torch")
+    monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
+
+    def load(_: int) -> np.ndarray:
+        with legscore.load_ensemble(toy_models / "member0.safetensors", engine="torch", precision="fp32") as loaded:
+            return loaded.score(TEXTS)
+
+    with ThreadPoolExecutor(6) as pool:
+        scores = list(pool.map(load, range(6)))
+        assert all((s == scores[0]).all() for s in scores)
+        with legscore.load_ensemble(toy_models, engine="openvino", precision="fp32") as shared_one:
+            expected = shared_one.score(TEXTS)
+            assert all((s == expected).all() for s in pool.map(lambda _: shared_one.score(TEXTS), range(12)))
+
+
+def test_missing_values_of_other_libraries(ensemble: Any) -> None:
+    scores = ensemble.score(np.array(["ACGT", None, float("nan")], dtype=object), invalid="nan")
+    assert np.isnan(scores).tolist() == [False, True, True]
+    assert np.isnan(ensemble.score([b"ACGT", b"\xff"], invalid="nan")).tolist() == [False, True]
+    with pytest.raises(InputError, match="one-dimensional"):
+        ensemble.score(np.array("ACGT"))
+
+
+def test_a_forked_child_gets_an_error_not_a_hang(ensemble: Any) -> None:
+    import os
+
+    assert ensemble.score(TEXTS[:2]).shape == (2,)
+    child = os.fork()
+    if child == 0:
+        try:
+            ensemble.score(TEXTS[:2])
+        except LegscoreError as error:
+            os._exit(7 if "does not survive a fork" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

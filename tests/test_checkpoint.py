@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ def test_round_trip(tmp_path: Path) -> None:
     assert all((loaded.arrays[name] == array).all() for name, array in checkpoint.arrays.items())
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_any_header_length_loads(tmp_path: Path) -> None:
+    """A safetensors file begins with its header's length, whose bytes may look like another format's."""
+    checkpoint, path = toy_checkpoint(), tmp_path / "a.safetensors"
+    first_bytes = set()
+    for n in range(8, 8 * 40, 8):
+        replace(checkpoint, training={"note": "x" * n}).save(path)
+        first_bytes.add(path.read_bytes()[0])
+        assert load_checkpoint(path).training["note"] == "x" * n
+    assert 0x80 in first_bytes
 
 
 def test_half_precision_arrays_load_as_float32(tmp_path: Path) -> None:
@@ -84,6 +97,7 @@ def test_wrong_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: st
         ({"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": "5"}}, "kernel is '5', of the wrong type"),
         ({"contract": {**yeast_contract().to_json(), "channels": list("AGCT")}}, "first convolution has 6 channels"),
         ({"contract": {**yeast_contract().to_json(), "length": 10}}, "exceeds length"),
+        ({"contract": {**yeast_contract().to_json(), "n_value": 10**400}}, "a number is too large"),
     ],
 )
 def test_wrong_manifest(tmp_path: Path, manifest: dict[str, Any], message: str) -> None:
@@ -149,3 +163,8 @@ def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> 
         load_members([tmp_path / "nowhere"])
     with pytest.raises(ModelError, match="no model given"):
         load_members([])
+    with pytest.raises(ModelError, match="an empty name"):
+        load_members([""])
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(ModelError, match="not a regular file"):
+        load_members([tmp_path / "pipe.safetensors"])

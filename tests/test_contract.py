@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import human_contract, yeast_contract
 
-from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract, reverse_complement
+from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract, Output, reverse_complement
 from legscore.errors import ModelError
 
 
@@ -27,7 +27,6 @@ def test_every_yeast_insert_of_1_to_137_fits(length: int) -> None:
 
 def test_human_oligo_is_the_window() -> None:
     contract = human_contract()
-    assert contract.oligo_is_window
     assert contract.window("G" * 200) == "AGGACCGGATCAACT" + "G" * 200 + "CATTGCGTGAACCGA"
     with pytest.raises(ValueError, match="199 bases"):
         contract.window("G" * 199)
@@ -66,6 +65,8 @@ def test_json_round_trip() -> None:
         ({"insert_max": 138}, "exceeds length"),
         ({"flank5": "TGCATTTTTTTCACATC"}, "does not fill the window"),
         ({"length": 0}, "length"),
+        ({"length": 32_768, "flank5": "A" * 32_768 + "TGCATTTTTTTCACATC"}, "1 to 32,767"),
+        ({"output": Output("bins", "bin", 5.0, 17.0)}, "bins count from 0"),
     ],
 )
 def test_refuses(changes: dict, message: str) -> None:

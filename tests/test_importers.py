@@ -162,6 +162,8 @@ def look_alikes() -> list[tuple[str, Any, str]]:
         ("other bins", f1 | {"bins": torch.arange(1, 19)}, '"bins" are not 0..17'),
         ("NaN", f1 | {"mapper.0.bias": torch.full((18,), float("nan"))}, "head.conv.bias holds NaN"),
         ("shape", f1 | {"seqextractor.resize_blc0.0.weight": torch.zeros(8, 31, 5)}, "array .* has shape"),
+        ("quantised", f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.int8)}, "array mapper.0.bias is int8"),
+        ("complex", f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.complex64)}, "array mapper.0.bias is complex64"),
         ("empty", {}, "holds no state dict"),
         ("a list", [1, 2], "holds a list"),
         ("numbers", {"a": 1}, "is no tensor"),
@@ -173,7 +175,7 @@ def test_look_alikes_and_damage_are_refused(tmp_path: Path, case: tuple[str, Any
     _, stored, message = case
     torch.save(stored, tmp_path / "x.pth")
     with pytest.raises(ModelError, match=message) as caught:
-        import_checkpoint(tmp_path / "x.pth", **F3)
+        import_checkpoint(tmp_path / "x.pth", **{k: v for k, v in F3.items() if k != "pools"})
     assert str(caught.value).startswith(str(tmp_path / "x.pth"))
 
 
@@ -230,6 +232,39 @@ def test_config_files_answer_and_are_checked(tmp_path: Path) -> None:
     checkpoint = import_checkpoint(path, config=config, alphabet="AGCT", n_value=0.0)
     assert checkpoint.contract == human_contract(n_value=0.0, output=checkpoint.contract.output)
     assert checkpoint.architecture.pools == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "message"),
+    [
+        ("F2", {"model_cfg": {"se_type": "strange"}}, "something unexpected"),
+        ("F2", {"model_cfg": {"se_type": []}}, "something unexpected"),
+        ("F2", {"model_cfg": {}, "data_cfg": None}, "something unexpected"),
+        ("F3", {"ef_block_sizes": 3, "stem_ch": 1}, "something unexpected"),
+        ("F3", {"ef_block_sizes": [8, 8], "pool_sizes": 2}, "something unexpected"),
+        ("F3", {"ef_block_sizes": [8, 8], "pool_sizes": [2.0, 2.0]}, "2.0 is no whole number"),
+        ("F3", {"ef_block_sizes": [8, 8], "stem_ch": 16}, "also needed.*--pool-sizes"),
+        (
+            "F2",
+            {"model_cfg": {"use_reverse_channel": True, "use_single_channel": True}, "data_cfg": {"reverse_augment": False}},
+            "contradicts the is_reverse channel",
+        ),
+    ],
+)
+def test_odd_config_files(tmp_path: Path, family: str, config: dict[str, Any], message: str) -> None:
+    path = save(tmp_path / "x.ckpt", upstream_state(family, toy(family)), family)
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    options = {k: v for k, v in (F3 if family == "F3" else F2).items() if k != "pools"}
+    with pytest.raises(ModelError, match=message):
+        import_checkpoint(path, config=tmp_path / "c.json", **options)
+
+
+def test_parameters_instead_of_tensors(tmp_path: Path) -> None:
+    state = upstream_state("F1", toy("F1"))
+    state["mapper.0.weight"] = torch.nn.Parameter(state["mapper.0.weight"])
+    assert import_checkpoint(save(tmp_path / "x.pth", state, "F1")).family == "F1"
+    with pytest.raises(ModelError, match="--pool-sizes goes with F3"):
+        import_checkpoint(tmp_path / "x.pth", pools=(2, 2))
 
 
 def test_command_line(tmp_path: Path, cli: Any) -> None:

@@ -72,10 +72,16 @@ def test_arrow_on_standard_output(pairs: Path, toy_model: Path) -> None:
 
 def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path: Path, toy_model: Path) -> None:
     (tmp_path / "s.csv").write_text("id,sequence\n" + "x,ACGT\n" * 200_000)
-    command = f"{sys.executable} -m legscore run {tmp_path}/s.csv -m {toy_model} -o - --engine null -q | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert done.stdout.startswith("id\t")
-    assert done.stderr == ""
+    run = f"{sys.executable} -m legscore run {tmp_path}/s.csv -m {toy_model} -o - --engine null -q"
+    for form, first in (("tsv", "id"), ("arrow", "")):
+        command = f"{run} --format {form} | head -c 9; code=${{PIPESTATUS[0]}}; echo; echo $code"
+        done = subprocess.run(["bash", "-c", command], capture_output=True)
+        assert done.stdout.startswith(first.encode())
+        assert done.stdout.split()[-1] == b"141"
+        assert done.stderr == b""
+    full = subprocess.run(["bash", "-c", f"{run} > /dev/full"], capture_output=True, text=True)
+    assert full.returncode == 2
+    assert full.stderr == "legscore: standard output cannot be written: No space left on device\n"
 
 
 def test_row_trouble_is_a_status_and_exit_code_0(tmp_path: Path, toy_model: Path, cli: Any) -> None:
@@ -117,7 +123,7 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         ([tmp_path / "cut.parquet", *model, *out], r"cut.parquet cannot be read as Parquet"),
         ([tmp_path / "cols.csv", *model, *out], r"cols.csv has no columns to score.*it has id, dna.*--column sequence=NAME"),
         ([tmp_path / "both.csv", *model, *out], r"fits two kinds of rows.*--kind"),
-        ([tmp_path / "types.csv", *model, *out], r"column 'offset' is double; offsets must be whole numbers"),
+        ([tmp_path / "types.csv", *model, *out], r"column 'offset' reads '1.5' in row 1; offsets are whole numbers"),
         ([tmp_path / "folder", *model, *out], r"folder: no \*.parquet file"),
         ([tmp_path / "nothing.parquet", *model, *out], r"nothing.parquet: no such file"),
         ([good, *model, "-o", tmp_path / "no" / "o.parquet"], r"the folder .*no does not exist"),
@@ -141,6 +147,13 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         ([good, "-m", tmp_path / "plain.safetensors", *out, "--singleton", "1"], r"no is_singleton channel"),
         ([good, *model, "-o", tmp_path / "o.csv", "--per-model"], r"'score_per_model' .* text cannot hold"),
         ([good, *model, "-o", tmp_path / "o.csv", "--format", "tsv"], r"contradicts the extension"),
+        (["", *model, *out], r"'' is no input"),
+        (["-", *model, *out], r"streams are not read"),
+        ([good, "-m", "", *out], r"an empty name was given for a model"),
+        ([good, *model, "-o", ""], r"an empty name was given for the output"),
+        ([good, *model, *out, "--column", "sequence=id", "--column", "sequence=sequence"], r"sequence was given twice"),
+        ([good, *model, *out, "--engine", "null", "--precision", "fp32"], r"engine null computes nothing"),
+        ([tmp_path / "line\nbreak.csv", *model, *out], r"line break.csv: no such file"),
     ]
 
 
@@ -368,3 +381,133 @@ def test_run_record(tmp_path: Path, pairs: Path, toy_models: Path, cli: Any) -> 
     assert record["engine"]["warning"].startswith("every score is zero")
     assert record["rows_per_s"] > 0
     assert len(record["models"]) == 3
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+    """Named itself, found in a directory, matched by a pattern, or behind a link."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"id": [1], "sequence": ["ACGT"]}), folder / "a.parquet")
+    (tmp_path / "link.parquet").symlink_to(folder / "a.parquet")
+    before = (folder / "a.parquet").read_bytes()
+    for source, out in (
+        (folder, folder / "a.parquet"),
+        (f"{folder}/*.parquet", folder / "a.parquet"),
+        (folder, tmp_path / "link.parquet"),
+    ):
+        ran = cli("run", source, "-m", toy_model, "-o", out, "--engine", "null")
+        assert ran.code == 2
+        assert "is both input and output" in ran.err
+    assert (folder / "a.parquet").read_bytes() == before
+
+
+def test_odd_columns_are_carried_or_refused_before_any_work(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+    import datetime
+    import decimal
+
+    t = pa.table({
+        "sequence": ["ACGT", "GGGG"], 'a"b,c': ["x,y", ""], "when": pa.array([datetime.datetime(2026, 1, 2), None]),
+        "price": pa.array([decimal.Decimal("1.10"), None]), "yes": [True, None], "kind": pa.array(["p", "q"]).dictionary_encode(),
+        "big": pa.array([2**63, None], pa.uint64()), "duration": pa.array([datetime.timedelta(1), None]),
+        "none": pa.nulls(2),
+    })  # fmt: skip
+    pq.write_table(t, tmp_path / "odd.parquet")
+    for name in ("o.parquet", "o.arrow", "o.csv"):
+        ran = cli("run", tmp_path / "odd.parquet", "-m", toy_model, "-o", tmp_path / name, "--engine", "null")
+        assert ran.code == 0, (name, ran.err)
+    got = pq.read_table(tmp_path / "o.parquet")
+    for column in t.column_names[1:]:
+        assert got[column].to_pylist() == t[column].to_pylist()
+    again = cli(
+        "run",
+        tmp_path / "o.csv",
+        "-m",
+        toy_model,
+        "-o",
+        tmp_path / "p.csv",
+        "--engine",
+        "null",
+        "--column",
+        'sequence=a"b,c',
+        "--keep",
+        "none",
+    )
+    assert again.code == 0, again.err
+    assert (tmp_path / "p.csv").read_text().count("invalid_base") == 1
+    nested = pa.table(
+        {
+            "sequence": ["ACGT"],
+            "parts": pa.array([[1, 2]]),
+            "raw": [b"a,\xff"],
+            "odd": pa.array([None], pa.month_day_nano_interval()),
+        }
+    )
+    with pa.ipc.new_file(str(tmp_path / "nested.arrow"), nested.schema) as writer:
+        writer.write_table(nested)
+    for out, message in (
+        ("q.csv", "'parts' is list"),
+        ("q.parquet", "'odd' is month_day_nano_interval, which parquet cannot hold"),
+    ):
+        ran = cli("run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / out, "--engine", "null", "-q")
+        assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+        assert message in ran.err
+    assert cli("run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / "q.arrow", "--engine", "null").code == 0
+
+
+def test_an_unusable_cache_is_said_and_survived(
+    tmp_path: Path, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("LEGSCORE_CACHE", "/dev/null/cache")
+    (tmp_path / "s.csv").write_text("sequence\nACGT\n")
+    ran = cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--engine", "torch", "--precision", "fp32")
+    assert ran.code == 0, ran.err
+    assert "fidelity: not remembered (/dev/null/cache" in ran.err
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signals_end_a_run_at_once_and_leave_nothing(tmp_path: Path, toy_model: Path, name: str, code: int) -> None:
+    """With the real engine in the middle of a part."""
+    import signal
+    import time
+
+    rng = np.random.default_rng(0)
+    letters = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (200_000, 80))]
+    pq.write_table(pa.table({"sequence": [row.tobytes().decode() for row in letters]}), tmp_path / "s.parquet")
+    command = [
+        sys.executable,
+        "-m",
+        "legscore",
+        "run",
+        tmp_path / "s.parquet",
+        "-o",
+        tmp_path / "o.parquet",
+        "--precision",
+        "fp32",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".o.parquet.*")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(2)
+    started = time.perf_counter()
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert time.perf_counter() - started < 15
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["s.parquet"]
+
+
+def test_output_through_a_link_goes_to_its_target(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+    (tmp_path / "s.csv").write_text("sequence\nACGT\n")
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "link.csv", "--engine", "null").code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("sequence,score")
+
+
+def test_missing_value_words_are_null(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+    (tmp_path / "s.csv").write_text("id,sequence\n1,NA\n2,nan\n3,\n4,ACGT\n")
+    assert cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--engine", "null").code == 0
+    assert (tmp_path / "o.csv").read_text().count("null_sequence") == 3

@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple[str, str]:
     """(status, window) of one sequence: the rules as sentences."""
-    if text is None:
+    if text is None or text.upper() in ("NA", "NAN"):
         return "null_sequence", ""
     if any(ord(c) > 127 or CODE_OF_BYTE[ord(c)] == INVALID_CODE for c in text):
         return "invalid_base", ""
@@ -93,7 +93,7 @@ TEXT = st.one_of(
     st.builds(lambda s: A5[:-1] + s + A3, st.text("ACGT", max_size=90)),
     st.builds(lambda s: s + A3, st.text("ACGT", min_size=130, max_size=140)),
     st.text("ACGTN", min_size=150, max_size=150),
-    st.sampled_from(["A" * 80, "a" * 80, "ACGT" * 20]),
+    st.sampled_from(["A" * 80, "a" * 80, "ACGT" * 20, "NA", "nan", "NaN", "AN", "NNA"]),
 )
 
 
@@ -195,6 +195,27 @@ def test_insert_strands(sequence_is: str) -> None:
         for role, value in (("sequence", texts[i]), ("offset", offset + shift), ("alt_base", alt)):
             columns[role].append(value)
     check(YEAST, "edit", sequence_is, columns, expected, "insert")
+
+
+def test_insert_strands_do_not_depend_on_neighbours() -> None:
+    """An insert that holds what another's flank holds has the same window, but turns round differently."""
+    short = random_dna(np.random.default_rng(5), 80)
+    long = YEAST.window(short)[:137]
+    expected, columns = [], {"sequence": [short, long], "offset": [3, 60], "alt_base": ["N", "N"]}
+    for text, offset in ((short, 3), (long, 60)):
+        after = YEAST.window(text[:offset] + "N" + text[offset + 1 :])
+        before = YEAST.window(text)
+        expected.append(("ok", [before, flip(before, len(text)), after, flip(after, len(text))]))
+    arrays = {
+        "sequence": pa.array(columns["sequence"]),
+        "offset": pa.array(columns["offset"]),
+        "alt_base": pa.array(columns["alt_base"]),
+    }
+    result = Windower(YEAST, KINDS["edit"], "insert", "insert")(arrays)
+    codes = result.batch.expand()
+    for row, (_, windows) in enumerate(expected):
+        for i, window in zip(result.index_NKS[row].ravel(), windows, strict=True):
+            assert (codes[i] == encode_text(window)).all()
 
 
 def test_dictionary_encoded_sequences_give_the_same() -> None:

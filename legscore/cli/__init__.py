@@ -5,9 +5,12 @@ Errors a user can act on (`LegscoreError`) become one line and exit code 2, here
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 
 import click
 
@@ -39,6 +42,16 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would turn it into exit code 1
+            raise ReaderLeftError from error
+
+
+class ReaderLeftError(Exception):
+    """The reader of our standard output went away (head, less)."""
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="legscore")
@@ -51,22 +64,40 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors become one line on stderr and an exit code."""
+    """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C does."""
     give_back_freed_parts()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), _end)
     try:
         cli.main(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except LegscoreError as error:
-        click.echo(f"legscore: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("legscore: interrupted; no output was written", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # the reader of our standard output went away (head, less): end quietly, and keep Python from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail("interrupted; no output file was written", 130)
+    except (BrokenPipeError, ReaderLeftError):
+        # end quietly, with a shell's exit code for SIGPIPE, and keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _fail(str(error), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    """One line, whatever names of files or columns it holds."""
+    line = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
+    click.echo(f"legscore: {line}", err=True)
+    sys.exit(code)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

@@ -81,13 +81,15 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
     Examples:
       legscore run examples/promoter_variants.parquet -o scores.parquet
       legscore run variants.parquet -m models/ -o scores.parquet --per-model
-      legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | sort -k3,3gr
+      legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
     roles = {}
     for pair in columns:
         role, equals, name = pair.partition("=")
         if not equals or not role or not name:
             raise InputError(f"--column {pair}: write ROLE=NAME, such as sequence=dna")
+        if role in roles:
+            raise InputError(f"--column {role} was given twice")
         roles[role] = name
 
     def say(line: str) -> None:
@@ -126,13 +128,17 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: Any = None
 
-    def start(self, rows: int, members: int) -> Callable[[int], object]:
+    def start(self, rows: int, members: int) -> Callable[[float], object]:
         from tqdm import tqdm
 
         label = "scoring" if members == 1 else f"scoring × {members} models"
         self._bar = tqdm(total=rows, desc=label, unit=" rows", smoothing=0.1, mininterval=0.2, dynamic_ncols=True)
-        update: Callable[[int], object] = self._bar.update
-        return update
+        self._done = 0.0
+        return self._tick
+
+    def _tick(self, rows: float) -> None:
+        self._done += rows
+        self._bar.update(int(self._done + 1e-6) - self._bar.n)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -7,7 +7,9 @@ so a caller that keeps `depth` in flight never leaves the engine idle and gets i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -16,6 +18,9 @@ import numpy as np
 from legscore.batch import Batch
 from legscore.contract import Contract
 from legscore.engine.fidelity import Fidelity
+from legscore.errors import EngineError
+
+Watch = Callable[[float], object]
 
 
 class Engine(Protocol):
@@ -28,14 +33,18 @@ class Engine(Protocol):
     depth: int
     fidelity: Fidelity | None
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None) -> Future[np.ndarray]:
-        """Score a batch with all members, or those listed, in that order."""
+    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
+        """Score a batch with all members, or those listed, in that order; `watch` hears what share of it is done since its
+        last call (adding up to 1), from another thread."""
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         """`submit(...).result()`."""
 
     def describe(self) -> dict[str, Any]:
         """What defines the numbers (engine, versions, precision, batch, instruction set), for the output's metadata."""
+
+    def interrupt(self) -> None:
+        """Cut short what is being scored: its future fails with EngineError. Nothing can be scored afterwards."""
 
     def close(self) -> None:
         """Release everything; scoring afterwards is an error."""
@@ -56,29 +65,55 @@ class ThreadedEngine:
         self.contract = contract
         self.both_strands, self.is_singleton = both_strands, is_singleton
         self.fidelity: Fidelity | None = None
+        self._stop = threading.Event()
+        self._pid = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="legscore-engine")
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None) -> Future[np.ndarray]:
+    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
         chosen = list(range(self.n_members)) if members is None else list(members)
         if any(not 0 <= m < self.n_members for m in chosen):
             raise IndexError(f"members {chosen} of an ensemble of {self.n_members}")
-        return self._thread.submit(self._score, batch, chosen)
+        if os.getpid() != self._pid:
+            raise EngineError("an engine does not survive a fork; load the ensemble in the child, or start it with spawn")
+        if self._stop.is_set():
+            raise EngineError("this engine is closed")
+        return self._thread.submit(self._watched, batch, chosen, self.both_strands, watch)
 
     def score_forward(self, batch: Batch, member: int) -> np.ndarray:
         """One member's scores of the forward strands, float32 [windows], whatever the engine was built for."""
-        return self._thread.submit(self._score, batch, [member], False).result()[0]
+        return self._thread.submit(self._score, batch, [member], False, lambda windows: None).result()[0]
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         return self.submit(batch, members).result()
 
-    def _score(self, batch: Batch, members: list[int], both: bool | None = None) -> np.ndarray:
-        """Scores_MN of a batch; `both` overrides the engine's strands."""
+    def _watched(self, batch: Batch, members: list[int], both: bool, watch: Watch) -> np.ndarray:
+        total = max(batch.n_windows * len(members), 1)
+        told = 0.0
+
+        def tell(windows: int) -> None:
+            nonlocal told
+            if self._stop.is_set():
+                raise EngineError("scoring was interrupted")
+            told += windows / total
+            watch(windows / total)
+
+        scores = self._score(batch, members, both, tell)
+        watch(1.0 - told)  # rounding, and batches without windows
+        return scores
+
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+        """Scores_MN of a batch, one strand or both; calls `tell` with windows × members done, often, and lets what it
+        raises pass."""
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def interrupt(self) -> None:
+        self._stop.set()
+
     def close(self) -> None:
+        self._stop.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod

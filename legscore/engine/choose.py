@@ -17,8 +17,9 @@ from legscore import __version__
 from legscore.engine import fidelity as fid
 from legscore.engine.base import Engine, ThreadedEngine
 from legscore.engine.recipe import Recipe, load_recipe
-from legscore.errors import EngineError
+from legscore.errors import EngineError, OutputError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.graph import REWRITE_VERSION
 from legscore.resources import cache_folder
 
 ENGINES = ("auto", "openvino", "torch", "tensorrt", "null")
@@ -54,12 +55,13 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
     if name == "null":
         from legscore.engine.null_engine import NullEngine
 
+        if request.precision != "auto" or request.recipe:
+            raise EngineError("engine null computes nothing; --precision and --recipe do not go with it")
         say(f"engine: null ({reason})")
         return NullEngine(members, windows_per_s=request.null_rate)
     recipe, why = _choose_recipe(request, name)
     say(f"engine: {name} ({reason}), precision {recipe.precision} ({why})")
-    engine = _build(name, members, recipe, request)
-    shortfall = _attach_fidelity(engine, name, members, recipe, say)
+    engine, shortfall = _build_measured(name, members, recipe, request, say)
     if not shortfall:
         return engine
     engine.close()
@@ -69,9 +71,8 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
             "use --precision fp32" + (" on another engine" if recipe.precision == "fp32" else "")
         )
     say(f"precision: fp32 instead of {recipe.precision} ({shortfall} for this ensemble)")
-    recipe = load_recipe("fp32")
-    engine = _build(name, members, recipe, request)
-    if shortfall := _attach_fidelity(engine, name, members, recipe, say):
+    engine, shortfall = _build_measured(name, members, load_recipe("fp32"), request, say)
+    if shortfall:
         engine.close()
         raise EngineError(f"precision fp32 on {name}: {shortfall}; this ensemble's scores hardly vary, check its training")
     return engine
@@ -84,6 +85,8 @@ def nvidia_driver() -> bool:
 
 def _choose_engine(asked: str) -> tuple[str, str]:
     has_torch = importlib.util.find_spec("torch") is not None
+    if asked not in ENGINES:
+        raise EngineError(f"engine is {asked!r}; known are {', '.join(ENGINES)}")
     if asked == "tensorrt":
         raise EngineError(
             "engine tensorrt is not part of this version of legscore; use --engine torch on this machine's GPU "
@@ -110,6 +113,8 @@ def _choose_engine(asked: str) -> tuple[str, str]:
 
 
 def _choose_recipe(request: Request, engine: str) -> tuple[Recipe, str]:
+    if request.precision not in PRECISION_CHOICES:
+        raise EngineError(f"precision is {request.precision!r}; known are {', '.join(PRECISION_CHOICES)}")
     if request.precision == "fp16":
         raise EngineError("precision fp16 needs TensorRT, which this version does not have; use fp32 or bf16")
     if request.recipe:
@@ -134,29 +139,60 @@ def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Re
         from legscore.engine.torch_engine import TorchEngine
 
         return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton)
+    if name != "openvino":
+        raise EngineError(f"engine {name!r} cannot be built")
     from legscore.engine.openvino_engine import OpenVINOEngine
 
     return OpenVINOEngine(members, recipe, both_strands=both, is_singleton=singleton)
 
 
-def _attach_fidelity(engine: ThreadedEngine, name: str, members: Sequence[Checkpoint], recipe: Recipe, say: Say) -> str:
+def _build_measured(
+    name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
+) -> tuple[ThreadedEngine, str]:
+    """An engine with its fidelity attached, and what falls short of the recipe, if anything."""
+    engine = _build(name, members, recipe, request)
+    try:
+        return engine, _attach_fidelity(engine, members, recipe, say)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe, say: Say) -> str:
     """Measure (or read) the engine's fidelity, keep it on the engine; returns what falls short, if anything."""
-    if name == "openvino" and recipe.precision == "fp32":
+    if engine.name == "openvino" and recipe.precision == "fp32":
         say("fidelity: fp32 on openvino is the reference")
         return ""
-    key: dict[str, Any] = {**engine.describe(), "legscore": __version__, "models": [m.sha256 for m in members]}
-    key |= {"windows": fid.per_member(len(members), recipe.precision), "singleton": engine.is_singleton}
-    path = fid.record_path(cache_folder("fidelity"), key)
-    from_files = all(m.sha256 for m in members)
-    engine.fidelity = fid.load_record(path, key) if from_files else None
+    record = _record(engine, members, recipe)
+    engine.fidelity = fid.load_record(*record) if record else None
     cached = engine.fidelity is not None
     if engine.fidelity is None:
         say(f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine")
         engine.fidelity = measure(engine, members)
-        if from_files:
-            fid.save_record(path, key, engine.fidelity)
+        try:
+            if record:
+                fid.save_record(*record, engine.fidelity)
+        except OutputError as error:
+            say(f"fidelity: not remembered ({error})")
     say(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}")
     return engine.fidelity.shortfall(recipe.settings["fidelity"])
+
+
+def _record(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
+    """Where the fidelity of this engine is remembered, and its key; None for models that are not files."""
+    if not all(m.sha256 for m in members):
+        return None
+    import openvino
+
+    key: dict[str, Any] = {
+        "engine": engine.describe(),
+        "reference": {"openvino": openvino.get_version(), "rewrite": REWRITE_VERSION},
+        "legscore": __version__,
+        "models": [m.sha256 for m in members],
+        "windows": fid.per_member(len(members), recipe.precision),
+        "singleton": engine.is_singleton,
+    }
+    return fid.record_path(cache_folder("fidelity"), key), key
 
 
 def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:

@@ -17,7 +17,7 @@ import numpy as np
 
 from legscore.batch import Batch
 from legscore.contract import Contract
-from legscore.publish import publishing
+from legscore.publish import publishing, writing
 from legscore.sequences import encode_text
 
 TOTAL = 2048
@@ -119,5 +119,8 @@ def load_record(path: Path, key: dict[str, Any]) -> Fidelity | None:
 
 
 def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
-    with publishing(path) as temporary:
+    """Keep a record; its folder is made private (mode 700). OutputError when that cannot be."""
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with publishing(path) as temporary, writing(path):
         temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))

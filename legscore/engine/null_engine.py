@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from legscore.batch import Batch
 from legscore.engine.base import ThreadedEngine
 from legscore.model.checkpoint import Checkpoint
+
+TILE_WINDOWS = 256
 
 
 class NullEngine(ThreadedEngine):
@@ -27,9 +29,11 @@ class NullEngine(ThreadedEngine):
         super().__init__(members[0].contract, both_strands=True, is_singleton=False)
         self.n_members, self.windows_per_s = len(members), windows_per_s
 
-    def _score(self, batch: Batch, members: list[int], both: bool | None = None) -> np.ndarray:
-        if self.windows_per_s > 0:
-            time.sleep(batch.n_windows * len(members) / self.windows_per_s)
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+        for start in range(0, batch.n_windows, TILE_WINDOWS) if self.windows_per_s > 0 else ():
+            n = min(TILE_WINDOWS, batch.n_windows - start) * len(members)
+            time.sleep(n / self.windows_per_s)
+            tell(n)
         return np.zeros((len(members), batch.n_windows), dtype=np.float32)
 
     def describe(self) -> dict[str, Any]:

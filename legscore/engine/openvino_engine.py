@@ -9,7 +9,7 @@ the order (bit-equal for batches 2-64).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,14 @@ class OpenVINOEngine(ThreadedEngine):
             queue.set_callback(_store)
             self._queues.append(queue)
 
-    def _score(self, batch: Batch, members: list[int], both: bool | None = None) -> np.ndarray:
-        both = self.both_strands if both is None else both
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+        try:
+            return self._score_tiles(batch, members, both, tell)
+        finally:  # requests write into arrays of this call; none may be left running
+            for member in set(members):
+                self._queues[member].wait_all()
+
+    def _score_tiles(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
         tiles = []
         for start in range(0, batch.n_windows, TILE_WINDOWS):
             codes = batch.expand(start, start + TILE_WINDOWS)
@@ -83,6 +89,7 @@ class OpenVINOEngine(ThreadedEngine):
                 queue = self._queues[member]
                 for begin in range(0, rows, self.batch):
                     queue.start_async({0: x[begin : begin + self.batch]}, rows_MR[m, begin : begin + self.batch])
+                tell(len(codes))
             tiles.append((rows_MR, len(codes)))
         for member in set(members):
             self._queues[member].wait_all()

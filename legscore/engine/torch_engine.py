@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,18 @@ class TorchEngine(ThreadedEngine):
         self.device = torch.device(device or best_device())
         self._networks = [_reordered(member).to(self.device) for member in members]
 
-    def _score(self, batch: Batch, members: list[int], both: bool | None = None) -> np.ndarray:
-        both = self.both_strands if both is None else both
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
         step = max(1, self.batch // (2 if both else 1))
         scores = []
         lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), lower:
+        tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=self.precision != "fp32")  # fp32 means fp32 on CUDA too
+        with torch.inference_mode(), lower, tf32:
             for start in range(0, batch.n_windows, step):
                 codes = batch.expand(start, start + step)
                 x = torch.from_numpy(strands(codes, self.contract, both=both, is_singleton=self.is_singleton)).to(self.device)
                 rows_MR = np.stack([self._networks[m](x).float().cpu().numpy() for m in members])
                 scores.append(self.average(rows_MR, len(codes), both))
+                tell(len(codes) * len(members))
         return np.concatenate(scores, axis=1) if scores else np.empty((len(members), 0), np.float32)
 
     def describe(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,13 @@ import numpy as np
 from legscore.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
-from legscore.publish import publishing
+from legscore.publish import publishing, writing
 
 FORMAT = 1
 METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
-ARRAY_TYPES = ("F16", "F32")
+ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
 FAMILIES = ("F1", "F2", "F3", "legscore")
 
 
@@ -68,7 +69,7 @@ class Checkpoint:
 
         metadata = {METADATA_KEY: json.dumps(self.manifest(), sort_keys=True)}
         arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
-        with publishing(Path(path)) as temporary:
+        with publishing(Path(path)) as temporary, writing(path):
             temporary.write_bytes(save(arrays, metadata))
 
 
@@ -113,37 +114,39 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _load(path: Path) -> Checkpoint:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, deserialize
 
     try:
+        if not path.is_file():
+            raise ModelError("is not a regular file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelError(f"{size:,} bytes; a checkpoint has at most {MAX_BYTES:,}")
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}") from error
-    if content[:2] == b"PK" or content[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".ckpt"):
-        raise ModelError(
-            f"is a PyTorch file, not a legscore checkpoint; convert it once: "
-            f"legscore import {path.name} -o {path.stem}.safetensors"
-        )
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            manifest = _manifest(metadata)
-            architecture = Architecture.from_json(manifest["architecture"])
-            contract = Contract.from_json(manifest["contract"])
-            expected = architecture.shapes()
-            for name in names:
-                if name not in expected:
-                    raise ModelError(f"unknown array {name}; the manifest's architecture has none of that name")
-                kind = file.get_slice(name).get_dtype()
-                if kind not in ARRAY_TYPES:
-                    raise ModelError(f"array {name} is {kind}; checkpoints hold {' or '.join(ARRAY_TYPES)}")
-            arrays = {name: file.get_tensor(name).astype(np.float32) for name in names}
-    except SafetensorError as error:
+        stored = {name: (view["dtype"], view["shape"], view["data"]) for name, view in deserialize(content)}
+        header_bytes = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, RecursionError) as error:
+        if content[:2] == b"PK" or content[:1] == b"\x80":  # only now: a header's length may begin with these bytes too
+            raise ModelError(
+                f"is a PyTorch file, not a legscore checkpoint; convert it once: "
+                f"legscore import {path.name} -o {path.stem}.safetensors"
+            ) from None
         raise ModelError(f"is not a safetensors file ({error})") from error
+    manifest = _manifest(metadata)
+    architecture = Architecture.from_json(manifest["architecture"])
+    contract = Contract.from_json(manifest["contract"])
+    expected = architecture.shapes()
+    arrays = {}
+    for name, (kind, shape, data) in stored.items():
+        if name not in expected:
+            raise ModelError(f"unknown array {name}; the manifest's architecture has none of that name")
+        if kind not in ARRAY_TYPES:
+            raise ModelError(f"array {name} is {kind}; checkpoints hold {' or '.join(ARRAY_TYPES)}")
+        arrays[name] = np.frombuffer(data, dtype=ARRAY_TYPES[kind]).reshape(shape).astype(np.float32)
     return Checkpoint(
         family=manifest["family"],
         architecture=architecture,
@@ -183,6 +186,8 @@ def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
 def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
     """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not recursive)."""
     found: list[Path] = []
+    if any(not os.fspath(path) for path in paths):
+        raise ModelError("an empty name was given for a model; is a shell variable unset?")
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(path.glob("*.safetensors"))

@@ -39,6 +39,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "F2": {"alphabet": "AGCT", "n_value": 0.25},
     "F3": {"final_activation": "none"},
 }
+SE_TYPES = {"simple": "plain", "complex": "bilinear", "none": "none"}
 YEAST_UNIT = "mean sorting bin (0-17) of log reporter fluorescence"
 HUMAN_UNIT = "log2(RNA/DNA) of a lentiMPRA"
 
@@ -133,16 +134,27 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ModelError(f"entry {str(key)[:60]!r} of its state dict is no tensor")
-        arrays[key] = value.numpy() if not value.is_floating_point() else value.float().numpy()
+        value = value.detach()
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise ModelError(f"array {key} is no plain tensor (sparse, quantised or without data)")
+        counter = key.endswith(("num_batches_tracked", "bins"))
+        if not value.is_floating_point() and not (counter and value.dtype in (torch.int64, torch.int32)):
+            raise ModelError(f"array {key} is {str(value.dtype).removeprefix('torch.')}; weights must be floating point")
+        arrays[key] = value.numpy() if counter else value.float().numpy()
     return arrays
 
 
 def read_config(path: Path, family: str) -> dict[str, Any]:
     """Answers in upstream's own config file, plus `expect`: shapes it claims, to be checked against the tensors."""
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return _read_config(json.loads(path.read_text()), path, family)
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"config file {path} cannot be read ({error})") from None
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ModelError(f"config file {path} holds something unexpected ({error})") from None
+
+
+def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
     if family == "F2" and isinstance(data, dict) and isinstance(data.get("model_cfg"), dict):
         model, training = data["model_cfg"], data.get("data_cfg", {})
         fifth = {(True, False): "is_reverse", (False, True): "is_singleton"}
@@ -155,13 +167,13 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
             "expect": {
                 "widths": model.get("block_sizes"), "kernel": model.get("ks"), "residual": model.get("res_block_type"),
                 "filters_per_group": model.get("filter_per_group"), "in_channels": 4 + sum(flags),
-                "se": {"simple": "plain", "complex": "bilinear", "none": "none"}.get(model.get("se_type", "")),
+                "se": SE_TYPES[model["se_type"]] if "se_type" in model else None,
             },
         }  # fmt: skip
     if family == "F3" and isinstance(data, dict) and "ef_block_sizes" in data:
         return {
             "concat_order": "fx,x",
-            "pools": tuple(data.get("pool_sizes") or ()),
+            "pools": None if data.get("pool_sizes") is None else tuple(whole_number(size) for size in data["pool_sizes"]),
             "fifth_channel": "is_reverse" if data.get("use_reverse_channel") else None,
             "rc_trained": data.get("reverse_augment"),
             "expect": {
@@ -172,11 +184,20 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
     raise ModelError(f"config file {path} is not one that the published code of family {family} writes")
 
 
+def whole_number(value: Any) -> int:
+    """The value, if it is an int; TypeError otherwise."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
 def _convert(
     path: Path, state: dict[str, np.ndarray], answers: Answers, floor: float | None, unit: str | None, construct: dict[str, Any]
 ) -> Checkpoint:
     family = answers.family
     architecture, names = _architecture(state, answers)
+    if answers.given.get("pools") is not None and family != "F3":
+        raise ModelError(f"--pool-sizes goes with F3; a file of family {family} has no pooling")
     in_channels = architecture.in_channels
     alphabet = answers.ask("alphabet", "AGCT")
     extras: tuple[str, ...] = {4: (), 6: ("is_reverse", "is_singleton")}.get(in_channels, ())
@@ -187,8 +208,8 @@ def _convert(
     elif answers.given.get("fifth_channel") is not None:
         raise ModelError(f"--fifth-channel goes with 5 channels; this file has {in_channels}")
     if "is_reverse" in extras:
-        if answers.given.get("rc_trained") is False:
-            raise ModelError("--no-rc-trained contradicts the is_reverse channel, which only such training gives")
+        if answers.given.get("rc_trained") is False or answers.config.get("rc_trained") is False:
+            raise ModelError("training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel")
         rc_trained = True
         answers.choices["rc_trained"] = "True (it has an is_reverse channel)"
     else:
@@ -227,7 +248,11 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
         key = key_of(name)
         if key not in state:
             raise ModelError(f"family {family}, but key {PREFIX[family]}{key} is missing")
-        return state[key].shape
+        found = state[key].shape
+        dimensions = 3 if name.endswith("conv.weight") else 2 if name.endswith("squeeze.weight") else 1
+        if len(found) != dimensions:
+            raise ModelError(f"array {PREFIX[family]}{key} has shape {found}; {dimensions} dimensions were expected")
+        return found
 
     n_blocks = 0
     while key_of(f"blocks.{n_blocks}.expand.conv.weight") in state:

@@ -10,7 +10,7 @@ VERSION = next(
     line.split('"')[1] for line in (HERE / "legscore/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
 
-TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "mmh3>=4"]
+TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "mmh3>=4", "lion-pytorch>=0.2"]
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
 REPORT = ["matplotlib>=3.8"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]

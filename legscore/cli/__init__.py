@@ -21,6 +21,7 @@ from legscore.memory import give_back_freed_parts
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
     "import": ("legscore.cli.import_model", "Convert a published PyTorch checkpoint."),
+    "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
     "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
 }
 """Command → module and short help (a test compares it with the command's own)."""

@@ -3,7 +3,8 @@
 A run allocates and frees arrays of several megabytes for every part. glibc answers the first such free by raising its
 mmap threshold, after which freed parts stay in the heap and fragment it; Arrow's default pool keeps freed pages too.
 Pinning the threshold and using the system pool took the null engine's peak from 250 to 154 MiB at 200,000 rows and its
-growth to 2,000,000 rows from 11 % to 2 % (`bench/memory.py`).
+growth to 2,000,000 rows from 11 % to 2 % (`bench/memory.py`). Only the command line does either: a library must not touch
+its host's allocator.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ M_MMAP_THRESHOLD = -3
 THRESHOLD_BYTES = 1 << 16
 
 
-def give_back_freed_parts() -> None:
-    """Set both for this process, before pyarrow is imported. Only the command line does: a library must not touch its
-    host's allocator. ARROW_DEFAULT_MEMORY_POOL, when the user has set it, is left alone."""
+def use_system_pool() -> None:
+    """Let Arrow allocate from the system; to be called before pyarrow is imported. ARROW_DEFAULT_MEMORY_POOL, when the user
+    has set it, is left alone."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
+def give_back_freed_parts() -> None:
+    """Pin glibc's mmap threshold for this process. Not for PyTorch on a CPU, which allocates every activation anew: page
+    faults then take four fifths of a training step."""
     if sys.platform.startswith("linux"):
         import ctypes
 

@@ -129,6 +129,8 @@ def test_data_in_parts_and_on_disk(table: Path, monkeypatch: pytest.MonkeyPatch,
         ("expression", [float("nan")] * 3, {}, "no row is usable for training"),
         ("reads", [-1, 1, 1], {"weight_column": "reads"}, "must hold weights of at least 0"),
         ("reads", [1, 1, 1], {"weight_column": "count"}, "has no column 'count'"),
+        ("reads", [1.5, 1, 1], {"fold_column": "reads"}, "must hold whole fold numbers"),
+        ("reads", [None, 1, 1], {"fold_column": "reads"}, "must hold whole fold numbers"),
         ("level", [1.0, 2.0, 3.0], {}, r"has no expression column .*Name it with --expression"),
     ],
 )
@@ -142,6 +144,12 @@ def test_bad_data(tmp_path: Path, column: str, values: list[Any], options: dict[
     pq.write_table(t, tmp_path / "t.parquet")
     with pytest.raises(InputError, match=message):
         read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(**options))
+
+
+def test_fold_column_overrides_hashing(tmp_path: Path) -> None:
+    t = measured(4).append_column("part", pa.array([0, 9, 3, 9]))
+    pq.write_table(t, tmp_path / "t.parquet")
+    assert read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(fold_column="part")).fold_N.tolist() == [0, 9, 3, 9]
 
 
 def test_out_of_range_and_dropped_rows_are_counted(tmp_path: Path) -> None:

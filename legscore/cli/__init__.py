@@ -16,7 +16,7 @@ import click
 
 from legscore import __version__
 from legscore.errors import LegscoreError
-from legscore.memory import give_back_freed_parts
+from legscore.memory import use_system_pool
 
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
@@ -36,6 +36,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
+        if name == "run":
+            use_system_pool()
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         return command
 
@@ -66,7 +68,6 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C does."""
-    give_back_freed_parts()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), _end)

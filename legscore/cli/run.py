@@ -11,6 +11,7 @@ import click
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import InputError
 from legscore.job import Options, score
+from legscore.memory import give_back_freed_parts
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
 
 
@@ -91,6 +92,9 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         if role in roles:
             raise InputError(f"--column {role} was given twice")
         roles[role] = name
+
+    if given["engine"] != "torch":
+        give_back_freed_parts()
 
     def say(line: str) -> None:
         if not quiet:

@@ -119,7 +119,10 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         if "weight" in columns:
             kept["weight"].append(_numbers(opened, part, columns["weight"])[rows])
         if "fold" in columns:
-            kept["fold"].append(_numbers(opened, part, columns["fold"])[rows].astype(np.int16))
+            folds = _numbers(opened, part, columns["fold"])[rows]
+            if not (np.isfinite(folds).all() and (folds == np.round(folds)).all() and (np.abs(folds) < 32_768).all()):
+                raise InputError(f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers in every row")
+            kept["fold"].append(folds.astype(np.int16))
         elif options.fold_on == "padded":
             kept["fold"].append(folds_of_rows(LETTERS[codes], options.n_folds).astype(np.int16))
         else:

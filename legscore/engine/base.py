@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -50,7 +51,7 @@ class Engine(Protocol):
         """Release everything; scoring afterwards is an error."""
 
 
-class ThreadedEngine:
+class ThreadedEngine(ABC):
     """Base of engines whose `_score` runs a whole batch: one thread takes the batches in order.
 
     A subclass sets `name`, `precision`, `n_members` and defines `_score` and `describe`.
@@ -101,13 +102,14 @@ class ThreadedEngine:
         watch(1.0 - told)  # rounding, and batches without windows
         return scores
 
+    @abstractmethod
     def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
         """Scores_MN of a batch, one strand or both; calls `tell` with windows × members done, often, and lets what it
         raises pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """As `Engine.describe`."""
 
     def interrupt(self) -> None:
         self._stop.set()

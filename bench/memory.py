@@ -1,7 +1,8 @@
 """Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few and on many rows.
 
 Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number. Row counts of every
-output are checked first. Expected: within 5 %.
+output are checked first. Expected: within 5 %. The same through `legscore.score_file`, which leaves the allocator as it is,
+shows what `legscore.memory` is for.
 
     python bench/memory.py [--few 200000] [--many 2000000] [--rounds 3] [--save]
 """
@@ -46,12 +47,13 @@ def peak_bytes(command: list[str]) -> int:
 def main() -> None:
     options = arguments(__doc__ or "", few=200_000, many=2_000_000, rounds=3)
     peaks: dict[str, list[int]] = {"few": [], "many": []}
+    untouched: dict[str, list[int]] = {"few": [], "many": []}
     with tempfile.TemporaryDirectory() as folder:
         for name in peaks:
             make(Path(folder) / f"{name}.parquet", getattr(options, name))
         for _ in range(options.rounds):
             for name, found in peaks.items():
-                out = f"{folder}/{name}.out.parquet"
+                source, out = f"{folder}/{name}.parquet", f"{folder}/{name}.out.parquet"
                 found.append(
                     peak_bytes(
                         [sys.executable, "-m", "legscore", "run", f"{folder}/{name}.parquet", "-o", out, "--engine", "null", "-q"]
@@ -59,12 +61,21 @@ def main() -> None:
                 )
                 if pq.read_metadata(out).num_rows != getattr(options, name):
                     raise SystemExit(f"{out} lacks rows; no measurement of wrong output")
+                found = untouched[name]
+                call = f"import legscore; legscore.score_file({source!r}, {out!r}, engine='null')"
+                found.append(peak_bytes([sys.executable, "-c", call]))
+    for name, found in untouched.items():
+        print(f"{getattr(options, name):>10,} rows: peak {statistics.median(found) / 2**20:7.1f} MiB with the allocator as it is")
     median = {name: statistics.median(found) for name, found in peaks.items()}
     for name, value in median.items():
         print(f"{getattr(options, name):>10,} rows: peak {value / 2**20:7.1f} MiB")
     growth = median["many"] / median["few"] - 1
     print(f"growth: {100 * growth:+.1f} %")
-    finish("memory", {"rows": [options.few, options.many], "peak_bytes": peaks, "growth": growth}, options.save)
+    finish(
+        "memory",
+        {"rows": [options.few, options.many], "peak_bytes": peaks, "untouched_peak_bytes": untouched, "growth": growth},
+        options.save,
+    )
 
 
 if __name__ == "__main__":

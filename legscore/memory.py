@@ -2,8 +2,8 @@
 
 A run allocates and frees arrays of several megabytes for every part. glibc answers the first such free by raising its
 mmap threshold, after which freed parts stay in the heap and fragment it; Arrow's default pool keeps freed pages too.
-Pinning the threshold and using the system pool took the null engine's peak from 250 to 154 MiB at 200,000 rows and its
-growth to 2,000,000 rows from 11 % to 2 % (`bench/memory.py`). Only the command line does either: a library must not touch
+Pinning the threshold and using the system pool keeps the peak low and flat; `bench/memory.py` compares it with the
+allocator as it is. Only the command line does either: a library must not touch
 its host's allocator.
 """
 
@@ -24,7 +24,7 @@ def use_system_pool() -> None:
 
 def give_back_freed_parts() -> None:
     """Pin glibc's mmap threshold for this process. Not for PyTorch on a CPU, which allocates every activation anew: page
-    faults then take four fifths of a training step."""
+    faults then dominate a training step."""
     if sys.platform.startswith("linux"):
         import ctypes
 

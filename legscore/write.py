@@ -37,7 +37,7 @@ def output_format(output: str, asked: str | None = None) -> str:
     if output == "-":
         if asked not in (None, "arrow", "tsv"):
             raise OutputError(f"--format {asked}: standard output takes arrow or tsv")
-        if asked == "arrow" and sys.stdout.isatty():
+        if asked == "arrow" and sys.stdout is not None and sys.stdout.isatty():
             raise OutputError("--format arrow writes binary data; send it into a pipe or a file, not to a terminal")
         return asked or "tsv"
     name = Path(output).name.lower()

@@ -29,7 +29,6 @@ MEMORY_BYTES = 2 << 30
 PART_ROWS = 65_536
 LETTERS = np.frombuffer((BASES + "N").encode(), dtype=np.uint8)
 EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", "y")
-OUT_OF_RANGE = ("error", "clip", "drop")
 
 
 @dataclass(frozen=True)

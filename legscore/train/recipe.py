@@ -80,8 +80,6 @@ class Recipe:
                 raise LegscoreError(f"recipe: {name} is {getattr(self, name)}; it must be above 0")
         if self.batch < 2:
             raise LegscoreError("recipe: batch is 1; BatchNorm needs at least 2")
-        if self.rc != "none" and not self.reverse_channel and self.preset in ("noginet", "optimized"):
-            return  # both strands without a flag: allowed, one of the published ablations
 
     @property
     def steps(self) -> int:

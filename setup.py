@@ -1,20 +1,50 @@
 """Packaging. Metadata is here rather than in pyproject.toml because kernels/, engines/ and the bundled model lie outside
 the Python package and are mapped into it: text only, so a wheel, an editable install and a bare checkout all find them."""
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # a build does not put it there
+
+from legscore.cuda.image import compile_kernel, find_nvcc  # noqa: E402
+from legscore.errors import EngineError  # noqa: E402
+
 VERSION = next(
     line.split('"')[1] for line in (HERE / "legscore/__init__.py").read_text().splitlines() if line.startswith("__version__")
 )
 
-TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "mmh3>=4", "lion-pytorch>=0.2"]
+TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
-REPORT = ["matplotlib>=3.8"]
+REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
+BIGWIG = ["pyBigWig>=0.3.18"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
-TEST = [*TRAIN, *REPORT, *BENCH, "pytest>=8", "hypothesis>=6.100", "scipy>=1.11"]
+TEST = [*TRAIN, *REPORT, *BENCH, *BIGWIG, "mmh3>=4", "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "selenium>=4.20"]
+
+
+class BuildWithKernels(build_py):
+    """Copies the package, then compiles kernels/*.cu beside their copies where nvcc is here. A failing nvcc is a warning:
+    the first use on a GPU compiles then."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # nothing is written into the source tree
+            return
+        nvcc, built = find_nvcc(), Path(self.build_lib) / "legscore" / "kernels"
+        for old in built.glob("*.fatbin"):  # of an earlier build in the same folder, perhaps of other text
+            old.unlink()
+        if nvcc is None:
+            return
+        for source in sorted(built.glob("*.cu")):
+            try:
+                compile_kernel(nvcc, source, source.with_suffix(".fatbin"))
+            except EngineError as error:
+                self.warn(f"{source.name} was not compiled ({error}); the first use on a GPU will try again")
+                source.with_suffix(".fatbin").unlink(missing_ok=True)
+
 
 setup(
     name="legscore",
@@ -29,6 +59,7 @@ setup(
     package_dir={"legscore.kernels": "kernels", "legscore.engines": "engines", "legscore.bundled": "examples/models"},
     package_data={
         "legscore": ["py.typed"],
+        "legscore.evaluate.report": ["*.js", "*.css"],
         "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],
@@ -50,11 +81,13 @@ setup(
         "train": TRAIN,
         "gpu": GPU,
         "report": REPORT,
+        "bigwig": BIGWIG,
         "ray": ["ray[default]>=2.30"],
         "bench": BENCH,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },
+    cmdclass={"build_py": BuildWithKernels},
     entry_points={"console_scripts": ["legscore = legscore.cli:main"]},
     classifiers=[
         "Environment :: Console",

@@ -1,69 +1,61 @@
-"""What do reading, windowing and writing cost? From Parquet to Parquet against the engine alone.
+"""What do reading, windowing, reducing, writing and keeping parts cost? From Parquet to Parquet against the engine alone.
 
-20,000 random distinct windows (inserts of 80 bp), one member, both strands. The engine alone scores the same windows in the
-same parts; then the whole pipeline runs with the same engine settings. Scores are compared before times. Expected: ≥ 0.93.
+Random distinct windows (inserts of 80 bp), both strands, real engine: 100,000 windows with 1 member, 20,000 with 5, 1,000 with
+50; pairs and saturation with one member; and the null engine on 1,000,000 rows, which shows the ceiling of everything else. The
+engine alone and the whole run take turns on the same windows in the same parts; scores are compared before times. Members
+beyond the first are its weights with noise. A setting of its own replaces that setting's result only. Expected: ≥ 0.95 of the
+engine alone at 100,000 × 1, ≥ 0.98 at 20,000 × 5; null ≥ 0.3 M rows/s.
 
-    python bench/end_to_end.py [--windows 20000] [--rounds 3] [--model FILE] [--save]
+    python bench/end_to_end.py [--real 20000x5,1000x1:pair] [--null 1000000x1] [--rounds 1] [--save]
 """
 
 from __future__ import annotations
 
-import statistics
+import json
 import tempfile
-import time
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from machine import arguments, finish
+from machine import ORIGINAL, RESULTS, arguments, describe, family, finish
 
-from legscore.engine.choose import Request, open_engine
-from legscore.job import Options, open_members, score
-from legscore.pipeline import part_rows
-from legscore.schema import KINDS
-from legscore.stream import in_flight
-from legscore.window import Windower
+from legscore.engine.choose import Request
+from legscore.measure.whole_run import whole_run
+
+REAL = "100000x1,20000x5,1000x50,10000x1:pair,10000x1:saturation"
+NULL = "1000000x1,1000000x5,1000000x50,1000000x1:pair,1000000x1:saturation"
+
+
+def settings(text: str) -> list[tuple[int, int, str]]:
+    """`20000x5:pair` → 20,000 windows, 5 members, rows that are pairs."""
+    found = []
+    for one in filter(None, text.split(",")):
+        size, _, kind = one.partition(":")
+        windows, _, members = size.partition("x")
+        found.append((int(windows), int(members), kind or "sequence"))
+    return found
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", windows=20_000, rounds=3, model="")
-    models = [options.model] if options.model else []
-    members = open_members(models, False, lambda line: None)
-    letters = np.frombuffer(b"AGCT", np.uint8)[np.random.default_rng(0).integers(0, 4, (options.windows, 80))]
-    table = pa.table({"id": np.arange(options.windows), "sequence": [row.tobytes().decode() for row in letters]})
-    engine = open_engine(members, Request(), print)
-    windower = Windower(members[0].contract, KINDS["sequence"], "insert")
-    step = part_rows(len(members))
-    batches = [
-        windower({"sequence": table["sequence"].slice(i, step).combine_chunks()}).batch for i in range(0, len(table), step)
-    ]
-    assert sum(batch.n_windows for batch in batches) == options.windows, "the random windows are not distinct"
-
-    def alone() -> np.ndarray:
-        return np.concatenate([scores[0] for _, scores in in_flight(iter(batches), engine.submit, engine.depth)])
-
-    seconds: dict[str, list[float]] = {"engine alone": [], "pipeline": [], "whole command": []}
+    options = arguments(__doc__ or "", real=REAL, null=NULL, rounds=1)
+    wanted = [("auto", *one) for one in settings(options.real)] + [("null", *one) for one in settings(options.null)]
+    before = json.loads((RESULTS / "end_to_end.json").read_text())["runs"] if (RESULTS / "end_to_end.json").exists() else []
+    results = {(run["engine"], run["asked"], run["members"], run["kind"]): run for run in before}
+    commit = describe()["commit"]
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "in.parquet", Path(folder) / "out.parquet"
-        pq.write_table(table, source)
-        engine.score(batches[0].__class__(batches[0].codes_WL[:512]))
-        for _ in range(options.rounds):
-            started = time.perf_counter()
-            expected = alone()
-            seconds["engine alone"].append(time.perf_counter() - started)
-            started = time.perf_counter()
-            record = score(Options([str(source)], str(out), models))
-            seconds["whole command"].append(time.perf_counter() - started)
-            seconds["pipeline"].append(record["seconds"])
-            if not (np.array(pq.read_table(out)["score"]) == expected).all():
-                raise SystemExit("the pipeline's scores differ from the engine's; no timing of wrong numbers")
-    engine.close()
-    median = {name: statistics.median(taken) for name, taken in seconds.items()}
-    for name, taken in median.items():
-        print(f"{name:16s} {options.windows / taken:8.1f} windows/s  {median['engine alone'] / taken:6.3f} of the engine alone")
-    result = {"windows": options.windows, "seconds": seconds, "of_engine": median["engine alone"] / median["pipeline"]}
-    finish("end_to_end", {**result, "whole_command_of_engine": median["engine alone"] / median["whole command"]}, options.save)
+        for n in sorted({members for _, _, members, _ in wanted}):
+            family(ORIGINAL, n, Path(folder) / str(n))
+        for engine, windows, n, kind in wanted:
+            run = whole_run([f"{folder}/{n}"], windows, kind=kind, rounds=options.rounds, request=Request(engine=engine))
+            kept = "" if engine == "null" else f"{run.of_engine:6.3f} of the engine, {run.of_engine_opened:6.3f} with opening"
+            rows_per_s = run.rows / min(run.run_s)
+            print(f"{engine:5s} {kind:10s} {run.windows:>9,} windows × {n:2d}: {run.windows_per_s:12,.1f} windows/s "
+                  f"{rows_per_s:12,.1f} rows/s {kept}", flush=True)  # fmt: skip
+            derived = {"of_engine": run.of_engine, "of_engine_opened": run.of_engine_opened, "rows_per_s": rows_per_s}
+            found = {"engine": engine, "kind": kind, "asked": windows, "commit": commit, **asdict(run), **derived}
+            results[engine, windows, n, kind] = found
+            if options.save:  # long runs: each is kept as it ends
+                (RESULTS / "end_to_end.json").write_text(json.dumps({"runs": list(results.values())}))
+    finish("end_to_end", {"runs": list(results.values())}, options.save)
 
 
 if __name__ == "__main__":

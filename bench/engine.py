@@ -1,42 +1,45 @@
-"""How fast is the engine? One member, random yeast windows, one run, engines in turn.
+"""How fast is the engine? Random yeast windows, one run, engines in turn.
 
-Checks that all engines agree, then times torch eager FP32, ONNX Runtime FP32 and OpenVINO on the plain graph (as torch would
-export it) against legscore's engine at FP32 and bf16, and the machine's matrix-product rates. Expected (2 cores with
-AVX512-BF16): ours bf16 ≥ 3.3 × eager and ≥ 0.72 of the bf16 GEMM rate; ours FP32 ≥ 1.8 × eager.
+Checks that all engines agree, then times torch FP32 and bf16, eager and compiled (`published.py`), ONNX Runtime FP32 and OpenVINO
+on the plain graph (as torch would export it) against legscore's engine at FP32 and bf16, with one member and five, of the
+original network and of the optimised one, and the machine's matrix-product rates. Expected (2 cores with AVX512-BF16): ours bf16
+≥ 3.3 × eager and ≥ 0.82 of the bf16 GEMM rate in all four; ours FP32 ≥ 1.8 × eager.
 
-    python bench/engine.py [--model FILE] [--windows 256] [--rounds 7] [--save]
+    python bench/engine.py [--windows 256] [--rounds 7] [--save]
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import openvino
 import torch
-from machine import alternate, arguments, finish, gemm_jobs
+from machine import OPTIMISED, ORIGINAL, alternate, arguments, family, finish, gemm_jobs
+from published import PublishedLegNet
 
 from legscore.encode import strands
 from legscore.engine.fidelity import probe
 from legscore.engine.openvino_engine import OpenVINOEngine, usable_cores
 from legscore.engine.recipe import load_recipe
-from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+from legscore.model.checkpoint import load_checkpoint
 from legscore.model.graph import build_graph
-from legscore.model.legnet import from_checkpoint
-from legscore.resources import folder
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", model="", windows=256, rounds=7)
-    checkpoint = load_checkpoint(options.model or find_checkpoints([folder("bundled")])[0])
+    options = arguments(__doc__ or "", windows=256, rounds=7)
+    checkpoint = load_checkpoint(ORIGINAL)
     contract, batch = checkpoint.contract, probe(checkpoint.contract, options.windows // 2, 0)
     rows = batch.n_windows
     x = strands(batch.expand(), contract, both=False, is_singleton=False)
     has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     torch.set_num_threads(usable_cores())
-    network = from_checkpoint(checkpoint)
+    network = PublishedLegNet(checkpoint.architecture).eval()
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}, strict=False)
     if contract.alphabet != "AGCT":
         raise SystemExit("this benchmark feeds torch directly and needs a checkpoint with alphabet AGCT")
     session_options = onnxruntime.SessionOptions()
@@ -52,12 +55,26 @@ def main() -> None:
 
     def eager() -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([network(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
+            return np.concatenate([network.score(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
+
+    def bf16_eager() -> np.ndarray:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return np.concatenate([network.score(torch.from_numpy(x[i : i + 64])).float().numpy() for i in range(0, rows, 64)])
+
+    compiled = torch.compile(network.score)
+
+    def compiled_fp32() -> np.ndarray:
+        with torch.inference_mode():
+            return np.concatenate([compiled(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
 
     def onnx_runtime() -> np.ndarray:
         return np.concatenate([session.run(None, {"x": x[i : i + 64]})[0] for i in range(0, rows, 64)])
 
-    jobs: dict[str, Callable[[], np.ndarray]] = {"torch eager fp32": eager, "onnxruntime fp32": onnx_runtime}
+    jobs: dict[str, Callable[[], np.ndarray]] = {
+        "torch eager fp32": eager, "torch compiled fp32": compiled_fp32, "onnxruntime fp32": onnx_runtime
+    }  # fmt: skip
+    if has_bf16:
+        jobs["torch eager bf16"] = bf16_eager
     for name, engine in engines.items():
         jobs[name] = lambda engine=engine: engine.score_forward(batch, 0)  # type: ignore[misc]
 
@@ -72,23 +89,32 @@ def main() -> None:
 
     all_jobs: dict[str, Callable[[], object]] = dict(jobs)
     work = dict.fromkeys(jobs, float(rows))
+    flop = dict.fromkeys(jobs, 2.0 * checkpoint.architecture.multiply_adds(contract.length))
+    with tempfile.TemporaryDirectory() as folder:
+        for label, path, members in (("original x5", ORIGINAL, 5), ("optimised", OPTIMISED, 1), ("optimised x5", OPTIMISED, 5)):
+            ensemble = family(path, members, Path(folder) / label)
+            for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
+                engine = OpenVINOEngine(ensemble, load_recipe(precision), both_strands=False)
+                name = f"legscore {precision}, {label}"
+                engines[name], all_jobs[name] = engine, lambda engine=engine: engine.score(batch)  # type: ignore[misc]
+                work[name] = float(rows * members)
+                flop[name] = 2.0 * ensemble[0].architecture.multiply_adds(contract.length)
     for precision in ("bf16", "fp32") if has_bf16 else ("fp32",):
         gemms, flops = gemm_jobs(precision)
         all_jobs |= gemms
         work |= flops
     rates = alternate(all_jobs, work, options.rounds)
 
-    flop = 2.0 * checkpoint.architecture.multiply_adds(contract.length)
     peak = {
         p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}"))
         for p in ("bf16", "fp32")
         if has_bf16 or p == "fp32"
     }
-    print(f"\n{'engine':34s} windows/s  × eager  of GEMM rate")
+    print(f"\n{'engine':34s} windows × members/s  × eager  of GEMM rate")
     table = {}
-    for name in jobs:
+    for name in flop:
         precision = "bf16" if "bf16" in name else "fp32"
-        fraction = rates[name] * flop / peak[precision]
+        fraction = rates[name] * flop[name] / peak[precision]
         table[name] = {"windows_per_s": rates[name], "x_eager": rates[name] / rates["torch eager fp32"], "of_gemm": fraction}
         print(f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})")
     print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ import numpy as np
 
 from legscore import __version__
 from legscore.engine.openvino_engine import usable_cores
+from legscore.measure import limits, rates
+from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
 
+ORIGINAL = Path(__file__).resolve().parent.parent / "examples/original/yeast_complex_original.safetensors"
+"""A trained network of the original architecture, which rates are given for."""
+OPTIMISED = ORIGINAL.parent.parent / "models/yeast_complex_seed1.safetensors"
+"""One of the optimised architecture."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -57,51 +63,28 @@ def _lines(path: str) -> list[str]:
 
 def alternate(jobs: dict[str, Callable[[], object]], work: dict[str, float], rounds: int) -> dict[str, float]:
     """Run the jobs in turn, `rounds` times; median rate (work a second) of each. Turns cancel a machine's moods."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job()
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: work[name] / statistics.median(taken) for name, taken in seconds.items()}
+    return rates.alternate({name: rates.Job(job, work[name]) for name, job in jobs.items()}, rounds)
 
 
 def gemm_jobs(precision: str) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
     """Matrix products through OpenVINO in the given precision, over shapes; work in FLOP."""
-    import openvino
-    from onnx import TensorProto, helper, numpy_helper
+    found = limits.matrix_products(precision)
+    return {name: job.run for name, job in found.items()}, {name: job.work for name, job in found.items()}
 
-    core, jobs, work = openvino.Core(), {}, {}
-    kind = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
-    for m, k, n in ((2400, 256, 512), (2400, 512, 256), (4096, 1024, 1024), (2048, 2048, 2048)):
-        weight = np.random.default_rng(0).normal(size=(k, n)).astype(np.float32)
-        nodes = [
-            helper.make_node("MatMul", ["x", "w"], ["y"]),
-            helper.make_node("ReduceSum", ["y", "axes"], ["score"], keepdims=0),
-        ]
-        graph = helper.make_graph(
-            nodes, "gemm", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
-            [helper.make_tensor_value_info("score", TensorProto.FLOAT, [m])],
-            [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([1]), "axes")],
-        )  # fmt: skip
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-        model.ir_version = 8
-        threads = usable_cores()
-        settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-        queue = openvino.AsyncInferQueue(core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings), threads)
-        x = np.random.default_rng(1).normal(size=(m, k)).astype(np.float32)
-        repeats = max(4, int(2e10 / (2 * m * k * n)))
 
-        def job(queue: Any = queue, x: np.ndarray = x, repeats: int = repeats) -> None:
-            for _ in range(repeats):
-                queue.start_async({0: x})
-            queue.wait_all()
-
-        name = f"gemm {precision} {m}x{k}x{n}"
-        jobs[name], work[name] = job, float(2 * m * k * n * repeats)
-    return jobs, work
+def family(path: Path, n: int, folder: Path) -> list[Checkpoint]:
+    """n different members, as files in `folder`, with the weights of one model times noise of 2 %. What is timed does not depend
+    on weights, but members must differ: equal ones would be computed once."""
+    model = load_checkpoint(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        noisy = {
+            name: (array * (1 + 0.02 * rng.standard_normal(array.shape))).astype(np.float32) if array.ndim > 1 else array
+            for name, array in model.arrays.items()
+        }
+        replace(model, arrays=noisy).save(folder / f"member{i:02d}.safetensors")
+    return load_members([folder])
 
 
 def arguments(about: str, **defaults: Any) -> argparse.Namespace:

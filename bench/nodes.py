@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 import openvino
-from machine import alternate, arguments, finish
+from machine import ORIGINAL, alternate, arguments, finish
 from openvino import properties
 
 from legscore.encode import strands
 from legscore.engine.fidelity import probe
 from legscore.engine.openvino_engine import usable_cores
 from legscore.engine.recipe import load_recipe
-from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+from legscore.model.checkpoint import load_checkpoint
 from legscore.model.graph import build_graph
-from legscore.resources import folder
 
 
 def main() -> None:
     options = arguments(__doc__ or "", precision="bf16", rounds=15, windows=512)
-    checkpoint = load_checkpoint(find_checkpoints([folder("bundled")])[0])
+    checkpoint = load_checkpoint(ORIGINAL)
     batch = int(load_recipe(options.precision).get("openvino", "batch"))
     x = strands(probe(checkpoint.contract, options.windows // 2, 0).expand(), checkpoint.contract, both=False, is_singleton=False)
     core, jobs, scores, shares = openvino.Core(), {}, {}, {}

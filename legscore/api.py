@@ -23,8 +23,9 @@ from legscore.engine.base import Engine
 from legscore.engine.choose import Request, open_engine
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import InputError, LegscoreError
-from legscore.job import Options, check_singleton, open_members, settle_rc
+from legscore.job import Options, check_singleton, settle_rc
 from legscore.job import score as run_job
+from legscore.members import open_members
 from legscore.model.checkpoint import Checkpoint
 from legscore.pipeline import part_rows
 from legscore.read import as_text, is_text
@@ -123,7 +124,7 @@ class Ensemble:
             sequence_is = decide_sequence_is(next(iter(columns.values()))[:SNIFF_ROWS], self.contract)
         settle_rc(self.contract, self._rc, sequence_is)
         windower = Windower(self.contract, KINDS[kind], sequence_is, self._rc)
-        step = part_rows(len(self._members))
+        step = part_rows(len(self._members), self._engine.name)
 
         def windows() -> Iterator[Windows]:
             for start in range(0, max(n, 1), step):
@@ -189,17 +190,19 @@ def load_ensemble(
     rc: str | None = None,
     singleton: int = 0,
     allow_duplicates: bool = False,
+    device: str | None = None,
 ) -> Ensemble:
     """Load 1-50 checkpoints and build their engine.
 
     Args:
-        paths: a checkpoint, a directory of them, or several; the bundled demonstration model when empty.
-        engine: `auto`, `openvino`, `torch`, `null`.
-        precision: `auto`, `fp32`, `bf16`.
+        paths: a checkpoint, a directory of them, or several; the bundled demonstration ensemble when empty.
+        engine: `auto`, `openvino`, `torch`, `tensorrt`, `null`.
+        precision: `auto`, `fp32`, `bf16`, `fp16`.
         recipe: recipe by name or path, instead of a precision.
         rc: `construct`, `insert`, `none`; default by the contract.
         singleton: value of the is_singleton channel, where the models have one.
         allow_duplicates: accept the same model twice.
+        device: NVIDIA GPUs by number, such as `0`, `0,1` or `all`; the first by default.
 
     Raises:
         ModelError, EngineError: with what is wrong and the way out.
@@ -209,7 +212,7 @@ def load_ensemble(
     contract = members[0].contract
     rc = settle_rc(contract, rc, "insert")
     check_singleton(contract, singleton)
-    opened = open_engine(members, Request(engine, precision, recipe, rc == "construct", bool(singleton)))
+    opened = open_engine(members, Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device))
     return Ensemble(members, opened, rc)
 
 
@@ -221,7 +224,7 @@ def score_file(
     Args:
         inputs: file, directory, pattern, or several.
         output: file to write; its extension decides the format.
-        models: checkpoints or directories; the bundled demonstration model when empty.
+        models: checkpoints or directories; the bundled demonstration ensemble when empty.
         columns: {role: column}, as `--column`.
         options: further fields of `legscore.job.Options`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,3 +43,16 @@ class Batch:
         changed_EL = self.codes_WL[self.window_E[edits]]
         changed_EL[np.arange(len(changed_EL)), self.offset_E[edits]] = self.base_E[edits]
         return changed_EL if start >= plain else np.concatenate([self.codes_WL[start:], changed_EL])
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """One batch: all windows first, then all edits."""
+    if len(batches) == 1:
+        return batches[0]
+    before = np.cumsum([0] + [len(b.codes_WL) for b in batches[:-1]])
+    return Batch(
+        np.concatenate([b.codes_WL for b in batches]),
+        np.concatenate([b.window_E + n for b, n in zip(batches, before, strict=True)]).astype(np.int32),
+        np.concatenate([b.offset_E for b in batches]),
+        np.concatenate([b.base_E for b in batches]),
+    )

@@ -10,7 +10,7 @@ Source of the yeast and human constructs: Penzar et al. 2023 (LegNet) and Agarwa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ BASES = "AGCT"
 N_CODE = 4
 INVALID_CODE = 255
 EXTRA_CHANNELS = ("is_reverse", "is_singleton")
-OUTPUT_KINDS = ("bins", "scalar")
+GENERATOR_CHANNELS = ("expression", "n_mutations")
+"""Extra channels of a generator: the expression wanted, and how many mutations it is told its input carries."""
+OUTPUT_KINDS = ("bins", "scalar", "bases")
 MAX_LENGTH = 32_767
 """Offsets in a window are int16."""
 
@@ -50,8 +52,9 @@ def reverse_complement(codes_NL: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Output:
-    """What the score is. `kind` is `bins` (expectation over bins min..max) or `scalar`; `floor` is the
-    level below which predictions do not go (None when unknown)."""
+    """What the score is. `kind` is `bins` (expectation over bins min..max), `scalar`, or `bases` (a generator, whose output
+    is DNA: `unit`, min and max are then those of the expression it was trained to aim at); `floor` is the level below
+    which predictions do not go (None when unknown)."""
 
     kind: str
     unit: str
@@ -71,7 +74,8 @@ class Contract:
         n_value: what each base channel holds at an N (0.25 or 0).
         length: bases of the window the model reads.
         flank5, flank3: fixed DNA before and after an insert; the window is the last `length` bases of
-            flank5 + insert + flank3.
+            flank5 + insert + flank3. A generator's window is the insert alone, and the flanks are where its
+            designs belong.
         adapter5, adapter3: the parts of the flanks that an oligo carries; adapter5 ends flank5,
             adapter3 starts flank3.
         insert_min, insert_max: lengths an insert may have.
@@ -101,8 +105,11 @@ class Contract:
         if self.channels[:4] != tuple(self.alphabet):
             raise refuse(f"channels begin {self.channels[:4]}; they must begin with the alphabet {self.alphabet}")
         extras = self.channels[4:]
-        if any(extra not in EXTRA_CHANNELS for extra in extras) or len(set(extras)) != len(extras):
-            raise refuse(f"extra channels are {extras}; known are {', '.join(EXTRA_CHANNELS)}, each at most once")
+        if self.is_generator and extras != GENERATOR_CHANNELS:
+            raise refuse(f"extra channels are {extras}; a generator has {', '.join(GENERATOR_CHANNELS)}")
+        known = GENERATOR_CHANNELS if self.is_generator else EXTRA_CHANNELS
+        if any(extra not in known for extra in extras) or len(set(extras)) != len(extras):
+            raise refuse(f"extra channels are {extras}; known are {', '.join(known)}, each at most once")
         if self.n_value not in (0.0, 0.25):
             raise refuse(f"n_value is {self.n_value!r}; it must be 0.25 or 0")
         for name in ("flank5", "flank3", "adapter5", "adapter3"):
@@ -115,9 +122,14 @@ class Contract:
             raise refuse(f"length is {self.length}; it must be 1 to {MAX_LENGTH:,}")
         if not 1 <= self.insert_min <= self.insert_max:
             raise refuse(f"insert_min {self.insert_min} and insert_max {self.insert_max} are not 1 <= min <= max")
-        if self.insert_max + len(self.flank3) > self.length:
+        if self.is_generator:
+            if not self.insert_min == self.insert_max == self.length:
+                raise refuse(f"a generator of {self.length} bases makes inserts of that length")
+            if self.output.min is None or self.output.max is None or not self.output.min < self.output.max:
+                raise refuse("a generator needs the range of expression that it aims at (output min and max)")
+        elif self.insert_max + len(self.flank3) > self.length:
             raise refuse(f"insert_max {self.insert_max} + flank3 {len(self.flank3)} exceeds length {self.length}")
-        if len(self.flank5) + self.insert_min + len(self.flank3) < self.length:
+        elif len(self.flank5) + self.insert_min + len(self.flank3) < self.length:
             raise refuse("flank5 + the shortest insert + flank3 does not fill the window")
         if self.output.kind not in OUTPUT_KINDS:
             raise refuse(f"output kind is {self.output.kind!r}; known are {', '.join(OUTPUT_KINDS)}")
@@ -128,6 +140,11 @@ class Contract:
             raise refuse(f"bins count from 0, not from {self.output.min}")
 
     @property
+    def is_generator(self) -> bool:
+        """Whether the model makes DNA instead of scoring it."""
+        return self.output.kind == "bases"
+
+    @property
     def extras(self) -> tuple[str, ...]:
         """Channels after the four bases, in order."""
         return self.channels[4:]
@@ -136,7 +153,11 @@ class Contract:
         """The window around one insert, as text: the readable twin of `legscore.window`."""
         if not self.insert_min <= len(insert) <= self.insert_max:
             raise ValueError(f"insert has {len(insert)} bases; the contract takes {self.insert_min}-{self.insert_max}")
-        return (self.flank5 + insert + self.flank3)[-self.length :]
+        return insert if self.is_generator else (self.flank5 + insert + self.flank3)[-self.length :]
+
+    def in_genome(self, length: int) -> Contract:
+        """The same reading of windows cut whole from a genome: `length` bases, no flanks. ModelError for an impossible length."""
+        return replace(self, length=length, flank5="", flank3="", adapter5="", adapter3="", insert_min=length, insert_max=length)
 
     def describe(self) -> str:
         """One line for people."""
@@ -144,6 +165,11 @@ class Contract:
         if self.insert_max != self.insert_min:
             inserts += f"-{self.insert_max}"
         strands = "both strands trained" if self.rc_trained else "forward strand trained"
+        if self.is_generator:
+            return (
+                f"generator of {self.length}-bp inserts, channels {' '.join(self.channels)}, N = {self.n_value:g}, "
+                f"targets {self.output.min:g}-{self.output.max:g}: {self.output.unit}"
+            )
         return (
             f"{self.length}-bp window, inserts {inserts} bp, channels {' '.join(self.channels)}, "
             f"N = {self.n_value:g}, {strands}, score: {self.output.unit}"

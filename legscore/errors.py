@@ -6,6 +6,7 @@ anything else is a defect of legscore and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -30,6 +31,16 @@ class ModelError(LegscoreError):
 
 class EngineError(LegscoreError):
     """The engine or precision asked for cannot be served, or scoring failed."""
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """One line that a terminal only shows: control characters, which can move its cursor, colour or retitle it, and those that
+    turn the direction of writing are spelt out, as \\x1b. Names in files are not ours."""
+    escapes = lambda found: found[0].encode("unicode_escape", "backslashreplace").decode("ascii")
+    return _UNSEEN.sub(escapes, " ".join(text.splitlines()))
 
 
 def shorten(names: Iterable[object], most: int = 6) -> str:

@@ -8,15 +8,21 @@ CSV columns are whole numbers).
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from legscore.errors import InputError
+from legscore.limits import SLICE_BYTES
+from legscore.row_groups import slices
 
 EXTENSIONS = {
     ".parquet": "Parquet", ".pq": "Parquet",
@@ -26,23 +32,53 @@ EXTENSIONS = {
 }  # fmt: skip
 DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
+MOST_RECORD_BYTES = 256 << 20
+"""Of FASTA, header and sequence; the longest human chromosome has 249 million bases."""
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 """What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
 
 
 class Source(ABC):
-    """One input file. `schema` and `n_rows` are known once it is open."""
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it."""
 
     format = ""
+    slice_bytes = SLICE_BYTES
+    """Bytes that a batch and the buffers behind it may take, where the format lets us choose."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.schema: pa.Schema
         self.n_rows: int
+        self.made_by: dict[str, Any] = {}
+        self._found = os.stat(path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file when it was opened."""
+        return self._found.st_size
+
+    @property
+    def modified_ns(self) -> int:
+        return self._found.st_mtime_ns
+
+    def has_changed(self) -> bool:
+        """Whether the file at the path is no longer the one that was opened, or has been written to."""
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            return True
+        return any(getattr(now, name) != getattr(self._found, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns"))
 
     @abstractmethod
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most `rows` rows holding at least `columns`."""
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of the file."""
+
+
+def _without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if skip < batch.num_rows:
+            yield batch.slice(skip)
+        skip = max(0, skip - batch.num_rows)
 
 
 def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
@@ -96,6 +132,19 @@ def _format_of(path: Path, magic: bytes) -> str:
     raise InputError(f"{path}: unknown format; known extensions are {', '.join(EXTENSIONS)} (text also with .gz)")
 
 
+def _made_by(schema: pa.Schema) -> dict[str, Any]:
+    """The `variants` entry of legscore's metadata, where the file has one; nothing where it is not as legscore writes it."""
+    try:
+        record = json.loads((schema.metadata or {}).get(b"legscore", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    made = record.get("variants") if isinstance(record, dict) else None
+    known = {"context": str, "sequence_is": str, "length": int}
+    if not isinstance(made, dict) or any(type(made[name]) is not kind for name, kind in known.items() if name in made):
+        return {}
+    return made
+
+
 class ParquetSource(Source):
     format = "Parquet"
 
@@ -105,12 +154,25 @@ class ParquetSource(Source):
         super().__init__(path)
         with pq.ParquetFile(path) as file:
             self.schema, self.n_rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
+            self.made_by = _made_by(file.schema_arrow)
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def row_groups(self) -> tuple[int, str]:
+        """How many row groups the file has, and a hash of where they lie, their rows, sizes and statistics."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            yield from file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False)
+        with pq.ParquetFile(self.path) as file:
+            layout = [file.metadata.row_group(i).to_dict() for i in range(file.metadata.num_row_groups)]
+        return len(layout), hashlib.sha256(repr(layout).encode()).hexdigest()
+
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path) as file:
+            groups = list(range(file.metadata.num_row_groups))
+            while groups and skip >= (passed := file.metadata.row_group(groups[0]).num_rows):
+                skip -= passed
+                del groups[0]
+        yield from _without_first(slices(self.path, columns, rows, self.slice_bytes, groups), skip)
 
 
 class ArrowSource(Source):
@@ -120,6 +182,7 @@ class ArrowSource(Source):
         super().__init__(path)
         with self._open() as reader:
             self.schema = reader.schema.remove_metadata()
+            self.made_by = _made_by(reader.schema)
             if isinstance(reader, pa.RecordBatchFileReader):
                 self.n_rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
             else:
@@ -129,15 +192,28 @@ class ArrowSource(Source):
         mapped = pa.memory_map(str(self.path))
         return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(self.path))
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         with self._open() as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
                 found: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
             else:
                 found = iter(reader)
-            for batch in found:
+            for batch in _without_first(found, skip):
+                batch = batch.select(list(columns))
+                for column in batch.columns:
+                    if pa.types.is_dictionary(column.type):
+                        column.validate(full=True)
                 for start in range(0, batch.num_rows, rows):
-                    yield batch.slice(start, rows)
+                    yield _valid(batch.slice(start, rows))
+
+
+def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if its offsets lie inside its buffers: Arrow files are used as they lie, and would be read beyond their end.
+    Slice by slice, so that not all of a mapped file is in memory; dictionaries once, before."""
+    for column in batch.columns:
+        if not pa.types.is_dictionary(column.type):
+            column.validate(full=True)
+    return batch
 
 
 class TextSource(Source):
@@ -184,8 +260,8 @@ class TextSource(Source):
         with self._opened(columns) as reader:
             yield from reader
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        for batch in self._stream(columns):
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        for batch in _without_first(self._stream(columns), skip):
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
 
@@ -221,8 +297,11 @@ class FastaSource(Source):
                 first = stream.read(1)
             if first != b">":
                 raise InputError(f"{path} is no FASTA file: it does not begin with '>'")
-            self.n_rows, before = 1, b""
+            self.n_rows, before, since = 1, b"", 0
             while chunk := stream.read(1 << 20):
+                since = since + len(chunk) if b">" not in chunk else len(chunk) - chunk.rfind(b">")
+                if since > MOST_RECORD_BYTES:
+                    raise InputError(f"{path}: a record of more than {MOST_RECORD_BYTES >> 20} MiB; sequences to score are short")
                 chunk = before + chunk
                 self.n_rows += chunk.count(b"\n>")
                 for mark in (b"\n+", b"\n@"):
@@ -232,7 +311,10 @@ class FastaSource(Source):
                         )
                 before = chunk[-1:]
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        yield from _without_first(self._records(rows), skip)
+
+    def _records(self, rows: int) -> Iterator[pa.RecordBatch]:
         import pysam
 
         records: list[tuple[str, str | None, str]] = []

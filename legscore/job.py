@@ -5,25 +5,39 @@ Everything that can be wrong with input, models, options or output is found here
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from legscore import __version__
+from legscore.adaptive import LEAST, Until
+from legscore.calibration import COLUMNS, Calibration, load_calibration
 from legscore.contract import Contract
+from legscore.engine.base import ThreadedEngine
 from legscore.engine.choose import Request, open_engine
-from legscore.errors import InputError, LegscoreError, OutputError
-from legscore.model.checkpoint import Checkpoint, load_members
+from legscore.errors import InputError, LegscoreError, OutputError, nearest
+from legscore.heldout import held_out
+from legscore.identity import content_of
+from legscore.limits import Limits
+from legscore.lock import holding
+from legscore.members import in_context, open_members, training_records, training_summary
+from legscore.model.checkpoint import Checkpoint
+from legscore.parts import PartFolder, parts_folder
 from legscore.pipeline import Plan, Summary, output_schema, part_rows, run
-from legscore.publish import check_writable, publishing, writing
+from legscore.publish import check_writable, publishing, remove_stale, writing
 from legscore.read import Input, check_types, choose_kept, open_input
-from legscore.resources import folder
+from legscore.resume import beginning, going_on
+from legscore.runlog import RunLog
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS, Roles, find_roles
+from legscore.shards import KEY as SHARD
+from legscore.shards import Shard, described
+from legscore.verify import DEFAULT_SHARE, Guard
 from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
 from legscore.write import check_writes, output_format
 
@@ -32,7 +46,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a run; the command line's, with the same names and defaults."""
+    """Options of a run; the command line's, with the same names and defaults. `shown_inputs` replace the inputs in the record
+    (a VCF that was turned into a table).
+
+    Attributes:
+        restart: throw away what an interrupted run left, instead of going on with it.
+        shard: `3/64`: only the third of 64 slices of the input.
+        made: the input is made anew for each run; it is the same when its content is.
+        parts: folder for what has been scored, instead of OUTPUT.parts; it is then kept at the end too.
+    """
 
     inputs: Sequence[str]
     output: str
@@ -51,6 +73,17 @@ class Options:
     format: str | None = None
     allow_duplicates: bool = False
     null_rate: float = 0.0
+    out_of_fold: str | None = None
+    device: str | None = None
+    until_se: float | None = None
+    shown_inputs: Sequence[str] = ()
+    restart: bool = False
+    shard: str | None = None
+    made: bool = False
+    parts: str | None = None
+    memory: str | int | None = None
+    verify: float = DEFAULT_SHARE
+    calibration: str | None = None
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[object, ...]] = {
@@ -70,47 +103,116 @@ class Options:
             raise LegscoreError(f"max_n is {self.max_n!r}; it must be a whole number")
         if self.max_n is not None and self.max_n < 0:
             raise LegscoreError(f"max_n is {self.max_n}; it must be 0 or more")
+        if self.until_se is not None and not 0 < self.until_se < float("inf"):
+            raise LegscoreError(f"until_se is {self.until_se!r}; it must be a standard error above 0, in score units")
+        if self.until_se is not None and self.out_of_fold is not None:
+            raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
 
 
 def score(
-    options: Options, *, say: Say = lambda line: None, progress: Callable[[int, int], Callable[[float], object]] | None = None
+    options: Options,
+    *,
+    say: Say = lambda line: None,
+    progress: Callable[[int, int], Callable[[float], object]] | None = None,
+    log: RunLog | None = None,
 ) -> dict[str, Any]:
-    """Run a job.
+    """Run a job, or go on with one that was interrupted.
 
     Args:
         options: what to do.
         say: receives one line for every decision.
-        progress: called with (total rows, members), returns a callable that takes the rows scored since its last call.
+        progress: called with (total rows, members), returns a callable that takes the rows done since its last call.
+        log: receives events and warnings; by default warnings go to `say`.
 
     Returns:
         The run's record: metadata of the output plus paths, times, rates and counts; also written to OUTPUT.run.json.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
-    if options.output != "-":
+    to_file = options.output != "-"
+    if to_file:
         if not options.output:
             raise OutputError("an empty name was given for the output; is a shell variable unset?")
         check_writable(Path(options.output))
         check_writable(Path(f"{options.output}.run.json"))
+    output_format(options.output, options.format)
+    with contextlib.ExitStack() as stack:
+        store = None
+        if to_file:
+            folder = Path(options.parts) if options.parts else parts_folder(options.output)
+            store = PartFolder(stack.enter_context(holding(folder, options.output)))
+            remove_stale(options.output, f"{options.output}.run.json")
+        plan = stack.enter_context(prepared(options, say))
+        log = log or RunLog(say=say)
+        inputs = [str(path) for path in options.shown_inputs or options.inputs]
+        log.event("start", inputs=inputs, **beginning(plan, options.shard))
+        if store is not None:
+            stack.enter_context(going_on(plan, store, say, log, made=options.made, restart=options.restart))
+        tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
+        summary = run(plan, store, tick, log.event)
+        record = {**plan.metadata, **_circumstances(options, summary, started, plan.engine.n_members)}
+        record["verify"] = plan.guard.verified.record() if plan.guard else None
+        if to_file:
+            if SHARD in record:
+                record["output_bytes"] = os.path.getsize(options.output)
+            target = Path(f"{options.output}.run.json")
+            with publishing(target) as temporary, writing(target):
+                temporary.write_text(json.dumps(record, indent=1) + "\n")
+        if store is not None and options.parts is None:
+            store.clear()
+    return record
+
+
+@contextlib.contextmanager
+def prepared(options: Options, say: Say = lambda line: None) -> Iterator[Plan]:
+    """Check everything and build the engine; the plan of the run, whose engine is closed at the end.
+
+    Raises:
+        LegscoreError: input, models, options or output do not go together.
+    """
     format_name = output_format(options.output, options.format)
-    opened = open_input(options.inputs)
+    shard = Shard.parse(options.shard) if options.shard else None
+    limits = Limits.of(options.memory)
+    opened = open_input(options.inputs).within(limits)
     _check_not_input(opened, options.output)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
     kept = choose_kept(opened, roles, options.keep)
     members = open_members(options.models, options.allow_duplicates, say)
+    members = in_context(opened, members, say)
     contract = members[0].contract
     sequence_is = settle_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = settle_rc(contract, options.rc, sequence_is)
     check_singleton(contract, options.singleton)
+    for line in training_records(members):
+        say(line)
+    apart = None
+    if options.out_of_fold is not None:
+        apart = held_out(members, options.out_of_fold, roles.kind.name, contract, sequence_is, say)
+        for column in apart.reads:
+            if column not in opened.schema.names:
+                raise InputError(f"--out-of-fold: {opened.name} has no column {column!r}{nearest(column, opened.schema.names)}")
+    calibration, calibrated_by = _calibration(options, members, roles, kept, rc, say)
     say(f"strands: {rc}; rows: {roles.kind.name} ({', '.join(roles.column_of.values())})")
-    schema = output_schema(opened, kept, roles, len(members), options.per_model)
+    until = settle_until(options.until_se, len(members), say)
+    varying = apart is not None or until is not None
+    schema = output_schema(opened, kept, roles, len(members), options.per_model, varying, calibration is not None)
     check_writes(format_name, schema)
-    engine = open_engine(
-        members,
-        Request(options.engine, options.precision, options.recipe, rc == "construct", bool(options.singleton), options.null_rate),
-        say,
+    request = Request(
+        engine=options.engine,
+        precision=options.precision,
+        recipe=options.recipe,
+        both_strands=rc == "construct",
+        is_singleton=bool(options.singleton),
+        null_rate=options.null_rate,
+        device=options.device,
+        apart=varying,
     )
+    engine = open_engine(members, request, say)
+    guard = None
     try:
+        guard = Guard(members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton))
+        if guard.verified.share:
+            say(guard.said())
         settings = {
             "kind": roles.kind.name,
             "sequence_is": sequence_is,
@@ -118,46 +220,66 @@ def score(
             "singleton": options.singleton,
             "max_n": options.max_n,
             "columns": dict(roles.column_of),
+            "out_of_fold": options.out_of_fold,
+            "until_se": options.until_se,
         }
-        metadata = {
+        rows = part_rows(len(members), engine.name)
+        metadata: dict[str, Any] = {
             "legscore": __version__,
-            "models": [{"name": m.name, "sha256": m.sha256} for m in members],
+            "models": [{"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members],
             "contract": contract.to_json(),
             "engine": engine.describe(),
             "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
-            "options": {**settings, "part_rows": part_rows(len(members))},
+            "options": {**settings, "part_rows": rows},
         }
-        plan = Plan(
+        if calibrated_by:
+            metadata["calibration"] = calibrated_by
+        if made_by := [source.made_by for source in opened.sources if source.made_by]:
+            metadata["variants"] = made_by[0]
+        numbers = range(opened.n_parts(rows))
+        if shard:
+            numbers = shard.parts(len(numbers))
+            metadata[SHARD] = described(shard, numbers, rows, opened.n_rows, content_of(opened), schema)
+            say(f"shard: {shard.index} of {shard.of}, {metadata[SHARD]['rows']:,} of {opened.n_rows:,} rows")
+        yield Plan(
             opened, roles, tuple(kept), Windower(contract, roles.kind, sequence_is, rc, options.max_n), engine,
-            options.output, format_name, part_rows(len(members)), schema, options.per_model, metadata,
+            options.output, format_name, rows, schema, options.per_model, metadata, apart, until, numbers, limits, guard,
+            calibration,
         )  # fmt: skip
-        tick = progress(opened.n_rows, len(members)) if progress else lambda rows: None
-        summary = run(plan, tick)
     finally:
+        if guard:
+            guard.close()
         engine.close()
-    record = {**metadata, **_circumstances(options, summary, started, len(members))}
-    if options.output != "-":
-        target = Path(f"{options.output}.run.json")
-        with publishing(target) as temporary, writing(target):
-            temporary.write_text(json.dumps(record, indent=1) + "\n")
-    return record
+        if until is not None:
+            until.close()
 
 
-def open_members(models: Sequence[str | Path], allow_duplicates: bool, say: Say) -> list[Checkpoint]:
-    """Load the ensemble, or the bundled model when none is named."""
-    bundled = not models
-    members = load_members(models or [folder("bundled")], allow_duplicates=allow_duplicates)
-    what = f"{len(members)} bundled for demonstration" if bundled else str(len(members))
-    say(f"models: {what} ({members[0].contract.describe()})")
-    if note := members[0].training.get("note"):
-        say(f"        {note}")
-    return members
+def _calibration(
+    options: Options, members: Sequence[Checkpoint], roles: Roles, kept: Sequence[str], rc: str, say: Say
+) -> tuple[Calibration | None, dict[str, Any]]:
+    """The calibration asked for, fit for these members, and what the output says of it."""
+    if options.calibration is None:
+        return None, {}
+    if clash := set(kept) & set(COLUMNS):
+        raise InputError(f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out with --keep")
+    if roles.kind.windows != 2:
+        raise InputError("--calibration gives intervals of effects; these rows are single sequences")
+    found, sha256 = load_calibration(options.calibration)
+    settings = {"rc": rc, "singleton": options.singleton}
+    found.check([member.sha256 for member in members], settings, options.calibration)
+    say(f"calibration: {found.slope:.3f} × effect, intervals for {found.coverage:.0%} ({options.calibration})")
+    return found, {"sha256": sha256, "coverage": found.coverage, "slope": found.slope}
 
 
 def settle_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: str, say: Say) -> str:
     """What the sequences are, decided once for the input and said."""
     if asked != "auto":
         return asked
+    made = {str(source.made_by.get("sequence_is")) for source in opened.sources}
+    if made <= set(SEQUENCE_IS):
+        decided = made.pop()
+        say(f"sequences: read as {decided} (legscore variants wrote them so)")
+        return decided
     column = roles.sequence_columns[0]
     head = opened.head([column], SNIFF_ROWS).column(column)
     texts = head.combine_chunks()
@@ -179,6 +301,17 @@ def settle_rc(contract: Contract, asked: str | None, sequence_is: str) -> str:
     return asked
 
 
+def settle_until(bound: float | None, n_members: int, say: Say) -> Until | None:
+    """The rule by which members are added to a row, or None for all of them. LegscoreError for ensembles too small for it."""
+    if bound is None:
+        return None
+    if n_members <= LEAST:
+        raise LegscoreError(f"--until-se: every row gets at least {LEAST} members and there are {n_members}; leave it out")
+    say(f"members: {LEAST} to {n_members} a row, until the standard error is below {bound:g}; column n_members tells how many")
+    say("         scores of rows with different members are not strictly comparable")
+    return Until(bound, ThreadedEngine.depth)
+
+
 def check_singleton(contract: Contract, singleton: int) -> None:
     if singleton and "is_singleton" not in contract.channels:
         raise LegscoreError("--singleton 1: these models have no is_singleton channel")
@@ -195,8 +328,9 @@ def _check_not_input(opened: Input, output: str) -> None:
 def _circumstances(options: Options, summary: Summary, started: datetime.datetime, n_members: int) -> dict[str, Any]:
     """What a record holds beyond what defines the scores."""
     seconds = max(summary.seconds, 1e-9)
+    rows, windows = summary.rows - summary.rows_resumed, summary.windows_scored - summary.windows_resumed
     return {
-        "inputs": [str(path) for path in options.inputs],
+        "inputs": [str(path) for path in options.shown_inputs or options.inputs],
         "output": options.output,
         "model_paths": [str(path) for path in options.models],
         "started": started.isoformat(timespec="seconds"),
@@ -207,7 +341,11 @@ def _circumstances(options: Options, summary: Summary, started: datetime.datetim
         "status": summary.status_counts,
         "windows_asked": summary.windows_asked,
         "windows_scored": summary.windows_scored,
-        "rows_per_s": round(summary.rows / seconds, 1),
-        "windows_per_s": round(summary.windows_scored / seconds, 1),
-        "window_members_per_s": round(summary.windows_scored * n_members / seconds, 1),
+        "windows_x_members_scored": summary.member_windows,
+        "windows_x_members_of_all": round(summary.member_windows / max(summary.windows_scored * n_members, 1), 4),
+        "rows_resumed": summary.rows_resumed,
+        "parts_damaged": summary.parts_damaged,
+        "rows_per_s": round(rows / seconds, 1),
+        "windows_per_s": round(windows / seconds, 1),
+        "window_members_per_s": round((summary.member_windows - summary.member_windows_resumed) / seconds, 1),
     }

@@ -1,46 +1,64 @@
 """THE PAGE: the whole machine, from a table of sequences to a table of scores.
 
-    read → window → score → reduce → write
+    read → window → score → reduce → keep → write
 
-Reading, windowing and writing run in threads of their own and overlap with scoring; queues are bounded, order is kept,
-an exception in any stage ends the run and leaves no output. Expected: at least 0.93 of the engine alone, since all other
-stages together cost about 3 µs a window (`bench/end_to_end.py`).
+Reading with windowing, scoring and writing run in threads of their own and overlap; queues are bounded, order is kept,
+an exception in any stage ends the run and leaves no output. Results of a part are kept as soon as they are there
+(`legscore.parts`); a run that goes on takes them from there and scores the rest. Expected: at least 0.93 of the engine
+alone, since all other stages together cost about 3 µs a window (`bench/end_to_end.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from legscore.adaptive import Until
+from legscore.calibration import COLUMNS, Calibration
 from legscore.engine.base import Engine
+from legscore.heldout import Group, HeldOut, merge
+from legscore.limits import Budget, Limits
+from legscore.parts import DamagedPartError, PartFolder, Scored
 from legscore.read import Input, Part, role_array
-from legscore.reduce import Results, reduce_scores
+from legscore.reduce import reduce_scores
 from legscore.schema import RESULT_COLUMNS, STATUSES, Roles
-from legscore.stream import apply, background, in_flight
-from legscore.window import Windower, Windows
+from legscore.stream import apply, background, gathered, in_flight
+from legscore.verify import Guard
+from legscore.window import Windower
 from legscore.write import open_writer, result_schema, result_table
 
 QUEUE_PARTS = 1
 """Parts that wait between two stages. The engine keeps two of its own; more only costs memory."""
 
 
-def part_rows(n_members: int) -> int:
-    """Rows of a part on a CPU: about the same work whatever the ensemble. Never from timing: bytes depend on it."""
-    return max(1024, 32_768 // n_members)
+def part_rows(n_members: int, engine: str = "") -> int:
+    """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part should be many
+    passes of thousands of rows. Never from timing: bytes depend on it."""
+    least, whole = (32_768, 262_144) if engine == "tensorrt" else (1024, 32_768)
+    return max(least, whole // n_members)
 
 
-def output_schema(opened: Input, kept: Sequence[str], roles: Roles, members: int, per_model: bool) -> pa.Schema:
+def output_schema(
+    opened: Input,
+    kept: Sequence[str],
+    roles: Roles,
+    members: int,
+    per_model: bool,
+    varying: bool = False,
+    calibrated: bool = False,
+) -> pa.Schema:
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
     lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
-    return result_schema([opened.schema.field(c) for c in kept], results, lists, members)
+    named = [*results, *(COLUMNS if calibrated else ())]
+    return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying)
 
 
 @dataclass(frozen=True)
@@ -58,55 +76,188 @@ class Plan:
     schema: pa.Schema
     per_model: bool
     metadata: dict[str, Any]
+    held_out: HeldOut | None = None
+    until: Until | None = None
+    parts: range | None = None
+    """Numbers of the parts to score; all of the input's when None."""
+    limits: Limits = field(default_factory=lambda: Limits.of(None))
+    guard: Guard | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def numbers(self) -> range:
+        return range(self.opened.n_parts(self.part_rows)) if self.parts is None else self.parts
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the parts to score."""
+        first, stop = (min(number * self.part_rows, self.opened.n_rows) for number in (self.numbers.start, self.numbers.stop))
+        return stop - first
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns to read."""
+        apart = self.held_out.reads if self.held_out else ()
+        return tuple(dict.fromkeys((*self.kept, *self.roles.column_of.values(), *apart)))
+
+    def groups(self, part: Part) -> list[Group]:
+        """A part windowed: one group that every member scores, or groups by the fold kept from their members."""
+        columns = {role: role_array(part, role, c) for role, c in self.roles.column_of.items()}
+        if self.held_out is None:
+            return [Group(None, None, self.windower(columns))]
+        return self.held_out.groups(part.table, columns, self.windower)
 
 
 @dataclass
 class Summary:
-    """What happened: rows by status, windows asked for and scored, seconds of scoring."""
+    """What happened: rows by status, windows asked for and scored, windows × members scored, seconds of scoring; rows whose
+    results were there already, and parts that were there but damaged."""
 
     rows: int = 0
     by_status: np.ndarray = field(default_factory=lambda: np.zeros(len(STATUSES), dtype=np.int64))
     windows_asked: int = 0
     windows_scored: int = 0
+    member_windows: int = 0
     seconds: float = 0.0
+    rows_resumed: int = 0
+    windows_resumed: int = 0
+    member_windows_resumed: int = 0
+    parts_damaged: int = 0
 
-    def add(self, windows: Windows, results: Results) -> None:
-        self.rows += len(results.status_N)
-        self.by_status += np.bincount(results.status_N, minlength=len(STATUSES))
-        self.windows_asked += windows.n_asked
-        self.windows_scored += windows.batch.n_windows
+    def add(self, scored: Scored, *, resumed: bool) -> None:
+        n = len(scored.results.status_N)
+        self.rows += n
+        self.by_status += np.bincount(scored.results.status_N, minlength=len(STATUSES))
+        self.windows_asked += scored.windows_asked
+        self.windows_scored += scored.windows_scored
+        self.member_windows += scored.member_windows
+        if resumed:
+            self.rows_resumed += n
+            self.windows_resumed += scored.windows_scored
+            self.member_windows_resumed += scored.member_windows
 
     @property
     def status_counts(self) -> dict[str, int]:
         return {name: int(count) for name, count in zip(STATUSES, self.by_status, strict=True) if count}
 
 
-def run(plan: Plan, progress: Callable[[float], object] = lambda rows: None) -> Summary:
-    """Score the whole input and publish the output; `progress` is called with the rows scored since its last call (a
-    share of a part's rows, so not whole), from the engine's thread."""
+Progress = Callable[[float], object]
+Tell = Callable[..., object]
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """What is called when nobody listens."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A part on its way: its number, the columns to carry over, and either its results or what to score."""
+
+    number: int
+    first_row: int
+    kept: pa.Table
+    done: Scored | None
+    groups: list[Group]
+
+
+def run(
+    plan: Plan, store: PartFolder | None = None, progress: Progress = lambda rows: None, tell: Tell = lambda *a, **k: None
+) -> Summary:
+    """Score the whole input and publish the output.
+
+    Args:
+        store: keeps the results of parts, and has those of an interrupted run; None keeps nothing (standard output).
+        progress: called with the rows done since its last call (a share of a part's rows, so not whole), from several
+            threads.
+        tell: called with what happens to parts: (event, fields), from the thread that scores.
+    """
     summary, started = Summary(), time.perf_counter()
-    columns = tuple(dict.fromkeys((*plan.kept, *plan.roles.column_of.values())))
-
-    def window(part: Part) -> tuple[pa.Table, Windows]:
-        columns = {role: role_array(part, role, c) for role, c in plan.roles.column_of.items()}
-        return part.table.select(list(plan.kept)), plan.windower(columns)
-
-    def reduce(kept: pa.Table, windows: Windows, scores_MW: np.ndarray) -> pa.Table:
-        results = reduce_scores(scores_MW, windows.index_NKS, windows.status_N, windows.n_count_N, per_model=plan.per_model)
-        summary.add(windows, results)
-        return result_table(kept, results, plan.schema)
-
-    def submit(kept: pa.Table, windows: Windows) -> Future[np.ndarray]:
-        rows = len(windows.status_N)
-        return plan.engine.submit(windows.batch, watch=lambda share: progress(share * rows))
-
-    with open_writer(plan.output, plan.format_name, plan.schema, plan.metadata) as writer:
-        parts = background(plan.opened.parts(columns, plan.part_rows), QUEUE_PARTS, "read")
-        windows = background(apply(window, parts), QUEUE_PARTS, "window")
-        scored = in_flight(windows, lambda item: submit(*item), plan.engine.depth)
-        reduced = apply(lambda done: reduce(*done[0], done[1]), scored)
-        with contextlib.closing(background(reduced, QUEUE_PARTS, "score", plan.engine.interrupt)) as tables:
-            for table in tables:
-                writer.write(table)
+    aside = store.output if store else None
+    with (
+        open_writer(plan.output, plan.format_name, plan.schema, plan.metadata, aside) as writer,
+        contextlib.closing(scored_parts(plan, store, summary, progress, tell)) as tables,
+    ):
+        for table in tables:
+            writer.write(table)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def score_part(plan: Plan, store: PartFolder, number: int, progress: Progress = _nothing, tell: Tell = _nothing) -> Summary:
+    """Score one part and keep its results, for `run` to find: what a worker somewhere else does."""
+    summary = Summary()
+    one = replace(plan, parts=range(number, number + 1))
+    with contextlib.closing(scored_parts(one, store, summary, progress, tell)) as tables:
+        for _ in tables:
+            pass
+    return summary
+
+
+def scored_parts(
+    plan: Plan, store: PartFolder | None, summary: Summary, progress: Progress, tell: Tell
+) -> Generator[pa.Table, None, None]:
+    """The output's tables, part by part in order; `summary` grows with them."""
+
+    def window(part: Part) -> Work:
+        kept, done = part.table.select(list(plan.kept)), None
+        if store is not None:
+            try:
+                done = store.load(part.number, part.table.num_rows)
+            except DamagedPartError as error:
+                summary.parts_damaged += 1
+                tell("retry", part=part.number, reason=str(error))
+        return Work(part.number, part.first_row, kept, done, [] if done else plan.groups(part))
+
+    def submit(work: Work) -> Future[list[Any]]:
+        def one(group: Group) -> Future[Any]:
+            rows = len(group.windows.status_N)
+
+            def watch(share: float) -> None:
+                progress(share * rows)
+
+            if plan.until is not None:
+                return plan.until.submit(plan.engine, group.windows, watch)
+            return plan.engine.submit(group.windows.batch, group.members, watch=watch)
+
+        if work.done is not None:
+            progress(work.kept.num_rows)
+        return gathered([one(group) for group in work.groups])
+
+    def reduce(work: Work, found: list[Any]) -> pa.Table:
+        done = work.done
+        if done is None:
+            groups, scores = (found[0].groups, found[0].scores) if plan.until else (work.groups, found)
+            if plan.guard is not None:
+                plan.guard(work.first_row, groups, scores)
+            reduced = [
+                reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=plan.per_model)
+                for w, scores_MW in zip((group.windows for group in groups), scores, strict=True)
+            ]
+            results = merge(groups, reduced, plan.engine.n_members)
+            if plan.calibration is not None:
+                results.columns.update(plan.calibration.columns(results.columns))
+            done = Scored(
+                results,
+                sum(group.windows.n_asked for group in groups),
+                sum(group.windows.batch.n_windows for group in groups),
+                found[0].member_windows if plan.until else sum(scores_MW.size for scores_MW in scores),
+            )
+            if store is not None:
+                first_row = work.number * plan.part_rows  # what was read is what the record pins
+                plan.opened.check_unchanged(first_row, first_row + work.kept.num_rows)
+                store.save(work.number, done)
+        summary.add(done, resumed=work.done is not None)
+        n, resumed = work.kept.num_rows, work.done is not None
+        tell("part", part=work.number, rows=n, rows_done=summary.rows, rows_total=plan.n_rows, resumed=resumed)
+        return result_table(work.kept, done.results, plan.schema)
+
+    numbers = plan.numbers
+    budget = Budget(plan.limits.parts)
+    parts = budget.admit(plan.opened.parts(plan.columns, plan.part_rows, numbers.start, numbers.stop))
+    windows = background(apply(window, parts), QUEUE_PARTS, "window", budget.end)
+    scored = in_flight(windows, submit, plan.engine.depth)
+    reduced = apply(lambda pair: reduce(*pair), scored)
+    with contextlib.closing(background(reduced, QUEUE_PARTS, "score", plan.engine.interrupt)) as tables:
+        for table in tables:
+            yield table
+            budget.done()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,16 @@ def _aside(path: Path, what: str) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.{what}")
 
 
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed or made in a folder survive a loss of power, where the file system knows how."""
+    with contextlib.suppress(OSError):  # some (CIFS, FUSE) refuse to open or sync a folder; the rename itself is done
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Turn a refusal of the operating system or of Arrow into an OutputError that names `path`; a broken pipe passes."""
@@ -49,20 +60,33 @@ def writing(path: Path | str) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {(reason.splitlines() or [type(error).__name__])[0]}") from error
 
 
+def remove_stale(*paths: Path | str) -> None:
+    """Remove temporary files that killed processes left beside these outputs. Only for who holds the outputs' lock."""
+    for path in map(Path, paths):
+        path = Path(os.path.realpath(path))
+        stale = re.compile(re.escape(f".{path.name}.") + r"\d+\.[0-9a-f]{8}\.(part|probe)")
+        for entry in path.parent.glob(".*"):
+            if stale.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # litter; what matters is reported where it matters
+                    entry.unlink()
+
+
 @contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it is synced to disk and renamed to `path`.
+def publishing(path: Path, aside: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, or `aside` on the same file system; on a clean exit it is synced to disk and
+    renamed to `path`, and the rename is synced too.
 
     Whatever the body raises passes, and the temporary file is removed; wrap the body's own writes in `writing`.
     """
     path = Path(os.path.realpath(path))  # through links, to the file that they stand for
-    temporary = _aside(path, "part")
+    temporary = aside or _aside(path, "part")
     try:
         yield temporary
         with writing(path):
             with open(temporary, "rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
+            sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)

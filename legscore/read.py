@@ -8,17 +8,44 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.errors import InputError, nearest, shorten
 from legscore.formats import READ_ERRORS, Source, TextSource, first_line, open_source
+from legscore.limits import Limits
 from legscore.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
 
-READ_ROWS = 8192
-"""Rows read at a time; parts are put together from these."""
+READ_ROWS = 32_768
+"""Rows read at a time; parts are put together from these. Columns of 32-bit numbers are then larger than what the allocator keeps
+(`legscore.memory`): with 8,192 a run held 10 MiB more in fragments."""
+
+
+class Held:
+    """Bytes of batches, dictionaries counted as what they stand for: that is how such columns are written."""
+
+    def __init__(self, batches: Sequence[pa.RecordBatch] = ()) -> None:
+        self.nbytes = 0
+        self._last: tuple[pa.Array, pa.Array] | None = None
+        for batch in batches:
+            self.add(batch)
+
+    def add(self, batch: pa.RecordBatch) -> int:
+        """The sum, with this batch."""
+        for column in batch.columns:
+            self.nbytes += self._spelt_out(column) if pa.types.is_dictionary(column.type) else column.nbytes
+        return self.nbytes
+
+    def _spelt_out(self, column: pa.DictionaryArray) -> int:
+        values = column.dictionary
+        if not is_text(values.type) or pa.types.is_null(values.type):
+            return int(column.nbytes)
+        if self._last is None or self._last[0] is not values:
+            self._last = (values, pc.binary_length(values))
+        return int(pc.sum(self._last[1].take(column.indices)).as_py() or 0) + 8 * len(column)
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,11 @@ class Part:
     number: int
     first_row: int
     table: pa.Table
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its rows as read."""
+        return Held(self.table.to_batches()).nbytes
 
     def column(self, name: str) -> pa.Array:
         """One column as a single Arrow array."""
@@ -40,9 +72,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Input:
-    """One or several files of one format and one set of columns, read as one table."""
+    """One or several files of one format and one set of columns, read as one table. A part holds at most `part_bytes`."""
 
     sources: tuple[Source, ...]
+    part_bytes: int = field(default_factory=lambda: Limits.of(None).part)
+
+    def within(self, limits: Limits) -> Input:
+        """The same input, read in the memory given."""
+        for source in self.sources:
+            source.slice_bytes = limits.slice
+        return replace(self, part_bytes=limits.part)
 
     @property
     def name(self) -> str:
@@ -58,30 +97,49 @@ class Input:
     def n_rows(self) -> int:
         return sum(source.n_rows for source in self.sources)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most READ_ROWS rows, columns in the order given. InputError names the file."""
+    def check_unchanged(self, first_row: int = 0, stop: int | None = None) -> None:
+        """InputError when a file that has some of these rows is not the one that was opened, or has been written to since."""
+        at = 0
         for source in self.sources:
+            begin, at = at, at + source.n_rows
+            if at > first_row and (stop is None or begin < stop) and source.has_changed():
+                raise InputError(f"{source.path} changed while it was being read; let it be whole and still, then run again")
+
+    def batches(self, columns: Sequence[str], first_row: int = 0) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most READ_ROWS rows from `first_row` on, columns in the order given. InputError names the
+        file."""
+        for source in self.sources:
+            if first_row >= source.n_rows:
+                first_row -= source.n_rows
+                continue
+            n_read, first_row = first_row, 0
             schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
             try:
-                n_read = 0
-                for batch in source.batches(columns, READ_ROWS):
+                for batch in source.batches(columns, READ_ROWS, n_read):
                     n_read += batch.num_rows
                     yield pa.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
+                if source.has_changed():
+                    self.check_unchanged()
                 if n_read != source.n_rows:
                     raise InputError(
                         f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or is damaged"
                     )
             except UnicodeDecodeError as error:
+                self.check_unchanged()
                 raise InputError(f"{source.path} is not UTF-8 text ({error.reason}); convert it") from error
             except READ_ERRORS as error:
+                self.check_unchanged()
                 raise InputError(
                     f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short"
                 ) from error
 
-    def parts(self, columns: Sequence[str], part_rows: int) -> Iterator[Part]:
-        """Cut the rows into parts of `part_rows` (the last one shorter)."""
+    def n_parts(self, part_rows: int) -> int:
+        return -(-self.n_rows // part_rows)
+
+    def parts(self, columns: Sequence[str], part_rows: int, first: int = 0, stop: int | None = None) -> Iterator[Part]:
+        """Cut the rows into parts of `part_rows` (the last one shorter); parts `first` up to `stop` of them."""
         waiting: list[pa.RecordBatch] = []
-        n_waiting = number = 0
+        n_waiting, number, stop = 0, first, self.n_parts(part_rows) if stop is None else stop
         schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
 
         def cut(rows: int) -> pa.Table:
@@ -91,14 +149,27 @@ class Input:
             n_waiting -= rows
             return table.slice(0, rows)
 
-        for batch in self.batches(columns):
+        held = Held()
+        for batch in self.batches(columns, first * part_rows) if first < stop else ():
             waiting.append(batch)
             n_waiting += batch.num_rows
+            if held.add(batch) > self.part_bytes:
+                self._refuse(number * part_rows, n_waiting, part_rows, columns)
             while n_waiting >= part_rows:
                 yield Part(number, number * part_rows, cut(part_rows))
                 number += 1
+                if number == stop and stop < self.n_parts(part_rows):  # at the end of the input its last check is wanted
+                    return
+                held = Held(waiting)
         if n_waiting:
             yield Part(number, number * part_rows, cut(n_waiting))
+
+    def _refuse(self, first_row: int, n_rows: int, part_rows: int, columns: Sequence[str]) -> None:
+        raise InputError(
+            f"{self.name}: rows {first_row + 1:,} to {first_row + n_rows:,} of columns {shorten(columns, 4)} take more than "
+            f"{self.part_bytes / 2**20:,.0f} MiB, the most that a part of {part_rows:,} rows may take here; leave long columns "
+            "out with --keep, or give more with --memory"
+        )
 
     def head(self, columns: Sequence[str], rows: int) -> pa.Table:
         """The first rows, for decisions made once per input."""
@@ -124,7 +195,8 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
         if source.format != first.format:
             raise InputError(f"{source.path} is {source.format}, {first.path} is {first.format}; score them in separate runs")
         for one, other in ((first, source), (source, first)):
-            if lacking := [name for name in one.schema.names if name not in other.schema.names]:
+            present = set(other.schema.names)
+            if lacking := [name for name in one.schema.names if name not in present]:
                 raise InputError(f"{other.path} has no column {lacking[0]!r}, which {one.path} has; files must agree")
         for name in first.schema.names:
             theirs, ours = source.schema.field(name).type, first.schema.field(name).type
@@ -226,6 +298,8 @@ def choose_kept(opened: Input, roles: Roles, keep: str) -> list[str]:
         for name in kept:
             if name not in names:
                 raise InputError(f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has {shorten(names)}")
+    if keep in ("auto", "all"):  # a status that was given goes into the one that is written
+        kept = [name for name in kept if name != roles.column_of.get("status")]
     results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS)
     if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
         raise InputError(

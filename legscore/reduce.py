@@ -22,12 +22,14 @@ class Results:
         per_model: {name: float32 [rows, members]}, filled only when asked for.
         status_N: uint8 [rows]; a row whose score is NaN or infinite has become `nonfinite`.
         n_count_N: int32 [rows], -1 where null.
+        n_members_N: int32 [rows], -1 where null; None where every row has every member.
     """
 
     columns: dict[str, np.ndarray]
     per_model: dict[str, np.ndarray]
     status_N: np.ndarray
     n_count_N: np.ndarray
+    n_members_N: np.ndarray | None = None
 
 
 def spread(values_MN: np.ndarray) -> np.ndarray:

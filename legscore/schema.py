@@ -2,7 +2,8 @@
 
 `pos`, `ref`, `alt` are genomic (1-based, plus strand, as in VCF); `start`, `end` are 0-based half-open. A change inside
 a given sequence is `offset` (0-based, on that sequence's own strand) and `alt_base`, with an optional, checked
-`ref_base`.
+`ref_base`; with a column `refill` it may be a deletion or an insertion of one base (`legscore.indels`). A `status` beside
+pairs or edits, as `legscore variants` writes it, comes first: a row that has one other than `ok` is not scored and keeps it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from legscore.errors import InputError, nearest, shorten
 STATUSES = (
     "ok", "null_sequence", "invalid_base", "too_short", "too_long", "adapter_mismatch", "ref_mismatch",
     "ref_alt_swapped", "ref_equals_alt", "contig_missing", "edge", "unsupported_allele", "missing_genotype",
-    "allele_conflict", "no_window", "nonfinite",
+    "allele_conflict", "no_window", "in_training", "nonfinite",
 )  # fmt: skip
 """Every row has one; its code is its index here."""
 STATUS_CODE = {name: code for code, name in enumerate(STATUSES)}
@@ -31,6 +32,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "offset": ("offset",),
     "alt_base": ("alt_base",),
     "ref_base": ("ref_base",),
+    "refill": ("refill",),
+    "status": ("status",),
 }
 
 
@@ -49,8 +52,8 @@ class Kind:
 
 
 KINDS = {
-    "pair": Kind("pair", ("ref_sequence", "alt_sequence"), (), 2),
-    "edit": Kind("edit", ("sequence", "offset", "alt_base"), ("ref_base",), 2),
+    "pair": Kind("pair", ("ref_sequence", "alt_sequence"), ("status",), 2),
+    "edit": Kind("edit", ("sequence", "offset", "alt_base"), ("ref_base", "refill", "status"), 2),
     "sequence": Kind("sequence", ("sequence",), (), 1),
 }
 """In order of precedence. A file that fits `pair` and one of the others is an error without --kind."""
@@ -59,7 +62,7 @@ RESULT_COLUMNS = {
     1: ("score", "score_sd"),
     2: ("ref_score", "alt_score", "effect", "effect_sd"),
 }
-TAIL_COLUMNS = ("status", "n_count")
+TAIL_COLUMNS = ("status", "n_count", "n_members")
 
 
 @dataclass(frozen=True)

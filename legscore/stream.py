@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -110,3 +110,27 @@ def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) 
         for _, future in pending:
             future.cancel()
         close(items)
+
+
+def gathered(futures: Sequence[Future[T]]) -> Future[list[T]]:
+    """One future of all results, in order; it fails with the first failure. Nothing else may wait for the given ones."""
+    whole: Future[list[T]] = Future()
+    if not futures:
+        whole.set_result([])
+    left = len(futures)
+    lock = threading.Lock()
+
+    def finished(_: Future[T]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last and whole.set_running_or_notify_cancel():
+            try:
+                whole.set_result([future.result() for future in futures])
+            except BaseException as error:
+                whole.set_exception(error)
+
+    for future in futures:
+        future.add_done_callback(finished)
+    return whole

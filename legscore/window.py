@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from legscore.batch import Batch
+from legscore.batch import Batch, join
 from legscore.contract import COMPLEMENT, INVALID_CODE, N_CODE, Contract, reverse_complement
-from legscore.schema import OK, SEQUENCE_IS, STATUS_CODE, Kind
+from legscore.errors import InputError, shorten
+from legscore.indels import are_indels, changed, joined
+from legscore.schema import KINDS, OK, SEQUENCE_IS, STATUS_CODE, STATUSES, Kind
 from legscore.sequences import Sequences, count_n, encode_text, single_bases, text_to_codes, unique_rows
 
 SNIFF_ROWS = 4096
@@ -46,6 +49,21 @@ def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract
         at = rows[fits]
         carries[fits] = sequences.matches(at, 0, five) & sequences.matches(at, length[fits] - len(three), three)
     return carries
+
+
+def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
+    """The statuses that the rows came with, uint8 [n]; OK where they came with none. InputError for an unknown one."""
+    if "status" not in columns:
+        return np.full(n, OK, dtype=np.uint8)
+    texts = columns["status"]
+    codes = pc.index_in(texts, value_set=pa.array(STATUSES, texts.type))
+    unknown = texts.filter(pc.and_(texts.is_valid(), codes.is_null()))
+    if len(unknown):
+        raise InputError(
+            f"column 'status' reads {unknown[0].as_py()!r}, which is no status of legscore ({shorten(STATUSES, 3)}); "
+            "rename the column or leave it out"
+        )
+    return pc.fill_null(codes, OK).to_numpy(zero_copy_only=False).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -82,9 +100,10 @@ class Windower:
     def __call__(self, columns: Mapping[str, pa.Array]) -> Windows:
         """columns: {role: Arrow array}, all of one length."""
         if self.kind.name == "edit":
-            return self._edits(columns)
+            indel = are_indels(columns)
+            return self._with_indels(columns, indel) if indel.any() else self._edits(columns)
         given = [text_to_codes(columns[role]) for role in self.kind.sequences]
-        status = np.full(len(given[0]), OK, dtype=np.uint8)
+        status = given_status(columns, len(given[0]))
         for sequences in given:
             status = np.where(status == OK, self.fit(sequences), status)
         rows = np.flatnonzero(status == OK)
@@ -184,7 +203,7 @@ class Windower:
         alt, alt_bad = single_bases(columns["alt_base"])
         alt_null = columns["alt_base"].is_null().to_numpy(zero_copy_only=False)
 
-        status = np.full(n, OK, dtype=np.uint8)
+        status = given_status(columns, n)
 
         def mark(where: np.ndarray, name: str) -> None:
             status[where & (status == OK)] = STATUS_CODE[name]
@@ -231,7 +250,7 @@ class Windower:
             begin, end = self._insert_bounds(sequences.length[which[rows]])
             parts.append(self._edit_batch(flipped, window, begin + end - 1 - place, COMPLEMENT[alt_of_row]))
         index = np.full((n, 2, len(parts)), -1, dtype=np.int32)
-        batch = _join([batch for batch, _ in parts])
+        batch = join([batch for batch, _ in parts])
         plain_before, edits_before = 0, len(batch.codes_WL)
         for s, (part, edit_of_row) in enumerate(parts):
             index[rows, 0, s] = window + plain_before
@@ -239,6 +258,28 @@ class Windower:
             plain_before += len(part.codes_WL)
             edits_before += len(part.window_E)
         return Windows(batch, index, status, n_count, 2 * len(rows) * len(parts))
+
+    def _with_indels(self, columns: Mapping[str, pa.Array], indel_N: np.ndarray) -> Windows:
+        """Rows of which some delete or insert a base: those as pairs of sequences, the others as edits."""
+        edits, rows = np.flatnonzero(~indel_N), np.flatnonzero(indel_N)
+        some = {role: column.take(pa.array(rows)) for role, column in columns.items()}
+        oligo = self.sequence_is == "oligo"
+        ref, alt, trouble = changed(some, len(self.five) if oligo else 0, len(self.three) if oligo else 0)
+        pairs = Windower(
+            self.contract, KINDS["pair"], self.sequence_is, "insert" if self.insert_strands else "construct", self.max_n
+        )
+        given = {"ref_sequence": ref, "alt_sequence": alt, **({"status": some["status"]} if "status" in some else {})}
+        two = pairs(given)
+        same = (two.status_N == STATUS_CODE["ref_equals_alt"]) & (trouble != OK)
+        one = self._edits({role: column.take(pa.array(edits)) for role, column in columns.items()})
+        batch, ours, theirs = joined(one.batch, two.batch)
+        index = np.full((len(indel_N), *one.index_NKS.shape[1:]), -1, dtype=np.int32)
+        status, n_count = np.empty(len(indel_N), dtype=np.uint8), np.empty(len(indel_N), dtype=np.int32)
+        for part, at, number in ((one, edits, ours), (two, rows, theirs)):
+            index[at] = np.where(part.index_NKS < 0, -1, number[part.index_NKS]) if len(number) else -1
+            status[at], n_count[at] = part.status_N, part.n_count_N
+        status[rows[same]] = trouble[same]
+        return Windows(batch, index, status, n_count, one.n_asked + two.n_asked)
 
     def _shift(self, length: np.ndarray) -> np.ndarray:
         """What to add to an offset in the given sequence to get its place in the window."""
@@ -259,16 +300,3 @@ class Windower:
         _, first, edit_of_row = np.unique(key, return_index=True, return_inverse=True)
         batch = Batch(codes, window[first].astype(np.int32), place[first].astype(np.int16), base[first].astype(np.uint8))
         return batch, edit_of_row
-
-
-def _join(batches: list[Batch]) -> Batch:
-    """One batch: all windows first, then all edits."""
-    if len(batches) == 1:
-        return batches[0]
-    before = np.cumsum([0] + [len(b.codes_WL) for b in batches[:-1]])
-    return Batch(
-        np.concatenate([b.codes_WL for b in batches]),
-        np.concatenate([b.window_E + n for b, n in zip(batches, before, strict=True)]).astype(np.int32),
-        np.concatenate([b.offset_E for b in batches]),
-        np.concatenate([b.base_E for b in batches]),
-    )

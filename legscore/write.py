@@ -25,6 +25,7 @@ from legscore.reduce import Results
 from legscore.schema import STATUSES
 
 ROW_GROUP_ROWS = 65_536
+DELIMITER = {"csv": ",", "tsv": "\t"}
 EXTENSIONS = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
     ".csv": "csv", ".tsv": "tsv", ".csv.gz": "csv", ".tsv.gz": "tsv",
@@ -49,8 +50,10 @@ def output_format(output: str, asked: str | None = None) -> str:
     raise OutputError(f"{output}: unknown extension; use {', '.join(EXTENSIONS)}, or - for standard output")
 
 
-def result_schema(kept: Sequence[pa.Field], results: Sequence[str], lists: Sequence[str], members: int) -> pa.Schema:
-    """Columns of the output: those kept, the results (float32), members' values, status, n_count."""
+def result_schema(
+    kept: Sequence[pa.Field], results: Sequence[str], lists: Sequence[str], members: int, varying: bool = False
+) -> pa.Schema:
+    """Columns of the output: those kept, results (float32), members' values, status, n_count, n_members where it varies."""
     return pa.schema(
         [
             *(pa.field(field.name, plain_type(field.type)) for field in kept),
@@ -58,6 +61,7 @@ def result_schema(kept: Sequence[pa.Field], results: Sequence[str], lists: Seque
             *(pa.field(name, pa.list_(pa.float32(), members)) for name in lists),
             pa.field("status", pa.dictionary(pa.int8(), pa.string())),
             pa.field("n_count", pa.int32()),
+            *([pa.field("n_members", pa.int32())] if varying else []),
         ]
     )
 
@@ -77,17 +81,33 @@ def _plain(array: pa.Array) -> pa.Array:
 
 def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Table:
     """One part of the output; NaN in a result becomes null."""
-    arrays = [pa.chunked_array([_plain(chunk) for chunk in column.chunks], plain_type(column.type)) for column in kept.columns]
+    arrays = [_whole([_plain(chunk) for chunk in column.chunks], plain_type(column.type)) for column in kept.columns]
     for values in results.columns.values():
-        arrays.append(pa.array(values, mask=np.isnan(values)))
+        arrays.append(_nullable(values, np.isnan(values)))
     for values in results.per_model.values():
         # null elements in lists that are there: Arrow 25 cannot read null fixed-size lists back from Parquet
         flat = values.ravel()
-        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat, mask=np.isnan(flat)), values.shape[1]))
+        arrays.append(pa.FixedSizeListArray.from_arrays(_nullable(flat, np.isnan(flat)), values.shape[1]))
     codes = pa.array(results.status_N.astype(np.int8))
     arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(STATUSES)))
-    arrays.append(pa.array(results.n_count_N, mask=results.n_count_N < 0))
+    arrays.append(_nullable(results.n_count_N, results.n_count_N < 0))
+    if results.n_members_N is not None:
+        arrays.append(_nullable(results.n_members_N, results.n_members_N < 0))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _whole(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """One newly made array, so that bytes do not show in which pieces the input was read: not where pieces end, nor what lay
+    beside a slice in its bitmaps. (More text than one array holds stays in chunks.)"""
+    try:
+        return pa.concat_arrays([*chunks, pa.nulls(0, kind)])
+    except pa.ArrowInvalid:
+        return pa.chunked_array(chunks, kind).combine_chunks()
+
+
+def _nullable(values: np.ndarray, null: np.ndarray) -> pa.Array:
+    """Zeros lie under the nulls, as in what is read back from Parquet."""
+    return pa.array(np.where(null, values.dtype.type(0), values), mask=null)
 
 
 class Writer(Protocol):
@@ -106,7 +126,7 @@ class ParquetWriter:
     def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(sink, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
         self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
@@ -114,13 +134,18 @@ class ParquetWriter:
         if sum(t.num_rows for t in self._waiting) >= ROW_GROUP_ROWS:
             rows = pa.concat_tables(self._waiting)
             whole = rows.num_rows - rows.num_rows % ROW_GROUP_ROWS
-            self._writer.write_table(rows.slice(0, whole), row_group_size=ROW_GROUP_ROWS)
+            for start in range(0, whole, ROW_GROUP_ROWS):
+                self._write_group(rows.slice(start, ROW_GROUP_ROWS))
             self._waiting = [pa.Table.from_batches(rows.slice(whole).to_batches(), rows.schema)]
+
+    def _write_group(self, rows: pa.Table) -> None:
+        # in one chunk: pages end where chunks do, and bytes must not show how parts were cut
+        self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
         rows = pa.concat_tables(self._waiting) if self._waiting else None
         if rows is not None and rows.num_rows:
-            self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+            self._write_group(rows)
         self._writer.close()
 
     def abandon(self) -> None:
@@ -153,11 +178,7 @@ class TextWriter:
                 raise OutputError(
                     f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or Arrow, or use --keep"
                 )
-        header = []
-        for name in schema.names:
-            special = any(c in name for c in f'{delimiter}"\n\r')
-            header.append('"' + name.replace('"', '""') + '"' if special else name)
-        stream.write((delimiter.join(header) + "\n").encode())
+        stream.write(header_line(schema, delimiter))
 
     def write(self, table: pa.Table) -> None:
         from pyarrow import csv
@@ -178,12 +199,81 @@ class TextWriter:
         """Nothing to let go of."""
 
 
+def header_line(schema: pa.Schema, delimiter: str) -> bytes:
+    """First line of CSV or TSV, quoted where names need it."""
+    header = []
+    for name in schema.names:
+        special = any(c in name for c in f'{delimiter}"\n\r')
+        header.append('"' + name.replace('"', '""') + '"' if special else name)
+    return (delimiter.join(header) + "\n").encode()
+
+
 @contextlib.contextmanager
-def open_writer(output: str, format_name: str, schema: pa.Schema, metadata: Mapping[str, Any]) -> Iterator[Writer]:
+def open_sink(output: str, aside: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a stream of bytes that becomes the file `output` (packed where it ends in .gz) on a clean exit only.
+
+    Args:
+        aside: where it is written until then, if not beside it.
+
+    Raises:
+        OutputError: the disk refuses; wrap writes in `writing(output)`.
+    """
+    with publishing(Path(output), aside) as temporary:
+        with writing(output):
+            raw = open(temporary, "wb")  # noqa: SIM115 (closed below, where a full disk may show)
+        try:
+            if output.lower().endswith(".gz"):
+                packed = Blocks(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+                yield packed  # type: ignore[misc]
+                with writing(output):
+                    packed.close()
+            else:
+                yield raw
+            with writing(output):
+                raw.close()
+        finally:
+            with contextlib.suppress(OSError):  # after a failure; the first error is the one to report
+                raw.close()
+
+
+class Blocks(io.RawIOBase):
+    """Hands bytes on in blocks of one size, so that packed bytes do not show in which pieces they came."""
+
+    SIZE = 1 << 20
+
+    def __init__(self, sink: gzip.GzipFile) -> None:
+        self._sink, self._waiting = sink, bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        given = memoryview(data).cast("B")
+        self._waiting += given
+        while len(self._waiting) >= self.SIZE:
+            self._sink.write(self._waiting[: self.SIZE])
+            del self._waiting[: self.SIZE]
+        return len(given)
+
+    def flush(self) -> None:
+        """Nothing: a flush in between would show in the packed bytes."""
+
+    def close(self) -> None:
+        if not self.closed:
+            self._sink.write(self._waiting)
+            self._sink.close()
+            super().close()
+
+
+@contextlib.contextmanager
+def open_writer(
+    output: str, format_name: str, schema: pa.Schema, metadata: Mapping[str, Any], aside: Path | None = None
+) -> Iterator[Writer]:
     """Yield a writer; on a clean exit the output is complete and in place, otherwise nothing of it is left.
 
     Args:
         metadata: what defines the scores; stored as JSON under `legscore` in Parquet and Arrow.
+        aside: where the output is written until it is complete, if not beside it.
 
     Raises:
         OutputError: the disk or the format refuses. A broken pipe on standard output passes as BrokenPipeError.
@@ -194,22 +284,8 @@ def open_writer(output: str, format_name: str, schema: pa.Schema, metadata: Mapp
             raise OutputError("standard output is closed")
         yield from _guarded(sys.stdout.buffer, "standard output", format_name, schema, stream=True)
         return
-    with publishing(Path(output)) as temporary:
-        with writing(output):
-            raw = open(temporary, "wb")  # noqa: SIM115 (closed below, where a full disk may show)
-        try:
-            if output.lower().endswith(".gz"):
-                packed = gzip.GzipFile("", "wb", 6, raw, mtime=0)
-                yield from _guarded(packed, output, format_name, schema)  # type: ignore[arg-type]
-                with writing(output):
-                    packed.close()
-            else:
-                yield from _guarded(raw, output, format_name, schema)
-            with writing(output):
-                raw.close()
-        finally:
-            with contextlib.suppress(OSError):  # after a failure; the first error is the one to report
-                raw.close()
+    with open_sink(output, aside) as sink:
+        yield from _guarded(sink, output, format_name, schema)
 
 
 def check_writes(format_name: str, schema: pa.Schema) -> None:
@@ -262,4 +338,4 @@ def _writer(sink: BinaryIO, format_name: str, schema: pa.Schema, *, stream: bool
         return ParquetWriter(sink, schema)
     if format_name == "arrow":
         return ArrowWriter(sink, schema, stream=stream)
-    return TextWriter(sink, schema, "," if format_name == "csv" else "\t")
+    return TextWriter(sink, schema, DELIMITER[format_name])

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from legscore.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
@@ -143,3 +145,60 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
 def random_dna(rng: np.random.Generator, length: int, letters: str = "ACGT") -> str:
     return "".join(rng.choice(list(letters), length))
+
+
+def measured(rows: int, seed: int = 0) -> pa.Table:
+    """Oligos whose expression follows their GC content, every seventh a whole number, with read counts."""
+    rng = np.random.default_rng(seed)
+    contract = yeast_contract()
+    texts = [contract.adapter5 + random_dna(rng, int(n)) + contract.adapter3 for n in rng.integers(70, 90, rows)]
+    gc = np.array([sum(c in "GC" for c in t) / len(t) for t in texts])
+    expression = np.clip(8 + 60 * (gc - gc.mean()) + rng.normal(0, 0.3, rows), 0, 17)
+    expression[::7] = np.round(expression[::7])
+    return pa.table({"sequence": texts, "expression": expression, "reads": rng.integers(1, 50, rows)})
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 measured oligos as Parquet."""
+    path = tmp_path_factory.mktemp("data") / "measured.parquet"
+    pq.write_table(measured(400), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def contig() -> str:
+    """The first contig of the toy genome."""
+    return random_dna(np.random.default_rng(7), 1200)
+
+
+@pytest.fixture
+def world(tmp_path: Path, contig: str) -> Path:
+    """A genome of two contigs, and genes: A on + at 301 (ATG at 331), B on − at 280 (divergent), C on + at 20, M mitochondrial."""
+    (tmp_path / "g.fa").write_text(f">1\n{contig[:700]}\n{contig[700:].lower()}\n>MT\n{'ACGT' * 50}\n")
+    rows = []
+
+    def gene(
+        name: str, chrom: str, start: int, end: int, strand: str, cds: tuple[int, int], biotype: str = "protein_coding"
+    ) -> None:
+        text = f'gene_id "{name}"; gene_name "{name.lower()}"; gene_biotype "{biotype}";'
+        rows.append((chrom, "t", "gene", start, end, ".", strand, ".", text))
+        rows.append((chrom, "t", "transcript", start, end, ".", strand, ".", text + f' transcript_id "{name}.t";'))
+        rows.append((chrom, "t", "exon", start, end, ".", strand, ".", text + f' transcript_id "{name}.t";'))
+        rows.append((chrom, "t", "CDS", *cds, ".", strand, "0", text + f' transcript_id "{name}.t";'))
+
+    gene("A", "1", 301, 600, "+", (331, 600))
+    gene("B", "1", 100, 280, "-", (100, 250))
+    gene("C", "1", 20, 90, "+", (30, 90))
+    gene("R", "1", 900, 990, "+", (900, 990), "rRNA")
+    gene("M", "MT", 150, 190, "+", (160, 190))
+    (tmp_path / "g.gtf").write_text("#!made\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    (tmp_path / "v.vcf").write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=1,length=1200>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"1\t290\trs1\t{contig[289]}\t{'A' if contig[289] != 'A' else 'C'},{'G' if contig[289] != 'G' else 'T'}\t.\t.\t.\n"
+        f"1\t295\t.\t{contig[294]}\t{contig[294]}GATTACA\t.\t.\t.\n"
+        f"1\t296\t.\t{contig[295]}\t<DEL>\t.\t.\t.\n"
+        f"1\t297\t.\t{'A' if contig[296] != 'A' else 'C'}\tG\t.\t.\t.\n"
+        f"1\t1100\t.\t{contig[1099]}\t{'A' if contig[1099] != 'A' else 'C'}\t.\t.\t.\n"
+    )
+    return tmp_path

@@ -107,7 +107,7 @@ def test_properties(ensemble: Any, toy_models: Path) -> None:
 
 def test_long_inputs_are_cut_into_parts(ensemble: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ensemble.score(TEXTS)
-    monkeypatch.setattr("legscore.api.part_rows", lambda members: 7)
+    monkeypatch.setattr("legscore.api.part_rows", lambda members, engine: 7)
     assert (ensemble.score(TEXTS) == whole).all()
     with pytest.raises(InputError, match="sequence 23 has status too_long"):
         ensemble.score([*TEXTS[:23], "A" * 999])

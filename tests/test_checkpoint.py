@@ -168,3 +168,32 @@ def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> 
     os.mkfifo(tmp_path / "pipe.safetensors")
     with pytest.raises(ModelError, match="not a regular file"):
         load_members([tmp_path / "pipe.safetensors"])
+
+
+def test_half_size_files(tmp_path: Path) -> None:
+    """FP16 weights come back widened, normalisation untouched; a weight beyond FP16 is refused, nothing is written."""
+    checkpoint = toy_checkpoint(3)
+    checkpoint.save(tmp_path / "whole.safetensors")
+    checkpoint.save(tmp_path / "half.safetensors", half=True)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.75 * (tmp_path / "whole.safetensors").stat().st_size
+    for name, array in load_checkpoint(tmp_path / "half.safetensors").arrays.items():
+        expected = checkpoint.arrays[name]
+        assert (array == (expected if "norm" in name else expected.astype(np.float16).astype(np.float32))).all(), name
+    large = replace(checkpoint, arrays=checkpoint.arrays | {"head.conv.bias": np.full(18, 1e6, np.float32)})
+    with pytest.raises(ModelError, match=r"head.conv.bias does not fit FP16"):
+        large.save(tmp_path / "large.safetensors", half=True)
+    assert not (tmp_path / "large.safetensors").exists()
+
+
+def test_arrays_that_were_let_go_of_are_read_again(toy_models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes((toy_models / "member0.safetensors").read_bytes())
+    member = load_checkpoint(path)
+    before = {name: array.copy() for name, array in member.arrays.items()}
+    member.release()
+    assert set(member.arrays) == set(before)
+    assert all((member.arrays[name] == array).all() for name, array in before.items())
+    member.release()
+    path.write_bytes((toy_models / "member1.safetensors").read_bytes())
+    with pytest.raises(ModelError, match="has changed since"):
+        len(member.arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from legscore.batch import Batch
 from legscore.engine import choose
 from legscore.engine import fidelity as fid
 from legscore.engine.choose import Request, open_engine
+from legscore.engine.networks import clear_oldest
 from legscore.engine.null_engine import NullEngine
 from legscore.engine.openvino_engine import TILE_WINDOWS, OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint, load_members
+from legscore.resources import folder
 
 FP32 = load_recipe("fp32")
+FP32_TEXT = (folder("engines") / "fp32.toml").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,25 @@ def test_scores_do_not_depend_on_neighbours_batch_or_order(members: list[Checkpo
     futures = [engine.submit(Batch(batch.codes_WL[i : i + 40])) for i in range(0, 200, 40)]
     assert (np.concatenate([f.result()[0] for f in futures]) == scores[:200]).all()
     engine.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_joined_networks_give_the_bits_of_networks_apart(members: list[Checkpoint], precision: str) -> None:
+    if precision == "bf16" and not has_bf16():
+        pytest.skip("this CPU has no bf16")
+    many, batch = [members[i % 3] for i in range(12)], random_batch(30, 7)
+    joined, apart = (OpenVINOEngine(many, load_recipe(precision), both_strands=True, apart=apart) for apart in (False, True))
+    assert joined.computed_together == [list(range(10)), [10, 11]]
+    assert apart.computed_together == [[m] for m in range(12)]
+    scores = apart.score(batch)
+    assert (joined.score(batch) == scores).all()
+    for chosen in ([11, 1, 1], [5], [10, 0]):
+        heard: list[float] = []
+        assert (joined.submit(batch, chosen, watch=heard.append).result() == scores[chosen]).all()
+        assert sum(heard) == pytest.approx(1.0)
+        assert (joined.scores_forward(batch, chosen) == apart.scores_forward(batch, chosen)).all()
+    joined.close()
+    apart.close()
 
 
 def test_edits_equal_expanded_windows(members: list[Checkpoint]) -> None:
@@ -182,6 +205,7 @@ def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytes
     monkeypatch.setattr(choose.importlib.util, "find_spec", lambda name: None)
     said.clear()
     open_engine(members, Request("auto", "fp32"), said.append).close()
+    assert "TensorRT and PyCUDA are not installed: pip install 'legscore[gpu]'" in said[0]
     assert "PyTorch, which would use it, is not installed" in said[0]
     with pytest.raises(EngineError, match=r"engine torch needs PyTorch: pip install 'legscore\[train\]'"):
         open_engine(members, Request("torch"))
@@ -190,10 +214,12 @@ def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytes
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request("tensorrt"), "tensorrt is not part of this version"),
+        (Request("tensorrt"), r"engine tensorrt cannot be used here: no NVIDIA driver.*pip install 'legscore\[gpu\]'"),
+        (Request("openvino", device="0"), r"--device 0: engine openvino \(asked for\) uses no NVIDIA GPU"),
+        (Request("null", device="0"), r"--device 0: engine null \(asked for\) uses no NVIDIA GPU"),
         (Request("openvino", "fp16"), "fp16 needs TensorRT"),
         (Request("openvino", "bf16", "fp32"), "--recipe fp32 is fp32, --precision bf16"),
-        (Request("openvino", "auto", "quick"), "recipe quick: No such file.*known recipes are bf16, fp32"),
+        (Request("openvino", "auto", "quick"), "recipe quick: No such file.*known recipes are bf16, fp16, fp32"),
     ],
 )
 def test_what_cannot_be_served_is_an_error(members: list[Checkpoint], request_: Request, message: str) -> None:
@@ -228,6 +254,21 @@ def test_bf16_without_the_instructions_is_an_error(members: list[Checkpoint], mo
         ("precision = 'fp32'\n[openvino]\nbatch = true", "of the wrong type"),
         ("precision = 'fp32'\n[openvino]\nbatch = 0", "outside 1..65536"),
         ("precision = ", "not TOML"),
+        ("precision = 'fp16'", "lacks tensorrt.batch"),
+        ("precision = 'fp16'\n[openvino]\nbatch = 3", r"openvino does not compute in fp16; drop \[openvino\]"),
+        ("precision = 'bf16'\n[tensorrt]\nbatch = [64]", "tensorrt does not compute in bf16"),
+        ("precision = 'fp16'\n[tensorrt]\nbatch = 64", r"tensorrt.batch is 64, not a list of numbers in 1..65536"),
+        ("precision = 'fp16'\n[tensorrt]\nbatch = [100]", r"tensorrt.batch is \[100\], not all multiples of 64"),
+        ("precision = 'fp16'\n[tensorrt]\nbatch = [64, 128]", "not falling"),
+        ("precision = 'fp16'\n[tensorrt]\nbatch = []", "not a list of numbers"),
+        ("precision = 'fp16'\n[tensorrt]\nbatch_of = 3", "batch_of is 3, not a table of GPU names"),
+        ("precision = 'fp16'\n[tensorrt.batch_of]\nT4 = [1]", "not all multiples of 64 for 'T4'"),
+        ("precision = 'fp16'\n[tensorrt]\noptimization_level = 6", r"outside 0\.\.5"),
+        ("precision = 'fp16'\n[tensorrt]\ngroups = 'dense'", "not one of depthwise, repack8, repack16, repack32, native"),
+        ("precision = 'fp16'\n[tensorrt]\ntactic = 1", "unknown setting tensorrt.tactic"),
+        ("precision = 'fp16'\n[tensorrt]\nrefit = 1", "of the wrong type"),
+        (FP32_TEXT.replace('"ncl"', '"hwc8"'), "hwc8 holds FP16 only"),
+        (FP32_TEXT.replace("tf32 = false", ""), "lacks tensorrt.tf32"),
     ],
 )
 def test_recipes_refuse_what_they_do_not_know(tmp_path: Path, text: str, message: str) -> None:
@@ -236,8 +277,65 @@ def test_recipes_refuse_what_they_do_not_know(tmp_path: Path, text: str, message
         load_recipe(str(tmp_path / "r.toml"))
 
 
+def test_batches_go_by_the_name_of_the_gpu() -> None:
+    recipe = load_recipe("fp16")
+    recipe.settings["tensorrt"]["batch_of"] = {"A100": [1024], "A100-SXM4-80GB": [2048], "t4": [64]}
+    names = ("NVIDIA A100-PCIE-40GB", "NVIDIA A100-SXM4-80GB", "Tesla T4", "NVIDIA H200")
+    assert [recipe.batches(name)[0] for name in names] == [1024, 2048, 64, recipe.get("tensorrt", "batch")[0]]
+
+
 def test_null_engine_scores_zero_and_says_so(members: list[Checkpoint]) -> None:
     engine = NullEngine(members)
     assert (engine.score(random_batch(5, 2)) == np.zeros((3, 7))).all()
     assert "nothing was computed" in engine.describe()["warning"]
     engine.close()
+
+
+def test_networks_are_kept_and_damaged_ones_built_again(toy_models: Path, tmp_path: Path) -> None:
+    loaded, batch, said = load_members([toy_models]), random_batch(20, 5), []
+
+    def scores() -> np.ndarray:
+        engine = OpenVINOEngine(loaded, FP32, both_strands=True, cache=tmp_path / "networks", say=said.append)
+        try:
+            return engine.score(batch)
+        finally:
+            engine.close()
+
+    apart = OpenVINOEngine(loaded, FP32, both_strands=True, apart=True)
+    expected = apart.score(batch)
+    apart.close()
+    assert (scores() == expected).all()
+    (kept,) = (tmp_path / "networks").glob("*.plan")
+    assert (tmp_path / "networks").stat().st_mode & 0o777 == 0o700
+    first = kept.stat()
+    assert (scores() == expected).all()
+    assert kept.stat().st_ino == first.st_ino
+    assert not said
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+    assert (scores() == expected).all()
+    assert "does not load; building it again" in said[0]
+    assert (scores() == expected).all()
+    assert len(said) == 1
+
+
+def test_networks_that_cannot_be_kept_are_compiled_all_the_same(toy_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "networks").write_text("a file where the folder should be")
+    said: list[str] = []
+    engine = OpenVINOEngine(load_members([toy_models]), FP32, both_strands=True, cache=tmp_path / "networks", say=said.append)
+    assert engine.score(random_batch(3, 0)).shape == (3, 3)
+    assert "not kept for the next run" in said[0]
+    engine.close()
+
+
+def test_networks_unused_for_longest_go_first(tmp_path: Path) -> None:
+    for age, size in enumerate((30, 20, 10)):
+        path = tmp_path / f"{age}.plan"
+        path.write_bytes(bytes(size))
+        os.utime(path, ns=(0, 10**9 * (10 - age)))
+    clear_oldest(tmp_path, 60)
+    assert len(list(tmp_path.iterdir())) == 3
+    clear_oldest(tmp_path, 35)
+    assert [p.name for p in tmp_path.iterdir()] == ["0.plan"]
+    clear_oldest(tmp_path / "none", 0)

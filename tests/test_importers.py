@@ -133,8 +133,7 @@ def look_alikes() -> list[tuple[str, Any, str]]:
     no_trl = {k: v for k, v in f1.items() if ".trl." not in k}
     half = {k.removeprefix("model.") if "mapper" in k else k: v for k, v in f2.items()}
     return [
-        ("generator", {"epoch": 1, "model_state_dict": no_bins, "optimizer_state_dict": {}}, "LegNet-Generator, F5"),
-        ("generator, bare", no_bins, "LegNet-Generator, F5.*mapper.0.weight"),
+        ("F1 without bins", no_bins, "a head of bases has four outputs"),
         ("prix fixe", prix_fixe, "Prix Fixe.*F4.*core.seqextractor"),
         ("mpralegnet_predict", {"config": {}, "state_dict": bare3, "extra": {}}, "F6.*ACGT"),
         ("no prefix", {"state_dict": bare3}, 'without its "model." prefix'),

@@ -170,3 +170,27 @@ def test_contracts_do_not_mix_with_heads() -> None:
     with pytest.raises(ModelError, match="the contract's highest is 12"):
         toy_checkpoint(contract=yeast_contract(output=Output("bins", "bin", 0.0, 12.0)))
     assert isinstance(toy_checkpoint().contract, Contract)
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 4, 16])
+def test_grouped_gradients_equal_the_plain_ones(per_group: int) -> None:
+    """The blocked passes against torch's own convolution in fp32, both on the same bf16 values."""
+    from legscore.model.gradients import grouped_conv, with_mean
+
+    generator = torch.Generator().manual_seed(per_group)
+    x, w = torch.randn(3, 32, 1, 20, generator=generator), torch.randn(32, per_group, 7, generator=generator)
+    dy = torch.randn(3, 32, 1, 20, generator=generator)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        x_, w_ = (t.bfloat16().to(dtype).requires_grad_() for t in (x, w))
+        y = grouped_conv(x_.contiguous(memory_format=torch.channels_last), w_)
+        plain = torch.conv1d(x_.squeeze(2).float(), w_.float(), padding=3, groups=32 // per_group)
+        assert torch.allclose(y.squeeze(2).float(), plain, atol=0.15)
+        y.backward(dy.bfloat16().to(dtype))
+        found.append((x_.grad.float(), w_.grad.float()))
+    for blocked, plain in zip(*found, strict=True):
+        assert torch.allclose(blocked, plain, atol=0.02 * float(plain.abs().max()))
+    x_ = x.clone().requires_grad_()
+    same, mean = with_mean(x_)
+    ((same * dy).sum() + (mean * dy[:, :, 0, 0]).sum()).backward()
+    assert torch.allclose(x_.grad, dy + dy[:, :, :, :1] / 20, atol=1e-6)

@@ -162,6 +162,86 @@ def test_edits_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: 
     check(YEAST, "edit", sequence_is, columns, expected)
 
 
+def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
+    """A row with a column `refill`: base replaced, `-` deleted, `+A` inserted before; the rules as sentences."""
+    text, offset, alt, ref, refill = row
+    if alt is None or not (alt == "-" or alt.startswith("+")):
+        return slow_edit(text, offset, alt, ref, sequence_is)
+    status, before = slow_window(text, YEAST, sequence_is)
+    if status != "ok":
+        return status, []
+    if offset is None or refill is None:
+        return "null_sequence", []
+    side, fill, deletes = refill[:1], refill[1:], alt == "-"
+    bases = "ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
+    if (not deletes and (len(alt) != 2 or alt[1] not in bases)) or (refill != "none" and side not in ("5", "3")):
+        return "invalid_base", []
+    if refill != "none" and (len(fill) != deletes or fill.strip(bases)):
+        return "invalid_base", []
+    if not 0 <= offset < len(text):
+        return "edge", []
+    head, tail = (text[: len(A5)], text[len(text) - len(A3) :]) if sequence_is == "oligo" else ("", "")
+    insert, at = text[len(head) : len(text) - len(tail)], offset - len(head)
+    if not 0 <= at < len(insert):
+        return "adapter_mismatch", []
+    if not deletes and at == 0:
+        return "edge", []
+    if ref is not None and (not deletes or len(ref) != 1 or ref not in bases or clean(ref) != clean(insert[at])):
+        return "ref_mismatch", []
+    changed = insert[:at] + insert[at + 1 :] if deletes else insert[:at] + alt[1] + insert[at:]
+    if side == "5":
+        changed = fill + changed if deletes else changed[1:]
+    elif side == "3":
+        changed = changed + fill if deletes else changed[:-1]
+    after = slow_window(head + changed + tail, YEAST, sequence_is)
+    status = slow_pair(("ok", before), after)
+    return status, [before, after[1]] if status == "ok" else []
+
+
+REFILL = st.sampled_from(["5", "3", "5A", "3c", "5N", "3G", "none", None, "", "7A", "5AC", "4", "5?", "non"])
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            TEXT, st.one_of(st.none(), st.integers(-2, 160)), st.one_of(BASE, st.sampled_from(["-", "-", "+A", "+g", "+", "+x", "+AC"])),
+            st.sampled_from([None, None, None, "A", "C", "g", "N", "AC"]), REFILL,
+        ),
+        max_size=25,
+    ),
+    st.sampled_from(["insert", "oligo", "window"]),
+)  # fmt: skip
+def test_deletions_and_insertions_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: str) -> None:
+    columns = {role: [r[i] for r in rows] for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))}
+    check(YEAST, "edit", sequence_is, columns, [slow_indel(row, sequence_is) for row in rows])
+
+
+def test_indels_of_plain_inserts_reach_the_engine_whole() -> None:
+    """Lengths at their limits, both strands of inserts, and rows that share a sequence."""
+    rng = np.random.default_rng(1)
+    text, full = random_dna(rng, 80), random_dna(rng, YEAST.insert_max)
+    rows = [
+        (text, 10, "-", None, "5A"), (text, 10, "-", None, "none"), (text, 79, "-", None, "3T"), (text, 0, "-", None, "5A" if text[0] != "A" else "5C"),
+        (text, 1, "+A", None, "5"), (text, 79, "+C", None, "3"), (text, 40, "+G", None, "none"),
+        (text, 40, "A" if text[40] != "A" else "C", None, None), (full, 5, "+A", None, "none"), ("A", 0, "-", None, "none"),
+    ]  # fmt: skip
+    columns = {role: [r[i] for r in rows] for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))}
+    expected = [slow_indel(row, "insert") for row in rows]
+    assert [status for status, _ in expected] == ["ok"] * 8 + ["too_long", "too_short"]
+    check(YEAST, "edit", "insert", columns, expected)
+    arrays = {role: pa.array(values, pa.int64() if role == "offset" else pa.large_string()) for role, values in columns.items()}
+    turned = Windower(YEAST, KINDS["edit"], "insert", "insert")(arrays)
+    codes = turned.batch.expand()
+    for row, (status, windows) in enumerate(expected):
+        for k, window in enumerate(windows if status == "ok" else ()):
+            length = len(rows[row][0]) + (0 if k == 0 else {"none": -1 if rows[row][2] == "-" else 1}.get(rows[row][4], 0))
+            assert (codes[turned.index_NKS[row, k, 0]] == encode_text(window)).all()
+            assert (codes[turned.index_NKS[row, k, 1]] == encode_text(flip(window, length))).all()
+    without = {role: values for role, values in columns.items() if role != "refill"}
+    check(YEAST, "edit", "insert", without, [slow_edit(*row[:4], "insert") for row in rows])  # as before: unsupported_allele
+
+
 def flip(window: str, insert_length: int) -> str:
     """Reverse complement of the insert within its flanks."""
     end = len(window) - len(YEAST.flank3)
@@ -303,7 +383,7 @@ def test_unique_rows(n: int, length: int, letters: int, seed: int) -> None:
 
 
 def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.sequences._hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
+    monkeypatch.setattr("legscore.sequences.hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
     codes = np.random.default_rng(0).integers(0, 4, (100, 3), dtype=np.uint8)
     first, inverse = unique_rows(codes)
     assert (codes[first][inverse] == codes).all()

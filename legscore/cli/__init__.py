@@ -15,13 +15,25 @@ import threading
 import click
 
 from legscore import __version__
-from legscore.errors import LegscoreError
+from legscore.errors import LegscoreError, printable
 from legscore.memory import use_system_pool
 
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
+    "merge": ("legscore.cli.merge", "Join the shards of a run into one output."),
+    "variants": ("legscore.cli.variants", "Build the variants that run scores, from a genome."),
+    "compile": ("legscore.cli.compile_plans", "Build the TensorRT plans of an ensemble for this machine's GPUs."),
     "import": ("legscore.cli.import_model", "Convert a published PyTorch checkpoint."),
+    "export": ("legscore.cli.export_model", "Write a generator as the published code's PyTorch file."),
     "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
+    "ablate": ("legscore.cli.ablate", "Train variants of a recipe and compare them."),
+    "evaluate": ("legscore.cli.evaluate", "Compare predictions with measurements."),
+    "report": ("legscore.cli.report", "Write a page that shows scores in the browser."),
+    "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, an ensemble curve, a training."),
+    "design": ("legscore.cli.design", "Design sequences with a wanted score."),
+    "doctor": ("legscore.cli.doctor", "Say what this machine scores with, why, and what to install for more."),
+    "bench": ("legscore.cli.bench", "Measure this machine: engine, limits, runs, and how long INPUT will take."),
+    "cache": ("legscore.cli.cache", "List or clear what is kept between runs."),
     "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
 }
 """Command → module and short help (a test compares it with the command's own)."""
@@ -36,7 +48,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        if name == "run":
+        if name in ("run", "merge", "bench"):
             use_system_pool()
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         return command
@@ -88,6 +100,8 @@ def main() -> None:
         # end quietly, with a shell's exit code for SIGPIPE, and keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except MemoryError:
+        _fail("out of memory; leave long columns out with --keep, or give more with --memory", 2)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -96,8 +110,7 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """One line, whatever names of files or columns it holds."""
-    line = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
-    click.echo(f"legscore: {line}", err=True)
+    click.echo(f"legscore: {printable(message)}", err=True)
     sys.exit(code)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from legscore.errors import ModelError
+from legscore.errors import ModelError, printable
 from legscore.model.importers import import_checkpoint
 from legscore.publish import check_writable
 
@@ -45,7 +45,8 @@ from legscore.publish import check_writable
 def command(file: str, output: str, pool_sizes: str | None, note: str | None, **given: Any) -> None:
     """Convert a published PyTorch checkpoint (needs legscore[train]).
 
-    Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2) and the human MPRA LegNet (F3).
+    Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3) and the
+    LegNet-Generator (F5).
     What tensors do not show is asked for, never guessed. Look-alikes are refused.
 
     \b
@@ -53,6 +54,7 @@ def command(file: str, output: str, pool_sizes: str | None, note: str | None, **
       legscore import model_300.pth -o complex.safetensors --floor 4
       legscore import last_model.ckpt --config params.json -o optimized.safetensors
       legscore import weights.ckpt --config config.json --alphabet AGCT --n-value 0 -o human.safetensors
+      legscore import model_200.pth -o generator.safetensors
     """
     target = Path(output)
     if target.suffix != ".safetensors":
@@ -71,6 +73,6 @@ def command(file: str, output: str, pool_sizes: str | None, note: str | None, **
         checkpoint = replace(checkpoint, training={**checkpoint.training, "note": note})
     checkpoint.save(target)
     click.echo(f"{output}: family {checkpoint.family}, {checkpoint.architecture.n_parameters():,} parameters")
-    click.echo(f"  contract: {checkpoint.contract.describe()}")
+    click.echo(f"  contract: {printable(checkpoint.contract.describe())}")
     for name, choice in checkpoint.source["choices"].items():
-        click.echo(f"  {name.replace('_', ' ')}: {choice}")
+        click.echo(printable(f"  {name.replace('_', ' ')}: {choice}"))

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from legscore.engine.choose import ENGINES, PRECISION_CHOICES
-from legscore.errors import InputError
+from legscore.cli.genome_run import staged
+from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
+from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
+from legscore.errors import InputError, printable
 from legscore.job import Options, score
+from legscore.limits import Limits, hold_process
 from legscore.memory import give_back_freed_parts
+from legscore.runlog import finish, logged
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
+from legscore.verify import DEFAULT_SHARE
 
 
 @click.command("run", short_help="Score sequences or variants with an ensemble.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
-    "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz), or - for standard output."
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT",
+    help="Parquet, .arrow, .csv, .tsv (also .gz), - for standard output; of genomes also .vcf.gz, .bcf, .bedgraph, .bw.",
 )
 @click.option(
     "-m",
@@ -26,7 +36,7 @@ from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
     "models",
     multiple=True,
     metavar="MODELS",
-    help="Checkpoint or directory of them; repeat for an ensemble. [bundled demonstration model]",
+    help="Checkpoint or directory of them; repeat for an ensemble. [bundled demonstration ensemble]",
 )
 @click.option(
     "--kind",
@@ -67,8 +77,46 @@ from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
 )
 @click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
 @click.option("--recipe", metavar="NAME|FILE", help="Engine recipe instead of the precision's own.")
+@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to use, by number; several share the work, in order. [0]")
 @click.option("--format", "format_", type=click.Choice(["arrow", "tsv"]), help="Format on standard output. [tsv]")
 @click.option("--allow-duplicates", is_flag=True, help="Accept the same model twice; it then weighs twice.")
+@click.option(
+    "--out-of-fold",
+    metavar="COLUMN",
+    help="Score each row only with members that did not train on its fold: column of folds, or mmh3 to hash as training did.",
+)
+@click.option(
+    "--until-se",
+    type=float,
+    metavar="SE",
+    help="Stop adding members to a row once the standard error of its effect (or score) is below SE. [all members]",
+)
+@click.option(
+    "--shuffle-null",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Add p and q: the same change in N dinucleotide-shuffled inserts. Scores N times as many rows.",
+)
+@click.option("--restart", is_flag=True, help="Begin anew where an interrupted run left parts, instead of going on with it.")
+@click.option("--shard", metavar="I/N", help="Score only slice I of N; legscore merge joins the outputs. Tables only.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the process to it. "
+    "[half of the machine's, not held]",
+)
+@click.option(
+    "--verify",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_SHARE,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the windows that is scored again in FP32 while running; a drift ends the run. 0 is off.",
+)
+@click.option("--calibration", metavar="FILE", help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.")
+@click.option("--log-json", metavar="FILE", help="Append events as JSON lines: start, part, retry, resume, warning, finish.")
+@variant_options
+@haplotype_options
 @click.option("--null-rate", type=float, default=0.0, hidden=True, help="Windows × members a second that --engine null pretends.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given: Any) -> None:
@@ -82,6 +130,9 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
     Examples:
       legscore run examples/promoter_variants.parquet -o scores.parquet
       legscore run variants.parquet -m models/ -o scores.parquet --per-model
+      legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -m models/ -o scores.parquet
+      legscore run cohort.vcf.gz --fasta genome.fa --regions tiles.bed -o scored.vcf.gz
+      legscore run all.parquet -m models/ -o part3.parquet --shard 3/64
       legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
     roles = {}
@@ -93,20 +144,37 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
             raise InputError(f"--column {role} was given twice")
         roles[role] = name
 
+    limits = Limits.of(given["memory"])
+    if given["memory"] and choose_engine(given["engine"])[0] in ("null", "openvino"):  # others reserve more than they use
+        hold_process(limits)
     if given["engine"] != "torch":
         give_back_freed_parts()
 
     def say(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
 
+    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
+    options = take_options(given)
+    events, own = given.pop("log_json"), (*given["inputs"], given["output"])
+    if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
+        raise InputError(f"--log-json {events} is input or output of the run; choose another file")
     bar = None if quiet or not sys.stderr.isatty() else _Bar()
-    try:
-        record = score(Options(columns=roles, format=format_, **given), say=say, progress=bar.start if bar else None)
-    finally:
-        if bar:
-            bar.close()
-    for line in closing(record):
+    with logged(events, say) as log:
+        try:
+            with staged({**given, "format_": format_}, options, samples, shuffles, say, log) as stage:
+                shown, _ = given.pop("inputs"), given.pop("output")
+                job = Options(
+                    inputs=stage.inputs, shown_inputs=shown, output=stage.output, columns=roles, format=format_,
+                    made=stage.made, parts=stage.parts, **given,
+                )  # fmt: skip
+                record = score(job, say=say, progress=bar.start if bar else None, log=log)
+                lines = stage.finish(record)
+        finally:
+            if bar:
+                bar.close()
+        finish(log, record)
+    for line in (*closing(record), *lines):
         say(line)
 
 
@@ -117,8 +185,18 @@ def closing(record: dict[str, Any]) -> list[str]:
     lines = [
         f"rows: {record['rows']:,} ({counts})",
         f"windows: {record['windows_scored']:,} scored, {saved:,} saved because equal to others",
+        *(
+            [f"members: {1 - record['windows_x_members_of_all']:.0%} of windows × members saved"]
+            if record["options"]["until_se"]
+            else []
+        ),
         f"time: {record['seconds']:,.1f} s, {record['rows_per_s']:,.0f} rows/s, {record['windows_per_s']:,.0f} windows/s",
     ]
+    if (checked := record["verify"]) and checked["windows"]:
+        lines.append(
+            f"verified: {checked['windows']:,} windows in fp32, largest difference {checked['max_error']:.2g} "
+            f"({checked['limit']:.2g} is allowed)"
+        )
     if record["engine"].get("warning"):
         lines.append(f"engine null: {record['engine']['warning']}")
     if record["output"] != "-":

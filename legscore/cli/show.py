@@ -6,6 +6,7 @@ import json
 
 import click
 
+from legscore.errors import printable
 from legscore.model.checkpoint import find_checkpoints, load_checkpoint
 
 
@@ -26,12 +27,14 @@ def command(models: tuple[str, ...], as_json: bool) -> None:
             click.echo(json.dumps({"path": str(path), "sha256": checkpoint.sha256, **checkpoint.manifest()}))
             continue
         architecture = checkpoint.architecture
-        click.echo(
-            f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}"
-        )
-        click.echo(f"  contract: {checkpoint.contract.describe()}")
-        click.echo(f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual {architecture.residual}")
+
+        def tell(line: str) -> None:
+            click.echo(printable(line))
+
+        tell(f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}")
+        tell(f"  contract: {checkpoint.contract.describe()}")
+        tell(f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual {architecture.residual}")
         million = architecture.multiply_adds(checkpoint.contract.length) / 1e6
-        click.echo(f"  {million:,.1f} M multiply-adds a window and strand")
+        tell(f"  {million:,.1f} M multiply-adds a window and strand")
         for name, value in checkpoint.training.items():
-            click.echo(f"  {name}: {value}")
+            tell(f"  {name}: {value}")

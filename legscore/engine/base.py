@@ -7,10 +7,11 @@ so a caller that keeps `depth` in flight never leaves the engine idle and gets i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -22,6 +23,19 @@ from legscore.engine.fidelity import Fidelity
 from legscore.errors import EngineError
 
 Watch = Callable[[float], object]
+
+
+@contextlib.contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """OpenVINO's RuntimeErrors (also for memory that the system refuses) as an EngineError that ends with their last line, which
+    says why; the lines before it name files of its source. Also a decorator."""
+    from google.protobuf.message import EncodeError  # what a graph raises that finds no memory to be serialised in
+
+    try:
+        yield
+    except (RuntimeError, MemoryError, EncodeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise EngineError(f"{what}: {lines[-1] if lines else type(error).__name__}") from error
 
 
 class Engine(Protocol):
@@ -69,8 +83,14 @@ class ThreadedEngine(ABC):
         self._stop = threading.Event()
         self._pid = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="legscore-engine")
+        self.computed_together: list[list[int]] = []
+        """Members that are computed together, whichever of them is asked for; each alone where empty."""
 
     def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
+        return self._thread.submit(self._watched, batch, self._chosen(members), self.both_strands, watch)
+
+    def _chosen(self, members: Sequence[int] | None) -> list[int]:
+        """The members asked for, checked; also that the engine can still be used."""
         chosen = list(range(self.n_members)) if members is None else list(members)
         if any(not 0 <= m < self.n_members for m in chosen):
             raise IndexError(f"members {chosen} of an ensemble of {self.n_members}")
@@ -78,11 +98,15 @@ class ThreadedEngine(ABC):
             raise EngineError("an engine does not survive a fork; load the ensemble in the child, or start it with spawn")
         if self._stop.is_set():
             raise EngineError("this engine is closed")
-        return self._thread.submit(self._watched, batch, chosen, self.both_strands, watch)
+        return chosen
 
     def score_forward(self, batch: Batch, member: int) -> np.ndarray:
         """One member's scores of the forward strands, float32 [windows], whatever the engine was built for."""
-        return self._thread.submit(self._score, batch, [member], False, lambda windows: None).result()[0]
+        return self.scores_forward(batch, [member])[0]
+
+    def scores_forward(self, batch: Batch, members: list[int]) -> np.ndarray:
+        """Members' scores of the forward strands, float32 [members, windows], whatever the engine was built for."""
+        return self._thread.submit(self._score, batch, members, False, lambda windows: None).result()
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         return self.submit(batch, members).result()
@@ -124,3 +148,8 @@ class ThreadedEngine(ABC):
         if not both:
             return rows_MR[:, :n_windows]
         return (rows_MR[:, :n_windows] + rows_MR[:, n_windows : 2 * n_windows]) * np.float32(0.5)
+
+
+def consecutive(n: int, size: int) -> list[list[int]]:
+    """0..n-1 in runs of `size`, the last perhaps shorter."""
+    return [list(range(start, min(start + size, n))) for start in range(0, n, size)]

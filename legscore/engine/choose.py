@@ -15,10 +15,13 @@ from typing import Any
 
 from legscore import __version__
 from legscore.engine import fidelity as fid
-from legscore.engine.base import Engine, ThreadedEngine
-from legscore.engine.recipe import Recipe, load_recipe
-from legscore.errors import EngineError, OutputError
-from legscore.model.checkpoint import Checkpoint
+from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
+from legscore.engine.fit import choose_devices
+from legscore.engine.machine import GPU_EXTRA, missing_for_tensorrt, nvidia_driver
+from legscore.engine.recipe import ENGINES_OF, Recipe, load_recipe
+from legscore.errors import EngineError
+from legscore.memory import trim
+from legscore.model.checkpoint import KEPT, Checkpoint
 from legscore.model.graph import REWRITE_VERSION
 from legscore.resources import cache_folder
 
@@ -38,6 +41,9 @@ class Request:
     both_strands: bool = True
     is_singleton: bool = False
     null_rate: float = 0.0
+    device: str | None = None
+    apart: bool = False
+    """Rows will take different members: none may be computed in vain."""
 
 
 def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lambda line: None) -> Engine:
@@ -51,7 +57,8 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
     Raises:
         EngineError: what was asked for cannot be served here.
     """
-    name, reason = _choose_engine(request.engine)
+    name, reason = choose_engine(request.engine)
+    check_device(name, reason, request.device)
     if name == "null":
         from legscore.engine.null_engine import NullEngine
 
@@ -59,7 +66,7 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
             raise EngineError("engine null computes nothing; --precision and --recipe do not go with it")
         say(f"engine: null ({reason})")
         return NullEngine(members, windows_per_s=request.null_rate)
-    recipe, why = _choose_recipe(request, name)
+    recipe, why = choose_recipe(request, name, reason)
     say(f"engine: {name} ({reason}), precision {recipe.precision} ({why})")
     engine, shortfall = _build_measured(name, members, recipe, request, say)
     if not shortfall:
@@ -78,32 +85,29 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
     return engine
 
 
-def nvidia_driver() -> bool:
-    """Whether an NVIDIA driver is loaded."""
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
-
-
-def _choose_engine(asked: str) -> tuple[str, str]:
+def choose_engine(asked: str) -> tuple[str, str]:
+    """Name of the engine, and why. EngineError when the one asked for cannot be used here, with what to install."""
     has_torch = importlib.util.find_spec("torch") is not None
     if asked not in ENGINES:
         raise EngineError(f"engine is {asked!r}; known are {', '.join(ENGINES)}")
-    if asked == "tensorrt":
-        raise EngineError(
-            "engine tensorrt is not part of this version of legscore; use --engine torch on this machine's GPU "
-            "or --engine openvino on its CPU"
-        )
+    if asked == "tensorrt" and (missing := missing_for_tensorrt()):
+        raise EngineError(f"engine tensorrt cannot be used here: {'; '.join(missing)}")
     if asked == "torch" and not has_torch:
         raise EngineError("engine torch needs PyTorch: pip install 'legscore[train]'")
     if asked != "auto":
         return asked, "asked for"
     if nvidia_driver():
+        missing = missing_for_tensorrt()
+        if not missing:
+            return "tensorrt", "NVIDIA GPU"
+        lacking = f"TensorRT cannot be used: {'; '.join(missing)}"
         if not has_torch:
-            return "openvino", "an NVIDIA driver is there, but PyTorch, which would use it, is not installed"
+            return "openvino", f"an NVIDIA driver is there, but {lacking}; and PyTorch, which would use it, is not installed"
         from legscore.engine.torch_engine import best_device
 
         if best_device() == "cuda":
-            return "torch", "NVIDIA GPU"
-        return "openvino", "an NVIDIA driver is there, but the installed PyTorch cannot use it"
+            return "torch", f"NVIDIA GPU; {lacking}"
+        return "openvino", f"an NVIDIA driver is there, but {lacking}; and the installed PyTorch cannot use it"
     if sys.platform == "darwin" and has_torch:
         from legscore.engine.torch_engine import best_device
 
@@ -112,45 +116,100 @@ def _choose_engine(asked: str) -> tuple[str, str]:
     return "openvino", "no NVIDIA driver"
 
 
-def _choose_recipe(request: Request, engine: str) -> tuple[Recipe, str]:
+def check_device(name: str, reason: str, device: str | None) -> None:
+    """EngineError when GPUs were chosen and the engine does not use them."""
+    if device is None or name == "tensorrt":
+        return
+    if name != "torch" or not nvidia_driver():
+        raise EngineError(f"--device {device}: engine {name} ({reason}) uses no NVIDIA GPU")
+    if not device.isdigit():
+        raise EngineError(f"--device {device}: engine torch uses one GPU; name one number")
+
+
+def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Recipe, str]:
+    """Recipe for an engine, and why. EngineError when precision, recipe and engine do not go together."""
     if request.precision not in PRECISION_CHOICES:
         raise EngineError(f"precision is {request.precision!r}; known are {', '.join(PRECISION_CHOICES)}")
-    if request.precision == "fp16":
-        raise EngineError("precision fp16 needs TensorRT, which this version does not have; use fp32 or bf16")
     if request.recipe:
-        recipe = load_recipe(request.recipe)
+        recipe, why = load_recipe(request.recipe), f"recipe {Path(request.recipe).stem}"
         if request.precision not in ("auto", recipe.precision):
             raise EngineError(f"--recipe {request.recipe} is {recipe.precision}, --precision {request.precision}; drop one")
-        return recipe, f"recipe {recipe.name}"
-    if request.precision != "auto":
-        return load_recipe(request.precision), "asked for"
-    if engine == "torch":
-        return load_recipe("fp32"), "torch is the reference"
-    import openvino
+    elif request.precision != "auto":
+        recipe, why = load_recipe(request.precision), "asked for"
+    elif engine == "tensorrt":
+        recipe, why = load_recipe("fp16"), "the recipe for GPUs"
+    elif engine == "torch":
+        recipe, why = load_recipe("fp32"), "torch is the reference"
+    else:
+        import openvino
 
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return load_recipe("bf16"), "the CPU has bf16"
-    return load_recipe("fp32"), "the CPU has no bf16"
+        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        recipe = load_recipe("bf16" if has_bf16 else "fp32")
+        why = f"the CPU has {'bf16' if has_bf16 else 'no bf16'}"
+    if engine not in ENGINES_OF[recipe.precision]:
+        known = " or ".join(precision for precision, engines in ENGINES_OF.items() if engine in engines)
+        here = f"engine {engine}" + (f" ({reason})" if reason else "")
+        if recipe.precision == "fp16":
+            raise EngineError(f"precision fp16 needs TensorRT, and this is {here}; use {known}, or pip install '{GPU_EXTRA}'")
+        raise EngineError(f"precision {recipe.precision}: {here} computes in {known}")
+    if engine not in recipe.settings:
+        raise EngineError(f"recipe {recipe.name} has no table [{engine}]; add one, or use another recipe")
+    return recipe, why
 
 
-def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request) -> ThreadedEngine:
+def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
     both, singleton = request.both_strands, request.is_singleton
     if name == "torch":
         from legscore.engine.torch_engine import TorchEngine
 
-        return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton)
+        device = None if request.device is None else f"cuda:{request.device}"
+        return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton, device=device)
+    if name == "tensorrt":
+        return _on_cards(members, recipe, request, say)
     if name != "openvino":
         raise EngineError(f"engine {name!r} cannot be built")
     from legscore.engine.openvino_engine import OpenVINOEngine
 
-    return OpenVINOEngine(members, recipe, both_strands=both, is_singleton=singleton)
+    with refusals("OpenVINO cannot compile the networks"):
+        return OpenVINOEngine(
+            members,
+            recipe,
+            both_strands=both,
+            is_singleton=singleton,
+            apart=request.apart,
+            cache=cache_folder("networks"),
+            say=say,
+        )
+
+
+def _on_cards(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
+    """TensorRT on each card chosen, as one engine."""
+    from legscore.cuda.libcuda import find_gpus
+    from legscore.engine.card_engine import Cards
+    from legscore.engine.tensorrt_engine import TensorRTEngine
+
+    gpus, _ = find_gpus()
+    opened: list[ThreadedEngine] = []
+    try:
+        for number in choose_devices(request.device, [gpu.name for gpu in gpus]):
+            say(f"gpu: {number} ({gpus[number].name}, compute capability {gpus[number].compute})")
+            opened.append(
+                TensorRTEngine(
+                    members, recipe, gpus[number], both_strands=request.both_strands, is_singleton=request.is_singleton, say=say
+                )
+            )
+    except BaseException:
+        for engine in opened:
+            engine.close()
+        raise
+    return opened[0] if len(opened) == 1 else Cards(opened)
 
 
 def _build_measured(
     name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
 ) -> tuple[ThreadedEngine, str]:
     """An engine with its fidelity attached, and what falls short of the recipe, if anything."""
-    engine = _build(name, members, recipe, request)
+    engine = _build(name, members, recipe, request, say)
     try:
         return engine, _attach_fidelity(engine, members, recipe, say)
     except BaseException:
@@ -163,17 +222,15 @@ def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], reci
     if engine.name == "openvino" and recipe.precision == "fp32":
         say("fidelity: fp32 on openvino is the reference")
         return ""
-    record = _record(engine, members, recipe)
-    engine.fidelity = fid.load_record(*record) if record else None
-    cached = engine.fidelity is not None
-    if engine.fidelity is None:
+
+    def measured() -> fid.Fidelity:
         say(f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine")
-        engine.fidelity = measure(engine, members)
-        try:
-            if record:
-                fid.save_record(*record, engine.fidelity)
-        except OutputError as error:
-            say(f"fidelity: not remembered ({error})")
+        found = measure(engine, members)
+        trim()
+        return found
+
+    record = _record(engine, members, recipe)
+    engine.fidelity, cached = fid.remembered(*record, measured, say) if record else (measured(), False)
     say(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}")
     return engine.fidelity.shortfall(recipe.settings["fidelity"])
 
@@ -191,20 +248,25 @@ def _record(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recip
         "models": [m.sha256 for m in members],
         "windows": fid.per_member(len(members), recipe.precision),
         "singleton": engine.is_singleton,
+        "length": members[0].contract.length,
     }
     return fid.record_path(cache_folder("fidelity"), key), key
 
 
 def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:
-    """Score the probes of every member with the engine and with OpenVINO FP32, one reference network at a time."""
+    """Score probes with the engine and with OpenVINO FP32, one network at a time. Members computed together share their probe."""
     from legscore.engine.openvino_engine import OpenVINOEngine
 
     recipe, pairs = load_recipe("fp32"), []
-    for m, member in enumerate(members):
-        batch = fid.probe(member.contract, fid.per_member(len(members), engine.precision), m)
-        reference = OpenVINOEngine([member], recipe, both_strands=False, is_singleton=engine.is_singleton)
-        try:
-            pairs.append((engine.score_forward(batch, m), reference.score_forward(batch, 0)))
-        finally:
-            reference.close()
+    for group in engine.computed_together or consecutive(len(members), 1):
+        batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])
+        for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
+            with refusals("fidelity: OpenVINO cannot compile the fp32 network"):
+                reference = OpenVINOEngine([members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton)
+            try:
+                pairs.append((found, reference.score_forward(batch, 0)))
+                if len(members) > KEPT:
+                    members[m].release()
+            finally:
+                reference.close()
     return fid.compare(pairs, "openvino fp32")

@@ -7,8 +7,10 @@ watch: it fails long before the scores do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from legscore.batch import Batch
+from legscore.caches import locked, private
 from legscore.contract import Contract
+from legscore.errors import OutputError
 from legscore.publish import publishing, writing
 from legscore.sequences import encode_text
 
@@ -109,18 +113,65 @@ def record_path(cache: Path, key: dict[str, Any]) -> Path:
     return cache / f"{digest[:32]}.json"
 
 
-def load_record(path: Path, key: dict[str, Any]) -> Fidelity | None:
-    """The cached record, or None where there is none or it is damaged (it is then measured again)."""
+def load_record(path: Path, key: dict[str, Any], damaged: Callable[[], object] = lambda: None) -> Fidelity | None:
+    """The cached record, or None where there is none or it is damaged (which `damaged` hears)."""
     try:
-        data = json.loads(path.read_text())
-        return Fidelity(**data["fidelity"]) if data["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        text = path.read_text()
+    except OSError:
         return None
+    except ValueError:  # no UTF-8
+        damaged()
+        return None
+    try:
+        data = json.loads(text)
+        found = Fidelity(**data["fidelity"])
+        if data["key"] == key and _well_typed(found):
+            return found
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    damaged()
+    return None
+
+
+def _well_typed(found: Fidelity) -> bool:
+    whole = all(type(n) is int and n >= 0 for n in (found.windows, found.changes))
+    errors = (found.score_max_error, found.score_rmse)
+    numbers = all(type(n) is float for n in (*errors, found.score_pearson, found.effect_spearman))
+    return isinstance(found.reference, str) and whole and numbers and all(0 <= error < float("inf") for error in errors)
 
 
 def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
-    """Keep a record; its folder is made private (mode 700). OutputError when that cannot be."""
-    with writing(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Keep a record, in a private folder. OutputError when that cannot be."""
+    private(path.parent)
     with publishing(path) as temporary, writing(path):
         temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))
+
+
+def remembered(
+    path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Callable[[str], object]
+) -> tuple[Fidelity, bool]:
+    """The record of a key, and whether it was there; measured once, however many processes want it, and kept.
+
+    Args:
+        measure: what takes time.
+        say: hears what is out of the ordinary: a damaged record, another process at work, a folder that takes none.
+    """
+    with contextlib.ExitStack() as stack:
+        found = None
+        try:
+            private(path.parent)
+            found = load_record(path, key)
+            if found is None:
+                stack.enter_context(locked(path, lambda: say("fidelity: another process is measuring it; waiting")))
+                found = load_record(path, key, lambda: say(f"fidelity: the record {path.name} is damaged; measuring again"))
+        except OutputError as error:
+            say(f"fidelity: not remembered ({error})")
+            return measure(), False
+        if found is not None:
+            return found, True
+        found = measure()
+        try:
+            save_record(path, key, found)
+        except OutputError as error:
+            say(f"fidelity: not remembered ({error})")
+        return found, False

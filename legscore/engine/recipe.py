@@ -1,6 +1,6 @@
 """Recipes: TOML files in engines/ that say how to build for a precision.
 
-`--precision fp32|bf16` names the recipe of that name; `--recipe` gives another by name or path. Anything unknown in a
+`--precision fp32|bf16|fp16` names the recipe of that name; `--recipe` gives another by name or path. Anything unknown in a
 recipe is an error, so that a misspelt setting is never ignored.
 """
 
@@ -8,24 +8,94 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from legscore.errors import EngineError, nearest, shorten
+from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
 from legscore.resources import folder
+from legscore.small_files import read_small
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-PRECISIONS = ("fp32", "bf16")
-TABLES: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "openvino": {"batch": int, "streams": (int, str)},
-    "torch": {"batch": int},
-    "fidelity": {"score_pearson_min": float, "effect_spearman_min": float},
+PRECISIONS = ("fp32", "bf16", "fp16")
+MOST = 65_536
+BATCH_STEP = 64
+"""Rows of a GPU pass come in 64s, so that each member's scores (4 bytes a row) begin at a multiple of 256 bytes."""
+
+Check = Callable[[Any], str]
+"""Value of a setting → what is wrong with it, or an empty string."""
+
+
+def _of(*kinds: type) -> Check:
+    return lambda value: (
+        "" if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) else "of the wrong type"
+    )
+
+
+def _number(least: int, most: int) -> Check:
+    wrong = _of(int)
+    return lambda value: wrong(value) or ("" if least <= value <= most else f"outside {least}..{most}")
+
+
+def _one_of(known: tuple[str, ...]) -> Check:
+    return lambda value: "" if value in known else f"not one of {', '.join(known)}"
+
+
+def _streams(value: Any) -> str:
+    if isinstance(value, str):
+        return "" if value == "cores" else 'not a number or "cores"'
+    return _number(1, MOST)(value)
+
+
+def _batches(value: Any) -> str:
+    if not isinstance(value, list) or not value or any(_number(1, MOST)(batch) for batch in value):
+        return f"not a list of numbers in 1..{MOST}"
+    if any(batch % BATCH_STEP for batch in value):
+        return f"not all multiples of {BATCH_STEP}"
+    return "" if value == sorted(set(value), reverse=True) else "not falling"
+
+
+def _batches_of(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "not a table of GPU names"
+    return next((f"{complaint} for {name!r}" for name, batches in value.items() if (complaint := _batches(batches))), "")
+
+
+def _correlation(value: Any) -> str:
+    return _of(float)(value) or ("" if -1 <= value <= 1 else "no correlation")
+
+
+TABLES: dict[str, dict[str, Check]] = {
+    "openvino": {"batch": _number(1, MOST), "streams": _streams, "joined": _number(1, 50)},
+    "torch": {"batch": _number(1, MOST)},
+    "tensorrt": {
+        "batch": _batches,
+        "batch_of": _batches_of,
+        "optimization_level": _number(0, 5),
+        "aux_streams": _number(0, 16),
+        "groups": _one_of(GROUPS),
+        "layout": _one_of(LAYOUTS),
+        "silu": _one_of(SILU),
+        "tf32": _of(bool),
+        "refit": _of(bool),
+        "cuda_graph": _of(bool),
+    },
+    "fidelity": {"score_pearson_min": _correlation, "effect_spearman_min": _correlation},
 }
+REQUIRED = {
+    "fp32": ("openvino", "torch", "fidelity"),
+    "bf16": ("openvino", "torch", "fidelity"),
+    "fp16": ("tensorrt", "fidelity"),
+}
+"""Tables that a recipe of each precision has. A table that is there is complete."""
+ENGINES_OF = {"fp32": ("openvino", "torch", "tensorrt"), "bf16": ("openvino", "torch"), "fp16": ("tensorrt",)}
+"""Engines that compute in each precision."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +110,23 @@ class Recipe:
     def get(self, table: str, key: str) -> Any:
         return self.settings[table][key]
 
+    def batches(self, gpu: str) -> list[int]:
+        """Rows of a TensorRT pass to try on a GPU of this name, largest first. The longest name that is part of it wins."""
+        table: dict[str, list[int]] = self.get("tensorrt", "batch_of")
+        fitting = [name for name in table if name.lower() in gpu.lower()]
+        return table[max(fitting, key=len)] if fitting else self.get("tensorrt", "batch")
+
 
 def load_recipe(name: str) -> Recipe:
     """Read a recipe by name (in engines/) or path. EngineError on anything missing, unknown or of a wrong type."""
     path = Path(name) if name.endswith(".toml") else folder("engines") / f"{name}.toml"
     try:
-        text = path.read_bytes()
-        data = tomllib.loads(text.decode())
+        text = read_small(path)
+        data = tomllib.loads(text)
     except OSError as error:
         known = sorted(p.stem for p in folder("engines").glob("*.toml"))
         raise EngineError(f"recipe {name}: {error.strerror}; known recipes are {shorten(known)}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineError(f"recipe {path}: not TOML ({error})") from None
     precision = data.pop("precision", None)
     if precision not in PRECISIONS:
@@ -58,18 +134,17 @@ def load_recipe(name: str) -> Recipe:
     for table, settings in data.items():
         if table not in TABLES or not isinstance(settings, dict):
             raise EngineError(f"recipe {path}: unknown entry {table!r}{nearest(table, TABLES)}")
+        if table != "fidelity" and table not in ENGINES_OF[precision]:
+            raise EngineError(f"recipe {path}: {table} does not compute in {precision}; drop [{table}]")
         for key, value in settings.items():
             if key not in TABLES[table]:
                 raise EngineError(f"recipe {path}: unknown setting {table}.{key}{nearest(key, TABLES[table])}")
-            if not isinstance(value, TABLES[table][key]) or isinstance(value, bool):
-                raise EngineError(f"recipe {path}: {table}.{key} is {value!r}, of the wrong type")
-            if isinstance(value, int) and not 1 <= value <= 65_536:
-                raise EngineError(f"recipe {path}: {table}.{key} is {value}, outside 1..65536")
-    for table, keys in TABLES.items():
-        for key in keys:
+            if complaint := TABLES[table][key](value):
+                raise EngineError(f"recipe {path}: {table}.{key} is {value!r}, {complaint}")
+    for table in (*REQUIRED[precision], *data):
+        for key in TABLES[table]:
             if key not in data.get(table, {}):
                 raise EngineError(f"recipe {path}: lacks {table}.{key}")
-    streams = data["openvino"]["streams"]
-    if isinstance(streams, str) and streams != "cores":
-        raise EngineError(f'recipe {path}: openvino.streams is {streams!r}; a number or "cores"')
-    return Recipe(path.stem, precision, data, hashlib.sha256(text).hexdigest())
+    if precision == "fp32" and data.get("tensorrt", {}).get("layout") == "hwc8":
+        raise EngineError(f"recipe {path}: tensorrt.layout hwc8 holds FP16 only; use ncl or nc1l")
+    return Recipe(path.stem, precision, data, hashlib.sha256(text.encode()).hexdigest())

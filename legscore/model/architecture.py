@@ -8,6 +8,7 @@ The networks (legnet: Penzar et al. 2023, NoGiNet: DREAM 2022, human MPRA LegNet
            mix = conv (2p or p)→s, BN, SiLU
     head   bins:   1×1 conv → [SiLU] → mean over length → softmax → Σ i·p_i
            scalar: BN → 1×1 conv → [SiLU] → mean over length → linear → BN → SiLU → linear
+           bases:  1×1 conv → [SiLU]: four logits at every position (the generator, which reads inserts, not windows)
 
 Widths are stored, not rules for them, so that what a file holds is what is built.
 """
@@ -26,7 +27,7 @@ CHOICES = {
     "residual": ("concat", "add", "none"),
     "concat_order": ("x,fx", "fx,x", ""),
     "final_activation": ("silu", "none"),
-    "head": ("bins", "scalar"),
+    "head": ("bins", "scalar", "bases"),
 }
 MAX_ELEMENTS = 200_000_000
 """A network larger than this (0.8 GB) is refused: published LegNets have 0.9 to 2.1 million parameters."""
@@ -83,6 +84,8 @@ class Architecture:
             raise refuse("a bilinear SE gate needs a hidden width of at least 2")
         if self.head == "scalar" and self.outputs != 1:
             raise refuse("a scalar head has one output")
+        if self.head == "bases" and (self.outputs != 4 or any(pool != 1 for pool in self.pools)):
+            raise refuse("a head of bases has four outputs at every position, and no block pools")
         if sum(_size(shape) for shape in self.shapes().values()) > MAX_ELEMENTS:
             raise refuse("more than 200 million elements; this is no LegNet")
 
@@ -107,7 +110,7 @@ class Architecture:
             _conv_norm(shapes, f"{at}.project", (p, m, 1))
             _conv_norm(shapes, f"{at}.mix", (s, self.mix_inputs(i), self.kernel))
         last = self.widths[-1]
-        if self.head == "bins":
+        if self.head != "scalar":
             _linear(shapes, "head.conv", (self.outputs, last, 1))
         else:
             hidden = 2 * last

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,17 @@ import numpy as np
 from legscore.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
+from legscore.model.stored import StoredArrays
 from legscore.publish import publishing, writing
 
 FORMAT = 1
 METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
+KEPT = 5
+"""Larger ensembles let go of their arrays, which are read again one network at a time."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
-FAMILIES = ("F1", "F2", "F3", "legscore")
+FAMILIES = ("F1", "F2", "F3", "F5", "legscore")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Checkpoint:
     family: str
     architecture: Architecture
     contract: Contract
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -47,6 +50,11 @@ class Checkpoint:
     def __post_init__(self) -> None:
         _check_consistent(self.architecture, self.contract)
         _check_arrays(self.architecture, self.arrays)
+
+    def release(self) -> None:
+        """Let go of the arrays of a file; they are read again when somebody asks for them."""
+        if isinstance(self.arrays, StoredArrays):
+            self.arrays.release()
 
     @property
     def name(self) -> str:
@@ -63,12 +71,25 @@ class Checkpoint:
             "source": self.source,
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write the file by rename (float32 arrays as they are). OutputError when the disk refuses."""
+    def save(self, path: str | Path, *, half: bool = False) -> None:
+        """Write the file by rename.
+
+        Args:
+            half: store weights as FP16 (half the size; reading widens them again), normalisation as FP32 either way.
+
+        Raises:
+            ModelError: a weight is too large for FP16.
+            OutputError: the disk refuses.
+        """
         from safetensors.numpy import save
 
         metadata = {METADATA_KEY: json.dumps(self.manifest(), sort_keys=True)}
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
+        arrays = {}
+        for name, array in self.arrays.items():
+            narrow = half and "norm" not in name
+            if narrow and np.abs(array).max() > np.finfo(np.float16).max:
+                raise ModelError(f"array {name} does not fit FP16; store it as FP32")
+            arrays[name] = np.ascontiguousarray(array, dtype=np.float16 if narrow else np.float32)
         with publishing(Path(path)) as temporary, writing(path):
             temporary.write_bytes(save(arrays, metadata))
 
@@ -86,7 +107,7 @@ def _check_consistent(architecture: Architecture, contract: Contract) -> None:
     architecture.lengths(contract.length)
 
 
-def _check_arrays(architecture: Architecture, arrays: dict[str, np.ndarray]) -> None:
+def _check_arrays(architecture: Architecture, arrays: Mapping[str, np.ndarray]) -> None:
     expected = architecture.shapes()
     missing = [name for name in expected if name not in arrays]
     unknown = [name for name in arrays if name not in expected]
@@ -111,6 +132,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return _load(path)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _again(path: Path, sha256: str) -> Mapping[str, np.ndarray]:
+    """The arrays of a file that was read before. ModelError when it has changed."""
+    try:
+        loaded = _load(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if loaded.sha256 != sha256:
+        raise ModelError(f"{path}: the file has changed since this run began; start again")
+    return dict(loaded.arrays)
 
 
 def _load(path: Path) -> Checkpoint:
@@ -147,14 +179,15 @@ def _load(path: Path) -> Checkpoint:
         if kind not in ARRAY_TYPES:
             raise ModelError(f"array {name} is {kind}; checkpoints hold {' or '.join(ARRAY_TYPES)}")
         arrays[name] = np.frombuffer(data, dtype=ARRAY_TYPES[kind]).reshape(shape).astype(np.float32)
+    sha256 = hashlib.sha256(content).hexdigest()
     return Checkpoint(
         family=manifest["family"],
         architecture=architecture,
         contract=contract,
-        arrays=arrays,
+        arrays=StoredArrays(arrays, lambda: _again(path, sha256)),
         training=manifest["training"],
         source=manifest["source"],
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         path=str(path),
     )
 
@@ -207,6 +240,14 @@ def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
+def load_generator(path: str | Path) -> Checkpoint:
+    """Read a generator. ModelError also for a predictor."""
+    checkpoint = load_checkpoint(path)
+    if not checkpoint.contract.is_generator:
+        raise ModelError(f"{path} is a predictor: it scores sequences and makes none. Pass it with -m, and a generator with -g")
+    return checkpoint
+
+
 def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False) -> list[Checkpoint]:
     """Load an ensemble of 1-50 members sharing one contract.
 
@@ -217,10 +258,17 @@ def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False)
     Raises:
         ModelError: naming the file that is unreadable, differs in contract, or stands twice.
     """
-    members = [load_checkpoint(path) for path in find_checkpoints(paths)]
+    found = find_checkpoints(paths)
+    members = []
+    for path in found:
+        members.append(load_checkpoint(path))
+        if len(found) > KEPT:
+            members[-1].release()
     first = members[0]
     seen: dict[str, str] = {}
     for member in members:
+        if member.contract.is_generator:
+            raise ModelError(f"{member.path} is a generator: it makes sequences and scores none. Pass it to legscore design -g")
         if difference := first.contract.difference(member.contract):
             raise ModelError(
                 f"{member.path}: its sequence contract differs from that of {first.path}: {difference}. "

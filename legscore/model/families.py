@@ -5,6 +5,7 @@
 | F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with `trl` and `bins` |
 | F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` | `stem_block.block.0.weight` |
 | F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight` with `head.3.weight` |
+| F5 | LegNet-Generator, `model_state_dict` in a dict, or bare | F1's keys without `bins`, `mapper.0.weight` of 4 outputs |
 
 Everything that merely looks like one of these is refused with the keys that gave it away: relatives share module
 names but differ in alphabet, gate, output or meaning.
@@ -33,7 +34,8 @@ OUTER_PARTS = {
         "head.conv": "mapper.block.1", "head.hidden": "head.0", "head.hidden_norm": "head.1", "head.out": "head.3",
     },
 }  # fmt: skip
-PREFIX = {"F1": "", "F2": "model.", "F3": "model."}
+OUTER_PARTS["F5"] = OUTER_PARTS["F1"]
+PREFIX = {"F1": "", "F2": "model.", "F3": "model.", "F5": ""}
 
 
 def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> str:
@@ -47,7 +49,7 @@ def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> s
     if not part.startswith("blocks."):
         return f"{OUTER_PARTS[family][part]}.{leaf}"
     _, block, inside = part.split(".", 2)
-    if family == "F1":
+    if family in ("F1", "F5"):
         body, mix = f"seqextractor.inv_res_blc{block}", f"seqextractor.resize_blc{block}"
     else:
         body = f"main.{block}.0.fn.block" if wrapped else f"main.{block}.0.block"
@@ -66,7 +68,7 @@ def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> s
 
 
 def detect_family(keys: Iterable[str]) -> str:
-    """F1, F2 or F3 from the keys of a state dict as stored (prefix included).
+    """F1, F2, F3 or F5 from the keys of a state dict as stored (prefix included).
 
     Raises:
         ModelError: a look-alike or something unknown, with the keys that gave it away.
@@ -88,13 +90,11 @@ def detect_family(keys: Iterable[str]) -> str:
     if has("seqextractor."):
         if found := has("linear."):
             raise _refusal("PARADE, F8", found, "it reads untranslated regions with another alphabet")
-        if "bins" not in names:
-            raise _refusal("a LegNet-Generator, F5", has("mapper.0.weight"), 'it has no "bins" and predicts bases')
         if not any(".mod.trl.weight" in name for name in names):
             raise _refusal("a relative of F1", has("seqextractor.inv_res_blc0.6"), "it has no bilinear SE gate")
         if prefixed:
             raise _refusal("F1 inside another wrapper", sorted(prefixed), "published F1 files are bare state dicts")
-        return "F1"
+        return "F1" if "bins" in names else "F5"
     if "stem_block.block.0.weight" in names:
         family = "F2"
     elif "stem.block.0.weight" in names and "head.3.weight" in names:
@@ -109,4 +109,4 @@ def detect_family(keys: Iterable[str]) -> str:
 
 
 def _refusal(what: str, keys: list[str], why: str) -> ModelError:
-    return ModelError(f"looks like {what} (keys {shorten(keys, 3)}): {why}; legscore imports F1, F2 and F3 only")
+    return ModelError(f"looks like {what} (keys {shorten(keys, 3)}): {why}; legscore imports F1, F2, F3 and F5 only")

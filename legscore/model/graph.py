@@ -1,8 +1,8 @@
 """Checkpoint → ONNX inference graph, with numpy and onnx alone (no torch, about 0.1 s a member).
 
 Input `x` float32 [N, channels, length]: the four bases in the order A,G,C,T whatever the checkpoint's own order, then
-the contract's extra channels. Output `score` float32 [N]. Opset 17, IR 8, ReduceMean axes as attribute, so that
-TensorRT 8.6 parses it too.
+the contract's extra channels. Output `score` float32 [N]; of a generator its logits [N, 4, length] in the same order.
+Opset 17, IR 8, ReduceMean axes as attribute, so that TensorRT 8.6 parses it too.
 
 Rewrites, all exact up to rounding:
 
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from legscore.contract import BASES
+from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ REWRITE_VERSION = 1
 BN_EPSILON = 1e-5
 
 
-class _Builder:
+class Builder:
     """Collects nodes and float32 constants; every method returns the name of its result."""
 
     def __init__(self, rank: int) -> None:
@@ -76,6 +77,18 @@ class _Builder:
     def mean_length(self, x: str) -> str:
         return self.op("ReduceMean", x, axes=list(range(2, self.rank)), keepdims=0)
 
+    def last_mean(self, x: str) -> str:
+        """The mean that the head is computed from, [N, C]."""
+        return self.mean_length(x)
+
+    def enter(self, x: str) -> str:
+        """The input at the rank used inside."""
+        return self.unsqueeze(x, 2) if self.rank == 4 else x
+
+    def leave(self, x: str) -> str:
+        """The output, [N, C, L], from the rank used inside."""
+        return self.op("Squeeze", x, self.constant(np.array([2], dtype=np.int64))) if self.rank == 4 else x
+
     def max_pool(self, x: str, size: int) -> str:
         window = [size] if self.rank == 3 else [1, size]
         return self.op("MaxPool", x, kernel_shape=window, strides=window)
@@ -88,10 +101,13 @@ class _Builder:
         return self.op("Split", x, sizes, outputs=parts, axis=1).split(",")
 
 
-class _Lowering:
+class Lowering:
     """Walks one checkpoint's architecture and emits it."""
 
-    def __init__(self, checkpoint: Checkpoint, form: str, builder: _Builder) -> None:
+    as_blocks = True
+    """Grouped convolutions as depthwise ones between blocks of channels."""
+
+    def __init__(self, checkpoint: Checkpoint, form: str, builder: Builder) -> None:
         if form not in ("rewritten", "plain"):
             raise ValueError(f"unknown form {form!r}")
         self.a, self.arrays, self.plain, self.b = checkpoint.architecture, checkpoint.arrays, form == "plain", builder
@@ -124,7 +140,13 @@ class _Lowering:
         weight = weight.astype(np.float64) * scale[:, None, None]
         if outputs is not None:
             weight, shift = weight[outputs], shift[outputs]
+        if groups > 1:
+            weight, groups = self.packed(weight, groups)
         return self.b.silu(self.b.conv(x, weight.astype(np.float32), shift.astype(np.float32), groups))
+
+    def packed(self, weight: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+        """Weight and number of groups as a grouped convolution shall hold them."""
+        return weight, groups
 
     def grouped(self, blocks: list[str], at: str, order: np.ndarray) -> list[str]:
         """The grouped convolution as depthwise ones between blocks of channels (see the module's head)."""
@@ -185,7 +207,7 @@ class _Lowering:
 
     def block(self, x: str, i: int) -> str:
         at, inner, g = f"blocks.{i}", self.a.inner_widths[i], self.a.filters_per_group
-        if self.plain:
+        if self.plain or not self.as_blocks:
             order = np.arange(inner)
             blocks = [self.conv_norm(self.conv_norm(x, f"{at}.expand"), f"{at}.group", groups=inner // g)]
         else:
@@ -216,8 +238,8 @@ class _Lowering:
                 weight = (folded * scale).astype(np.float32)[:, :, None]
         if self.plain or self.a.final_activation == "silu":
             x = self.b.conv(x, weight, bias)
-            return self.b.mean_length(self.b.silu(x) if self.a.final_activation == "silu" else x)
-        return self.b.linear(self.b.mean_length(x), weight[:, :, 0], bias)
+            return self.b.last_mean(self.b.silu(x) if self.a.final_activation == "silu" else x)
+        return self.b.linear(self.b.last_mean(x), weight[:, :, 0], bias)
 
     def score(self, x: str) -> str:
         x = self.pooled(x)
@@ -235,36 +257,67 @@ class _Lowering:
         x = self.b.linear(x, self.arrays["head.out.weight"], self.arrays["head.out.bias"])
         return self.b.op("Squeeze", x, self.b.constant(np.array([1], dtype=np.int64)))
 
+    def bases(self, x: str) -> str:
+        """A generator's logits [N, 4, L], in the order A,G,C,T."""
+        order = self.input_order[: len(BASES)]
+        x = self.b.conv(x, self.arrays["head.conv.weight"][order], self.arrays["head.conv.bias"][order])
+        return self.b.leave(self.b.silu(x) if self.a.final_activation == "silu" else x)
+
     def emit(self, x: str) -> str:
-        if self.b.rank == 4:
-            x = self.b.unsqueeze(x, 2)
+        x = self.b.enter(x)
         x = self.conv_norm(x, "stem", inputs=np.array(self.input_order))
         for i in range(self.a.n_blocks):
             x = self.block(x, i)
-        return self.score(x)
+        return self.bases(x) if self.a.head == "bases" else self.score(x)
 
 
-def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3) -> ModelProto:
+def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3, *, probabilities: bool = False) -> ModelProto:
     """Lower one checkpoint.
 
     Args:
         checkpoint: a validated checkpoint.
         form: "rewritten" (fast) or "plain" (as published).
         rank: of the tensors inside: 3, [N, C, L], or 4, [N, C, 1, L] with 2-D convolutions; the input stays [N, C, L].
+        probabilities: of a generator: softmax over the bases instead of logits.
 
     Returns:
-        ONNX model, x float32 ["N", channels, length] → score float32 ["N"].
+        ONNX model, x float32 ["N", channels, length] → score float32 ["N"], or ["N", 4, length] of a generator.
+
+    Raises:
+        ModelError: weights overflow where normalisation is folded into them.
     """
+    builder = Builder(rank)
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            score = Lowering(checkpoint, form, builder).emit("x")
+    except FloatingPointError:
+        raise ModelError(
+            f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into them; the file is "
+            "damaged or its training diverged"
+        ) from None
+    if probabilities:
+        score = builder.op("Softmax", score, axis=1)
+    length = checkpoint.contract.length
+    return to_model(builder, score, ["N", len(checkpoint.contract.channels), length], ["N", *score_shape(checkpoint)])
+
+
+def score_shape(checkpoint: Checkpoint) -> list[int | str]:
+    """Shape of one row of the output: nothing, or [4, length] of a generator."""
+    return [len(BASES), checkpoint.contract.length] if checkpoint.architecture.head == "bases" else []
+
+
+def to_model(
+    builder: Builder, score: str, shape: list[int | str], score_shape: list[int | str], half: bool = False
+) -> ModelProto:
+    """ONNX model of what a builder collected: x of `shape` (float16 if `half`, else float32) → score float32 `score_shape`."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    contract, builder = checkpoint.contract, _Builder(rank)
-    score = _Lowering(checkpoint, form, builder).emit("x")
     builder.nodes.append(helper.make_node("Identity", [score], ["score"], name="score"))
     graph = helper.make_graph(
         builder.nodes,
         "legnet",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", len(contract.channels), contract.length])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16 if half else TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, score_shape)],
         [numpy_helper.from_array(array, name) for name, array in builder.constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="legscore")

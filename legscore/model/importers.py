@@ -10,6 +10,9 @@ answer came from. Third-party pickles are opened with `weights_only=True` and so
 from __future__ import annotations
 
 import json
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from legscore.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.contract import GENERATOR_CHANNELS, HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.errors import ModelError, shorten
-from legscore.model.architecture import Architecture
+from legscore.model.architecture import MAX_ELEMENTS, Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.families import PREFIX, detect_family, upstream_name
+from legscore.small_files import read_small
 
 OPTION_OF = {
     "final_activation": "--final-activation silu|none",
@@ -38,8 +42,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "F1": {"final_activation": "silu", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.25},
     "F2": {"alphabet": "AGCT", "n_value": 0.25},
     "F3": {"final_activation": "none"},
+    "F5": {"final_activation": "none", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.0, "rc_trained": False},
 }
+MAX_FILE_BYTES = 4 << 30
+"""With optimiser states a training file of the largest LegNet stays far below."""
 SE_TYPES = {"simple": "plain", "complex": "bilinear", "none": "none"}
+GENERATOR_INSERT, GENERATOR_RANGE = 80, (0.0, 17.0)
+"""The published generator reads 80-bp inserts and was trained on expression in sorting bins 0-17."""
 YEAST_UNIT = "mean sorting bin (0-17) of log reporter fluorescence"
 HUMAN_UNIT = "log2(RNA/DNA) of a lentiMPRA"
 
@@ -77,7 +86,7 @@ def import_checkpoint(
     construct: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Checkpoint:
-    """Convert an F1, F2 or F3 file.
+    """Convert an F1, F2, F3 or F5 file.
 
     Args:
         path: the PyTorch file (.pth, .ckpt).
@@ -111,8 +120,11 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         raise ModelError("importing reads PyTorch files and needs torch: pip install 'legscore[train]'") from None
     if not path.is_file():
         raise ModelError("no such file")
+    _check_archive(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage that ends in an error all the same
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here: pickle, zip, runtime, EOF, Unicode, Key, Index errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -130,11 +142,14 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         state = loaded["model_state_dict"]
     if not isinstance(state, Mapping) or not state:
         raise ModelError("holds no state dict")
-    arrays = {}
+    arrays, elements = {}, 0
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ModelError(f"entry {str(key)[:60]!r} of its state dict is no tensor")
         value = value.detach()
+        elements += value.numel()
+        if elements > MAX_ELEMENTS:
+            raise ModelError(f"array {key} claims {value.numel():,} elements; with those before it, this is no LegNet")
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ModelError(f"array {key} is no plain tensor (sparse, quantised or without data)")
         counter = key.endswith(("num_batches_tracked", "bins"))
@@ -144,10 +159,24 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse what is too large, or would become so when it is unpacked: PyTorch stores tensors as they are, unpacked."""
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ModelError(f"{size:,} bytes; published LegNets take less than 100 MB, and no more than {MAX_FILE_BYTES:,} are read")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error):
+        return  # the older format, or damaged: torch says what it is
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+        raise ModelError("is an archive that claims more than it holds, or is packed; torch.save stores tensors unpacked")
+
+
 def read_config(path: Path, family: str) -> dict[str, Any]:
     """Answers in upstream's own config file, plus `expect`: shapes it claims, to be checked against the tensors."""
     try:
-        return _read_config(json.loads(path.read_text()), path, family)
+        return _read_config(json.loads(read_small(path)), path, family)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"config file {path} cannot be read ({error})") from None
     except (TypeError, AttributeError, KeyError) as error:
@@ -201,6 +230,10 @@ def _convert(
     in_channels = architecture.in_channels
     alphabet = answers.ask("alphabet", "AGCT")
     extras: tuple[str, ...] = {4: (), 6: ("is_reverse", "is_singleton")}.get(in_channels, ())
+    if family == "F5":
+        if in_channels != 6:
+            raise ModelError(f"the first convolution has {in_channels} channels; a generator's has 6")
+        extras = GENERATOR_CHANNELS
     if in_channels == 5:
         extras = (answers.ask("fifth_channel", "is_reverse"),)
     elif in_channels not in (4, 6):
@@ -221,7 +254,11 @@ def _convert(
         more = f", or --config FILE ({kind} beside the weights)" if kind else ""
         raise ModelError(f"family {family}: its tensors do not show everything; also needed: {needed}{more}")
 
-    if family == "F3":
+    if family == "F5":
+        output = Output("bases", unit or YEAST_UNIT, *GENERATOR_RANGE, floor)
+        insert = construct.pop("length", construct.get("insert_max", GENERATOR_INSERT))
+        construct = {"length": insert, "insert_min": insert, "insert_max": insert, **construct}
+    elif family == "F3":
         output = Output("scalar", unit or HUMAN_UNIT, floor=floor)
     else:
         output = Output("bins", unit or YEAST_UNIT, 0.0, float(architecture.outputs - 1), floor)
@@ -237,7 +274,7 @@ def _convert(
 def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Architecture, dict[str, str]]:
     """Architecture and {legscore's name: upstream key}; ModelError on missing, extra or contradicting tensors."""
     family = answers.family
-    wrapped = family == "F1" or any(".fn.block." in key for key in state)
+    wrapped = family in ("F1", "F5") or any(".fn.block." in key for key in state)
     bilinear = any(".mod.trl." in key for key in state)
     gated = any(".6.fc.0.weight" in key for key in state)
 
@@ -282,7 +319,7 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
         concat_order=answers.ask("concat_order", "fx,x") if residual == "concat" else "",
         final_activation=answers.ask("final_activation", "none"),
         pools=tuple(answers.ask("pools", (1,) * n_blocks)) if family == "F3" else (1,) * n_blocks,
-        head="scalar" if family == "F3" else "bins",
+        head={"F3": "scalar", "F5": "bases"}.get(family, "bins"),
         outputs=1 if family == "F3" else shape("head.conv.weight")[0],
     )
     for name, expected in answers.config.get("expect", {}).items():

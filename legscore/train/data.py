@@ -8,42 +8,27 @@ verified and windows padded from the construct in one place only.
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from legscore.contract import BASES, Contract
-from legscore.errors import InputError, nearest, shorten
-from legscore.formats import first_line
+from legscore.contract import Contract
+from legscore.errors import InputError, OutputError
+from legscore.folds import LETTERS, folds_as_given, folds_of_rows
 from legscore.read import Input, Part, open_input, role_array
 from legscore.schema import KINDS, OK, STATUSES
-from legscore.sequences import text_to_codes
-from legscore.train.folds import folds_of_rows
+from legscore.sequences import hash_rows, text_to_codes
+from legscore.train.columns import DataOptions, chosen_rows, find_columns, fold_rule, in_range, numbers, split_folds
 from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
 
 MEMORY_BYTES = 2 << 30
 PART_ROWS = 65_536
-LETTERS = np.frombuffer((BASES + "N").encode(), dtype=np.uint8)
-EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", "y")
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """How to read training data; see `legscore train --help` for each."""
-
-    sequence_column: str | None = None
-    expression_column: str | None = None
-    singleton_column: str | None = None
-    weight_column: str | None = None
-    fold_column: str | None = None
-    sequence_is: str = "auto"
-    fold_on: str = "given"
-    n_folds: int = 10
-    out_of_range: str = "error"
+NOT_CHOSEN = 254
+"""Stands in for a status where a row is left out on purpose."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,10 @@ class TrainingData:
         singleton_N: bool [N], observed once.
         fold_N: int16 [N].
         weight_N: float64 [N] sampling weights, or None for equal ones.
+        folds: the rule that made the folds, kept in every checkpoint: by `mmh3` (with fold_on, n_folds, seed), `fold` or
+            `split` (with the column; train is fold 0, validation fold 1).
         sha256: of all of it, kept in every checkpoint.
-        report: counts worth saying: rows read, dropped by reason, duplicates.
+        report: counts worth saying: rows read, dropped by reason, duplicate windows.
     """
 
     codes_NL: np.ndarray
@@ -65,6 +52,7 @@ class TrainingData:
     singleton_N: np.ndarray
     fold_N: np.ndarray
     weight_N: np.ndarray | None
+    folds: dict[str, Any]
     sha256: str
     report: dict[str, int] = field(default_factory=dict)
 
@@ -85,7 +73,7 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         InputError: columns missing or of a wrong type, expressions that are no numbers or outside the bins.
     """
     opened = _open(path)
-    columns = _columns(opened, options)
+    columns = find_columns(opened, options)
     sequence_is = options.sequence_is
     if sequence_is == "auto":
         head = opened.head([columns["sequence"]], SNIFF_ROWS)
@@ -93,17 +81,32 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
     windower = Windower(contract, KINDS["sequence"], sequence_is)
     store = _codes_store(opened.n_rows, contract.length, scratch)
     filled, digest = 0, hashlib.sha256()
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in ("expression", "singleton", "fold", "weight")}
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in ("expression", "singleton", "fold", "weight", "hash")}
     report = {"rows": opened.n_rows}
-    for part in opened.parts(tuple(dict.fromkeys(columns.values())), PART_ROWS):
+    wanted = tuple(dict.fromkeys([*columns.values(), *(name for name, _ in options.where)]))
+    for part in opened.parts(wanted, PART_ROWS):
         sequences = text_to_codes(role_array(part, "ref_sequence", columns["sequence"]))
         status = windower.fit(sequences)
-        for code, count in zip(*np.unique(status[status != OK], return_counts=True), strict=True):
-            report[STATUSES[code]] = report.get(STATUSES[code], 0) + int(count)
-        expression = _numbers(opened, part, columns["expression"])
+        chosen = chosen_rows(opened, part, options.where)
+        _count(report, "left_out_by_where", ~chosen)
+        folds = None
+        if "split" in columns:
+            folds = split_folds(opened, part, columns["split"])
+            _count(report, "in_no_split", chosen & (folds < 0))
+            chosen &= folds >= 0
+        status = np.where(chosen, status, NOT_CHOSEN)
+        for code, count in enumerate(np.bincount(status[chosen & (status != OK)])):
+            if count:
+                report[STATUSES[code]] = report.get(STATUSES[code], 0) + int(count)
+        if "rev" in columns:
+            reverse = numbers(opened, part, columns["rev"]) != 0
+            _count(report, "reverse_copies_left_out", reverse & (status == OK))
+            status = np.where(reverse, NOT_CHOSEN, status)
+        expression = numbers(opened, part, columns["expression"])
+        whole = expression == np.round(expression)  # before --out-of-range clip makes whole numbers
         usable = np.isfinite(expression)
         _count(report, "nonfinite_expression", ~usable & (status == OK))
-        expression, inside = _in_range(expression, usable & (status == OK), contract, options, part.first_row, opened.name)
+        expression, inside = in_range(expression, usable & (status == OK), contract, options, part.first_row, opened.name)
         _count(report, "out_of_range", usable & (status == OK) & ~inside)
         rows = np.flatnonzero((status == OK) & usable & inside)
         codes = windower.build(sequences, rows)
@@ -112,31 +115,55 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         digest.update(np.ascontiguousarray(codes))
         kept["expression"].append(expression[rows].astype(np.float32))
         if "singleton" in columns:
-            kept["singleton"].append(_numbers(opened, part, columns["singleton"])[rows] != 0)
+            kept["singleton"].append(numbers(opened, part, columns["singleton"])[rows] != 0)
         else:
-            kept["singleton"].append(expression[rows] == np.round(expression[rows]))
+            kept["singleton"].append(whole[rows])
         if "weight" in columns:
-            kept["weight"].append(_numbers(opened, part, columns["weight"])[rows])
-        if "fold" in columns:
-            folds = _numbers(opened, part, columns["fold"])[rows]
-            if not (np.isfinite(folds).all() and (folds == np.round(folds)).all() and (np.abs(folds) < 32_768).all()):
-                raise InputError(f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers in every row")
+            kept["weight"].append(numbers(opened, part, columns["weight"])[rows])
+        kept["hash"].append(hash_rows(codes))
+        if folds is not None:
+            kept["fold"].append(folds[rows])
+        elif "fold" in columns:
+            folds = numbers(opened, part, columns["fold"])[rows]
+            if not (
+                np.isfinite(folds).all() and (folds == np.round(folds)).all() and (folds >= 0).all() and (folds < 32_768).all()
+            ):
+                raise InputError(
+                    f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers, 0 or more, in every row"
+                )
             kept["fold"].append(folds.astype(np.int16))
         elif options.fold_on == "padded":
             kept["fold"].append(folds_of_rows(LETTERS[codes], options.n_folds).astype(np.int16))
         else:
-            kept["fold"].append(_folds_as_given(sequences, rows, options.n_folds))
+            kept["fold"].append(folds_as_given(sequences, rows, options.n_folds))
     if not filled:
         raise InputError(f"{opened.name}: no row is usable for training ({report})")
     arrays = {name: np.concatenate(values) for name, values in kept.items() if values}
+    hashes = np.sort(arrays.pop("hash"))  # numpy sorts 64-bit numbers three times faster than it finds distinct ones
+    report["duplicate_windows"] = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+    if "singleton" not in columns and options.singletons == "frequency":
+        arrays["singleton"] = frequent_values(arrays["expression"], options.singleton_min)
     for name in sorted(arrays):
         digest.update(np.ascontiguousarray(arrays[name]))
     weight = arrays.get("weight")
     if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
         raise InputError(f"{opened.name}: column {columns['weight']!r} must hold weights of at least 0, not all 0")
     codes_NL = store[:filled]
+    report["singletons"] = int(arrays["singleton"].sum())
     report["used"] = filled
-    return TrainingData(codes_NL, arrays["expression"], arrays["singleton"], arrays["fold"], weight, digest.hexdigest(), report)
+    return TrainingData(
+        codes_NL, arrays["expression"], arrays["singleton"], arrays["fold"], weight, fold_rule(columns, options, sequence_is),
+        digest.hexdigest(), report,
+    )  # fmt: skip
+
+
+def frequent_values(expression_N: np.ndarray, least: int) -> np.ndarray:
+    """The published code's other singleton rule (`threshold1100`): expression values that occur at least `least` times.
+
+    It counts values, not reads. Returns bool [N].
+    """
+    _, inverse, counts = np.unique(expression_N, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse] >= least)
 
 
 def _open(path: str | Path) -> Input:
@@ -147,77 +174,19 @@ def _open(path: str | Path) -> Input:
     return opened
 
 
-def _columns(opened: Input, options: DataOptions) -> dict[str, str]:
-    names = opened.schema.names
-    wanted = {
-        "sequence": (options.sequence_column, ("sequence", "seq")),
-        "expression": (options.expression_column, EXPRESSION_NAMES),
-        "singleton": (options.singleton_column, ()),
-        "weight": (options.weight_column, ()),
-        "fold": (options.fold_column, ()),
-    }
-    found: dict[str, str] = {}
-    for role, (asked, known) in wanted.items():
-        if asked is not None and asked not in names:
-            raise InputError(f"{opened.name} has no column {asked!r}{nearest(asked, names)}; it has {shorten(names)}")
-        name = asked or next((alias for alias in known if alias in names), None)
-        if name is not None:
-            found[role] = name
-        elif known:
-            raise InputError(
-                f"{opened.name} has no {role} column ({', '.join(known)}); it has {shorten(names)}. Name it with --{role}"
-            )
-    return found
-
-
-def _numbers(opened: Input, part: Part, column: str) -> np.ndarray:
-    """A column as float64 [rows], null as NaN; InputError for text."""
-    array = part.column(column)
-    if pa.types.is_string(array.type):  # CSV columns are text
-        try:
-            array = array.cast(pa.float64())
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{opened.name}: column {column!r} must hold numbers ({first_line(error)})") from None
-    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
-        raise InputError(f"{opened.name}: column {column!r} is {array.type}; it must hold numbers")
-    return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _in_range(
-    expression: np.ndarray, usable: np.ndarray, contract: Contract, options: DataOptions, first_row: int, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Expressions after --out-of-range, and which of them are inside the bins."""
-    low, high = contract.output.min, contract.output.max
-    if low is None or high is None:
-        return expression, np.ones(len(expression), dtype=bool)
-    with np.errstate(invalid="ignore"):
-        inside = (expression >= low) & (expression <= high)
-    outside = np.flatnonzero(usable & ~inside)
-    if not len(outside) or options.out_of_range == "drop":
-        return expression, inside
-    if options.out_of_range == "clip":
-        return np.clip(expression, low, high), np.ones(len(expression), dtype=bool)
-    rows = shorten([f"{first_row + row} ({expression[row]:g})" for row in outside], 3)
-    raise InputError(f"{name}: expression outside {low:g}..{high:g} in rows {rows}; pass --out-of-range clip or drop")
-
-
 def _count(report: dict[str, int], name: str, where: np.ndarray) -> None:
     if count := int(np.count_nonzero(where)):
         report[name] = report.get(name, 0) + count
-
-
-def _folds_as_given(sequences: Any, rows: np.ndarray, n_folds: int) -> np.ndarray:
-    """Folds from the sequences as given (upper case), hashed length by length."""
-    folds = np.empty(len(rows), dtype=np.int16)
-    lengths = sequences.length[rows]
-    for length in np.unique(lengths):
-        group = np.flatnonzero(lengths == length)
-        folds[group] = folds_of_rows(LETTERS[sequences.gather(rows[group], 0, int(length))], n_folds)
-    return folds
 
 
 def _codes_store(rows: int, length: int, scratch: Path | None) -> np.ndarray:
     if rows * length <= MEMORY_BYTES:
         return np.empty((rows, length), dtype=np.uint8)
     file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (lives as long as the map)
+    try:
+        os.posix_fallocate(file.fileno(), 0, rows * length)  # a disk that fills later would end the process with SIGBUS
+    except OSError as error:
+        raise OutputError(
+            f"{scratch or tempfile.gettempdir()} has no room for {rows * length / 2**30:.1f} GiB of windows: {error.strerror}"
+        ) from None
     return np.memmap(file, dtype=np.uint8, mode="w+", shape=(rows, length))

@@ -28,7 +28,7 @@ def initialise(network: LegNet, generator: torch.Generator) -> None:
             nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / (kernel * outputs)), generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d):
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
@@ -57,14 +57,16 @@ def make_optimizer(network: LegNet, recipe: Recipe) -> torch.optim.Optimizer:
     return lion
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """One-cycle (two phases, cosine, momentum left alone), plateau (patience 5, factor 0.1, higher is better) or constant.
 
     A plateau schedule is stepped once an epoch with the validation Pearson, the others once a step.
     """
     if recipe.schedule == "onecycle":
+        if abs(recipe.pct_start * steps - 1) < 1e-9:  # torch divides by the length of the first phase
+            raise LegscoreError(f"a one-cycle schedule with pct_start {recipe.pct_start:g} needs more than {steps} steps")
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.max_lr, total_steps=recipe.steps, pct_start=recipe.pct_start, div_factor=recipe.lr_div,
+            optimizer, recipe.max_lr, total_steps=steps, pct_start=recipe.pct_start, div_factor=recipe.lr_div,
             cycle_momentum=False, three_phase=False, anneal_strategy="cos",
         )  # fmt: skip
     if recipe.schedule == "plateau":

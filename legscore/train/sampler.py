@@ -2,7 +2,8 @@
 
 Without weights each pass is a permutation of the samples, drawn from (seed, pass); with weights every step draws with
 replacement from (seed, step). A sample is a row and a strand: with `rc="both"` each pass holds every row on both strands
-(as published), with "random" once, on a strand drawn for it, with "none" once, forward.
+(as published), with "random" once, on a strand drawn for it, with "none" once, forward. Shifts along the vector are drawn
+uniformly from 0 to `shift_max`, for every sample of every step.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ import numpy as np
 
 
 class Sampler:
-    """Batches of (rows, is_reverse) for N rows."""
+    """Batches of (rows, is_reverse, shifts) for N rows."""
 
-    def __init__(self, n: int, batch: int, seed: int, rc: str, weight_N: np.ndarray | None = None) -> None:
+    def __init__(self, n: int, batch: int, seed: int, rc: str, weight_N: np.ndarray | None = None, shift_max: int = 0) -> None:
         self.n, self.batch, self.seed, self.rc = n, batch, seed, rc
+        self.shift_max = shift_max
         self.size = 2 * n if rc == "both" else n
         self._cumulative = None if weight_N is None else np.cumsum(weight_N / weight_N.sum())
         self._pass, self._order = -1, np.empty(0, dtype=np.int64)
 
-    def draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows int64 [batch] and strand bool [batch] (True: reverse complement) of a step."""
+    def draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows int64 [batch], strand bool [batch] (True: reverse complement), shifts int64 [batch] of a step."""
+        return (*self._rows(step), self._shifts(step))
+
+    def _shifts(self, step: int) -> np.ndarray:
+        if not self.shift_max:
+            return np.zeros(self.batch, dtype=np.int64)
+        return np.random.default_rng([self.seed, 4, step]).integers(0, self.shift_max + 1, self.batch)
+
+    def _rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         if self._cumulative is not None:
             rng = np.random.default_rng([self.seed, 2, step])
             rows = np.minimum(np.searchsorted(self._cumulative, rng.random(self.batch), side="right"), self.n - 1)

@@ -1,0 +1,105 @@
+"""Write the tables of bench/README.md and the speed table of README.md, and the plots, from bench/results/.
+
+python bench/tables.py           rewrites what stands between the markers <!-- name --> and <!-- /name -->, and the PNGs
+python bench/tables.py --check   only says whether the tables are those of the results (exit code 1 when not)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+ENGINES = {
+    "torch eager fp32": "torch eager, fp32",
+    "torch eager bf16": "torch eager, bf16",
+    "torch compiled fp32": "torch compiled, fp32",
+    "onnxruntime fp32": "ONNX Runtime, fp32",
+    "openvino fp32, plain graph": "OpenVINO on the plain graph, fp32",
+    "openvino bf16, plain graph": "OpenVINO on the plain graph, bf16",
+    "legscore fp32": "**legscore, fp32**",
+    "legscore bf16": "**legscore, bf16**",
+    "legscore bf16, original x5": "legscore, bf16, five members",
+    "legscore bf16, optimised": "legscore, bf16, the optimised network",
+    "legscore bf16, optimised x5": "legscore, bf16, five optimised ones",
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def speed() -> str:
+    """Engines: rate, ratio to torch eager FP32, share of the matrix-product rate."""
+    result = load("engine")
+    lines = ["| engine | strands × members/s | × torch eager | of the measured GEMM rate |", "|---|---|---|---|"]
+    for name, label in ENGINES.items():
+        rate = result["rates"][name]
+        share = f"{rate['of_gemm']:.2f} of {'bf16' if 'bf16' in name else 'fp32'}"
+        ratio = "" if "optimised" in name else f"{rate['x_eager']:.1f}"  # another network
+        lines.append(f"| {label} | {rate['windows_per_s']:,.0f} | {ratio} | {share} |")
+    return "\n".join(lines)
+
+
+SECTIONS = {
+    HERE / "README.md": {"engines": speed},
+    HERE.parent / "README.md": {"engines": speed},
+}
+
+
+def written(text: str, name: str, body: str) -> str:
+    """The text with `body` between the markers of `name`."""
+    found, n = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: f"{m[1]}\n{body}\n\n{m[2]}", text, count=1, flags=re.DOTALL
+    )
+    if n != 1:
+        raise SystemExit(f"the markers of {name!r} are missing")
+    return found
+
+
+def plot() -> None:
+    """Bars of the engines' rates."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    result = load("engine")
+    shown = [name for name in ENGINES if "optimised" not in name and "x5" not in name]
+    rates = [result["rates"][name]["windows_per_s"] for name in shown]
+    figure, axes = pyplot.subplots(figsize=(7, 3.2), constrained_layout=True)
+    colors = ["#0072B2" if "legscore" in name else "#999999" for name in shown]
+    axes.barh([ENGINES[name].strip("*") for name in shown], rates, color=colors)
+    axes.invert_yaxis()
+    for i, rate in enumerate(rates):
+        axes.text(rate, i, f" {rate:,.0f}", va="center")
+    axes.set_xlim(0, 1.12 * max(rates))
+    axes.set_xlabel(f"strands/s, one original LegNet, {result['machine']['cores']} cores ({result['machine']['cpu']})")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / "engine.png", dpi=120)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    for path, sections in SECTIONS.items():
+        text = before = path.read_text()
+        for name, make in sections.items():
+            text = written(text, name, make())
+        if check and text != before:
+            raise SystemExit(f"{path.name} does not hold the tables of the results; run python bench/tables.py")
+        if not check:
+            path.write_text(text)
+    if not check:
+        plot()
+
+
+if __name__ == "__main__":
+    main()

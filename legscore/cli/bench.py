@@ -1,0 +1,150 @@
+"""legscore bench"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from legscore.engine.choose import ENGINES, PRECISION_CHOICES
+from legscore.errors import LegscoreError
+
+DRY_ENGINES = tuple(name for name in ENGINES if name != "null")
+RUN_S = 8.0
+"""Seconds that one timed run should take: windows are chosen by the engine's rate."""
+
+
+@click.command("bench", short_help="Measure this machine: engine, limits, runs, and how long INPUT will take.")
+@click.argument("source", required=False, metavar="[INPUT]")
+@click.option("-m", "--models", multiple=True, metavar="PATH", help="As for run. [bundled demonstration ensemble]")
+@click.option("--engine", type=click.Choice(DRY_ENGINES), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
+@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to use, as for run.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns that each measurement takes.")
+@click.option("--json", "json_path", metavar="FILE", help="Write everything as JSON too; - for standard output instead of text.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    source: str | None,
+    models: tuple[str, ...],
+    engine: str,
+    precision: str,
+    device: str | None,
+    rounds: int,
+    json_path: str | None,
+    quiet: bool,
+) -> None:
+    """Measure this machine: engine, limits, runs, and how long INPUT will take.
+
+    The CPU engine is timed over batch sizes and precisions, in turn with the machine's own limits (matrix products, memory
+    copies); then whole runs from Parquet to Parquet against the engine alone, by the engine and precision that run would
+    take. With INPUT its rows are windowed and the time to score them is given. About two minutes.
+
+    \b
+    Examples:
+      legscore bench
+      legscore bench variants.parquet -m models/ --json bench.json
+    """
+    from legscore import __version__
+    from legscore.engine.choose import Request, choose_engine
+    from legscore.measure.engines import calls, measure_engines
+    from legscore.measure.estimate import estimate
+    from legscore.measure.whole_run import whole_run
+    from legscore.members import open_members
+    from legscore.resources import folder
+
+    if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
+        raise LegscoreError(f"--json {json_path}: no such folder")
+    paths = list(models) or [str(folder("bundled"))]
+    members = open_members(paths, True, lambda line: None)
+    found = estimate(source, paths) if source else None  # what is wrong with it shows before anything is timed
+    name, reason = choose_engine(engine)
+    result: dict[str, Any] = {"legscore": __version__, "machine": _machine(), "members": len(members)}
+    result |= {"engine": name, "engine_reason": reason, "models": [member.name for member in members]}
+    with _bar("engine and limits", calls(len(members), rounds=rounds), quiet) as tick:
+        rates, limits = measure_engines(members, rounds=rounds, tick=tick)
+    result |= {"limits": limits, "engines": [asdict(rate) for rate in rates]}
+    request = Request(engine=engine, precision=precision, device=device)
+    with _bar("trial run", 2, quiet) as tick:
+        trial = whole_run(paths, 512, rounds=1, request=request, tick=tick)
+    windows = max(1024, int(trial.windows / min(trial.engine_s) * RUN_S))
+    with _bar(f"runs of {windows:,} windows", 2 * rounds, quiet) as tick:
+        run = whole_run(paths, windows, rounds=rounds, request=request, tick=tick)
+    derived = {"of_engine": run.of_engine, "of_engine_opened": run.of_engine_opened, "windows_per_s": run.windows_per_s}
+    result["whole_run"] = asdict(run) | derived
+    if found:
+        result["input"] = {"path": source, **asdict(found), "seconds": found.seconds(run.windows_per_s)}
+    if json_path == "-":
+        click.echo(json.dumps(result))
+        return
+    for line in table(result):
+        click.echo(line)
+    if json_path:
+        Path(json_path).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """The result as text."""
+    limits, run = result["limits"], result["whole_run"]
+    products = ", ".join(f"{p} {limits[p] / 1e9:,.0f} GFLOP/s" for p in ("bf16", "fp32") if p in limits)
+    lines = [
+        f"machine: {result['machine']['cpu']}, {result['machine']['cores']} cores",
+        f"limits:  matrix products {products}; memory copy {limits['copy_bytes_per_s'] / 1e9:,.1f} GB/s",
+        "",
+        "engine openvino  batch  members  strands × members/s  GFLOP/s  of the limit",
+    ]
+    for rate in result["engines"]:
+        lines.append(
+            f"{rate['precision']:>15} {rate['batch']:6d} {rate['members']:8d} {rate['strands_per_s']:20,.0f} "
+            f"{rate['flop_per_s'] / 1e9:8,.0f} {rate['of_limit']:13.2f}"
+        )
+    lines += [
+        "",
+        f"runs take engine {result['engine']} ({result['engine_reason']})",
+        f"Parquet to Parquet, {run['windows']:,} windows × {run['members']} members: {run['windows_per_s']:,.0f} windows/s, "
+        f"{run['of_engine']:.3f} of the engine alone ({run['of_engine_opened']:.3f} with opening it)",
+    ]
+    if given := result.get("input"):
+        exact = "" if given["sampled_rows"] == given["rows"] else f", from {given['sampled_rows']:,} of them"
+        lines.append(
+            f"{given['path']}: {given['rows']:,} rows, {given['windows']:,} windows{exact}: about {spoken(given['seconds'])}"
+        )
+    return lines
+
+
+def spoken(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"
+
+
+def _machine() -> dict[str, Any]:
+    import numpy
+    import openvino
+    from openvino import properties
+
+    from legscore.engine.openvino_engine import usable_cores
+
+    cpu = openvino.Core().get_property("CPU", properties.device.full_name)
+    versions = {"python": platform.python_version(), "numpy": numpy.__version__, "openvino": openvino.get_version()}
+    return {"cpu": cpu, "cores": usable_cores(), **versions}
+
+
+@contextlib.contextmanager
+def _bar(label: str, total: int, quiet: bool) -> Iterator[Any]:
+    """A progress bar on terminals; yields what to call after each step."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
+        yield lambda: bar.update(1)

@@ -1,0 +1,47 @@
+"""legscore compile"""
+
+from __future__ import annotations
+
+import click
+
+from legscore.engine.choose import Request, choose_engine, choose_recipe
+from legscore.engine.fit import choose_devices
+from legscore.model.checkpoint import load_members
+from legscore.resources import cache_folder, folder
+
+
+@click.command("compile", short_help="Build the TensorRT plans of an ensemble for this machine's GPUs.")
+@click.argument("models", nargs=-1, metavar="[MODELS]...")
+@click.option(
+    "--engine", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True, help="The engine that needs compiling."
+)
+@click.option("--recipe", metavar="NAME|FILE", help="How to build. [fp16]")
+@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to build for, by number. [0]")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+def command(models: tuple[str, ...], engine: str, recipe: str | None, device: str | None, quiet: bool) -> None:
+    """Build the TensorRT plans of an ensemble for this machine's GPUs.
+
+    Plans go to the user's cache (LEGSCORE_CACHE moves it) and hold for this TensorRT version, GPU and driver branch.
+    `legscore run` builds what is missing by itself; this command does it beforehand. OpenVINO and PyTorch need no compiling.
+
+    \b
+    Examples:
+      legscore compile models/
+      legscore compile models/ --recipe fp32 --device all
+    """
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    members = load_members([*models] or [folder("bundled")])
+    name, reason = choose_engine(engine)
+    chosen, _ = choose_recipe(Request(engine=name, recipe=recipe), name, reason)
+    from legscore.cuda.libcuda import find_gpus
+    from legscore.engine.tensorrt_engine import compile_plans
+
+    gpus, _ = find_gpus()
+    for number in choose_devices(device, [gpu.name for gpu in gpus]):
+        say(f"gpu: {number} ({gpus[number].name}), recipe {chosen.name}")
+        found = compile_plans(members, chosen, gpus[number], say)
+        say(f"plans: {len(members)} for passes of {found.batch:,} rows, in {cache_folder('plans')}")

@@ -1,0 +1,37 @@
+"""legscore export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from legscore.errors import ModelError
+from legscore.model.checkpoint import load_checkpoint
+from legscore.model.exporters import export_generator
+from legscore.publish import check_writable
+
+
+@click.command("export", short_help="Write a generator as the published code's PyTorch file.")
+@click.argument("file", type=click.Path())
+@click.option("-o", "--output", required=True, metavar="OUT", help="File to write (*.pth).")
+def command(file: str, output: str) -> None:
+    """Write a generator as the published code's PyTorch file (family F5; needs legscore[train]).
+
+    Weights go over exactly. The optimiser's state is not kept, so the published code can sample with the file, not go on
+    training.
+
+    \b
+    Example:
+      legscore export examples/generator/yeast_complex_generator.safetensors -o generator.pth
+    """
+    target = Path(output)
+    if target.suffix not in (".pth", ".pt"):
+        raise ModelError(f"{output}: a PyTorch file's name ends in .pth or .pt")
+    check_writable(target)
+    checkpoint = load_checkpoint(file)
+    try:
+        keys = export_generator(checkpoint, target)
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
+    click.echo(f"{output}: family F5, {keys} keys, {checkpoint.architecture.n_parameters():,} parameters")

@@ -1,0 +1,44 @@
+"""legscore merge"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from legscore.errors import OutputError
+from legscore.publish import check_writable, publishing, writing
+from legscore.shards import merge_shards
+
+
+@click.command("merge", short_help="Join the shards of a run into one output.")
+@click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
+@click.option("-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz).")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
+    """Join the shards of a run into one output.
+
+    SHARD are the outputs of `legscore run --shard 1/N` to `N/N`, in any order. The output holds the same bytes as that of a run
+    over the whole input. Shards of other runs, gaps and overlaps are refused.
+
+    \b
+    Examples:
+      legscore run all.parquet -m models/ -o part1.parquet --shard 1/2
+      legscore run all.parquet -m models/ -o part2.parquet --shard 2/2
+      legscore merge part1.parquet part2.parquet -o scores.parquet
+    """
+    if output == "-":
+        raise OutputError("shards are joined to a file, not to standard output")
+    target, record_path = Path(output), Path(f"{output}.run.json")
+    for path in (target, record_path):
+        check_writable(path)
+    for shard in map(Path, shards):
+        if target.exists() and shard.exists() and target.samefile(shard):
+            raise OutputError(f"{output} is both shard and output; choose another -o")
+    metadata, rows = merge_shards([Path(shard) for shard in shards], output)
+    record = {**metadata, "output": output, "rows": rows, "shards": list(shards)}
+    with publishing(record_path) as temporary, writing(record_path):
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    if not quiet:
+        click.echo(f"output: {output} ({rows:,} rows of {len(shards):,} shards; record: {record_path})", err=True)

@@ -1,0 +1,115 @@
+"""legscore plot"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from legscore.errors import InputError
+
+
+@click.group("plot", short_help="Draw figures: a promoter, a scatter, an ensemble curve, a training.")
+def command() -> None:
+    """Draw figures: a promoter, a scatter, an ensemble curve, a training.
+
+    Each writes PNG, SVG or PDF by the extension of -o, and needs legscore[report].
+
+    \b
+    Examples:
+      legscore plot ism scores.parquet --promoter GAL1 -o gal1.png
+      legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.svg
+      legscore plot ensemble-curve evaluation.json -o curve.pdf
+      legscore plot training models/ -o training.png
+    """
+
+
+def _picture(path: str) -> str:
+    from legscore.evaluate.figures.style import check_picture
+    from legscore.publish import check_writable
+
+    check_picture(path)
+    check_writable(Path(path))
+    return path
+
+
+@command.command("ism")
+@click.argument("scores", metavar="SCORES")
+@click.option("--promoter", required=True, metavar="NAME", help="Tile to draw, by its name or its gene's.")
+@click.option("--tile", "column", metavar="COLUMN", help="Column that names tiles. [tile_id, promoter, gene, gene_id or id]")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
+    """Heat map and logo of one promoter whose every change was scored.
+
+    \b
+    Example:
+      legscore plot ism scores.parquet --promoter GAL1 -o gal1.png
+    """
+    from legscore.evaluate.figures.ism import draw_ism
+    from legscore.evaluate.saturation import read_saturation
+
+    _picture(output)
+    tile = read_saturation(scores, column).find(promoter)
+    draw_ism(tile, output)
+    click.echo(f"{output}: {tile.title}, {len(tile.sequence)} positions", err=True)
+
+
+@command.command("scatter")
+@click.argument("predictions", nargs=-1, required=True, metavar="PREDICTIONS...")
+@click.option("--truth", required=True, metavar="COLUMN", help="Measured values, on the x axis.")
+@click.option(
+    "--prediction", "columns", multiple=True, required=True, metavar="COLUMN", help="Predicted values; a panel for each."
+)
+@click.option("--key", "keys", multiple=True, metavar="COLUMN", help="Joins several files.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+def scatter(
+    predictions: tuple[str, ...], truth: str, columns: tuple[str, ...], keys: tuple[str, ...], where: tuple[str, ...], output: str
+) -> None:
+    """Measured against predicted values, as hexagons of counts.
+
+    \b
+    Example:
+      legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.png
+    """
+    from legscore.evaluate.evaluation import EvaluationOptions, conditions, panels
+    from legscore.evaluate.figures.scatter import draw_scatter
+
+    _picture(output)
+    options = EvaluationOptions(predictions, [truth], columns, keys, where=conditions(where), bootstrap=0)
+    drawn, summary = panels(options)
+    draw_scatter(drawn, output)
+    click.echo(f"{output}: {summary}", err=True)
+
+
+@command.command("ensemble-curve")
+@click.argument("evaluation", metavar="JSON")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+def ensemble_curve(evaluation: str, output: str) -> None:
+    """Quality against the number of members, from evaluate --ensemble-curve --json.
+
+    \b
+    Example:
+      legscore plot ensemble-curve evaluation.json -o curve.png
+    """
+    from legscore.evaluate.figures.curve import draw_curve, read_points
+
+    draw_curve(read_points(evaluation), _picture(output))
+
+
+@command.command("training")
+@click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+def training(runs: tuple[str, ...], output: str) -> None:
+    """Loss, validation correlations and learning rate of trainings: their folder or .metrics.jsonl files.
+
+    \b
+    Example:
+      legscore plot training models/ -o training.png
+    """
+    from legscore.evaluate.figures.training import draw_training
+
+    if any(Path(run).exists() and Path(run).is_file() and Path(output).exists() and Path(run).samefile(output) for run in runs):
+        raise InputError(f"{output} is both input and output; choose another name")
+    for line in draw_training(runs, _picture(output)):
+        click.echo(line, err=True)

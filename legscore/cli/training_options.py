@@ -1,0 +1,252 @@
+"""Options that `legscore train` and `legscore ablate` share: how to read the data, what to train, how."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from legscore.errors import LegscoreError, OutputError
+from legscore.publish import writing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_OPTIONS = [
+    click.option("--sequence", "sequence_column", metavar="NAME", help="Column of sequences. [sequence]"),
+    click.option("--expression", "expression_column", metavar="NAME", help="Column of expression values. [expression]"),
+    click.option("--singleton", "singleton_column", metavar="NAME", help="Column of singleton flags. [whole expressions]"),
+    click.option("--weight", "weight_column", metavar="NAME", help="Column of sampling weights, such as read counts."),
+    click.option("--fold", "fold_column", metavar="NAME", help="Column of fold numbers; 'hash' for mmh3. [fold, if there]"),
+    click.option("--split", "split_column", metavar="NAME", help="Column saying train or valid; other rows stay out. [split]"),
+    click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Use only rows with this value; repeat for more."),
+    click.option("--sequence-is", type=click.Choice(["insert", "oligo", "window", "auto"]), default="auto", show_default=True),
+    click.option("--out-of-range", type=click.Choice(["error", "clip", "drop"]), default="error", show_default=True,
+                 help="Expression outside the bins."),
+]  # fmt: skip
+RECIPE_OPTIONS = [
+    click.option("--preset", type=click.Choice(["noginet", "optimized", "human", "generator"]),
+                 help="Published network. [noginet]"),
+    click.option("--recipe", "recipe_file", metavar="TOML", help="File of recipe settings over the preset's."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One recipe setting: epochs=5, optimizer=lion."),
+    click.option("--construct", metavar="NAME|TOML", help="yeast, human, or a file with flanks, adapters and lengths."),
+    click.option("--bins", type=int, help="Bins of the head. [18]"),
+    click.option("--target-sd", type=float, help="SD of the soft target, in bins. [0.5]"),
+    click.option("--target-shift", type=float, help="Added to the expression before binning. [0.5]"),
+    click.option("--floor", type=float, help="Prediction floor to keep in the contract."),
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1. [the GPU, if there is one]"),
+    click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [on GPUs only]"),
+    click.option("--save-every", type=click.IntRange(1), default=500, show_default=True, help="Steps between saved states."),
+    click.option("--log-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between metrics."),
+    click.option("--resume", is_flag=True, help="Go on from saved states; finished members are skipped either way."),
+    click.option("--tensorboard", metavar="FOLDER", help="Also write metrics for TensorBoard."),
+    click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error."),
+]  # fmt: skip
+DATA_FIELDS = [
+    "sequence_column", "expression_column", "singleton_column", "weight_column", "fold_column", "split_column",
+    "sequence_is", "out_of_range",
+]  # fmt: skip
+
+
+def training_options(command: F) -> F:
+    """All of them, data first."""
+    for option in reversed([*DATA_OPTIONS, *RECIPE_OPTIONS]):
+        command = option(command)
+    return command
+
+
+def resolve_recipe(given: dict[str, Any], changes: dict[str, Any] | None = None) -> Any:
+    """The recipe that the options ask for."""
+    from legscore.train.construct import CONSTRUCTS, construct_file
+    from legscore.train.recipe import resolve
+
+    settings = parse_settings(given["settings"])
+    for option in ("bins", "target_sd", "target_shift"):
+        if given[option] is not None:
+            settings[option] = given[option]
+    if (name := given["construct"]) is not None:
+        settings["construct"] = CONSTRUCTS[name] if name in CONSTRUCTS else construct_file(name)
+    return resolve(given["preset"], given["recipe_file"], settings | (changes or {}))
+
+
+def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: Callable[[str], None]) -> Any:
+    """The table, checked against the recipe's contract; says what was found."""
+    from legscore.train.data import DataOptions, read_training_data
+
+    options = DataOptions(
+        **{name: given[name] for name in DATA_FIELDS}, where=parse_where(given["where"]),
+        fold_on=recipe.fold_on, n_folds=recipe.n_folds,
+        singletons=recipe.singletons, singleton_min=recipe.singleton_min,
+    )  # fmt: skip
+    table = read_training_data(path, recipe.data_contract(given["floor"]), options, folder)
+    say("data: " + ", ".join(f"{name} {count:,}" for name, count in table.report.items()))
+    rule = table.folds
+    if recipe.singleton_channel and given["singleton_column"] is None:
+        share = table.report["singletons"] / len(table)
+        if share > 0.9:
+            say(
+                f"warning: {share:.0%} of the expressions count as singletons, while scoring uses flag 0; pass "
+                "--singleton COLUMN or --set singleton_channel=false"
+            )
+    say(f"folds: {'mmh3 of the sequence as ' + rule['fold_on'] if rule['by'] == 'mmh3' else 'column ' + rule['column']}")
+    return table
+
+
+def parse_where(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """--where options as (column, value)."""
+    where = []
+    for pair in pairs:
+        column, equals, value = pair.partition("=")
+        if not equals or not column:
+            raise LegscoreError(f"--where {pair}: write COLUMN=VALUE, such as medium=complex")
+        where.append((column, value))
+    return tuple(where)
+
+
+def make_folder(path: str) -> Path:
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """KEY=VALUE pairs in the types of the recipe's fields; what is unknown is left for the recipe to refuse."""
+    from legscore.train.recipe import Recipe
+
+    kinds = {f.name: type(getattr(Recipe(), f.name)) for f in fields(Recipe)}
+    parsed: dict[str, Any] = {}
+    for pair in settings:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise LegscoreError(f"--set {pair}: write KEY=VALUE, such as epochs=5")
+        kind = kinds.get(key, str)
+        try:
+            if kind is bool:
+                parsed[key] = {"true": True, "false": False}[value.lower()]
+            elif kind is tuple:
+                parsed[key] = tuple(int(n) for n in value.split(",") if n)
+            elif kind in (int, float, str):
+                parsed[key] = kind(value)
+            else:
+                parsed[key] = value
+        except (ValueError, KeyError):
+            names = {bool: "true or false", tuple: "numbers with commas", int: "a whole number"}
+            raise LegscoreError(f"--set {pair}: {key} takes {names.get(kind, 'a number')}") from None
+    return parsed
+
+
+class Progress:
+    """What a training says: a bar on terminals, lines in pipes, JSON lines beside the checkpoint, TensorBoard if asked."""
+
+    def __init__(self, folder: Path, quiet: bool, tensorboard: str | None, leads: bool = True) -> None:
+        self.folder, self.quiet, self.leads = folder, quiet or not leads, leads
+        self.group = ""
+        self._bar: Any = None
+        self._shown, self._last = "", "loss -"
+        self._shows_bar = not self.quiet and sys.stderr.isatty()
+        self._board = _board(tensorboard) if tensorboard and leads else None
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            self.close_bar()
+            click.echo(line, err=True)
+
+    def report(self, member: Any, trainer: Any, metrics: Any) -> None:
+        if not self.leads:
+            return
+        log = self.folder / f"{member.name}.metrics.jsonl"
+        with writing(log), open(log, "a") as stream:
+            stream.write(json.dumps(asdict(metrics)) + "\n")
+        if self._board is not None:
+            for name, value in asdict(metrics).items():
+                if name != "step" and value is not None:
+                    self._board.add_scalar(f"{self.group}{member.name}/{name}", value, metrics.step)
+        quality = "" if metrics.valid_loss is None else f", validation loss {metrics.valid_loss:.4f}"
+        quality += "" if metrics.pearson is None else f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
+        if self._shows_bar:
+            self._last = f"loss {metrics.loss:.4f}{quality}"
+            self.tick(member, trainer)
+        elif not self.quiet:
+            left = (trainer.steps - metrics.step) * trainer.recipe.batch / max(metrics.samples_per_s, 1e-9)
+            click.echo(
+                f"{member.name} step {metrics.step:,}/{trainer.steps:,}: loss {metrics.loss:.4f}{quality}, "
+                f"{metrics.samples_per_s:,.0f} samples/s, {left / 60:,.1f} min left",
+                err=True,
+            )
+
+    def tick(self, member: Any, trainer: Any) -> None:
+        """After every step: the bar moves (tqdm draws it a few times a second)."""
+        if not self._shows_bar:
+            return
+        if self._bar is None or self._shown != member.name:
+            from tqdm import tqdm
+
+            self.close_bar()
+            self._shown = member.name
+            self._bar = tqdm(
+                total=trainer.steps, initial=trainer.step, desc=member.name, unit=" steps", dynamic_ncols=True, smoothing=0.1
+            )
+        self._bar.update(trainer.step - self._bar.n)
+        rate = self._bar.format_dict["rate"]
+        samples = f", {rate * trainer.recipe.batch:,.0f} samples/s" if rate else ""
+        self._bar.set_postfix_str(f"{self._last}{samples}", refresh=False)
+
+    def counted(self, what: str) -> Callable[[int, int], object]:
+        """A bar for (step, steps); nothing in pipes."""
+        if not self._shows_bar:
+            return lambda step, steps: None
+        from tqdm import tqdm
+
+        self._bar = bar = tqdm(desc=what, unit=" steps", dynamic_ncols=True)
+
+        def move(step: int, steps: int) -> None:
+            bar.total = steps
+            bar.update(step - bar.n)
+
+        return move
+
+    def close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def close(self) -> None:
+        self.close_bar()
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: str) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise LegscoreError("--tensorboard needs the tensorboard package: pip install tensorboard") from None
+    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT, SIGTERM or SIGHUP came while the block runs; a second one ends the process at once."""
+    came = False
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal came
+        if came:
+            sys.exit(128 + number)
+        came = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,160 @@
+"""One GPU through PyCUDA: `legscore.cuda.card.Card`. The only module that imports PyCUDA.
+
+The primary context is used, which TensorRT and PyTorch share; it is pushed in each thread for as long as that thread
+works with the card, and popped again, since PyCUDA ends the process of a thread that leaves one behind. Streams do not
+wait for the default one. Everything is freed by name, in a thread where the context is current.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pycuda.driver as cuda
+
+from legscore.cuda.card import CardError
+from legscore.cuda.image import Images, RejectedError, load_images
+from legscore.cuda.launches import BLOCK, SOURCE, Launch
+from legscore.cuda.libcuda import Gpu
+
+_CONTEXTS: dict[int, Any] = {}
+"""Primary contexts by GPU, kept until the process ends: PyCUDA leaves a context that it releases earlier current in the
+thread, where the next user of the card (an engine in another precision, PyTorch) would find it dead."""
+atexit.register(_CONTEXTS.clear)
+
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING, for which PyCUDA has no name."""
+WAY_OUT = "the run has ended and no score was written for it; run it again, and look for Xid messages in dmesg if it repeats"
+
+
+class _Memory:
+    def __init__(self, card: PyCudaCard, nbytes: int) -> None:
+        self._card, self._held = card, cuda.mem_alloc(nbytes)
+        self.address, self.nbytes = int(self._held), nbytes
+
+    def free(self) -> None:
+        with self._card.reported():
+            self._held.free()
+
+
+class _Pinned:
+    def __init__(self, card: PyCudaCard, nbytes: int) -> None:
+        self._card, self.array = card, cuda.pagelocked_empty(nbytes, np.uint8)
+
+    def free(self) -> None:
+        base, self.array = self.array.base, np.empty(0, np.uint8)
+        with self._card.reported():
+            base.free()
+
+
+class PyCudaCard:
+    """A GPU with its kernels loaded.
+
+    Raises:
+        CardError: the driver refuses it.
+        EngineError: its kernels can be neither found nor compiled.
+    """
+
+    def __init__(self, gpu: Gpu, say: Callable[[str], object] = lambda line: None) -> None:
+        self.gpu, self.name = gpu, gpu.name
+        with self.reported():
+            cuda.init()
+            if gpu.number not in _CONTEXTS:
+                _CONTEXTS[gpu.number] = cuda.Device(gpu.number).retain_primary_context()
+            self._context = _CONTEXTS[gpu.number]
+        self._functions: dict[str, Any] = {}
+        self._modules: dict[str, Any] = {}
+        with self.use():
+            self.kernels = load_images(self._accept, gpu.architecture, say)
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Turn PyCUDA's errors into CardError, with the card's name and what to do."""
+        try:
+            yield
+        except cuda.Error as error:
+            raise CardError(f"GPU {self.gpu.number} ({self.name}): {error}; {WAY_OUT}") from error
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        with self.reported():
+            self._context.push()
+        try:
+            yield
+        finally:
+            with self.reported():
+                self._context.pop()
+
+    def _accept(self, images: Images) -> None:
+        try:
+            self._modules = {name: cuda.module_from_buffer(image) for name, image in images.items()}
+        except cuda.Error as error:
+            raise RejectedError(str(error)) from None
+
+    def free_memory(self) -> int:
+        with self.reported():
+            return int(cuda.mem_get_info()[0])
+
+    def allocate(self, nbytes: int) -> _Memory:
+        with self.reported():
+            return _Memory(self, nbytes)
+
+    def pinned(self, nbytes: int) -> _Pinned:
+        with self.reported():
+            return _Pinned(self, nbytes)
+
+    def stream(self) -> Any:
+        with self.reported():
+            return cuda.Stream(NON_BLOCKING)
+
+    def event(self) -> Any:
+        with self.reported():
+            return cuda.Event(cuda.event_flags.DISABLE_TIMING | cuda.event_flags.BLOCKING_SYNC)
+
+    def record(self, event: Any, stream: Any) -> None:
+        with self.reported():
+            event.record(stream)
+
+    def wait(self, stream: Any, event: Any) -> None:
+        with self.reported():
+            stream.wait_for_event(event)
+
+    def synchronize(self, event: Any) -> None:
+        with self.reported():
+            event.synchronize()
+
+    def drain(self) -> None:
+        with self.reported():
+            self._context.synchronize()
+
+    def copy_in(self, address: int, source: np.ndarray, stream: Any) -> None:
+        with self.reported():
+            cuda.memcpy_htod_async(address, source, stream)
+
+    def copy_out(self, target: np.ndarray, address: int, stream: Any) -> None:
+        with self.reported():
+            cuda.memcpy_dtoh_async(target, address, stream)
+
+    def copy_across(self, target: int, source: int, nbytes: int, stream: Any) -> None:
+        """Copy within the card's memory (what benchmarks compare kernels with)."""
+        with self.reported():
+            cuda.memcpy_dtod_async(target, source, nbytes, stream)
+
+    def launch(self, launch: Launch, stream: Any) -> None:
+        with self.reported():
+            if launch.kernel not in self._functions:
+                self._functions[launch.kernel] = self._function(launch)
+            function = self._functions[launch.kernel]
+            function.prepared_async_call((launch.grid, 1), (BLOCK, 1, 1), stream, *map(int, launch.arguments))
+
+    def _function(self, launch: Launch) -> Any:
+        kinds = ("P" if isinstance(argument, np.uintp) else "I" for argument in launch.arguments)
+        return self._modules[SOURCE[launch.kernel]].get_function(launch.kernel).prepare("".join(kinds))
+
+    def close(self) -> None:
+        with self.use():
+            self._functions.clear()
+            self._modules.clear()

@@ -1,0 +1,96 @@
+"""Before the first row: which plans, which batch, which groups of members. Apart from TensorRT's bindings.
+
+Batches are tried from the largest. One that cannot fit is given up after its first member's plan is known, before the
+others are built; what is given up is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from legscore.engine.fit import Need, member_groups
+from legscore.engine.plans import PlanCache, Stored
+from legscore.errors import EngineError
+
+Say = Callable[[str], object]
+
+
+class Compiler(Protocol):
+    """Makes plans of the members of an ensemble for one kind of card."""
+
+    names: list[str]
+    """Of the members, for messages."""
+
+    def key(self, member: int, batch: int) -> dict[str, Any]: ...
+
+    def build(self, member: int, batch: int) -> Stored: ...
+
+    def open(self, stored: Stored) -> Any | None:
+        """The plan as an engine, or None when it is not taken."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Rows of a pass, members that are in memory together, and each member's plan by its hash."""
+
+    batch: int
+    groups: list[list[int]]
+    plans: tuple[str, ...]
+
+
+def obtain(cache: PlanCache, compiler: Compiler, member: int, batch: int, say: Say) -> tuple[Stored, Any]:
+    """A member's plan, opened; compiled, with a line about it, when it is missing or not taken."""
+
+    def build() -> Stored:
+        say(f"plan: compiling {compiler.names[member]} ({member + 1} of {len(compiler.names)}) for passes of {batch:,} rows")
+        return compiler.build(member, batch)
+
+    return cache.obtain(compiler.key(member, batch), build, compiler.open)
+
+
+def arrange(
+    cache: PlanCache,
+    compiler: Compiler,
+    batches: Sequence[int],
+    need: Callable[[int, list[Stored]], Need],
+    free: Callable[[], int],
+    say: Say,
+) -> Arrangement:
+    """Settle batch and groups, with every plan in the cache.
+
+    Args:
+        batches: rows of a pass to try, falling.
+        need: memory of an ensemble with these plans at a batch.
+        free: bytes free on the card now.
+
+    Raises:
+        EngineError: no batch fits, or a plan cannot be built.
+    """
+    n = len(compiler.names)
+    for batch in batches:
+        stored: list[Stored] = []
+        groups: list[list[int]] | None = None
+        for member in range(n):
+            plan = cache.read(compiler.key(member, batch))
+            if plan is None:
+                plan, opened = obtain(cache, compiler, member, batch, say)
+                del opened  # its weights are on the card
+            stored.append(plan)
+            groups = member_groups(need(batch, stored + [plan] * (n - member - 1)), free())
+            if groups is None:
+                break
+        if groups is not None:
+            if len(groups) > 1:
+                say(f"members: {n} do not fit the memory together; loaded in {len(groups)} groups in turn")
+            return Arrangement(batch, groups, tuple(plan.sha256[:16] for plan in stored))
+        wanted = need(batch, stored)
+        say(
+            f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, {free() / 1e9:.1f} GB are free; "
+            "trying the next smaller"
+        )
+    raise EngineError(
+        f"not even passes of {batches[-1]:,} rows fit this card's memory ({free() / 1e9:.1f} GB free); end what else runs on "
+        "it, or add a smaller tensorrt.batch to a recipe"
+    )

@@ -1,0 +1,271 @@
+"""TensorRT on one NVIDIA GPU: plans from the cache, one execution context a member, all on one stream.
+
+All contexts share one scratch, which never serves two at a time. Where the recipe says so, a pass of all members is
+captured once as a CUDA graph and launched as one piece; when it cannot be captured the passes are enqueued one by one,
+and that is said. Importing this module needs TensorRT and PyCUDA.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from legscore.cuda.card import Card, CardError, Memory
+from legscore.cuda.driver import PyCudaCard
+from legscore.cuda.libcuda import Gpu, Graph, Libcuda, driver_branch
+from legscore.cuda.scorer import Scorer
+from legscore.engine import fidelity as fid
+from legscore.engine import fit
+from legscore.engine.arrange import Arrangement, arrange, obtain
+from legscore.engine.card_engine import CardEngine
+from legscore.engine.plans import PlanCache, Stored, TimingCache, plan_key
+from legscore.engine.recipe import Recipe, load_recipe
+from legscore.engine.trt import common
+from legscore.errors import EngineError
+from legscore.model.checkpoint import Checkpoint
+from legscore.model.gpu_graph import GPU_REWRITE_VERSION, GpuForm, build_gpu_graph, float_names
+from legscore.model.graph import REWRITE_VERSION
+from legscore.resources import cache_folder
+
+REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
+Say = Callable[[str], object]
+
+
+class TensorRTCompiler:
+    """Plans of an ensemble for one kind of GPU, as a recipe says. The card must be current."""
+
+    def __init__(self, members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu) -> None:
+        self.members, self.names = members, [member.name or "a model" for member in members]
+        self.form = GpuForm(recipe.precision, *(recipe.get("tensorrt", name) for name in ("groups", "layout", "silu")))
+        self.settings = common.Settings(
+            recipe.precision,
+            *(recipe.get("tensorrt", name) for name in ("layout", "optimization_level", "aux_streams", "tf32", "refit")),
+        )
+        self.gpu = {"name": gpu.name, "compute": gpu.compute, "multiprocessors": gpu.multiprocessors, "driver": driver_branch()}
+        kind = "".join(letter if letter.isalnum() else "-" for letter in f"{gpu.name}-{gpu.compute}-{common.version()}")
+        self._keys: dict[tuple[int, int], dict[str, Any]] = {}
+        if self.settings.refit and not common.differences().CAN_REFIT:
+            raise EngineError("tensorrt.refit needs TensorRT 10 or newer; set it to false in the recipe")
+        self.timings = TimingCache(cache_folder("timing") / f"{kind}.cache")
+
+    def graph(self, member: int, batch: int) -> Any:
+        return build_gpu_graph(self.members[member], self.form, batch)
+
+    def onnx(self, member: int, batch: int) -> bytes:
+        return bytes(self.graph(member, batch).SerializeToString(deterministic=True))
+
+    def key(self, member: int, batch: int) -> dict[str, Any]:
+        if (member, batch) not in self._keys:
+            self._keys[member, batch] = self._key(member, batch)
+        return self._keys[member, batch]
+
+    def _key(self, member: int, batch: int) -> dict[str, Any]:
+        graph = self.graph(member, batch)
+        if self.settings.refit:  # one plan for all members: their weights are set later
+            for tensor in graph.graph.initializer:
+                tensor.ClearField("raw_data")
+        sha256 = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+        build = {**vars(self.settings), "batch": batch, "groups": self.form.groups, "silu": self.form.silu}
+        return plan_key(self.gpu, common.version(), sha256, build, REWRITE)
+
+    def build(self, member: int, batch: int) -> Stored:
+        graph = self.graph(member, batch)
+        onnx = bytes(graph.SerializeToString(deterministic=True))
+        return common.build(onnx, float_names(graph), self.settings, self.timings)
+
+    def open(self, stored: Stored) -> Any | None:
+        return common.load(stored)
+
+
+class _Loaded:
+    """`legscore.cuda.scorer.Members`: the contexts of one group at a time."""
+
+    def __init__(
+        self, card: Card, cache: PlanCache, compiler: TensorRTCompiler, arrangement: Arrangement, capture: bool, say: Say
+    ) -> None:
+        self.n_members, self.groups = len(compiler.names), arrangement.groups
+        self._card, self._cache, self._compiler, self._batch, self._say = card, cache, compiler, arrangement.batch, say
+        self._capture = capture and len(self.groups) == 1
+        self._differences = common.differences()
+        self._engines: list[Any] = []
+        self._contexts: list[Any] = []
+        self._scratch: Memory | None = None
+        self._graph: Graph | None = None
+        self._warm_up: Any = None
+        self.plans: dict[int, str] = {}
+
+    def load(self, group: int, x: int, rows: int) -> None:
+        self._release()
+        self._engines = [self._engine(member) for member in self.groups[group]]
+        wanted = fit.aligned(max(1, *(self._differences.scratch(engine) for engine in self._engines)))
+        if self._scratch is None or self._scratch.nbytes < wanted:
+            if self._scratch is not None:
+                self._scratch.free()
+            self._scratch = self._card.allocate(wanted)
+        self._contexts = [
+            common.bind(engine, x, rows + 4 * self._batch * place, self._scratch.address, self._scratch.nbytes)
+            for place, engine in enumerate(self._engines)
+        ]
+        self._warm(capture=self._capture)
+
+    def _engine(self, member: int) -> Any:
+        stored, engine = obtain(self._cache, self._compiler, member, self._batch, self._say)
+        if self.plans.setdefault(member, stored.sha256[:16]) != stored.sha256[:16]:  # TensorRT's builds are not reproducible
+            raise EngineError(f"the plan of {self._compiler.names[member]} was replaced while it was in use; run again")
+        if self._compiler.settings.refit:
+            self._differences.refit(engine, self._compiler.onnx(member, self._batch), common.LOG)
+        return engine
+
+    def _warm(self, capture: bool) -> None:
+        """Run every context once, since the first run allocates, then capture one pass of all."""
+        self._warm_up = self._warm_up or self._card.stream()
+        stream = self._warm_up.handle
+
+        def all_members() -> None:
+            for context in self._contexts:
+                common.enqueue(context, stream)
+
+        all_members()
+        self._card.drain()
+        if not capture:
+            return
+        try:
+            self._graph = Graph(Libcuda(), stream, all_members)
+        except (CardError, OSError) as error:
+            self._say(f"cuda graph: not used, passes are enqueued one by one ({error})")
+
+    def enqueue(self, slots: Sequence[int], stream: Any) -> None:
+        if self._graph is not None and list(slots) == list(range(len(self._contexts))):
+            self._graph.launch(stream.handle)
+            return
+        for slot in slots:
+            common.enqueue(self._contexts[slot], stream.handle)
+
+    def _release(self) -> None:
+        graph, self._graph = self._graph, None
+        self._contexts.clear()  # contexts before engines: each holds on to what it came from
+        self._engines.clear()
+        if graph is not None:
+            graph.close()
+
+    def close(self) -> None:
+        self._release()
+        self._warm_up = None
+        if self._scratch is not None:
+            self._scratch.free()
+            self._scratch = None
+
+
+class TensorRTEngine(CardEngine):
+    """Runs an ensemble on one GPU."""
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        members: Sequence[Checkpoint],
+        recipe: Recipe,
+        gpu: Gpu,
+        *,
+        both_strands: bool,
+        is_singleton: bool = False,
+        say: Say = lambda line: None,
+    ) -> None:
+        """Compile what is missing, settle batch and groups, load.
+
+        Raises:
+            EngineError: with what is missing, refused or does not fit.
+        """
+        card = PyCudaCard(gpu, say)
+        super().__init__(members[0].contract, card, both_strands=both_strands, is_singleton=is_singleton)
+        self.recipe, self.precision, self.n_members, self.gpu = recipe, recipe.precision, len(members), gpu
+        self._loaded: _Loaded | None = None
+        self._closed = False
+        try:
+            with card.use():
+                self._load(members, say)
+            if recipe.get("tensorrt", "refit"):
+                self._check_each(members)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, members: Sequence[Checkpoint], say: Say) -> None:
+        compiler = TensorRTCompiler(members, self.recipe, self.gpu)
+        cache = PlanCache(cache_folder("plans"), say)
+        self.arrangement = settle(members, self.recipe, self.gpu, self.card, cache, compiler, say)
+        capture = bool(self.recipe.get("tensorrt", "cuda_graph"))
+        self._loaded = _Loaded(self.card, cache, compiler, self.arrangement, capture, say)
+        self._plans = self._loaded.plans
+        self.scorer = Scorer(
+            self.card, self._loaded, self.contract, batch=self.arrangement.batch, layout=compiler.form.layout,
+            precision=self.precision, is_singleton=self.is_singleton, depth=self.depth,
+        )  # fmt: skip
+
+    def _check_each(self, members: Sequence[Checkpoint]) -> None:
+        """Every refitted member against FP32: a refit may go wrong without a word."""
+        from legscore.engine.openvino_engine import OpenVINOEngine
+
+        for m, member in enumerate(members):
+            probe = fid.probe(member.contract, fid.LEAST, m)
+            reference = OpenVINOEngine([member], load_recipe("fp32"), both_strands=False, is_singleton=self.is_singleton)
+            try:
+                found = fid.compare([(self.score_forward(probe, m), reference.score_forward(probe, 0))], "openvino fp32")
+            finally:
+                reference.close()
+            if shortfall := found.shortfall(self.recipe.settings["fidelity"]):
+                raise EngineError(f"refit: {member.name}: {shortfall}; set tensorrt.refit to false in the recipe")
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "batch": self.arrangement.batch,
+            "recipe": self.recipe.name,
+            "recipe_sha256": self.recipe.sha256,
+            "rewrite": REWRITE,
+            "gpu": self.gpu.name,
+            "compute": self.gpu.compute,
+            "multiprocessors": self.gpu.multiprocessors,
+            "tensorrt": common.version(),
+            "plans": [self._plans[member] for member in range(self.n_members)],
+        }
+
+    def close(self) -> None:
+        """Release everything, also after a start that failed."""
+        if self._closed:
+            return
+        self._closed, half_way = True, self.scorer is None
+        super().close()
+        with contextlib.suppress(CardError):  # a lost card was reported where it was lost
+            if self._loaded is not None and half_way:
+                with self.card.use():
+                    self._loaded.close()
+            self.card.close()
+
+
+def settle(
+    members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, card: Card, cache: PlanCache, compiler: TensorRTCompiler, say: Say
+) -> Arrangement:
+    """Every plan compiled, batch and groups chosen for the memory that is free. The card must be current."""
+    contract, layout = members[0].contract, compiler.form.layout
+
+    def need(batch: int, stored: list[Stored]) -> fit.Need:
+        scratch = max(int(plan.facts["scratch"]) for plan in stored)
+        sizes = [len(plan.plan) for plan in stored]
+        return fit.need(contract, batch=batch, layout=layout, precision=recipe.precision, scratch=scratch, plans=sizes)
+
+    return arrange(cache, compiler, recipe.batches(gpu.name), need, card.free_memory, say)
+
+
+def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: Say) -> Arrangement:
+    """What `legscore compile` does: every plan of an ensemble for one GPU in the cache."""
+    card = PyCudaCard(gpu, say)
+    try:
+        with card.use():
+            compiler = TensorRTCompiler(members, recipe, gpu)
+            return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), say), compiler, say)
+    finally:
+        card.close()

@@ -1,0 +1,1 @@
+"""Static figures with matplotlib: PNG, SVG, PDF. Needs legscore[report]."""

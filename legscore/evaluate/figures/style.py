@@ -1,0 +1,63 @@
+"""One look for all figures: colours that colour-blind readers can tell apart, and files that do not change by themselves.
+
+Colours are Okabe & Ito's (https://jfly.uni-koeln.de/color/), effects go from blue over white to orange-red, which keeps its order
+in grey. SVG keeps text as text; no file holds a date.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from legscore.errors import LegscoreError, OutputError
+from legscore.publish import publishing, writing
+
+FORMATS = (".png", ".svg", ".pdf")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
+GREY = "#666666"
+DPI = 200
+
+
+def check_picture(path: str) -> str:
+    """The format of a picture by its extension; OutputError when it is none of FORMATS."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise OutputError(f"{path}: pictures are {', '.join(FORMATS)}; name one of them")
+    return ending[1:]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure in inches, without a window or global state. LegscoreError where matplotlib is missing."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise LegscoreError("figures need matplotlib: pip install 'legscore[report]'") from None
+    mpl.rcParams.update({
+        "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9, "legend.frameon": False,
+        "svg.fonttype": "none", "svg.hashsalt": "legscore", "pdf.fonttype": 42, "axes.titlelocation": "left",
+    })  # fmt: skip
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Any, path: str) -> None:
+    """Write a figure aside and rename it into place."""
+    kind, sink = check_picture(path), io.BytesIO()
+    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    figure.savefig(sink, format=kind, dpi=DPI, metadata=metadata)
+    with publishing(Path(path)) as temporary, writing(path):
+        temporary.write_bytes(sink.getvalue())
+
+
+def effect_colours() -> Any:
+    """Blue (lower) over white to orange-red (higher)."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("effect", ["#053061", "#4393C3", "#F7F7F7", "#E08214", "#7F3B08"])
+
+
+def plain(text: str) -> str:
+    """A text that matplotlib draws as it is: no mathematics between dollar signs."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,1 @@
+"""Scores → one self-contained page for the browser. Needs legscore[report]."""

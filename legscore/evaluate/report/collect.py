@@ -1,0 +1,220 @@
+"""A file of scores → what the page shows: counts, histograms, the largest effects. Nothing is sampled: rows are counted into
+bins, and what is cut to the largest says of how many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from legscore.errors import InputError, nearest, shorten
+from legscore.evaluate.correlation import METRICS, metric
+from legscore.evaluate.saturation import TILE_COLUMNS, wanted_columns
+from legscore.evaluate.tables import Table, Tables, numbers
+
+BINS, GRID = 80, 90
+TOP_ROWS = 1000
+NEAR_FLOOR = 0.25
+"""Scores this close to the floor count as being there (in bins of the sorter)."""
+LABELS = (
+    "variant_id", "id", "gene_name", "gene", "gene_id", "promoter", "tile_id", "haplotype_id", "chrom", "pos", "ref", "alt",
+    "strand", "start", "end", "offset", "ref_base", "alt_base", "n_carriers", "n_samples",
+)  # fmt: skip
+"""Columns that say which row it is."""
+FIRST_LABELS = LABELS[: LABELS.index("alt") + 1]
+"""Those that stand before the values in the table of the largest."""
+VALUES = ("score", "score_sd", "ref_score", "alt_score", "effect", "effect_sd", "effect_low", "effect_high", "p", "q", "n_count")
+
+
+@dataclass
+class Scores:
+    """A file of scores in memory: only what the page needs.
+
+    Attributes:
+        main: `effect` or `score`. values: name → float64 [rows], NaN where null. labels: other columns as read, with `status`.
+    """
+
+    table: Table
+    main: str
+    frame: pl.DataFrame
+    values: dict[str, np.ndarray]
+    metadata: dict[str, Any] | None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
+    """Read a file that `legscore run` wrote (or any with a column `effect` or `score`)."""
+    tables = Tables([path])
+    table = tables.all[0]
+    names = table.columns
+    main = next((name for name in ("effect", "score") if name in names), None)
+    if main is None:
+        raise InputError(f"{table.name} has neither effect nor score{nearest('score', names)}; it has {shorten(names, 12)}")
+    for option, column in (("--truth", truth), ("--tile", tile)):
+        if column and column not in names:
+            raise InputError(
+                f"{option} {column}: {table.name} has no such column{nearest(column, names)}; there are {shorten(names, 12)}"
+            )
+    numeric = [name for name in dict.fromkeys([*VALUES, *([truth] if truth else [])]) if name in names]
+    wanted = dict.fromkeys([*LABELS, *TILE_COLUMNS, *wanted_columns(names), "status", *([tile] if tile else [])])
+    texts = [name for name in wanted if name in names and name not in numeric]
+    read = table.read([*numeric, *texts])
+    columns: dict[str, pl.Series] = {}
+    for name in read.column_names:
+        columns[name] = pl.from_arrow(read.select([name])).to_series()  # type: ignore[union-attr]
+        if columns[name].dtype == pl.Categorical:
+            columns[name] = columns[name].cast(pl.String)
+    values = {name: numbers(columns[name], "--truth" if name == truth else "column", name) for name in numeric}
+    if not len(read):
+        raise InputError(f"{table.name} has no rows")
+    if not np.isfinite(values[main]).any():
+        raise InputError(f"{table.name}: no row has a value of {main}")
+    frame = pl.DataFrame({name: columns[name] for name in texts}) if texts else pl.DataFrame({"row": range(len(read))})
+    return Scores(table, main, frame, values, table.metadata())
+
+
+def status_counts(scores: Scores) -> list[tuple[str, int]]:
+    """Rows by status, most first; without a status column by whether there is a value."""
+    if "status" in scores.frame.columns:
+        counts = scores.frame["status"].cast(pl.String).fill_null("(null)").value_counts(sort=True)
+        return [(str(name), int(n)) for name, n in counts.iter_rows()]
+    known = int(np.isfinite(scores.values[scores.main]).sum())
+    return [("with a value", known), ("without", len(scores) - known)]
+
+
+def histogram(values: np.ndarray) -> dict[str, Any] | None:
+    """Counts in BINS bins between the extremes; None where nothing is finite."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    low, high = float(known.min()), float(known.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, _ = np.histogram(known, BINS, (low, high))
+    return {
+        "low": low, "high": high, "counts": counts.tolist(), "n": len(known), "mean": float(known.mean()),
+        "median": float(np.median(known)), "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+    }  # fmt: skip
+
+
+def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
+    """Rows counted on a GRID × GRID raster; None where no row has both."""
+    both = np.isfinite(x) & np.isfinite(y)
+    if not both.any():
+        return None
+    x, y = x[both], y[both]
+    sides = []
+    for values in (x, y):
+        low, high = float(values.min()), float(values.max())
+        sides.append((low - 0.5, high + 0.5) if low == high else (low, high))
+    counts, _, _ = np.histogram2d(x, y, GRID, sides)
+    return {"x": sides[0], "y": sides[1], "counts": counts.T.astype(int).tolist(), "n": len(x)}
+
+
+def floor(scores: Scores) -> dict[str, Any]:
+    """The level below which predictions do not go, and how many scores are near it."""
+    names = [name for name in ("score", "ref_score", "alt_score") if name in scores.values]
+    contract = (scores.metadata or {}).get("contract") or {}
+    named = (contract.get("output") or {}).get("floor")
+    known = [scores.values[name][np.isfinite(scores.values[name])] for name in names]
+    every = np.concatenate(known) if known else np.zeros(0)
+    if not len(every):
+        return {"known": False}
+    level = float(named) if isinstance(named, int | float) else float(every.min())
+    near = every <= level + NEAR_FLOOR
+    found = {"known": True, "named": isinstance(named, int | float), "level": level, "near": int(near.sum()), "of": len(every)}
+    if "ref_score" in names and scores.main == "effect":
+        weak = scores.values["ref_score"] <= level + NEAR_FLOOR
+        effects = scores.values["effect"][weak]
+        effects = effects[np.isfinite(effects)]
+        found |= {"weak_rows": len(effects), "weak_losing": int((effects < 0).sum())}
+    return {**found, "within": NEAR_FLOOR}
+
+
+def top(scores: Scores, truth: str | None) -> dict[str, Any]:
+    """The TOP_ROWS rows with the largest magnitude of the main value: column names, kinds and rows as they are shown."""
+    main = scores.values[scores.main]
+    size = np.where(np.isfinite(main), np.abs(main), -1.0)
+    n = int((size >= 0).sum())
+    count = min(TOP_ROWS, n)
+    chosen = np.argpartition(-size, count - 1)[:count] if count else np.zeros(0, dtype=np.intp)
+    chosen = chosen[np.lexsort((chosen, -size[chosen]))]
+    columns: list[dict[str, Any]] = [{"name": "row", "number": True}]
+    data: list[list[Any]] = [(chosen + 1).tolist()]
+
+    def add_labels(names: Iterable[str]) -> None:
+        for name in names:
+            if name in scores.frame.columns:
+                held = scores.frame[name].gather(chosen)
+                number = held.dtype.is_numeric()
+                columns.append({"name": name, "number": number})
+                data.append(held.to_list() if number else held.cast(pl.String).to_list())
+
+    add_labels(FIRST_LABELS)
+    order = sorted(VALUES, key=lambda name: not name.startswith(scores.main))  # the main value and its SD first
+    for name in dict.fromkeys([*order, *([truth] if truth else [])]):
+        if name in scores.values and name != "n_count":
+            columns.append({"name": name, "number": True})
+            data.append([round(v, 5) if math.isfinite(v) else None for v in scores.values[name][chosen].tolist()])
+    add_labels(name for name in LABELS if name not in FIRST_LABELS)
+    return {"columns": columns, "rows": [list(row) for row in zip(*data, strict=True)], "of": n, "by": scores.main}
+
+
+def against_truth(scores: Scores, truth: str) -> dict[str, Any]:
+    """Measured against predicted: raster and metrics. InputError when no row has both."""
+    x, y = scores.values[truth], scores.values[scores.main]
+    raster = density(x, y)
+    if raster is None:
+        raise InputError(f"--truth {truth}: no row has both {truth} and {scores.main}")
+    both = np.isfinite(x) & np.isfinite(y)
+    found = {name: metric(name, x[both], y[both]) for name in METRICS}
+    metrics = {name: {"value": None if math.isnan(f.value) else f.value, "reason": f.reason} for name, f in found.items()}
+    return {"truth": truth, "prediction": scores.main, "raster": raster, "metrics": metrics}
+
+
+def run_facts(scores: Scores) -> list[tuple[str, str]]:
+    """What was run, as pairs of label and text."""
+    record = scores.metadata
+    if record is None:
+        return [
+            (
+                "record",
+                "this file does not say which models made it (written by something else, or a table without its .run.json)",
+            )
+        ]
+    engine, options, fidelity = (record.get(name) or {} for name in ("engine", "options", "fidelity"))
+    output = (record.get("contract") or {}).get("output") or {}
+    facts = [("legscore", str(record.get("legscore", "?"))), ("score", str(output.get("unit", "?")))]
+    for i, model in enumerate(record.get("models", []), start=1):
+        training = model.get("training") or {}
+        metrics = training.get("metrics") or {}
+        about = [f"sha256 {str(model.get('sha256', ''))[:16]}…"]
+        about += [f"{training['preset']}, seed {training.get('seed')}"] if training.get("preset") else []
+        about += [f"validation Pearson {metrics['pearson']:.4f}"] if isinstance(metrics.get("pearson"), float) else []
+        facts.append((f"model {i}", f"{model.get('name', '?')} ({'; '.join(about)})"))
+    versions = [
+        f"{k} {v}" for k, v in engine.items() if k in ("openvino", "torch", "tensorrt", "cuda", "cpu", "gpu", "device") and v
+    ]
+    facts.append(("engine", f"{engine.get('engine', '?')}, precision {engine.get('precision', '?')}"))
+    facts += [("on", "; ".join(versions))] if versions else []
+    facts += [("warning", str(engine["warning"]))] if engine.get("warning") else []
+    if fidelity:
+        numbers_ = ", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in fidelity.items() if isinstance(v, int | float))
+        facts.append(("fidelity", f"against {fidelity.get('reference', '?')}: {numbers_}"))
+    facts.append(("rows are", f"{options.get('kind', '?')}s, sequences read as {options.get('sequence_is', '?')}"))
+    facts.append(("strands", str(options.get("rc", "?"))))
+    if calibration := record.get("calibration"):
+        facts.append(
+            ("calibration", f"intervals for {calibration.get('coverage', 0):.0%}, sha256 {str(calibration.get('sha256'))[:16]}…")
+        )
+    if variants := record.get("variants"):
+        facts.append(("variants", ", ".join(f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool))))
+    return facts

@@ -1,0 +1,138 @@
+"""The page: one HTML file with its data, its script and the plotting library, and no way to the network.
+
+Plotly.js draws: it is well kept (MIT, a release every few weeks), its Python package carries the whole library as one file, so
+that a page can hold it and needs no network (4.8 MB), it zooms and hovers by itself, and it works under a content policy
+without `eval`. Bokeh is as well kept and smaller, but its Python package brings a web server and a table library; ECharts' and
+Vega's packages load the library from the network. Only the JavaScript file is used.
+
+The policy of the page forbids any connection and any script but the two whose hashes it lists. Data lie in a JSON block in
+which no `<` is left, and the script puts texts in as text, never as HTML: whatever a gene is called stays a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from legscore import __version__
+from legscore.errors import LegscoreError, OutputError
+from legscore.evaluate.report.collect import (
+    Scores,
+    against_truth,
+    density,
+    floor,
+    histogram,
+    read_scores,
+    run_facts,
+    status_counts,
+    top,
+)  # fmt: skip
+from legscore.evaluate.report.layers import heat_maps, track
+from legscore.publish import publishing, writing
+
+SD_OF = {"effect": "effect_sd", "score": "score_sd"}
+TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<div id="page"></div>
+<noscript>This report needs JavaScript, which is in this file itself.</noscript>
+<script type="application/json" id="data">{data}</script>
+<script>{library}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def collect(scores: Scores, truth: str | None, tile: str | None) -> dict[str, Any]:
+    """Everything that the page shows."""
+    sd = SD_OF[scores.main]
+    shown = [name for name in ("score", "ref_score", "alt_score", "effect", sd) if name in scores.values]
+    histograms = {name: found for name in shown if (found := histogram(scores.values[name])) is not None}
+    return {
+        "version": __version__,
+        "file": scores.table.name,
+        "rows": len(scores),
+        "main": scores.main,
+        "facts": run_facts(scores),
+        "status": status_counts(scores),
+        "histograms": histograms,
+        "floor": floor(scores),
+        "spread": density(scores.values[sd], np_abs(scores, scores.main)) if sd in scores.values else None,
+        "sd": sd,
+        "truth": against_truth(scores, truth) if truth else None,
+        "top": top(scores, truth),
+        "heat": heat_maps(scores, tile) if scores.main == "effect" else None,
+        "track": track(scores),
+    }
+
+
+def np_abs(scores: Scores, name: str) -> Any:
+    """|effect| for effects, the score itself for scores."""
+    return abs(scores.values[name]) if name == "effect" else scores.values[name]
+
+
+def library() -> str:
+    """The text of plotly.js. LegscoreError where the package is missing or a file of it could not stand in a page."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise LegscoreError("the report needs plotly, which it carries: pip install 'legscore[report]'") from None
+    text: str = get_plotlyjs()
+    if "</script" in text.lower() or "<!--" in text:
+        text = text.replace("</script", r"<\/script").replace("</SCRIPT", r"<\/SCRIPT").replace("<!--", r"<\!--")
+    return text
+
+
+def as_json(data: Any) -> str:
+    """JSON that may stand inside a script element: no `<`, `>`, `&` and no line separators of JavaScript."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in ("<", ">", "&", "\u2028", "\u2029"):
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def render(data: dict[str, Any]) -> str:
+    """The page as text."""
+    room = resources.files("legscore.evaluate.report")
+    script, style = ((room / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    scripts = (library(), script)
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return TEMPLATE.format(
+        policy=policy, title=html.escape(f"legscore report: {data['file']}"), style=style, data=as_json(data),
+        library=scripts[0], script=scripts[1],
+    )  # fmt: skip
+
+
+def write_report(path: str, output: str, truth: str | None = None, tile: str | None = None) -> list[str]:
+    """Read scores and write the page; returns lines to say."""
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{output}: a report is a page; name it .html")
+    scores = read_scores(path, truth, tile)
+    data = collect(scores, truth, tile)
+    text = render(data)
+    with publishing(Path(output)) as temporary, writing(output):
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    said = [f"{output}: {len(scores):,} rows, {len(text.encode()) / 1e6:.1f} MB"]
+    if data["heat"]:
+        said.append(f"promoters: {len(data['heat']['titles']):,} of {data['heat']['of']:,} as heat maps")
+    else:
+        said.append("promoters: none with a change at every position, no heat maps")
+    return said

@@ -1,0 +1,180 @@
+"""Saturated tiles in a table of scores: for each promoter the effect of every change at every position.
+
+A tile is the rows that share the values of the tile column: `tile_id`, else `promoter`, `gene`, `id`, whichever makes every
+(offset, alt_base) stand once. The base that is there is the one to which a position is not changed, where all
+three changes are there; elsewhere `ref_base`, or `ref` turned to the tile's strand, says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from legscore.errors import InputError, nearest, shorten
+from legscore.evaluate.tables import Tables, numbers
+
+BASES = "ACGT"
+TILE_COLUMNS = ("tile_id", "promoter", "gene", "gene_id", "id")
+NEEDED = ("offset", "alt_base", "effect")
+LEAST_POSITIONS = 10
+"""Tiles with changes at fewer positions are no saturation."""
+_COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One promoter.
+
+    Attributes:
+        title: for people. sequence: 5' → 3' as scored, `.` where the base is not known.
+        effect_BL: float [4, length], changed to A, C, G, T; NaN where there is no score.
+    """
+
+    name: str
+    title: str
+    sequence: str
+    effect_BL: np.ndarray
+
+    @property
+    def importance(self) -> np.ndarray:
+        """Minus the mean effect of the changes at each position, float [length]; NaN where there is none."""
+        counts = np.isfinite(self.effect_BL).sum(axis=0)
+        sums = np.nansum(self.effect_BL, axis=0)
+        return np.where(counts > 0, -sums / np.maximum(counts, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """All tiles of a table, as arrays over the rows of changes.
+
+    Attributes:
+        names_T: values of the tile column. titles_T: the same with gene names.
+        length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in BASES, -1 unknown.
+        column: the tile column. left_out: rows that are single-base changes of no saturated tile.
+    """
+
+    names_T: list[str]
+    titles_T: list[str]
+    length_T: np.ndarray
+    effect_TBL: np.ndarray
+    base_TL: np.ndarray
+    column: str
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.names_T)
+
+    def tile(self, index: int) -> Tile:
+        length = int(self.length_T[index])
+        sequence = "".join(BASES[b] if b >= 0 else "." for b in self.base_TL[index, :length])
+        return Tile(self.names_T[index], self.titles_T[index], sequence, self.effect_TBL[index, :, :length])
+
+    def find(self, name: str) -> Tile:
+        """A tile by its name or by its title's gene name; InputError with the nearest names."""
+        hits = [i for i, known in enumerate(self.names_T) if known == name]
+        hits = hits or [i for i, title in enumerate(self.titles_T) if name in title.replace("(", " ").replace(")", " ").split()]
+        if len(hits) == 1:
+            return self.tile(hits[0])
+        if hits:
+            raise InputError(f"--promoter {name}: {len(hits)} tiles have this name: {shorten([self.names_T[i] for i in hits])}")
+        raise InputError(
+            f"--promoter {name}: no such {self.column}{nearest(name, self.names_T)}; there are {shorten(self.names_T)}"
+        )
+
+
+def wanted_columns(names: Iterable[str]) -> list[str]:
+    """Columns of a table that saturated tiles are read from; empty where the table has none."""
+    there = set(names)
+    if not set(NEEDED) <= there or not there & set(TILE_COLUMNS):
+        return []
+    return [n for n in (*NEEDED, *TILE_COLUMNS, "gene_name", "strand", "ref", "ref_base") if n in there]
+
+
+def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | None:
+    """Tiles of a frame of scores with `wanted_columns`, None where no column makes any.
+
+    Args:
+        frame: one row per change; rows without an effect are left out.
+        column: the tile column, None to choose.
+    """
+    scored = frame.filter(pl.col("effect").is_finite() & pl.col("offset").is_not_null() & pl.col("alt_base").is_not_null())
+    scored = scored.with_columns(
+        pl.col("offset").cast(pl.Int64), pl.col("alt_base").cast(pl.String).str.to_uppercase().replace("U", "T")
+    ).filter(pl.col("alt_base").is_in(list(BASES)) & (pl.col("offset") >= 0) & (pl.col("offset") < 100_000))
+    for name in [column] if column else [c for c in TILE_COLUMNS if c in scored.columns]:
+        rows = scored.filter(pl.col(name).is_not_null())
+        if not len(rows):
+            continue
+        twice = rows.select(pl.struct(name, "offset", "alt_base").is_duplicated().any()).item()
+        if twice and not column:
+            continue
+        if twice:
+            raise InputError(f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells tiles apart")
+        if (found := _tiles(rows, name, len(frame))) is not None:
+            return found
+    return None
+
+
+def _tiles(rows: pl.DataFrame, column: str, n_rows: int) -> Saturation | None:
+    named = "gene_name" in rows.columns and column != "gene_name"
+    about = [pl.col("offset").n_unique().alias("#n"), (pl.col("offset").max() + 1).alias("#length")]
+    about += [pl.col("gene_name").cast(pl.String).first().alias("#gene")] if named else []
+    positions = rows.group_by(column, maintain_order=True).agg(about)
+    tiles = positions.filter((pl.col("#n") >= LEAST_POSITIONS) & (2 * pl.col("#n") >= pl.col("#length"))).with_row_index("#tile")
+    if not len(tiles):
+        return None
+    rows = rows.join(tiles.select(column, "#tile"), on=column, how="inner")
+    tile, offset = rows["#tile"].to_numpy(), rows["offset"].to_numpy()
+    alt = _codes(rows["alt_base"])
+    length = tiles["#length"].to_numpy()
+    effect = np.full((len(tiles), 4, int(length.max())), np.nan, dtype=np.float32)
+    effect[tile, alt, offset] = rows["effect"].to_numpy()
+    base = np.full((len(tiles), int(length.max())), -1, dtype=np.int8)
+    if "ref_base" in rows.columns:
+        known = _codes(rows["ref_base"].cast(pl.String).str.to_uppercase())
+        base[tile[known >= 0], offset[known >= 0]] = known[known >= 0]
+    elif "ref" in rows.columns and "strand" in rows.columns:
+        known = _codes(rows["ref"].cast(pl.String).str.to_uppercase())
+        turned = _codes(rows["ref"].cast(pl.String).str.to_uppercase().replace(_COMPLEMENT))
+        known = np.where(rows["strand"].cast(pl.String).fill_null("+").to_numpy() == "-", turned, known)
+        base[tile[known >= 0], offset[known >= 0]] = known[known >= 0]
+    there = np.isfinite(effect)
+    only = there.sum(axis=1) == 3
+    base[only] = np.argmin(there, axis=1)[only]
+    names = tiles[column].cast(pl.String).to_list()
+    genes = tiles["#gene"].to_list() if "#gene" in tiles.columns else [None] * len(names)
+    titles = [f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)]
+    return Saturation(names, titles, length, effect, base, column, n_rows - len(rows))
+
+
+def _codes(letters: pl.Series) -> np.ndarray:
+    """Index in BASES, -1 for anything else; int8 [rows]."""
+    numbers = letters.replace_strict(list(BASES), list(range(4)), default=-1, return_dtype=pl.Int8)
+    return numbers.fill_null(-1).to_numpy()
+
+
+def read_saturation(path: str, column: str | None = None) -> Saturation:
+    """Saturated tiles of a file of scores. InputError where there are none, with what they need."""
+    tables = Tables([path])
+    table = tables.all[0]
+    if column and column not in table.columns:
+        raise InputError(f"--tile {column}: {table.name} has no such column{nearest(column, table.columns)}")
+    names = dict.fromkeys([*wanted_columns(table.columns), *([column] if column else [])])
+    if not set(NEEDED) <= set(names):
+        raise InputError(
+            f"{table.name} has no saturated promoters: they need the columns {', '.join(NEEDED)} and one that names the tile; "
+            f"it has {shorten(table.columns, 12)}"
+        )
+    frame = tables.select(dict.fromkeys(names, "--tile")).frame
+    frame = frame.with_columns(pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect"))
+    found = saturation(frame, column)
+    if found is None:
+        tried = shorten([c for c in TILE_COLUMNS if c in table.columns])
+        raise InputError(
+            f"{table.name} has no saturated promoter: none of {tried} names tiles with changes at {LEAST_POSITIONS} or more "
+            "positions, each once; name the column with --tile"
+        )
+    return found

@@ -1,0 +1,252 @@
+"""Results as a table on the terminal, as JSON, and as one long CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from legscore import __version__
+from legscore.calibration import Calibration
+from legscore.evaluate.changes import CHANGE_METRICS, MEANING
+from legscore.evaluate.compare import ASSUMES, Comparison, Group, Metric
+from legscore.evaluate.correlation import METRICS
+from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
+from legscore.publish import publishing, writing
+
+CSV_COLUMNS = (
+    "section", "group", "truth", "prediction", "other", "metric", "k", "n", "value", "low", "high", "boot_mean", "boot_sd", "z",
+    "p", "boot_p", "zou_low", "zou_high", "method", "shares", "note",
+)  # fmt: skip
+HEADS = {
+    "pearson": "Pearson", "spearman": "Spearman", "rmse": "RMSE", "mae": "MAE", "sign_agreement": "sign",
+    "sign_agreement_all": "sign, all", "auroc": "AUROC", "auprc": "AUPRC", "auroc_up": "AUROC up", "auroc_down": "AUROC down",
+}  # fmt: skip
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of columns as wide as they need; the first is on the left, others on the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        yield "  ".join(cells).rstrip()
+
+
+def lines(found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None) -> Iterator[str]:
+    """What the terminal shows."""
+    yield f"rows: {found.selection.summary()}"
+    yield from (f"note: {note}" for note in (*found.selection.notes, *found.notes))
+    if options.bootstrap:
+        yield f"intervals: {options.confidence:.0%} percentile bootstrap, {found.resampling}, the same for all predictions"
+    for truth, noise in found.noise.items():
+        text = f"noise of {truth}: SD {noise.sd:.4g} ({noise.source}); a change is beyond ±{noise.threshold:.4g}"
+        if not math.isnan(noise.replicate_r):
+            text += f"; replicates correlate {noise.replicate_r:.4f} ({noise.n:,} rows)"
+            text += f", noise ceiling for Pearson {noise.ceiling:.4f}"
+        yield text + (f"; {noise.reason}" if noise.reason else "")
+    for group in found.groups:
+        yield ""
+        yield from _group(group, len(found.groups) > 1)
+    if any(c.method for group in found.groups for c in group.comparisons):
+        yield ""
+        yield f"{ASSUMES}; p (boot) and its interval do not"
+    yield from _classes(found)
+    yield from _curve(found)
+    if calibration:
+        yield ""
+        yield from calibration_lines(calibration)
+
+
+def _group(group: Group, named: bool) -> Iterator[str]:
+    dropped = "".join(f", {count:,} {reason}" for reason, count in group.dropped.items())
+    clusters = f", {group.n_clusters:,} clusters" if group.n_clusters else ""
+    yield f"{group.name if named else 'all'}: n = {group.n:,}{clusters}" + (f" (dropped{dropped[1:]})" if dropped else "")
+    yield from (f"note: {note}" for note in group.notes)
+    for names in (METRICS, CHANGE_METRICS):
+        shown = [m for m in group.metrics if m.metric in names]
+        if not shown:
+            continue
+        several = len({m.truth for m in shown}) > 1
+        labels = list(dict.fromkeys((m.truth, m.prediction) for m in shown))
+        by = {(m.truth, m.prediction, m.metric): m for m in shown}
+        rows = [["prediction", *(HEADS[name] for name in names)]]
+        for truth, prediction in labels:
+            label = f"{prediction} ~ {truth}" if several else prediction
+            rows.append([label, *(_with_interval(by[truth, prediction, name]) for name in names)])
+        yield from table(rows)
+        reasons = {f"{HEADS[m.metric]} of {m.prediction}: {m.reason}": None for m in shown if m.reason}
+        yield from (f"  {reason}" for reason in reasons)
+    compared = [c for c in group.comparisons if c.method or c.metric == "rmse"]
+    if compared:
+        rows = [["first − second", "", "difference", "p (boot)", "z", "p (test)", "Zou interval"]]
+        rows += [_comparison(c) for c in compared]
+        yield from table(rows)
+        methods: dict[str, None] = {}
+        for c in compared:
+            if c.method:
+                methods[
+                    f"test: {c.method}, " + (f"the correlations share {c.shares}" if c.shares else "no variable in common")
+                ] = None
+        yield from methods
+        yield from {f"  {c.first} − {c.second}, {HEADS[c.metric]}: {c.reason}": None for c in compared if c.reason}
+
+
+def _with_interval(m: Metric) -> str:
+    if math.isnan(m.value):
+        return "-"
+    interval = "" if math.isnan(m.low) else f" [{m.low:.4f}, {m.high:.4f}]"
+    return f"{m.value:.4f}{interval}"
+
+
+def _comparison(c: Comparison) -> list[str]:
+    interval = "" if math.isnan(c.boot_low) else f" [{c.boot_low:+.4f}, {c.boot_high:+.4f}]"
+    zou = "" if math.isnan(c.zou_low) else f"[{c.zou_low:+.4f}, {c.zou_high:+.4f}]"
+    return [f"{c.first} − {c.second}", HEADS[c.metric], f"{c.difference:+.4f}{interval}", _p(c.boot_p), _z(c.z), _p(c.p), zou]
+
+
+def _p(p: float) -> str:
+    return "-" if math.isnan(p) else "<1e-300" if p < 1e-300 else f"{p:.2g}" if p < 0.001 else f"{p:.4f}"
+
+
+def _z(z: float) -> str:
+    return "-" if math.isnan(z) else f"{z:.2f}"
+
+
+def _classes(found: Evaluation) -> Iterator[str]:
+    if not found.classes:
+        return
+    yield ""
+    yield "by class; weighted score: Pearson Σ w r² / Σ w, Spearman Σ w ρ / Σ w"
+    rows = [["prediction", "class", "weight", "n", "Pearson", "Spearman"]]
+    rows += [[c.prediction, c.name, f"{c.weight:g}", f"{c.n:,}", f"{c.pearson:.4f}", f"{c.spearman:.4f}"] for c in found.classes]
+    yield from table(rows)
+    yield from (f"  {c.prediction}, {c.name}: {c.reason}" for c in found.classes if c.reason)
+
+
+def _curve(found: Evaluation) -> Iterator[str]:
+    if not found.curve:
+        return
+    yield ""
+    yield "mean of k members: the first k, and random subsets of k (mean ± spread over subsets, which is no standard error)"
+    rows = [["prediction", "group", "k", "subsets", "Pearson, first k", "subsets", "Spearman, first k", "subsets"]]
+    by = {(p.group, p.truth, p.prediction, p.k, p.metric): p for p in found.curve}
+    for group, truth, prediction, k in dict.fromkeys((p.group, p.truth, p.prediction, p.k) for p in found.curve):
+        row = [prediction, group, str(k), str(by[group, truth, prediction, k, "pearson"].subsets)]
+        for name in ("pearson", "spearman"):
+            point = by[group, truth, prediction, k, name]
+            spread = "" if math.isnan(point.spread) else f" ± {point.spread:.4f}"
+            row += [f"{point.first:.4f}", f"{point.mean:.4f}{spread}"]
+        rows.append(row)
+    yield from table(rows)
+
+
+def calibration_lines(calibration: Calibration) -> Iterator[str]:
+    """What a fitted calibration is and how well it covered held-out promoters."""
+    checked = calibration.fit["held_out"]
+    scale = f"(SD + {calibration.floor:.4g})" if calibration.uses_sd else f"{calibration.floor:.4g} (no SD: one member)"
+    yield (
+        f"calibration: {calibration.slope:.4f} × effect ± {calibration.quantile:.4f} × {scale}, for {calibration.coverage:.0%}, "
+        f"from {calibration.fit['rows']:,} rows of {calibration.fit['clusters']:,} clusters"
+    )
+    yield (
+        f"coverage on held-out clusters: {checked['coverage']:.3f} "
+        f"[{checked['coverage_low']:.3f}, {checked['coverage_high']:.3f}] "
+        f"(folds {min(checked['by_fold']):.3f}-{max(checked['by_fold']):.3f}), mean width {checked['mean_width']:.4g}"
+    )
+    for name, label in (("by_abs_effect", "|effect|"), ("by_sd", "SD")):
+        if name in checked:
+            yield f"coverage by thirds of {label}, low to high: " + ", ".join(f"{value:.3f}" for value in checked[name])
+
+
+def write_json(path: Path, found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None) -> None:
+    """Everything, with options, as JSON (no NaN: null)."""
+    held: dict[str, Any] = {
+        "legscore": __version__,
+        "options": asdict(options),
+        "rows": found.selection.rows,
+        "dropped": dict(found.selection.dropped),
+        "notes": [*found.selection.notes, *found.notes],
+        "resampling": found.resampling,
+        "assumes": ASSUMES,
+        "meaning": {**MEANING, "spread": "sample SD over subsets of members, which overlap: no standard error"},
+        "noise": {truth: asdict(noise) for truth, noise in found.noise.items()},
+        "groups": [
+            {
+                "name": g.name, "n": g.n, "n_clusters": g.n_clusters, "dropped": g.dropped, "notes": g.notes,
+                "metrics": [asdict(m) for m in g.metrics], "comparisons": [asdict(c) for c in g.comparisons],
+            }
+            for g in found.groups
+        ],
+        "classes": [asdict(c) for c in found.classes],
+        "ensemble_curve": [asdict(p) for p in found.curve],
+    }  # fmt: skip
+    if calibration:
+        held["calibration"] = asdict(calibration)
+    with publishing(path) as temporary, writing(path):
+        temporary.write_text(json.dumps(_plain(held), indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_csv(path: Path, found: Evaluation) -> None:
+    """One row per statistic, comparison, class and point of the curve; what does not apply is empty."""
+    with publishing(path) as temporary, writing(path), open(temporary, "w", newline="", encoding="utf-8") as stream:
+        out = csv.DictWriter(stream, CSV_COLUMNS, restval="")
+        out.writeheader()
+        for row in _rows(found):
+            out.writerow({name: "" if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()})
+
+
+def _rows(found: Evaluation) -> Iterable[dict[str, Any]]:
+    for g in found.groups:
+        for m in g.metrics:
+            yield {
+                "section": "metric", "group": g.name, "truth": m.truth, "prediction": m.prediction, "metric": m.metric, "n": m.n,
+                "value": m.value, "low": m.low, "high": m.high, "boot_mean": m.boot_mean, "boot_sd": m.boot_sd, "note": m.reason,
+            }  # fmt: skip
+        for c in g.comparisons:
+            yield {
+                "section": "comparison", "group": g.name, "prediction": c.first, "other": c.second, "metric": c.metric, "n": c.n,
+                "value": c.difference, "low": c.boot_low, "high": c.boot_high, "z": c.z, "p": c.p, "boot_p": c.boot_p,
+                "zou_low": c.zou_low, "zou_high": c.zou_high, "method": c.method, "shares": c.shares, "note": c.reason,
+            }  # fmt: skip
+    for truth, noise in found.noise.items():
+        for name in ("sd", "threshold", "replicate_r", "reliability", "ceiling"):
+            yield {
+                "section": "noise",
+                "truth": truth,
+                "metric": name,
+                "n": noise.n,
+                "value": getattr(noise, name),
+                "note": noise.reason,
+            }
+    for s in found.classes:
+        for name in ("pearson", "spearman"):
+            value = getattr(s, name)
+            yield {
+                "section": "class",
+                "group": s.name,
+                "prediction": s.prediction,
+                "metric": name,
+                "n": s.n,
+                "value": value,
+                "note": s.reason,
+            }
+    for p in found.curve:
+        yield {
+            "section": "ensemble_curve", "group": p.group, "truth": p.truth, "prediction": p.prediction, "metric": p.metric,
+            "k": p.k, "n": p.subsets, "value": p.mean, "low": p.low, "high": p.high,
+            "note": f"first k: {p.first!r}; spread: {p.spread!r}",
+        }  # fmt: skip

@@ -1,0 +1,286 @@
+"""Prediction files → columns of the same rows: read, joined on a key, filtered, and every row that is left out counted.
+
+Files are Parquet, Arrow, CSV or TSV. With several, rows are joined on key columns that are unique in each file; a column that
+stands in more than one is named `FILE:column`, FILE without its folder and extension. Rows are those of the first file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from legscore.errors import InputError, nearest, shorten
+from legscore.formats import READ_ERRORS, first_line
+from legscore.read import Input, open_input
+from legscore.schema import STATUSES
+
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", ".")
+"""Texts of CSV files that stand for no number."""
+NO_PARTNER = "no partner in {}"
+
+
+@dataclass
+class Table:
+    """One input: a name for messages, and what it holds."""
+
+    name: str
+    stem: str
+    path: str
+    opened: Input
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.opened.schema.names)
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns, all rows."""
+        try:
+            batches = [batch.select(list(columns)) for batch in self.opened.batches(list(columns))]
+        except READ_ERRORS as error:
+            raise InputError(f"{self.name} cannot be read: {first_line(error)}") from error
+        return pa.Table.from_batches(batches, pa.schema([self.opened.schema.field(c) for c in columns]))
+
+    def metadata(self) -> dict[str, Any] | None:
+        """What `legscore run` wrote into the file, or beside it; None where it wrote nothing."""
+        return run_metadata(self.opened)
+
+
+def run_metadata(opened: Input) -> dict[str, Any] | None:
+    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is neither."""
+    source = opened.sources[0]
+    raw: bytes | None = None
+    if source.format == "Parquet":
+        import pyarrow.parquet as pq
+
+        raw = (pq.read_schema(source.path).metadata or {}).get(b"legscore")
+    elif source.format == "Arrow":
+        with pa.memory_map(str(source.path)) as mapped:
+            reader = pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(source.path))
+            raw = (reader.schema.metadata or {}).get(b"legscore")
+    beside = Path(f"{source.path}.run.json")
+    if raw is None and beside.is_file():
+        raw = beside.read_bytes()
+    if raw is None:
+        return None
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
+    return record if isinstance(record, dict) and "models" in record else None
+
+
+@dataclass
+class Selection:
+    """Rows to evaluate.
+
+    Attributes:
+        frame: the columns asked for, under the names they were asked by, with `#row` (from 0, of the first file).
+        rows: rows of the first file. dropped: reason → rows left out of them.
+        notes: what else a reader should know.
+    """
+
+    frame: pl.DataFrame
+    rows: int
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def drop(self, keep: pl.Series, reason: str) -> None:
+        """Leave out rows that `keep` (boolean) does not keep."""
+        gone = len(keep) - int(keep.sum())
+        if gone:
+            self.dropped[reason] += gone
+            self.frame = self.frame.filter(keep)
+
+    def summary(self) -> str:
+        """`3,703 of 3,788 rows; dropped: 85 truth missing`."""
+        what = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
+        return f"{len(self.frame):,} of {self.rows:,} rows" + (f"; dropped: {what}" if what else "")
+
+    def require_rows(self) -> None:
+        if not len(self.frame):
+            what = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
+            raise InputError(f"no rows are left to evaluate: of {self.rows:,}, {what}")
+
+
+class Tables:
+    """Open prediction files, and find columns in them by name."""
+
+    def __init__(self, paths: Sequence[str], keys: Sequence[str] = ()) -> None:
+        self.keys = list(keys)
+        self.all: list[Table] = []
+        for path in paths:
+            opened = open_input([path])
+            name = Path(path).name or path
+            stem = name.split(".")[0]
+            if any(stem == table.stem for table in self.all):
+                raise InputError(f"two files are called {stem}; columns are told apart by that name, so rename one")
+            self.all.append(Table(name, stem, path, opened))
+        if len(self.all) > 1 and not self.keys:
+            shared = [c for c in self.all[0].columns if all(c in t.columns for t in self.all)]
+            raise InputError(f"{len(self.all)} files are joined on a key: give --key; columns in all of them: {shorten(shared)}")
+        for key in self.keys:
+            for table in self.all:
+                if key not in table.columns:
+                    raise InputError(
+                        f"--key {key}: {table.name} has no such column{nearest(key, table.columns)}; "
+                        f"it has {shorten(table.columns)}"
+                    )
+
+    def find(self, name: str, option: str) -> tuple[Table, str]:
+        """The file and the column that a name stands for; InputError with the nearest names."""
+        having = [table for table in self.all if name in table.columns]
+        if len(having) > 1 and name in self.keys:
+            return having[0], name
+        if len(having) > 1:
+            names = ", ".join(f"{table.stem}:{name}" for table in having)
+            raise InputError(f"{option} {name}: {len(having)} files have this column; write {names}")
+        if having:
+            return having[0], name
+        stem, colon, column = name.partition(":")
+        for table in self.all:
+            if colon and table.stem == stem and column in table.columns:
+                return table, column
+        known = [c for table in self.all for c in table.columns]
+        where = self.all[0].name if len(self.all) == 1 else f"none of {shorten([t.name for t in self.all])}"
+        no = f"{where} has no such column" if len(self.all) == 1 else f"{where} has such a column"
+        raise InputError(f"{option} {name}: {no}{nearest(column or name, known)}; there are {shorten(known, 12)}")
+
+    def has(self, name: str) -> bool:
+        return any(name in table.columns for table in self.all) or (
+            ":" in name and any(f"{table.stem}:{c}" == name for table in self.all for c in table.columns)
+        )
+
+    def select(self, names: dict[str, str], where: Sequence[tuple[str, str]] = (), lists: Sequence[str] = ()) -> Selection:
+        """Read columns and join them.
+
+        Args:
+            names: column name → the option that asked for it (for messages).
+            where: (column, value) that rows must have, compared as text.
+            lists: names among them that hold a list of numbers per row.
+
+        Returns:
+            Selection whose frame has these columns as read (numbers not yet checked).
+        """
+        found = {name: self.find(name, option) for name, option in names.items()}
+        found |= {column: self.find(column, "--where") for column, _ in where}
+        first = self.all[0]
+        frame = None
+        dropped: Counter[str] = Counter()
+        notes: list[str] = []
+        for table in self.all:
+            mine = {name: column for name, (t, column) in found.items() if t is table}
+            status = ["status"] if _legscore_status(table) else []
+            part = self._read(table, mine, status)
+            if table is not first and not mine:
+                raise InputError(f"{table.name}: no option names a column of it; leave it out")
+            if frame is None:
+                frame, n_rows = part, len(part)
+                continue
+            keys = [f"#key {key}" for key in self.keys]
+            for key in keys:
+                if frame.schema[key] != part.schema[key]:
+                    frame, part = (f.with_columns(pl.col(key).cast(pl.String)) for f in (frame, part))
+            partners = part.with_columns(pl.lit(True).alias("#partner"))
+            lone = len(part.join(frame, on=keys, how="anti"))
+            if lone:
+                notes.append(f"{table.name}: {lone:,} of {len(part):,} rows match none of {first.name}")
+            frame = frame.join(partners, on=keys, how="left").sort("#row")
+            selection = Selection(frame, n_rows, dropped, notes)
+            selection.drop(frame["#partner"].fill_null(False), NO_PARTNER.format(table.name))
+            frame = selection.frame.drop("#partner")
+        assert frame is not None
+        selection = Selection(frame, n_rows, dropped, notes)
+        for column, value in where:
+            chosen = selection.frame.select(pl.col(column).cast(pl.String) == value).to_series().fill_null(False)
+            selection.drop(chosen, f"{column} is not {value}")
+        for table in self.all:
+            if (name := f"#status {table.stem}") in selection.frame.columns:
+                counts = selection.frame[name].fill_null("null").value_counts(sort=True)
+                for status, _ in counts.iter_rows():
+                    if status != "ok":
+                        selection.drop(selection.frame[name].fill_null("null") != status, f"status {status}")
+        selection.require_rows()
+        return selection
+
+    def _read(self, table: Table, mine: dict[str, str], status: list[str]) -> pl.DataFrame:
+        read = table.read(list(dict.fromkeys([*mine.values(), *self.keys, *status])))
+        plain = {}
+        for column in read.column_names:
+            values = read.column(column)
+            if pa.types.is_dictionary(values.type):
+                values = values.cast(values.type.value_type)
+            plain[column] = pl.from_arrow(pa.table({column: values})).to_series()  # type: ignore[union-attr]
+        frame = pl.DataFrame({name: plain[column] for name, column in mine.items()})
+        if table is self.all[0]:
+            frame = pl.DataFrame({"#row": np.arange(read.num_rows)}).hstack(frame)
+        for key in self.keys if len(self.all) > 1 else ():
+            frame = frame.with_columns(plain[key].alias(f"#key {key}"))
+        if len(self.all) > 1:
+            keys = [f"#key {key}" for key in self.keys]
+            twice = frame.filter(pl.struct(keys).is_duplicated() & pl.all_horizontal(pl.col(keys).is_not_null()))
+            if len(twice):
+                shown = ", ".join(str(value) for value in twice.select(keys).row(0))
+                many = twice.select(keys).n_unique()
+                raise InputError(
+                    f"{table.name}: the key {shown!r} ({', '.join(self.keys)}) stands in more than one row"
+                    + (f", and so do {many - 1:,} others" if many > 1 else "")
+                    + "; a join needs keys that stand once: add another --key or remove the copies"
+                )
+        for column in status:
+            frame = frame.with_columns(plain[column].cast(pl.String).alias(f"#status {table.stem}"))
+        return frame
+
+
+def _legscore_status(table: Table) -> bool:
+    """Whether the file has a status column with legscore's words (any other status column is none of ours)."""
+    if "status" not in table.columns:
+        return False
+    kind = table.opened.schema.field("status").type
+    if not (pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return False
+    values = table.read(["status"]).column("status")
+    known = values.cast(pa.string()).unique().to_pylist()
+    return set(known) <= {*STATUSES, None}
+
+
+def numbers(values: pl.Series, option: str, name: str) -> np.ndarray:
+    """A column as float64 [rows], NaN where there is no number; InputError for text that is none, with its row."""
+    kind = values.dtype
+    if kind == pl.Null:
+        return np.full(len(values), np.nan)
+    if kind.is_numeric() or kind == pl.Boolean:
+        return np.asarray(values.cast(pl.Float64).fill_null(float("nan")).to_numpy(), dtype=np.float64)
+    if kind != pl.String:
+        raise InputError(f"{option} {name}: the column holds {kind}; it must hold numbers")
+    texts = values.str.strip_chars()
+    parsed = texts.cast(pl.Float64, strict=False)
+    bad = parsed.is_null() & texts.is_not_null() & ~texts.is_in(list(MISSING))
+    if bad.any():
+        at = int(bad.arg_true()[0])
+        many = int(bad.sum())
+        raise InputError(
+            f"{option} {name}: row {at + 1:,} holds {str(values[at])[:40]!r}, which is no number"
+            + (f" (as do {many - 1:,} more)" if many > 1 else "")
+        )
+    return np.asarray(parsed.fill_null(float("nan")).to_numpy(), dtype=np.float64)
+
+
+def lists(values: pl.Series, name: str) -> np.ndarray:
+    """A column of lists of equal length as float64 [rows, members]; NaN where there is none."""
+    if not isinstance(values.dtype, pl.List | pl.Array):
+        raise InputError(f"{name}: the column holds {values.dtype}; it must hold lists, as run --per-model writes them")
+    rows = values.cast(pl.List(pl.Float64))
+    lengths = rows.list.len().drop_nulls().unique().to_list()
+    if len(lengths) != 1 or lengths[0] < 1:
+        raise InputError(f"{name}: its lists have {shorten(sorted(lengths))} values; all must have the same number")
+    empty = pl.Series([[None] * lengths[0]], dtype=pl.List(pl.Float64))
+    whole = rows.to_frame("v").select(pl.coalesce(pl.col("v"), pl.lit(empty).first())).to_series()
+    return np.asarray(whole.explode().cast(pl.Float64).fill_null(float("nan")).to_numpy()).reshape(len(values), lengths[0])

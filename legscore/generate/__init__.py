@@ -1,0 +1,1 @@
+"""Making sequences with a generator: mutations, the mutate–denoise loop, the engines that run it."""

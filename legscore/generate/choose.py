@@ -1,0 +1,129 @@
+"""Which engine runs a generator, and how close it is to FP32; nothing falls back in silence.
+
+The engines are those of scoring (`legscore.engine.choose`) and chosen by the same rules. Agreement with OpenVINO FP32 is
+measured on random inputs when the engine is built: a generator's output is fed back a hundred times, so a reduced precision
+that moves probabilities or arg max by more than the limits here is given up, which is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe
+from legscore.engine.recipe import Recipe, load_recipe
+from legscore.errors import EngineError
+from legscore.generate.draws import start_codes
+from legscore.generate.sample import Denoiser, one_hot_bases
+from legscore.model.checkpoint import Checkpoint
+
+PROBES = 128
+RMSE_MAX, SAME_MIN = 0.02, 0.98
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Probabilities of one step against OpenVINO FP32 on PROBES random inputs: RMSE, and the share of positions with the
+    same most probable base."""
+
+    rmse: float
+    same: float
+
+    def __str__(self) -> str:
+        return f"probabilities RMSE {self.rmse:.2g}, same base at {self.same:.2%} of positions, against openvino fp32"
+
+    @property
+    def shortfall(self) -> str:
+        """What is out of limits, or an empty string."""
+        if not self.rmse <= RMSE_MAX:
+            return f"probabilities RMSE {self.rmse:.3f} is above {RMSE_MAX}"
+        return f"the same base at {self.same:.2%} of positions only" if not self.same >= SAME_MIN else ""
+
+
+def open_denoiser(checkpoint: Checkpoint, request: Request, say: Say = lambda line: None) -> tuple[Denoiser, Agreement | None]:
+    """Build the engine of a generator.
+
+    Returns:
+        The denoiser and its agreement with FP32 (None where it is the reference itself).
+
+    Raises:
+        EngineError: what was asked for cannot be served here.
+    """
+    name, reason = choose_engine(request.engine)
+    if name == "null":
+        raise EngineError("engine null computes nothing; a generator cannot run on it")
+    if name == "tensorrt":
+        name, reason = _instead_of_tensorrt(request)
+    check_device(name, reason, request.device)
+    recipe, why = choose_recipe(request, name, reason)
+    say(f"generator: engine {name} ({reason}), precision {recipe.precision} ({why})")
+    denoiser, agreement = _measured(name, checkpoint, recipe, request)
+    if agreement is None or not agreement.shortfall:
+        if agreement:
+            say(f"generator: {agreement}")
+        return denoiser, agreement
+    denoiser.close()
+    if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
+        raise EngineError(f"precision {recipe.precision} is too far from fp32 for this generator: {agreement.shortfall}")
+    say(f"generator: precision fp32 instead of {recipe.precision} ({agreement.shortfall})")
+    return _measured(name, checkpoint, load_recipe("fp32"), request)
+
+
+def _instead_of_tensorrt(request: Request) -> tuple[str, str]:
+    if request.engine == "tensorrt":
+        raise EngineError("engine tensorrt does not run generators yet; use --engine torch, which keeps the loop on the GPU")
+    try:
+        return choose_engine("torch")[0], "NVIDIA GPU; tensorrt does not run generators yet"
+    except EngineError:
+        return "openvino", "tensorrt does not run generators yet, and PyTorch is not installed"
+
+
+def _measured(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request) -> tuple[Denoiser, Agreement | None]:
+    denoiser = _build(name, checkpoint, recipe, request)
+    try:
+        if name == "openvino" and recipe.precision == "fp32":
+            return denoiser, None
+        return denoiser, agreement_of(denoiser, checkpoint)
+    except BaseException:
+        denoiser.close()
+        raise
+
+
+def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request) -> Denoiser:
+    if name == "openvino":
+        from legscore.generate.openvino_denoiser import OpenVINODenoiser
+
+        return OpenVINODenoiser(checkpoint, recipe)
+    import torch
+
+    from legscore.engine.torch_engine import best_device
+    from legscore.generate.torch_denoiser import TorchDenoiser
+    from legscore.model.legnet import from_checkpoint
+
+    device = torch.device(f"cuda:{request.device}" if request.device is not None else best_device())
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    return TorchDenoiser(from_checkpoint(checkpoint).to(device), checkpoint.contract, device, dtype)
+
+
+def agreement_of(denoiser: Denoiser, checkpoint: Checkpoint) -> Agreement:
+    """One step of PROBES designs on this engine and on OpenVINO FP32: random sequences, targets over the contract's range, a
+    number of mutations halfway through the published loop."""
+    from legscore.generate.openvino_denoiser import OpenVINODenoiser
+
+    output, seeds = checkpoint.contract.output, np.arange(PROBES)
+    assert output.min is not None and output.max is not None  # noqa: PT018 (a generator's contract has both)
+    targets = np.linspace(output.min, output.max, PROBES, dtype=np.float32)
+    bases = one_hot_bases(start_codes(seeds, checkpoint.contract.length))
+    reference, found = OpenVINODenoiser(checkpoint, load_recipe("fp32")), []
+    try:
+        for engine in (denoiser, reference):
+            engine.begin(bases, targets, seeds)
+            engine.step(1, 50, 80)
+            found.append(engine.bases().astype(np.float64))
+    finally:
+        reference.close()
+    same = found[0].argmax(axis=1) == found[1].argmax(axis=1)
+    return Agreement(float(np.sqrt(((found[0] - found[1]) ** 2).mean())), float(same.mean()))

@@ -1,0 +1,164 @@
+"""From Parquet to Parquet against the engine alone: what reading, windowing, reducing, writing and keeping parts cost.
+
+Both score the same random windows in the same parts; scores are compared before times mean anything. The run is the whole of
+`legscore.job.score` with an engine that is open already for the engine alone, so that "whole" also holds opening one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from legscore.contract import Contract
+from legscore.engine.base import Engine
+from legscore.engine.choose import Request, open_engine
+from legscore.errors import EngineError
+from legscore.job import Options, score
+from legscore.members import open_members
+from legscore.pipeline import part_rows
+from legscore.schema import KINDS
+from legscore.stream import in_flight
+from legscore.window import Windower
+
+KINDS_OF_TABLE = ("sequence", "pair", "saturation")
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """Seconds of each round. `of_engine` is the share of the engine's own rate that a run keeps, `of_engine_opened` counts
+    opening the engine too."""
+
+    rows: int
+    windows: int
+    members: int
+    engine_s: list[float]
+    run_s: list[float]
+    whole_s: list[float]
+
+    @property
+    def of_engine(self) -> float:
+        return statistics.median(self.engine_s) / statistics.median(self.run_s)
+
+    @property
+    def of_engine_opened(self) -> float:
+        return statistics.median(self.engine_s) / statistics.median(self.whole_s)
+
+    @property
+    def windows_per_s(self) -> float:
+        return self.windows / statistics.median(self.run_s)
+
+
+def random_table(contract: Contract, windows: int, kind: str = "sequence", seed: int = 0) -> pa.Table:
+    """Inserts that ask for `windows` distinct windows: as sequences, as pairs that differ in one base, or as every single-base
+    change of fewer inserts."""
+    rng, width = np.random.default_rng(seed), contract.insert_max
+    bases = np.frombuffer(b"AGCT", np.uint8)
+
+    def texts(codes_NL: np.ndarray) -> pa.Array:
+        offsets = np.arange(len(codes_NL) + 1, dtype=np.int32) * width
+        data = np.ascontiguousarray(bases[codes_NL])
+        return pa.StringArray.from_buffers(len(codes_NL), pa.py_buffer(offsets), pa.py_buffer(data))
+
+    if kind == "sequence":
+        codes = rng.integers(0, 4, (windows, width))
+        return pa.table({"id": np.arange(windows), "sequence": texts(codes)})
+    if kind == "pair":
+        ref = rng.integers(0, 4, (windows // 2, width))
+        alt = ref.copy()
+        at = rng.integers(0, width, len(ref))
+        alt[np.arange(len(ref)), at] = (alt[np.arange(len(ref)), at] + rng.integers(1, 4, len(ref))) % 4
+        return pa.table({"id": np.arange(len(ref)), "ref_sequence": texts(ref), "alt_sequence": texts(alt)})
+    if kind != "saturation":
+        raise ValueError(f"kind is {kind!r}; known are {', '.join(KINDS_OF_TABLE)}")
+    inserts = max(1, windows // (3 * width + 1))
+    codes = rng.integers(0, 4, (inserts, width))
+    which = np.repeat(np.arange(inserts, dtype=np.int32), 3 * width)
+    offset = np.tile(np.repeat(np.arange(width), 3), inserts)
+    alt = (codes[which, offset] + np.tile([1, 2, 3], inserts * width)) % 4
+    letters = pa.DictionaryArray.from_arrays(pa.array(alt.astype(np.int8)), pa.array(list("AGCT")))
+    columns = {"sequence": pa.DictionaryArray.from_arrays(pa.array(which), texts(codes)), "offset": offset, "alt_base": letters}
+    return pa.table({"id": np.arange(len(which)), **columns})
+
+
+def whole_run(
+    models: Sequence[str | Path],
+    windows: int,
+    *,
+    kind: str = "sequence",
+    rounds: int = 3,
+    request: Request | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> WholeRun:
+    """Time the engine alone and the whole run in turn.
+
+    Raises:
+        EngineError: the run's scores are not the engine's; no timing of wrong numbers.
+    """
+    request = request or Request()
+    members = open_members([str(model) for model in models], True, lambda line: None)
+    rc = "construct" if members[0].contract.rc_trained else "none"
+    table = random_table(members[0].contract, windows, kind)
+    engine = open_engine(members, replace(request, both_strands=rc == "construct"))
+    options: dict[str, Any] = {
+        "models": [str(model) for model in models], "engine": request.engine, "precision": request.precision,
+        "recipe": request.recipe, "device": request.device, "null_rate": request.null_rate, "allow_duplicates": True,
+        "sequence_is": "insert",
+    }  # fmt: skip
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = f"{folder}/in.parquet", f"{folder}/out.parquet"
+            pq.write_table(table, source)
+            return _timed(engine, table, source, out, Windower(members[0].contract, KINDS[_row_kind(kind)], "insert", rc),
+                          options, rounds, tick)  # fmt: skip
+    finally:
+        engine.close()
+
+
+def _row_kind(kind: str) -> str:
+    return "edit" if kind == "saturation" else kind
+
+
+def _timed(
+    engine: Engine, table: pa.Table, source: str, out: str, windower: Windower, options: dict[str, Any], rounds: int,
+    tick: Callable[[], object],
+) -> WholeRun:  # fmt: skip
+    step = part_rows(engine.n_members, engine.name)
+    columns = [name for name in table.column_names if name != "id"]
+    made = [
+        windower({name: table[name].slice(i, step).combine_chunks() for name in columns}) for i in range(0, table.num_rows, step)
+    ]
+    n_windows = sum(windows.batch.n_windows for windows in made)
+    engine.score(replace(made[0].batch, codes_WL=made[0].batch.codes_WL[:64], window_E=made[0].batch.window_E[:0],
+                         offset_E=made[0].batch.offset_E[:0], base_E=made[0].batch.base_E[:0]))  # fmt: skip
+    seconds: dict[str, list[float]] = {"engine": [], "run": [], "whole": []}
+    for _ in range(rounds):
+        started = time.perf_counter()
+        scores = [found for _, found in in_flight(iter(w.batch for w in made), engine.submit, engine.depth)]
+        seconds["engine"].append(time.perf_counter() - started)
+        tick()
+        started = time.perf_counter()
+        record = score(Options([source], out, **options))
+        seconds["whole"].append(time.perf_counter() - started)
+        seconds["run"].append(record["seconds"])
+        tick()
+        _check(pq.read_table(out), made, scores)
+    return WholeRun(table.num_rows, n_windows, engine.n_members, seconds["engine"], seconds["run"], seconds["whole"])
+
+
+def _check(found: pa.Table, made: Sequence[Any], scores: Sequence[np.ndarray]) -> None:
+    name = "score" if "score" in found.column_names else "effect"
+    expected = []
+    for windows, scores_MW in zip(made, scores, strict=True):
+        values = scores_MW[:, windows.index_NKS[:, :, 0]].astype(np.float64)
+        expected.append((values[..., -1] - (values[..., 0] if name == "effect" else 0.0)).mean(axis=0))
+    if not (np.concatenate(expected).astype(np.float32) == found[name].to_numpy()).all():
+        raise EngineError("the run's scores differ from the engine's; no timing of wrong numbers")

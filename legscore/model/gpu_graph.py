@@ -1,0 +1,164 @@
+"""Checkpoint → the ONNX graph that TensorRT builds from, in the form a recipe names.
+
+The rewrites of `graph.py`, with precision in the graph itself, since TensorRT 11 takes every type from its inputs:
+
+- FP16: weights (BatchNorm folded in FP32 first), input and activations. Means over the length, and everything from the
+  head's mean on (linear layers, softmax, expectation, output), are FP32 islands between Cast nodes: a sum over the
+  length overflows FP16 early, and effects are differences of nearly equal scores.
+- FP32: the same graph without casts.
+- The batch is fixed: kernels are chosen for that one shape, and tails are padded.
+- Grouped convolutions: `depthwise` ones between blocks of channels (as on CPUs); `repack8|16|32`, block-diagonal with
+  that many channels a group and zeros elsewhere, a shape for tensor cores, exact for finite values; or `native`.
+- Layouts `nc1l` and `hwc8` read x as [N, channels, 1, L] with 2-D convolutions throughout (`hwc8` is that graph with
+  another order in memory); `ncl` reads [N, channels, L].
+- SiLU as x·sigmoid(x), or as x·(½·tanh(½·x) + ½), which TensorRT can fuse behind a convolution.
+
+The same architecture always gives the same names of nodes and weights: refitting a plan relies on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legscore.errors import ModelError
+from legscore.model.checkpoint import Checkpoint
+from legscore.model.graph import Builder, Lowering, score_shape, to_model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+GPU_REWRITE_VERSION = 1
+"""Part of every plan's key, with graph.REWRITE_VERSION; raised when the forms here change."""
+GROUPS = ("depthwise", "repack8", "repack16", "repack32", "native")
+LAYOUTS = ("ncl", "nc1l", "hwc8")
+SILU = ("sigmoid", "tanh")
+FP16_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class GpuForm:
+    """How to write the network: precision fp16 or fp32, and one of GROUPS, LAYOUTS and SILU each."""
+
+    precision: str = "fp16"
+    groups: str = "depthwise"
+    layout: str = "ncl"
+    silu: str = "sigmoid"
+
+    def __post_init__(self) -> None:
+        for value, known in (
+            (self.precision, ("fp16", "fp32")),
+            (self.groups, GROUPS),
+            (self.layout, LAYOUTS),
+            (self.silu, SILU),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown form {value!r}; known are {', '.join(known)}")
+        if self.layout == "hwc8" and self.precision == "fp32":
+            raise ValueError("the layout hwc8 holds FP16 only")
+
+
+class _GpuBuilder(Builder):
+    """Emits FP16 until the head's mean and FP32 from there on; FP32 throughout where the form says so."""
+
+    def __init__(self, form: GpuForm) -> None:
+        super().__init__(rank=3 if form.layout == "ncl" else 4)
+        self.form, self.half = form, form.precision == "fp16"
+
+    def cast(self, x: str, half: bool) -> str:
+        from onnx import TensorProto
+
+        return self.op("Cast", x, to=TensorProto.FLOAT16 if half else TensorProto.FLOAT)
+
+    def constant(self, array: np.ndarray) -> str:
+        if self.half and array.dtype.kind == "f":
+            largest = float(np.abs(array).max(initial=0.0))
+            if not largest <= FP16_MAX:
+                raise ModelError(f"a weight of {largest:g} does not fit FP16 (largest {FP16_MAX:g}); use --precision fp32")
+            array = array.astype(np.float16)
+        return super().constant(array)
+
+    def silu(self, x: str) -> str:
+        if self.form.silu == "sigmoid":
+            return super().silu(x)
+        half = self.constant(np.array(0.5, dtype=np.float32))
+        slope = self.op("Tanh", self.op("Mul", x, half))
+        return self.op("Mul", x, self.op("Add", self.op("Mul", slope, half), half))
+
+    def mean_length(self, x: str) -> str:
+        if not self.half:
+            return super().mean_length(x)
+        return self.cast(super().mean_length(self.cast(x, half=False)), half=True)
+
+    def last_mean(self, x: str) -> str:
+        if self.half:
+            x, self.half = self.cast(x, half=False), False
+        return super().mean_length(x)
+
+    def enter(self, x: str) -> str:
+        return x
+
+    def leave(self, x: str) -> str:
+        x = super().leave(x)
+        return self.cast(x, half=False) if self.half else x
+
+
+class _GpuLowering(Lowering):
+    def __init__(self, checkpoint: Checkpoint, builder: _GpuBuilder) -> None:
+        super().__init__(checkpoint, "rewritten", builder)
+        self.form = builder.form
+        self.as_blocks = self.form.groups == "depthwise"
+
+    def packed(self, weight: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+        if not self.form.groups.startswith("repack"):
+            return weight, groups
+        size, (channels, each, taps) = int(self.form.groups.removeprefix("repack")), weight.shape
+        if size % each or channels % size:
+            raise ModelError(
+                f"grouped convolutions of {channels} channels, {each} a group, cannot be repacked to {size} a group; "
+                "choose another tensorrt.groups in the recipe"
+            )
+        wide = np.zeros((channels, size, taps), dtype=weight.dtype)
+        rows = np.arange(channels)
+        for i in range(each):
+            wide[rows, rows // each * each % size + i] = weight[:, i]
+        return wide, channels // size
+
+
+def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int) -> ModelProto:
+    """Lower one checkpoint for TensorRT.
+
+    Args:
+        checkpoint: a validated checkpoint.
+        form: see `GpuForm`.
+        batch: rows of a pass.
+
+    Returns:
+        ONNX model, x float16 or float32 [batch, channels, length] or [batch, channels, 1, length] → score float32 [batch], or
+        [batch, 4, length] of a generator.
+
+    Raises:
+        ModelError: the form cannot hold this checkpoint.
+    """
+    contract, builder = checkpoint.contract, _GpuBuilder(form)
+    shape: list[int | str] = [batch, len(contract.channels), *([1] if builder.rank == 4 else []), contract.length]
+    score = _GpuLowering(checkpoint, builder).emit("x")
+    return to_model(builder, score, shape, [batch, *score_shape(checkpoint)], half=form.precision == "fp16")
+
+
+def float_names(model: ModelProto) -> frozenset[str]:
+    """Names of the nodes of a graph that compute in FP32 (each node has the name of its first output, or gives it)."""
+    from onnx import TensorProto
+
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    kinds |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    found = set()
+    for node in model.graph.node:
+        to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)
+        kind = to if node.op_type == "Cast" else kinds[node.input[0]]
+        kinds |= dict.fromkeys(node.output, kind)
+        if kind == TensorProto.FLOAT:
+            found |= {node.name, *node.output}
+    return frozenset(found)

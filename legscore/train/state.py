@@ -1,0 +1,92 @@
+"""A trainer's state in a file: written aside and renamed, refused when it belongs to another run."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from legscore.errors import LegscoreError, OutputError
+from legscore.publish import publishing, writing
+
+if TYPE_CHECKING:
+    from legscore.train.loop import Trainer
+
+
+def save_state(trainer: Trainer) -> None:
+    """Write everything needed to go on, by rename; the sampler and its draws are functions of seed and step."""
+    state = {
+        "identity": json.dumps(trainer.identity()),
+        "network": trainer.network.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "schedule": trainer.schedule.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "step": trainer.step,
+        "loss_sum": trainer.loss_sum,
+        "history": json.dumps(trainer.history),
+        "best": trainer.best or {},
+        "best_record": json.dumps(trainer.best_record),
+    }
+    with publishing(trainer.state_path) as temporary, writing(trainer.state_path):
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch reports a full disk as a RuntimeError of its zip writer
+            raise OutputError(f"{trainer.state_path} cannot be written: {error}") from error
+
+
+def load_state(trainer: Trainer) -> bool:
+    """Put a saved state into the trainer; False when there is none.
+
+    Raises:
+        LegscoreError: it belongs to another run (naming what differs), or cannot be read.
+    """
+    path = trainer.state_path
+    if not path.exists():
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage that ends in an error all the same
+            state = torch.load(path, map_location=trainer.device, weights_only=True)
+        saved = json.loads(state["identity"])
+        if not isinstance(saved, dict):
+            raise ValueError("its identity is no record")
+    except Exception as error:  # torch raises many kinds here: pickle, zip, runtime, EOF, Unicode, Key, Index errors
+        raise _unreadable(path, error) from error
+    for name, value in trainer.identity().items():
+        if saved.get(name) != value:
+            raise LegscoreError(f"{path} is the state of another run ({difference(name, saved.get(name), value)}); "
+                                "remove it or use another -o")  # fmt: skip
+    try:
+        _put(trainer, state)
+    except Exception as error:  # as many, for states that were put together by hand
+        raise _unreadable(path, error) from error
+    return True
+
+
+def _unreadable(path: Path, error: Exception) -> LegscoreError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return LegscoreError(f"{path} cannot be read as a saved state ({reason[:160]}); remove it to start anew")
+
+
+def _put(trainer: Trainer, state: dict[str, Any]) -> None:
+    trainer.network.load_state_dict(state["network"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.schedule.load_state_dict(state["schedule"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    trainer.step, trainer.loss_sum = int(state["step"]), float(state["loss_sum"])
+    trainer.history = json.loads(state["history"])
+    trainer.best, trainer.best_record = state["best"] or None, json.loads(state["best_record"])
+
+
+def difference(name: str, saved: object, now: object) -> str:
+    """What differs between two records, in words."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for key in now:
+            if saved.get(key) != now[key]:
+                return f"{name}.{key} was {saved.get(key)!r}, now {now[key]!r}"
+    if name.startswith("data"):
+        return "with other data"
+    return f"{name} was {saved!r}, now {now!r}"

@@ -1,0 +1,292 @@
+"""Alleles × tiles → rows that `legscore run` scores: one per allele and tile, in the order of the records.
+
+Columns: variant_id chrom pos ref alt (as written) tile_id gene strand offset, the two sequences, and a status. Alleles that
+lie in no tile are counted; with `keep_outside` they are rows too (`no_window`, or what is wrong with them).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from legscore.errors import InputError, shorten
+from legscore.schema import ALIASES, OK, RESULT_COLUMNS, STATUS_CODE, STATUSES, TAIL_COLUMNS
+from legscore.variants.alleles import Changes, canonical
+from legscore.variants.contigs import ContigMap, reconcile
+from legscore.variants.options import Say, Setting
+from legscore.variants.output import coded, dictionary, fixed_texts, ragged_texts, status_column
+from legscore.variants.places import Placer, Places
+from legscore.variants.records import Block, Records
+from legscore.variants.windows import constructed, refilled, substituted, tile_letters
+
+FIELDS = [
+    pa.field("variant_id", pa.large_string()), pa.field("chrom", dictionary()), pa.field("pos", pa.int64()),
+    pa.field("ref", pa.large_string()), pa.field("alt", pa.large_string()), pa.field("tile_id", dictionary()),
+    pa.field("gene", dictionary()), pa.field("gene_name", dictionary()), pa.field("strand", dictionary()),
+    pa.field("offset", pa.int64()), pa.field("tss_source", dictionary()), pa.field("overlaps_cds", pa.bool_()),
+    pa.field("shared_with", dictionary()),
+]  # fmt: skip
+PAIR = [pa.field("ref_sequence", pa.large_string()), pa.field("alt_sequence", pa.large_string())]
+STATUS = pa.field("status", dictionary())
+RECORD, ALT_NUMBER = "_record", "_alt_number"
+"""Record of a row from 0, and which of its ALTs from 1; only in tables that become a VCF again."""
+KINDS = ("SNV", "MNV", "insertion", "deletion", "delins", "unsupported", "faulty")
+PIECE_ROWS = 16_384
+"""Rows whose sequences are built at a time: what is gathered stays in cache."""
+
+
+@dataclass
+class Counts:
+    """What happened, for the summary: records, alleles by kind, rows by status, alleles in no tile by status."""
+
+    records: int = 0
+    without_alt: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)
+    contigs: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        none = f", {self.without_alt:,} without an alternate allele" if self.without_alt else ""
+        kinds = ", ".join(f"{kind} {self.kinds[kind]:,}" for kind in KINDS if self.kinds[kind])
+        yield f"records: {self.records:,}{none}; alleles: {kinds or 'none'}"
+        if self.outside:
+            yield f"outside every tile: {sum(self.outside.values()):,} alleles ({listed(self.outside)})"
+        if self.contigs:
+            named = shorten([f"{name} {n:,}" for name, n in self.contigs.most_common()], 8)
+            yield f"         on contigs that the FASTA does not have: {named}"
+        yield f"rows: {sum(self.rows.values()):,} ({listed(self.rows) or 'none'})"
+
+
+def listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {counts[name]:,}" for name in STATUSES if counts[name])
+
+
+class Builder:
+    """Turns blocks of alleles into tables of rows. `schema` is that of every table."""
+
+    def __init__(self, setting: Setting, records: Records, say: Say = lambda line: None, *, numbered: bool = False) -> None:
+        """`numbered` adds the columns RECORD and ALT_NUMBER, by which scores find their records again."""
+        self.setting, self.records, self.counts, self._numbered = setting, records, Counts(), numbered
+        self._say, self._names = say, list(records.contigs)
+        self.contigs: ContigMap = reconcile(self._names, setting.genome.lengths, records.name, setting.given, records.lengths)
+        for line in self.contigs.said:
+            say(line)
+        ours = (
+            {f.name for f in (*FIELDS, *PAIR, STATUS)}
+            | set(TAIL_COLUMNS)
+            | {name for names in RESULT_COLUMNS.values() for name in names}
+        )
+        ours |= {alias for aliases in ALIASES.values() for alias in aliases}
+        carried = [f for f in records.carries if f.name not in ours and not f.name.endswith("_per_model")]
+        if dropped := [f.name for f in records.carries if f not in carried]:
+            say(f"columns of {records.name} not carried over, since the output has its own: {shorten(dropped, 12)}")
+        self._carried = [f.name for f in carried]
+        numbers = [pa.field(RECORD, pa.int64()), pa.field(ALT_NUMBER, pa.int64())] if numbered else []
+        self.schema = pa.schema([*FIELDS, *PAIR, STATUS, *(f.with_nullable(True) for f in carried), *numbers])
+        self._placer = Placer(setting)
+
+    def resolve(self, names: Sequence[str | None]) -> None:
+        """Take in contigs that the source's header does not list. InputError when they change what the others mean."""
+        known = set(self._names)
+        if new := [name for name in names if name is not None and name not in known]:
+            self._names += new
+            given, lengths = self.setting.given, self.records.lengths
+            contigs = reconcile(self._names, self.setting.genome.lengths, self.records.name, given, lengths)
+            if changed := [name for name, target in self.contigs.of.items() if contigs.get(name) != target]:
+                raise InputError(
+                    f"{self.records.name}: beside {shorten(new)}, which the header does not list, {changed[0]} means another "
+                    f"contig; say which with --contig-map {changed[0]}=NAME"
+                )
+            self.contigs = contigs
+            self._say(f"contigs of {self.records.name} that its header does not list: {shorten(new, 12)}")
+
+    def tables(self) -> Iterator[pa.Table]:
+        """One table per block of records."""
+        for block in self.records.blocks():
+            yield self.table(block)
+
+    def table(self, block: Block) -> pa.Table:
+        """The rows of one block."""
+        self.counts.records += block.n_records
+        self.counts.without_alt += block.n_without_alt
+        names = block.chrom.dictionary_encode()
+        which = names.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        self.resolve(names.dictionary.to_pylist())
+        pieces: list[_Piece] = []
+        missing: list[np.ndarray] = [np.flatnonzero(which < 0)]
+        for code, name in enumerate(names.dictionary.to_pylist()):
+            rows, target = np.flatnonzero(which == code), self.contigs.get(name)
+            if target is None:
+                missing.append(rows)
+                self.counts.contigs[name] += len(rows)
+            else:
+                pieces.extend(self._contig(block, rows, target))
+        lost = np.concatenate(missing)
+        if len(lost):
+            self.counts.kinds["faulty"] += len(lost)
+            pieces.extend(self._outside(lost, np.full(len(lost), STATUS_CODE["contig_missing"], dtype=np.uint8)))
+        return self._rows(block, pieces)
+
+    def _contig(self, block: Block, rows: np.ndarray, name: str) -> Iterator[_Piece]:
+        """Rows of the alleles on one contig."""
+        options, take = self.setting.options, pa.array(rows)
+        contig = self.setting.genome.contig(name)
+        pos = block.pos.take(take)
+        start = pc.fill_null(pos, 0).to_numpy(zero_copy_only=False)
+        ref = pc.if_else(pos.is_valid(), block.ref.take(take), None)
+        changes = canonical(contig, start, ref, block.alt.take(take), use_fasta=options.on_mismatch == "use-fasta")
+        if options.on_mismatch == "fail":
+            self._refuse(block, rows, changes, contig)
+        self._count(changes)
+        places = self._placer(name, changes)
+        alone = np.ones(len(rows), dtype=bool)
+        alone[places.allele_R] = False
+        if alone.any():
+            status = changes.status_A[alone]
+            status = np.where(status == OK, STATUS_CODE["no_window"], status).astype(np.uint8)
+            yield from self._outside(rows[alone], status)
+        for begin in range(0, len(places), PIECE_ROWS):
+            piece = places.slice(begin, begin + PIECE_ROWS)
+            yield self._piece(contig, rows, changes.take(piece.allele_R), piece)
+
+    def _piece(self, contig: np.ndarray, rows: np.ndarray, changes: Changes, places: Places) -> _Piece:
+        """Sequences of alleles in tiles."""
+        n = len(places)
+        late = (changes.status_A == OK) | (changes.status_A == STATUS_CODE["unsupported_allele"])
+        status = np.where(places.edge_R & late, STATUS_CODE["edge"], changes.status_A).astype(np.uint8)
+        ref_text: list[tuple[np.ndarray, pa.Array]] = []
+        alt_text: list[tuple[np.ndarray, pa.Array]] = []
+        lengths = places.end_R - places.start_R
+        single = (changes.end_A - changes.start_A == 1) & (changes.n_A == 1)
+        for length in np.unique(lengths):
+            here = np.flatnonzero((lengths == length) & ~places.edge_R)
+            letters = tile_letters(contig, places.start_R[here], int(length), places.minus_R[here])
+            ref_text.append((here, fixed_texts(letters)))
+            good = status[here] == OK
+            easy = good & single[here]
+            picked = here[easy]
+            alt = substituted(letters[easy], changes.take(picked), places.start_R[picked], places.minus_R[picked])
+            alt_text.append((picked, fixed_texts(alt)))
+            hard = here[good & ~single[here]]
+            if not len(hard):
+                continue
+            some, minus = changes.take(hard), places.minus_R[hard]
+            if self.setting.options.indel == "construct":
+                made = constructed(contig, some, places.start_R[hard], places.end_R[hard], minus)
+                alt_text.append((hard, ragged_texts(made.flat, made.length_R)))
+            else:
+                alt, edge = refilled(contig, some, places.start_R[hard], int(length), minus, self.setting.options.anchor)
+                status[hard[edge]] = STATUS_CODE["edge"]
+                alt_text.append((hard[~edge], fixed_texts(alt[~edge])))
+        first, last = changes.start_A, np.maximum(changes.end_A, changes.start_A)
+        offset = np.where(places.minus_R, places.end_R - last, first - places.start_R)
+        return _Piece(
+            rows[places.allele_R],
+            status,
+            np.maximum(offset, 0),
+            places.tile_R,
+            places,
+            _scatter(n, ref_text),
+            _scatter(n, alt_text),
+        )
+
+    def _outside(self, rows: np.ndarray, status: np.ndarray) -> Iterator[_Piece]:
+        for code, n in zip(*np.unique(status, return_counts=True), strict=True):
+            self.counts.outside[STATUSES[code]] += int(n)
+        if self.setting.options.keep_outside:
+            none, null = np.full(len(rows), -1), pa.nulls(len(rows), pa.large_string())
+            yield _Piece(rows, status, none, none, None, null, null)
+
+    def _rows(self, block: Block, pieces: list[_Piece]) -> pa.Table:
+        if not pieces:
+            return self.schema.empty_table()
+        allele = np.concatenate([piece.allele_R for piece in pieces])
+        order = np.argsort(allele, kind="stable")
+        allele = allele[order]
+        tile = np.concatenate([piece.tile_R for piece in pieces])[order]
+        offset = np.concatenate([piece.offset_R for piece in pieces])[order]
+        status = np.concatenate([piece.status_R for piece in pieces])[order]
+        for code, n in zip(*np.unique(status, return_counts=True), strict=True):
+            self.counts.rows[STATUSES[code]] += int(n)
+        take, sort = pa.array(allele), pa.array(order)
+        pos, ref, alt = block.pos.take(take), block.ref.take(take), block.alt.take(take)
+        ids = block.variant_id.take(take)
+        if ids.null_count:
+            made = pc.binary_join_element_wise(
+                block.chrom.take(take), pos.cast(pa.large_string()), ref, alt, pa.scalar(":", pa.large_string())
+            )
+            ids = pc.if_else(ids.is_valid(), ids, made)
+        names = block.chrom.dictionary_encode()
+        chrom = coded(
+            names.indices.fill_null(-1).to_numpy(zero_copy_only=False)[allele].astype(np.int64),
+            names.dictionary.cast(pa.string()),
+        )
+        labels = self._placer.labels(tile, [(piece.places, len(piece.allele_R)) for piece in pieces], order)
+        ref_text = pa.chunked_array([piece.ref for piece in pieces]).combine_chunks().take(sort)
+        alt_text = pa.chunked_array([piece.alt for piece in pieces]).combine_chunks().take(sort)
+        columns = {
+            "variant_id": ids, "chrom": chrom, "pos": pos, "ref": ref, "alt": alt, **labels,
+            "offset": pa.array(offset, mask=offset < 0), "ref_sequence": ref_text, "alt_sequence": alt_text,
+            "status": status_column(status),
+        }  # fmt: skip
+        if self._numbered:
+            number = np.arange(len(block)) - np.searchsorted(block.record_A, block.record_A) + 1
+            columns |= {RECORD: pa.array(block.record_A[allele]), ALT_NUMBER: pa.array(number[allele])}
+        if block.carried is not None:
+            columns |= {name: block.carried[name].take(take) for name in self._carried}
+        return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
+
+    def _count(self, changes: Changes) -> None:
+        replaced, n, kinds = changes.end_A - changes.start_A, changes.n_A, self.counts.kinds
+        ok = changes.status_A == OK
+        kinds["SNV"] += int(np.count_nonzero(ok & (replaced == 1) & (n == 1)))
+        kinds["MNV"] += int(np.count_nonzero(ok & (replaced > 1) & (n == replaced)))
+        kinds["insertion"] += int(np.count_nonzero(ok & (replaced == 0)))
+        kinds["deletion"] += int(np.count_nonzero(ok & (n == 0)))
+        kinds["delins"] += int(np.count_nonzero(ok & (replaced > 0) & (n > 0) & (n != replaced)))
+        unsupported = changes.status_A == STATUS_CODE["unsupported_allele"]
+        kinds["unsupported"] += int(np.count_nonzero(unsupported))
+        kinds["faulty"] += int(np.count_nonzero(~ok & ~unsupported))
+
+    def _refuse(self, block: Block, rows: np.ndarray, changes: Changes, contig: np.ndarray) -> None:
+        """--on-mismatch fail: InputError for the first record whose REF is not the genome's."""
+        wrong = np.isin(changes.status_A, [STATUS_CODE["ref_mismatch"], STATUS_CODE["ref_alt_swapped"]])
+        if wrong.any():
+            row = int(rows[np.flatnonzero(wrong)[0]])
+            chrom, pos, ref = block.chrom[row].as_py(), block.pos[row].as_py(), block.ref[row].as_py()
+            reads = contig[pos - 1 : pos - 1 + len(ref)].tobytes().decode()
+            raise InputError(
+                f"{self.records.name}, record {int(block.record_A[row]) + 1}: ref is {ref[:40]!r} but {chrom}:{pos} of the FASTA "
+                f"reads {reads[:40]!r}. Wrong genome build? Pass another --fasta, or leave --on-mismatch status"
+            )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows: allele of the block, status, offset, tile (row of the tiles' frame, or -1), sequences (null without)."""
+
+    allele_R: np.ndarray
+    status_R: np.ndarray
+    offset_R: np.ndarray
+    tile_R: np.ndarray
+    places: Places | None
+    ref: pa.Array
+    alt: pa.Array
+
+
+def _scatter(n: int, texts: list[tuple[np.ndarray, pa.Array]]) -> pa.Array:
+    """Texts at their rows, null elsewhere."""
+    index = np.full(n, -1, dtype=np.int64)
+    before = 0
+    for rows, _ in texts:
+        index[rows] = before + np.arange(len(rows))
+        before += len(rows)
+    if not before:
+        return pa.nulls(n, pa.large_string())
+    return pa.concat_arrays([array for _, array in texts]).take(pa.array(index, mask=index < 0))

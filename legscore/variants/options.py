@@ -1,0 +1,121 @@
+"""What a set of variants is made of, checked: genome, tiles, and how alleles become sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from legscore.errors import LegscoreError
+from legscore.variants.alleles import ON_MISMATCH
+from legscore.variants.contigs import read_contig_map
+from legscore.variants.genome import Genome
+from legscore.variants.tiles import PromoterOptions, Tiles, promoter_tiles, region_tiles
+from legscore.variants.windows import ANCHORS, INDELS
+
+Say = Callable[[str], None]
+CONTEXTS = ("construct", "genome")
+ORIENTATIONS = ("+", "-", "gene")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of `legscore variants`, with the same names and defaults."""
+
+    fasta: str
+    promoters: str | None = None
+    regions_bed: str | None = None
+    centered: bool = False
+    orientation: str = "+"
+    length: int = 80
+    upstream: int = 160
+    downstream: int = 0
+    step: int = 40
+    biotypes: Sequence[str] = ("protein_coding",)
+    tss: str | None = None
+    assume_utr: int | None = None
+    contig_map: Sequence[str] = ()
+    on_mismatch: str = "status"
+    anchor: str = "3"
+    indel: str = "refill"
+    keep_outside: bool = False
+    context: str = "construct"
+    region: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("on_mismatch", ON_MISMATCH),
+            ("anchor", ANCHORS),
+            ("indel", INDELS),
+            ("orientation", ORIENTATIONS),
+            ("context", CONTEXTS),
+        ):
+            if getattr(self, name) not in known:
+                raise LegscoreError(f"{name} is {getattr(self, name)!r}; known are {', '.join(known)}")
+        for name, least in (("length", 1), ("step", 1), ("upstream", 0), ("downstream", 0)):
+            if getattr(self, name) < least:
+                raise LegscoreError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        if self.assume_utr is not None and self.assume_utr < 0:
+            raise LegscoreError(f"assume_utr is {self.assume_utr}; it must be 0 or more")
+        if self.tss is not None and self.assume_utr is not None:
+            raise LegscoreError("--tss and --assume-utr both say where transcription starts; give one")
+        if self.promoters is None and (self.tss is not None or self.assume_utr is not None):
+            raise LegscoreError("--tss and --assume-utr need --promoters")
+        if self.promoters is not None and self.regions_bed is not None:
+            raise LegscoreError("--promoters and --regions both say which tiles to make; give one")
+        by_gene = self.centered and self.orientation == "gene"
+        if by_gene and self.promoters is None:
+            raise LegscoreError("--orientation gene needs --promoters, which says where the genes are")
+        if self.centered and (self.regions_bed is not None or (self.promoters is not None and not by_gene)):
+            raise LegscoreError("--centered makes a tile around each variant; --promoters and --regions do not go with it")
+        if self.context == "genome" and (self.regions_bed is not None or self.indel == "construct"):
+            raise LegscoreError(
+                "--context genome fills windows of one --length; --regions and --indel construct do not go with it"
+            )
+        if not self.centered and self.promoters is None and self.regions_bed is None:
+            raise LegscoreError("say which tiles to make: --promoters GTF, --regions BED, or --centered")
+
+    def described(self) -> dict[str, Any]:
+        """What defines the rows, without paths: for the output's metadata."""
+        names = (
+            "centered",
+            "orientation",
+            "length",
+            "upstream",
+            "downstream",
+            "step",
+            "assume_utr",
+            "on_mismatch",
+            "anchor",
+            "indel",
+            "context",
+        )
+        tiles = "centered" if self.centered else "promoters" if self.promoters else "regions"
+        return {"tiles": tiles, "biotypes": list(self.biotypes), **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A genome and the tiles on it (none when centered on each variant without genes)."""
+
+    options: BuildOptions
+    genome: Genome
+    tiles: Tiles | None
+    given: Mapping[str, str]
+
+
+def prepare(options: BuildOptions, say: Say) -> Setting:
+    """Open the genome and make the tiles; every decision is said."""
+    genome = Genome(options.fasta)
+    given = read_contig_map(options.contig_map)
+    tiles = None
+    if options.promoters is not None:
+        chosen = PromoterOptions(
+            options.length, options.upstream, options.downstream, options.step, options.biotypes, options.tss, options.assume_utr
+        )
+        tiles = promoter_tiles(options.promoters, genome, chosen, given)
+    elif options.regions_bed is not None:
+        tiles = region_tiles(options.regions_bed, genome, given)
+    for line in tiles.said if tiles else ():
+        say(line)
+    return Setting(options, genome, tiles, given)

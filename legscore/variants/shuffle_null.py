@@ -1,0 +1,166 @@
+"""How large an effect would be by chance: the same base change at the same offset of dinucleotide-shuffled inserts.
+
+p = (1 + number of shuffles with |effect| at least the observed) / (shuffles + 1); q by Benjamini and Hochberg over all rows
+with a p. Single-base changes only: other alleles would need a null of their own length. Shuffles depend on the insert's letters
+alone, so that a row's p does not depend on other rows. Source of the shuffling: Altschul and Erickson 1985 (an Eulerian walk).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from legscore.errors import InputError
+from legscore.read import open_input
+from legscore.write import open_writer, output_format
+
+ROW = "_row"
+NULL_SCHEMA = pa.schema([(ROW, pa.int64()), ("sequence", pa.large_string()), ("offset", pa.int64()), ("alt_base", pa.string())])
+BLOCK_ROWS = 65_536
+PAIR, EDIT = ("ref_sequence", "alt_sequence"), ("sequence", "offset", "alt_base")
+
+
+def shuffled(text: str, n: int) -> list[str]:
+    """`n` random sequences with the dinucleotide counts, first and last letter of `text`; the same ones for the same text."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    if len(text) < 3:
+        return [text] * n
+    after: dict[str, list[str]] = {}
+    for one, two in itertools.pairwise(text):
+        after.setdefault(one, []).append(two)
+    return [_walk(text, after, rng) for _ in range(n)]
+
+
+def _walk(text: str, after: Mapping[str, list[str]], rng: np.random.Generator) -> str:
+    """One Eulerian walk: the last way out of every letter leads, in the end, to the last letter; the others in any order."""
+    end = text[-1]
+    while True:
+        last = {letter: ways[int(rng.integers(len(ways)))] for letter, ways in after.items() if letter != end}
+        if all(_reaches(letter, end, last) for letter in last):
+            break
+    ways_of = {}
+    for letter, ways in after.items():
+        ways = list(ways)
+        if letter in last:
+            ways.remove(last[letter])
+        order = [ways[i] for i in rng.permutation(len(ways))]
+        ways_of[letter] = iter([*order, last[letter]] if letter in last else order)
+    walk = [text[0]]
+    for _ in range(len(text) - 1):
+        walk.append(next(ways_of[walk[-1]]))
+    return "".join(walk)
+
+
+def _reaches(letter: str, end: str, last: Mapping[str, str]) -> bool:
+    for _ in range(len(last) + 1):
+        if letter == end:
+            return True
+        letter = last[letter]
+    return False
+
+
+def single_changes(table: pa.Table) -> Iterator[tuple[int, str, int, str, str]]:
+    """(row, insert, offset, ref base, alt base) of the single-base changes in a table of pairs or edits; upper case."""
+    if set(EDIT) <= set(table.column_names):
+        for row, (text, offset, alt) in enumerate(zip(*(table[name].to_pylist() for name in EDIT), strict=True)):
+            if text and offset is not None and 0 <= offset < len(text) and alt and len(alt) == 1 and alt.isalpha():
+                yield row, text.upper(), offset, text[offset].upper(), alt.upper()
+        return
+    for row, (ref, alt) in enumerate(zip(*(table[name].to_pylist() for name in PAIR), strict=True)):
+        if ref and alt and len(ref) == len(alt):
+            ref, alt = ref.upper(), alt.upper()
+            differs = np.flatnonzero(np.frombuffer(ref.encode(), np.uint8) != np.frombuffer(alt.encode(), np.uint8))
+            if len(differs) == 1:
+                place = int(differs[0])
+                yield row, ref, place, ref[place], alt[place]
+
+
+def write_null(source: str, target: Path, n: int) -> int:
+    """Write the table of changes in shuffled inserts for `legscore run` (NULL_SCHEMA).
+
+    Args:
+        source: table that was scored; n: shuffles of each insert.
+
+    Returns:
+        Changes that have a null. InputError when there are none.
+    """
+    opened = open_input([source])
+    names = EDIT if set(EDIT) <= set(opened.schema.names) else PAIR
+    if not set(names) <= set(opened.schema.names):
+        raise InputError(
+            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, offset and alt_base"
+        )
+    n_changes, before, known = 0, 0, ("", [""])
+    with pq.ParquetWriter(target, NULL_SCHEMA, compression="zstd") as writer:
+        for part in opened.parts(names, max(1, BLOCK_ROWS // n)):
+            rows: list[tuple[int, str, int, str]] = []
+            for row, insert, offset, ref, alt in single_changes(part.table):
+                if known[0] != insert:
+                    known = (insert, shuffled(insert, n))
+                n_changes += 1
+                rows += [(before + row, text[:offset] + ref + text[offset + 1 :], offset, alt) for text in known[1]]
+            before += part.table.num_rows
+            if rows:
+                columns = [pa.array(values, kind.type) for values, kind in zip(zip(*rows, strict=True), NULL_SCHEMA, strict=True)]
+                writer.write_table(pa.Table.from_arrays(columns, schema=NULL_SCHEMA))
+    if not n_changes:
+        raise InputError("--shuffle-null: no row changes a single base")
+    return n_changes
+
+
+def p_values(scored: Path, null: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """p and q of every row of `scored`, float64, NaN where a row has no effect or no null."""
+    effect = _effects(scored, "effect")
+    at_least, seen = np.zeros(len(effect), dtype=np.int64), np.zeros(len(effect), dtype=np.int64)
+    with pq.ParquetFile(null) as file:
+        for batch in file.iter_batches(columns=[ROW, "effect"]):
+            row = batch.column(ROW).to_numpy()
+            value = np.abs(batch.column("effect").to_numpy(zero_copy_only=False))
+            known = np.isfinite(value)
+            np.add.at(seen, row[known], 1)
+            np.add.at(at_least, row[known & (value >= np.abs(effect[row]))], 1)
+    p = np.where((seen == n) & np.isfinite(effect), (1 + at_least) / (n + 1), np.nan)
+    return p, benjamini_hochberg(p)
+
+
+def _effects(path: Path, name: str) -> np.ndarray:
+    values = pq.read_table(path, columns=[name]).column(name)
+    return np.asarray(values.to_numpy(), dtype=np.float32)
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """q values, float64; NaN where p is."""
+    q = np.full(len(p), np.nan)
+    rows = np.flatnonzero(np.isfinite(p))
+    order = rows[np.argsort(p[rows], kind="stable")]
+    if len(order):
+        raw = p[order] * len(order) / np.arange(1, len(order) + 1)
+        q[order] = np.minimum.accumulate(raw[::-1])[::-1].clip(max=1)
+    return q
+
+
+def write_with_p(scored: Path, p: np.ndarray, q: np.ndarray, output: str, asked: str | None, metadata: Mapping[str, Any]) -> None:
+    """Write the scored rows again with the columns p and q, in the format of `output`. InputError when they have them already."""
+    with pq.ParquetFile(scored) as file:
+        schema = file.schema_arrow.remove_metadata()
+        if clash := [name for name in ("p", "q") if name in schema.names]:
+            raise InputError(
+                f"the input already has the column {clash[0]!r}, which --shuffle-null writes; leave it out with --keep"
+            )
+        whole = pa.schema([*schema, pa.field("p", pa.float64()), pa.field("q", pa.float64())])
+        with open_writer(output, output_format(output, asked), whole, metadata) as writer:
+            at = 0
+            for batch in file.iter_batches(batch_size=BLOCK_ROWS):
+                rows = slice(at, at + batch.num_rows)
+                more = [pa.array(values[rows], mask=np.isnan(values[rows])) for values in (p, q)]
+                arrays = [*batch.columns, *more]
+                writer.write(pa.Table.from_arrays(arrays, schema=whole))
+                at += batch.num_rows

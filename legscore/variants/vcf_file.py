@@ -1,0 +1,122 @@
+"""Opening VCF and BCF files with pysam (htslib): plain, bgzipped or gzipped; and saying where one is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from legscore.errors import InputError
+from legscore.formats import READ_ERRORS, first_line
+
+VCF_EXTENSIONS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+
+
+def is_vcf(path: str | Path) -> bool:
+    return str(path).lower().endswith(VCF_EXTENSIONS)
+
+
+@contextlib.contextmanager
+def open_vcf(path: Path) -> Iterator[Any]:
+    """A pysam.VariantFile, closed at the end. What is gzipped without blocks is read as a stream, from its beginning only.
+
+    Raises:
+        InputError: there is no such file or no valid header.
+    """
+    import pysam
+
+    pysam.set_verbosity(0)  # its messages would stand beside ours
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with contextlib.ExitStack() as stack:
+        try:
+            if _plain_gzip(path):  # pysam asks files for their place, which gzip without blocks has not; streams it does not ask
+                file = pysam.VariantFile(stack.enter_context(open(path, "rb")))
+                stack.callback(_close_stream, file)
+            else:
+                file = stack.enter_context(pysam.VariantFile(str(path)))
+            try:
+                list(file.header.contigs), list(file.header.samples)
+            except UnicodeDecodeError:
+                raise InputError(f"{path} cannot be read: its header names a contig or sample that is no UTF-8 text") from None
+        except READ_ERRORS as error:
+            if "truncated" in str(error):
+                raise InputError(f"{path} cannot be read: {first_line(error)}; is it cut short?") from error
+            why = "it is empty (0 bytes)" if not path.stat().st_size else _header_trouble(path) or first_line(error)
+            raise InputError(f"{path} cannot be read as VCF or BCF: {why}") from error
+        yield file
+
+
+def _plain_gzip(path: Path) -> bool:
+    """Whether a file is gzipped, but not in the blocks of bgzip."""
+    with open(path, "rb") as stream:
+        head = stream.read(18)
+    return head[:2] == b"\x1f\x8b" and head[12:14] != b"BC"
+
+
+def _close_stream(file: Any) -> None:
+    """Damage has been reported by the reader; pysam says it again on closing, with a TypeError where the file has no name."""
+    with contextlib.suppress(TypeError, *READ_ERRORS):
+        file.close()
+
+
+def opened(path: Path) -> Any:
+    """A file of bytes, unpacked where it is gzipped. The caller closes it."""
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else open(path, "rb")
+
+
+def first_column(path: Path) -> list[str]:
+    """Contigs of a VCF whose header names none, in the order of the file."""
+    names: dict[bytes, None] = {}
+    try:
+        with opened(path) as stream:
+            for line in stream:
+                if line[:1] != b"#":
+                    names[line.split(b"\t", 1)[0]] = None
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}; is it cut short or damaged?") from error
+    return [name.decode("utf-8", "replace").strip() for name in names if name.strip()]
+
+
+def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
+    """The error for the record after the first `n_read`, with its line where the file is text."""
+    why = first_line(error)
+    if "truncated" in why:
+        return InputError(f"{path} cannot be read after {n_read:,} records: {why}; is it cut short or damaged?")
+    try:
+        with opened(path) as stream:
+            if stream.read(3) == b"BCF":
+                return InputError(f"{path}, record {n_read + 1}: {why}; the file is damaged or not valid BCF")
+            stream.seek(0)
+            seen = 0
+            for number, line in enumerate(stream, 1):
+                if line[:1] != b"#":
+                    seen += 1
+                    if seen == n_read + 1:
+                        shown = line[:60].decode("utf-8", "replace").rstrip().replace("\t", " ")
+                        return InputError(f"{path}, line {number}: {why} ({shown!r}); correct or remove it")
+    except READ_ERRORS as damage:
+        return InputError(f"{path} cannot be read after {n_read:,} records: {first_line(damage)}; is it cut short or damaged?")
+    return InputError(f"{path} cannot be read after {n_read:,} records: {why}; is it cut short or damaged?")
+
+
+def _header_trouble(path: Path) -> str | None:
+    """What is wrong with the header of a text VCF, with the line number."""
+    try:
+        with opened(path) as stream:
+            for number, line in enumerate(stream, 1):
+                if number == 1 and line[:3] == b"BCF":
+                    return None
+                if number == 1 and not line.startswith(b"##fileformat=VCF"):
+                    return f"line 1 is not ##fileformat=VCFv4.x but {line[:40].decode('utf-8', 'replace').rstrip()!r}"
+                if line.startswith(b"#CHROM"):
+                    return f"htslib refuses its header, which ends in line {number}; check the ## lines and the tabs"
+                if not line.startswith(b"#"):
+                    return f"line {number} follows the header without a #CHROM line"
+    except READ_ERRORS as error:
+        return f"{first_line(error)}; is it cut short or damaged?"
+    return "it has no #CHROM line"

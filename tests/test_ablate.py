@@ -1,0 +1,124 @@
+"""The ablation study: its variants, its tables against a plain computation, its errors."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import measured
+
+pytest.importorskip("torch", reason="training needs legscore[train]")
+
+from legscore.errors import LegscoreError
+from legscore.train.ablation import Row, published_variants, read_variants, summarise, with_equal_steps
+from legscore.train.recipe import PRESETS, resolve
+
+SMALL = [
+    "--set", "widths=16,16", "--set", "epochs=1", "--set", "steps_per_epoch=4", "--set", "batch=16", "--set", "kernel=3",
+    "--set", "n_folds=3",
+]  # fmt: skip
+
+
+def test_the_path_leads_from_the_original_to_the_optimised_network() -> None:
+    variants = {variant.name: variant for variant in published_variants(PRESETS["noginet"])}
+    assert variants["original"].recipe == PRESETS["noginet"]
+    last, optimized = variants["Lion"].recipe, PRESETS["optimized"]
+    for name in ("final_activation", "se", "filters_per_group", "inner_from", "optimizer", "max_lr", "weight_decay"):
+        assert getattr(last, name) == getattr(optimized, name)
+    assert last.architecture().n_parameters() == 2_129_602
+    assert variants["one strand"].recipe.contract().channels == ("A", "G", "C", "T", "is_singleton")
+    assert not variants["one strand"].recipe.contract().rc_trained
+    assert variants["regression"].recipe.contract().output.kind == "scalar"
+    assert variants["plateau schedule"].folds == "all"
+    assert all(variant.recipe.architecture() for variant in variants.values()), "every one can be built"
+
+
+def test_variants_file(tmp_path: Path) -> None:
+    path = tmp_path / "v.toml"
+    path.write_text('[[variant]]\nname = "a"\nse = "plain"\n[[variant]]\nname = "b"\nafter = "a"\nkernel = 5\nfolds = "all"\n')
+    a, b = read_variants(path, resolve("noginet"))
+    assert (a.recipe.se, a.recipe.kernel, b.recipe.se, b.recipe.kernel, b.folds) == ("plain", 7, "plain", 5, "all")
+    for text, message in (
+        ("", r"write tables \[\[variant\]\]"),
+        ("[[variant]]\nse = 'plain'\n", "needs a name of its own"),
+        ("[[variant]]\nname = 'a'\nafter = 'z'\n", "comes after 'z', which is not before it"),
+        ("[[variant]]\nname = 'a'\nn_folds = 5\n", "changes n_folds, which all variants share"),
+        ("[[variant]]\nname = 'a'\nkernels = 5\n", "unknown setting 'kernels'"),
+        ("[[variant]]\nname = 'a'\nfolds = 'two'\n", "must be 'one' or 'all'"),
+        ("[[variant]]\nname = '+RC'\n[[variant]]\nname = '-RC'\n", "would share the folder '-rc'"),
+        ("variant = ['a']\n", "write tables"),
+    ):
+        path.write_text(text)
+        with pytest.raises(LegscoreError, match=message):
+            read_variants(path, resolve("noginet"))
+
+
+def test_mean_and_sample_sd() -> None:
+    variant = published_variants(PRESETS["noginet"])[0]
+    row = summarise(variant, [(0.5, 0.6), (0.7, 0.4), (0.9, 0.8)])
+    assert row == Row("original", "", 3, pytest.approx(0.7), pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.2))  # type: ignore[arg-type]
+    assert summarise(variant, [(0.5, 0.6)]).pearson_sd is None
+
+
+def test_command(table: Path, tmp_path: Path, cli: Any) -> None:
+    """Two variants × two seeds and one by folds; tables agree with each other; a second call trains nothing."""
+    pq.write_table(measured(64, seed=5), tmp_path / "test.parquet")
+    only = ["--only", "original", "--only", "no SE", "--only", "plateau schedule"]
+    command = ("ablate", table, "-o", tmp_path / "a", "--test", tmp_path / "test.parquet", "--seeds", "2", *only, *SMALL)
+    ran = cli(*command)
+    assert ran.code == 0, ran.err
+    assert len(ran.out.splitlines()) == 3
+    with open(tmp_path / "a/members.csv") as stream:
+        members = list(csv.DictReader(stream))
+    with open(tmp_path / "a/ablation.csv") as stream:
+        rows = {row["variant"]: row for row in csv.DictReader(stream)}
+    assert {name: row["models"] for name, row in rows.items()} == {"original": "2", "no SE": "2", "plateau schedule": "3"}
+    for name, row in rows.items():
+        values = [float(m["pearson"]) for m in members if m["variant"] == name]
+        assert float(row["pearson"]) == pytest.approx(statistics.mean(values))
+        assert float(row["pearson_sd"]) == pytest.approx(statistics.stdev(values))
+    assert (tmp_path / "a/ablation.png").read_bytes()[:4] == b"\x89PNG"
+    model = tmp_path / "a/no-se/seed2.safetensors"
+    ran = cli("run", tmp_path / "test.parquet", "-m", model, "-o", tmp_path / "o.parquet", "--precision", "fp32")
+    assert ran.code == 0, ran.err
+    scored = pq.read_table(tmp_path / "o.parquet")
+    listed = next(float(m["pearson"]) for m in members if (m["variant"], m["model"]) == ("no SE", "seed2"))
+    pearson = np.corrcoef(scored["score"], scored["expression"])[0, 1]
+    assert pearson == pytest.approx(listed, abs=0.02), "run gives what the table says"
+    again = cli(*command)
+    assert again.err.count("finished already") == 7
+    assert "original" in again.out
+
+
+def test_fair_steps_and_start() -> None:
+    """Variants keep the base's number of steps; the published path starts from the original network only."""
+    base = resolve("noginet", options={"steps_per_epoch": 0})
+    equal = with_equal_steps(published_variants(base), 50)
+    assert {variant.recipe.steps_per_epoch for variant in equal} == {50}
+    with pytest.raises(LegscoreError, match="starts from the original network, but final_activation is 'none'"):
+        published_variants(PRESETS["optimized"])
+
+
+def test_another_setting_is_not_served_from_old_models(table: Path, tmp_path: Path, cli: Any) -> None:
+    command = ("ablate", table, "-o", tmp_path / "a", "--seeds", "1", "--only", "original", *SMALL)
+    assert cli(*command).code == 0
+    changed = cli(*command, "--set", "max_lr=0.02")
+    assert changed.code == 2
+    assert "was trained otherwise (recipe.max_lr was 0.005, now 0.02)" in changed.err
+    folds = cli("ablate", table, "-o", tmp_path / "b", "--only", "plateau schedule", *SMALL, "-q")
+    assert (folds.code, "need" in folds.err) == (2, True)
+
+
+def test_command_errors(table: Path, tmp_path: Path, cli: Any) -> None:
+    ran = cli("ablate", table, "-o", tmp_path / "a", "--only", "orginal")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert 'no such variant (did you mean "original"?)' in ran.err
+    listed = cli("ablate", table, "-o", tmp_path / "a", "--list")
+    assert listed.code == 0
+    assert listed.out.splitlines()[0] == "original: as the preset"
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,349 @@
+"""The page and the figures: what they hold, and what a real browser makes of the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Ran, random_dna
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from legscore.evaluate.report.order import in_order
+from legscore.evaluate.report.page import as_json
+from legscore.evaluate.saturation import read_saturation
+
+pytest.importorskip("plotly", reason="the report needs legscore[report]")
+Cli = Callable[..., Ran]
+HOSTILE = "</script><img src=x onerror=document.title='owned'>"
+GENES = ("GAL1", HOSTILE, "<b>TDH3</b>")
+LENGTH = 20
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three promoters saturated, one with a name that would run a script, on two chromosomes, with a truth and a failed row."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for g, gene in enumerate(GENES):
+        sequence = random_dna(rng, LENGTH)
+        for at, base in enumerate(sequence):
+            for alt in "ACGT".replace(base, ""):
+                effect = float(rng.normal()) * (1 + 2 * (at == 7))
+                rows.append({
+                    "variant_id": f"{g}:{at}:{alt}", "gene": gene, "chrom": "X" if g else "II", "pos": 1000 * (g + 1) + at, "ref": base, "alt": alt,
+                    "offset": at, "alt_base": alt, "strand": "+", "ref_score": 8.0 + g, "alt_score": 8.0 + g + effect, "effect": effect,
+                    "effect_sd": abs(float(rng.normal())), "measured": effect + float(rng.normal()), "status": "ok",
+                })  # fmt: skip
+    rows.append({**dict.fromkeys(rows[0]), "variant_id": "edge", "gene": "GAL1", "status": "edge"})
+    record = {
+        "legscore": "0.1.0", "models": [{"name": HOSTILE, "sha256": "ab" * 32}], "engine": {"engine": "openvino", "precision": "bf16"},
+        "fidelity": {"reference": "openvino fp32", "score_rmse": 0.01}, "options": {"kind": "edit", "rc": "construct"},
+        "contract": {"output": {"unit": "bin", "floor": 8.0}},
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("report") / "scores.parquet"
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({"legscore": json.dumps(record)}), path)
+    return path
+
+
+def embedded(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    held: dict[str, Any] = json.loads(found[1])
+    return held
+
+
+def test_page_holds_everything_and_no_markup(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    ran = cli("report", scores, "--truth", "measured", "-o", tmp_path / "r.html")
+    assert ran.code == 0, ran.err
+    assert "3 of 3 as heat maps" in ran.err
+    page = (tmp_path / "r.html").read_text()
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 3
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy[1]
+    assert not re.search(
+        r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", page.replace(re.findall(r"<script>(.*?)</script>", page, re.S)[0], "")
+    )
+    data = embedded(page)
+    assert data["rows"] == 181
+    assert dict(data["status"]) == {"ok": 180, "edge": 1}
+    assert sum(data["histograms"]["effect"]["counts"]) == 180
+    assert sum(map(sum, data["truth"]["raster"]["counts"])) == 180
+    assert data["heat"]["titles"] == list(GENES)
+    assert data["floor"]["level"] == 8.0
+    assert data["floor"]["weak_rows"] == 60
+    assert data["track"]["names"] == ["II", "X"]
+    assert len(data["top"]["rows"]) == 180
+    facts = dict(data["facts"])
+    assert HOSTILE in facts["model 1"]
+    assert "score rmse 0.01" in facts["fidelity"]
+
+
+def test_largest_first_and_every_row_counted(cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=5000)
+    pq.write_table(pa.table({"id": [f"s{i}" for i in range(5000)], "score": values}), tmp_path / "s.parquet")
+    assert cli("report", tmp_path / "s.parquet", "-o", tmp_path / "r.html").code == 0
+    data = embedded((tmp_path / "r.html").read_text())
+    rows = [row[0] - 1 for row in data["top"]["rows"]]
+    assert rows == np.argsort(-np.abs(values), kind="stable")[:1000].tolist()
+    assert data["top"]["of"] == 5000
+    assert data["heat"] is None
+    assert data["track"] is None
+    assert "does not say which models" in dict(data["facts"])["record"]
+
+
+def test_packed_numbers_come_back(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    import base64
+
+    cli("report", scores, "-o", tmp_path / "r.html")
+    heat = embedded((tmp_path / "r.html").read_text())["heat"]
+    whole = np.frombuffer(base64.b64decode(heat["effect"]["data"]), "<i2").astype(float)
+    values = np.where(whole == -32768, np.nan, whole * heat["effect"]["step"]).reshape(len(GENES), LENGTH, 4)
+    found = read_saturation(str(scores))
+    for i in range(len(GENES)):
+        tile = found.tile(i)
+        assert np.allclose(values[i].T, tile.effect_BL, atol=heat["effect"]["step"], equal_nan=True)
+        assert heat["sequence"][i * LENGTH : (i + 1) * LENGTH] == tile.sequence
+
+
+def test_saturation_reads_the_sequence_back(scores: Path) -> None:
+    table = pq.read_table(scores).slice(0, 180)
+    found = read_saturation(str(scores))
+    for i, gene in enumerate(GENES):
+        rows = [row for row in table.to_pylist() if row["gene"] == gene]
+        tile = found.tile(i)
+        assert tile.sequence == "".join(rows[3 * at]["ref"] for at in range(LENGTH))
+        for row in rows:
+            assert tile.effect_BL["ACGT".index(row["alt_base"]), row["offset"]] == pytest.approx(row["effect"], abs=1e-6)
+        assert tile.importance[7] == pytest.approx(-np.mean([row["effect"] for row in rows if row["offset"] == 7]), abs=1e-6)
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.text() | st.none() | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)
+def test_no_text_leaves_the_data_block(held: Any) -> None:
+    """Whatever a name holds, the block stays one block and comes back as it was."""
+    text = as_json(held)
+    assert not set(text) & set("<>&\u2028\u2029")
+    assert json.loads(text) == held
+
+
+def test_scores_from_text_files(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    from pyarrow import csv
+
+    csv.write_csv(pq.read_table(scores), tmp_path / "s.csv")
+    assert cli("report", scores, "--truth", "measured", "-o", tmp_path / "a.html").code == 0
+    ran = cli("report", tmp_path / "s.csv", "--truth", "measured", "-o", tmp_path / "b.html")
+    assert ran.code == 0, ran.err
+    one, other = (embedded((tmp_path / name).read_text()) for name in ("a.html", "b.html"))
+    assert other["heat"]["sequence"] == one["heat"]["sequence"]
+    assert other["histograms"]["effect"]["counts"] == one["histograms"]["effect"]["counts"]
+    assert {k: other["track"][k] for k in ("width", "names", "rows", "bin")} == {
+        k: one["track"][k] for k in ("width", "names", "rows", "bin")
+    }
+
+
+def test_chromosomes_in_order() -> None:
+    assert in_order(["X", "IX", "II", "IV", "XVI", "Mito"]) == ["II", "IV", "IX", "X", "XVI", "Mito"]
+    assert in_order(["chrX", "chr10", "chr2", "chrM"]) == ["chr2", "chr10", "chrM", "chrX"]
+
+
+def bad(ran: Ran, *words: str) -> None:
+    assert ran.code == 2
+    assert len(ran.err.strip().splitlines()) == 1, ran.err
+    for word in words:
+        assert word in ran.err, ran.err
+
+
+def test_bad_input(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    bad(cli("report", scores, "-o", tmp_path / "r.pdf"), "name it .html")
+    bad(cli("report", scores, "-o", tmp_path / "r.html", "--truth", "mesured"), "--truth mesured", 'did you mean "measured"')
+    bad(cli("report", scores, "-o", tmp_path / "r.html", "--truth", "gene"), "which is no number")
+    pq.write_table(pa.table({"scor": [1.0]}), tmp_path / "n.parquet")
+    bad(cli("report", tmp_path / "n.parquet", "-o", tmp_path / "r.html"), "neither effect nor score", 'did you mean "scor"')
+    pq.write_table(pa.table({"score": pa.nulls(2, pa.float32())}), tmp_path / "n.parquet")
+    bad(cli("report", tmp_path / "n.parquet", "-o", tmp_path / "r.html"), "no row has a value")
+    assert not (tmp_path / "r.html").exists()
+    bad(cli("plot", "ism", scores, "--promoter", "GAL2", "-o", tmp_path / "i.png"), "no such gene", 'did you mean "GAL1"')
+    bad(
+        cli("plot", "ism", tmp_path / "n.parquet", "--promoter", "GAL2", "-o", tmp_path / "i.png"),
+        "no saturated promoters",
+        "offset",
+    )
+    bad(cli("plot", "ism", scores, "--promoter", "GAL1", "-o", tmp_path / "i.gif"), ".png, .svg, .pdf")
+    bad(
+        cli("plot", "scatter", scores, "--truth", "measured", "--prediction", "efect", "-o", tmp_path / "i.png"),
+        'did you mean "effect"',
+    )
+    bad(cli("plot", "ensemble-curve", scores, "-o", tmp_path / "i.png"), "is not JSON")
+    (tmp_path / "empty.json").write_text("{}")
+    bad(cli("plot", "ensemble-curve", tmp_path / "empty.json", "-o", tmp_path / "i.png"), "no ensemble curve")
+    bad(cli("plot", "training", tmp_path, "-o", tmp_path / "i.png"), "metrics.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_figures_do_not_change_by_themselves(cli: Cli, scores: Path, tmp_path: Path, kind: str) -> None:
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
+    for name in ("a", "b"):
+        assert cli("plot", "ism", scores, "--promoter", "GAL1", "-o", tmp_path / f"{name}.{kind}").code == 0
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert (tmp_path / f"a.{kind}").read_bytes().startswith(start)
+    if kind == "svg":
+        assert "GAL1" in (tmp_path / "a.svg").read_text()
+
+
+def test_hostile_names_in_figures(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    assert cli("plot", "ism", scores, "--promoter", HOSTILE, "-o", tmp_path / "h.svg").code == 0
+    assert "<img" not in (tmp_path / "h.svg").read_text()
+
+
+def test_training_figure(cli: Cli, tmp_path: Path) -> None:
+    lines = [{"step": s, "loss": 2 / s, "lr": 0.001, "samples_per_s": 1.0, "data_wait": 0.0, "pearson": s / 100 if s % 20 == 0 else None,
+              "spearman": s / 110 if s % 20 == 0 else None} for s in range(10, 101, 10)]  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in [*lines[:6], *lines[4:]])  # resumed: two steps again
+    (tmp_path / "seed1.metrics.jsonl").write_text(text + '{"step": 110, "lo')  # killed while writing
+    ran = cli("plot", "training", tmp_path, "-o", tmp_path / "t.svg")
+    assert ran.code == 0, ran.err
+    assert "1 trainings (seed1)" in ran.err
+    from legscore.evaluate.figures.training import read_metrics
+
+    assert [r["step"] for r in read_metrics(tmp_path / "seed1.metrics.jsonl")] == list(range(10, 101, 10))
+    (tmp_path / "bad.metrics.jsonl").write_text('{"loss": 1}\n{"step": 1, "loss": 1}\n')
+    bad(cli("plot", "training", tmp_path / "bad.metrics.jsonl", "-o", tmp_path / "t.png"), "line 1", "no record")
+
+
+# In a real browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium without a network."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
+    chromium = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("there is no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, scores: Path) -> Any:
+    from legscore.evaluate.report.page import write_report
+
+    target = scores.with_name("page.html")
+    write_report(str(scores), str(target), "measured")
+    browser.get(target.as_uri())
+    return browser
+
+
+def column(page: Any, name: str) -> list[str]:
+    """Texts of a column of the table that is shown."""
+    script = """const t = document.querySelector('#variants'), k = [...t.tHead.rows[0].cells].findIndex(c => c.textContent.split(' ')[0] === arguments[0]);
+    return [...t.tBodies[0].rows].map(r => r.cells[k].textContent)"""
+    found: list[str] = page.execute_script(script, name)
+    return found
+
+
+def test_it_loads_without_an_error_or_a_request(page: Any) -> None:
+    assert page.execute_script("return document.documentElement.dataset.ready") == "yes"
+    assert page.get_log("browser") == []
+    assert page.title == "legscore report: scores.parquet"  # no name ran
+    assert page.execute_script("return document.querySelectorAll('img').length") == 0
+    asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = {a["params"]["request"]["url"] for a in asked if a["method"] == "Network.requestWillBeSent"}
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in urls)
+    assert page.execute_script("return document.querySelectorAll('.js-plotly-plot').length") >= 7
+    refused = "return fetch('https://example.org/').then(() => 'went out', () => 'refused')"
+    assert page.execute_script(refused) == "refused"
+    page.get_log("browser")  # the refusal just asked for
+
+
+def test_sorting(page: Any) -> None:
+    sizes = [abs(float(v)) for v in column(page, "effect")]
+    assert sizes == sorted(sizes, reverse=True)
+    heading = page.execute_script(
+        "return [...document.querySelectorAll('#variants th button')].find(b => b.textContent.startsWith('effect'))"
+    )
+    for ascending in (False, True):
+        heading.click()
+        values = [float(v) for v in column(page, "effect")]
+        assert values == sorted(values, reverse=not ascending)
+    names = page.execute_script(
+        "return [...document.querySelectorAll('#variants th button')].find(b => b.textContent.startsWith('gene'))"
+    )
+    names.click()
+    assert column(page, "gene") == sorted(column(page, "gene"))
+
+
+def test_filtering(page: Any) -> None:
+    box = page.find_element("id", "filter")
+    box.send_keys("gal1 T")
+    assert set(column(page, "gene")) == {"GAL1"}
+    assert page.find_element("id", "count").text.endswith(f"of {len(column(page, 'gene'))}")
+    box.clear()
+    box.send_keys("onerror")
+    assert set(column(page, "gene")) == {HOSTILE}  # a name, as text
+    box.send_keys("nothing has this")
+    assert column(page, "gene") == []
+    box.clear()
+    box.send_keys(" ")
+    assert len(column(page, "gene")) == 50
+
+
+def test_the_picker_changes_the_heat_map(page: Any, scores: Path) -> None:
+    found = read_saturation(str(scores))
+    heat = "return document.querySelector('#heat .js-plotly-plot').data[1].z"
+    for i in (2, 0, 1):
+        page.execute_script(
+            "const s = document.getElementById('picker'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))", str(i)
+        )
+        shown = np.array([[np.nan if v is None else v for v in row] for row in page.execute_script(heat)])
+        assert np.allclose(shown, found.tile(i).effect_BL, atol=1e-3, equal_nan=True)
+        assert page.execute_script("return document.querySelector('#heat .caption').textContent") == GENES[i]
+    page.find_element("id", "find").send_keys("TDH3")
+    assert page.execute_script("return [...document.getElementById('picker').options].map(o => o.textContent)") == [GENES[2]]
+    shown = np.array([[np.nan if v is None else v for v in row] for row in page.execute_script(heat)])
+    assert np.allclose(shown, found.tile(2).effect_BL, atol=1e-3, equal_nan=True)
+
+
+def test_the_track_zooms(page: Any) -> None:
+    bars = "return document.querySelector('#track .js-plotly-plot').data[0].x.length"
+    before = page.execute_script(bars)
+    page.execute_script("const s = document.getElementById('chromosome'); s.value = '0'; s.dispatchEvent(new Event('change'))")
+    page.execute_async_script(
+        "const done = arguments[0]; Plotly.relayout(document.querySelector('#track .js-plotly-plot'), {'xaxis.range[0]': 995, 'xaxis.range[1]': 1025}).then(() => setTimeout(done, 200))"
+    )
+    assert before < page.execute_script(bars) == LENGTH  # every position by itself
+
+
+def test_light_and_dark(page: Any) -> None:
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    seen = set()
+    for _ in range(2):
+        page.find_element("id", "theme").click()
+        seen.add(page.execute_script(colour))
+    assert seen == {"rgb(255, 255, 255)", "rgb(15, 20, 25)"}
+    assert page.get_log("browser") == []

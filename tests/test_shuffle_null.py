@@ -1,0 +1,114 @@
+"""Shuffled nulls: what a shuffle keeps, p and q against loops."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legscore.variants.shuffle_null import benjamini_hochberg, shuffled
+
+TILES = ("--length", 20, "--upstream", 40, "--step", 10)
+SCORE = ("--engine", "openvino", "--precision", "fp32")
+
+
+@given(st.text("ACGTN", min_size=1, max_size=60))
+def test_shuffles_keep_dinucleotides_and_ends(text: str) -> None:
+    for made in shuffled(text, 3):
+        assert Counter(itertools.pairwise(made)) == Counter(itertools.pairwise(text))
+        assert made[0] == text[0]
+        assert made[-1] == text[-1]
+    assert shuffled(text, 3) == shuffled(text, 3)
+
+
+def test_shuffles_differ() -> None:
+    text = "ACGTTGCAAGCTTACGGATCCATGCATTAGC"
+    assert len(set(shuffled(text, 50))) > 40
+    # every walk is about equally likely: TGTCTAT has 3! walks
+    counts = Counter(shuffled("TGTCTAT", 3000))
+    assert len(counts) == 6
+    assert max(counts.values()) < 1.3 * min(counts.values())
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_q_values(values: list[float]) -> None:
+    p = np.array([*values, np.nan])
+    q = benjamini_hochberg(p)
+    assert np.isnan(q[-1])
+    assert q[:-1] == pytest.approx(corrected(values))
+
+
+def corrected(values: list[float]) -> list[float]:
+    """Benjamini and Hochberg (1995), p value by p value."""
+    scaled = {p: min(1.0, p * len(values) / sum(other <= p for other in values)) for p in values}
+    return [min(q for other, q in scaled.items() if other >= p) for p in values]
+
+
+def test_the_twin_agrees_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="the twin is held against scipy's")
+    values = np.random.default_rng(1).uniform(0, 0.2, 100).round(2).tolist()
+    assert corrected(values) == pytest.approx(stats.false_discovery_control(values))
+
+
+def test_p_of_each_row_equals_a_loop(world: Path, toy_models: Path, cli: Any) -> None:
+    """Pairs from a VCF and edits from saturation: p counted by hand from the effects of the shuffled changes."""
+    n = 7
+    given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
+    ran = cli(
+        "run", world / "v.vcf", *given, "-m", toy_models, *SCORE, "--shuffle-null", n, "-o", world / "o.parquet", "--keep", "all"
+    )
+    assert ran.code == 0, ran.err
+    rows = pq.read_table(world / "o.parquet").to_pylist()
+    plain = cli("run", world / "v.vcf", *given, "-m", toy_models, *SCORE, "-o", world / "plain.parquet", "--keep", "all")
+    assert plain.code == 0, plain.err
+    before = pq.read_table(world / "plain.parquet")
+    assert pq.read_table(world / "o.parquet").select(before.column_names).equals(before)
+    expected = {}
+    for i, row in enumerate(rows):
+        ref, alt = row["ref_sequence"], row["alt_sequence"]
+        if row["status"] != "ok" or len(row["alt"]) != 1:
+            assert row["p"] is None
+            continue
+        (place,) = [k for k in range(len(ref)) if ref[k] != alt[k]]
+        texts = shuffled(ref, n)
+        table = pl.DataFrame({
+            "ref_sequence": [t[:place] + ref[place] + t[place + 1 :] for t in texts],
+            "alt_sequence": [t[:place] + alt[place] + t[place + 1 :] for t in texts],
+        })  # fmt: skip
+        table.write_csv(world / "n.csv")
+        assert cli("run", world / "n.csv", "-m", toy_models, *SCORE, "-o", world / "n.parquet").code == 0
+        null = pl.read_parquet(world / "n.parquet")["effect"].to_list()
+        expected[i] = (1 + sum(abs(e) >= abs(row["effect"]) for e in null)) / (n + 1)
+    assert len(expected) == 6
+    assert {i: rows[i]["p"] for i in expected} == pytest.approx(expected)
+    assert [rows[i]["q"] for i in expected] == pytest.approx(corrected(list(expected.values())))
+    assert json.loads(pq.read_schema(world / "o.parquet").metadata[b"legscore"])["options"]["shuffle_null"] == n
+
+    assert cli("variants", "--saturate", *given, "-o", world / "s.parquet").code == 0
+    ran = cli("run", world / "s.parquet", "-m", toy_models, "--engine", "null", "--shuffle-null", 3, "-o", world / "s.tsv")
+    assert ran.code == 0, ran.err
+    table = pl.read_csv(world / "s.tsv", separator="\t")
+    assert table.filter(pl.col("status") == "ok")["p"].to_list() == [1.0] * 360  # zeros are never smaller than zero
+    assert table.filter(pl.col("status") != "ok")["p"].null_count() == 3
+    assert not list(world.glob(".*"))
+
+
+def test_refusals(world: Path, toy_model: Path, cli: Any) -> None:
+    (world / "p.csv").write_text("sequence\nACGT\n")
+    (world / "q.csv").write_text("ref_sequence,alt_sequence,p\nACGTAC,ACGTAG,1\n")
+    for name, output, message in (
+        ("p.csv", "o.parquet", "needs rows that change a base"), ("q.csv", "o.parquet", "already has the column 'p'"),
+        ("q.csv", "o.bw", "does not go with"),
+    ):  # fmt: skip
+        ran = cli("run", world / name, "-m", toy_model, "--engine", "null", "--shuffle-null", 2, "-o", world / output)
+        assert (ran.code, message in ran.err.splitlines()[-1]) == (2, True), ran.err
+        assert not (world / output).exists()

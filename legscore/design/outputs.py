@@ -97,10 +97,10 @@ def agreement(table: pa.Table, random: np.ndarray) -> dict[str, Any]:
     """How well scores follow targets: correlations (None where undefined), mean |error|, RMSE, the same for random sequences,
     for the checking models, and distances."""
     target, score = (table[name].to_numpy().astype(np.float64) for name in ("target", "score"))
-    found: dict[str, Any] = _against(target, score)
+    found: dict[str, Any] = against_targets(target, score)
     found["random_mae"] = float(np.abs(random.astype(np.float64) - target).mean())
     if "check_score" in table.column_names:
-        checked = _against(target, table["check_score"].to_numpy().astype(np.float64))
+        checked = against_targets(target, table["check_score"].to_numpy().astype(np.float64))
         found |= {f"check_{name}": value for name, value in checked.items()}
     if "nearest_distance" in table.column_names:
         distance = table["nearest_distance"].to_numpy()
@@ -108,7 +108,8 @@ def agreement(table: pa.Table, random: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def _against(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+def against_targets(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+    """Correlations (None where undefined), mean |error| and RMSE of scores against their targets, both [N]."""
     pair = (correlation(score, target), correlation(ranks(score), ranks(target))) if len(target) > 1 else (np.nan, np.nan)
     pearson, spearman = (value if np.isfinite(value) else None for value in pair)
     error = score - target

@@ -22,7 +22,18 @@ GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
 REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
-TEST = [*TRAIN, *REPORT, *BENCH, *BIGWIG, "mmh3>=4", "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "selenium>=4.20"]
+TEST = [
+    *TRAIN,
+    *REPORT,
+    *BENCH,
+    *BIGWIG,
+    "mmh3>=4",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "scipy>=1.11",
+    "selenium>=4.20",
+]
 
 
 class BuildWithKernels(build_py):

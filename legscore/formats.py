@@ -101,9 +101,10 @@ def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
             source = FastaSource(path)
         else:
             source = TextSource(path, format_name, names)
+        there = source.schema.names
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read as {format_name}: {first_line(error)}") from error
-    _refuse_twice(path, source.schema.names)
+    _refuse_twice(path, there)
     return source
 
 
@@ -181,12 +182,16 @@ class ParquetSource(Source):
             self.made_by = _made_by(file.schema_arrow)
 
     def row_groups(self) -> tuple[int, str]:
-        """How many row groups the file has, and a hash of where they lie, their rows, sizes and statistics."""
+        """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and statistics."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.path) as file:
-            layout = [file.metadata.row_group(i).to_dict() for i in range(file.metadata.num_row_groups)]
-        return len(layout), hashlib.sha256(repr(layout).encode()).hexdigest()
+            count = file.metadata.num_row_groups
+        with open(self.path, "rb") as stream:
+            stream.seek(-8, os.SEEK_END)
+            size = int.from_bytes(stream.read(4), "little")
+            stream.seek(-8 - size, os.SEEK_END)
+            return count, hashlib.sha256(stream.read(size)).hexdigest()
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq

@@ -119,6 +119,30 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
+def run_record(source: Source) -> dict[str, Any] | None:
+    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is neither. InputError
+    when it is damaged."""
+    raw: bytes | None = None
+    if source.format == "Parquet":
+        import pyarrow.parquet as pq
+
+        raw = (pq.read_schema(source.path).metadata or {}).get(b"legscore")
+    elif source.format == "Arrow":
+        with pa.memory_map(str(source.path)) as mapped:
+            reader = pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(source.path))
+            raw = (reader.schema.metadata or {}).get(b"legscore")
+    beside = Path(f"{source.path}.run.json")
+    if raw is None and beside.is_file():
+        raw = beside.read_bytes()
+    if raw is None:
+        return None
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
+    return record if isinstance(record, dict) else None
+
+
 def _format_of(path: Path, magic: bytes) -> str:
     name = path.name.lower()
     extension = Path(name[:-3] if name.endswith(".gz") else name).suffix

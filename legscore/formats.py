@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.errors import InputError
 from legscore.limits import SLICE_BYTES
@@ -201,7 +202,8 @@ class ParquetSource(Source):
             while groups and skip >= (passed := file.metadata.row_group(groups[0]).num_rows):
                 skip -= passed
                 del groups[0]
-        yield from _without_first(slices(self.path, columns, rows, self.slice_bytes, groups), skip)
+        for batch in _without_first(slices(self.path, columns, rows, self.slice_bytes, groups), skip):
+            yield _in_bounds(batch)
 
 
 class ArrowSource(Source):
@@ -234,6 +236,16 @@ class ArrowSource(Source):
                         column.validate(full=True)
                 for start in range(0, batch.num_rows, rows):
                     yield _valid(batch.slice(start, rows))
+
+
+def _in_bounds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if its indices lie inside their dictionaries: the reader takes them from the file as they are."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and len(column) > column.null_count:
+            least, most = pc.min_max(column.indices).values()
+            if not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
+                raise ValueError(f"column {name!r} has indices beyond its dictionary of {len(column.dictionary):,}")
+    return batch
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:

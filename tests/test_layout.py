@@ -19,7 +19,8 @@ from legscore.resources import folder
 PACKAGE = REPOSITORY / "legscore"
 ROOMS = [
     {"errors"},
-    {"contract", "schema", "publish", "resources", "stream", "memory", "limits", "row_groups", "small_files", "lock", "runlog"},
+    {"storage", "ranges", "stream", "memory", "limits", "resources", "small_files"},
+    {"contract", "schema", "publish", "row_groups", "lock", "runlog"},
     {"caches", "calibration"},
     {"batch", "encode", "formats", "sequences", "folds"},
     {"indels"},
@@ -27,7 +28,7 @@ ROOMS = [
     {"model", "cuda"},
     {"engine"},
     {"generate"},
-    {"heldout", "adaptive", "parts"},
+    {"heldout", "adaptive", "parts", "remote_parts"},
     {"identity", "shards", "members"},
     {"verify"},
     {"pipeline"},
@@ -35,6 +36,7 @@ ROOMS = [
     {"job"},
     {"api"},
     {"measure"},
+    {"cluster"},
     {"train"},
     {"variants"},
     {"evaluate"},

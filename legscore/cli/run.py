@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.cluster_options import cluster_options, on_cluster, take_cluster
 from legscore.cli.genome_run import staged
 from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
@@ -115,6 +116,13 @@ from legscore.verify import DEFAULT_SHARE
 )
 @click.option("--calibration", metavar="FILE", help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.")
 @click.option("--log-json", metavar="FILE", help="Append events as JSON lines: start, part, retry, resume, warning, finish.")
+@click.option(
+    "--part-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and engine]",
+)
+@cluster_options
 @variant_options
 @haplotype_options
 @click.option("--null-rate", type=float, default=0.0, hidden=True, help="Windows × members a second that --engine null pretends.")
@@ -133,6 +141,7 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
       legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -m models/ -o scores.parquet
       legscore run cohort.vcf.gz --fasta genome.fa --regions tiles.bed -o scored.vcf.gz
       legscore run all.parquet -m models/ -o part3.parquet --shard 3/64
+      legscore run all.parquet -m models/ -o scores.parquet --ray auto --num-gpus 1
       legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
     roles = {}
@@ -144,8 +153,11 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
             raise InputError(f"--column {role} was given twice")
         roles[role] = name
 
-    limits = Limits.of(given["memory"])
-    if given["memory"] and choose_engine(given["engine"])[0] in ("null", "openvino"):  # others reserve more than they use
+    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
+    cluster = take_cluster(given, shuffles)
+    limits = Limits.of(given["memory"])  # with Ray it bounds the workers; a Ray started here would inherit what is held
+    # other engines reserve more than they use
+    if given["memory"] and cluster is None and choose_engine(given["engine"])[0] in ("null", "openvino"):
         hold_process(limits)
     if given["engine"] != "torch":
         give_back_freed_parts()
@@ -154,7 +166,6 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         if not quiet:
             click.echo(printable(line), err=True)
 
-    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
     options = take_options(given)
     events, own = given.pop("log_json"), (*given["inputs"], given["output"])
     if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
@@ -168,13 +179,15 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
                     inputs=stage.inputs, shown_inputs=shown, output=stage.output, columns=roles, format=format_,
                     made=stage.made, parts=stage.parts, **given,
                 )  # fmt: skip
-                record = score(job, say=say, progress=bar.start if bar else None, log=log)
+                with on_cluster(cluster, job, log) as elsewhere:
+                    record = score(job, say=say, progress=bar.start if bar else None, log=log, elsewhere=elsewhere)
+                    told = elsewhere.lines() if elsewhere else []
                 lines = stage.finish(record)
         finally:
             if bar:
                 bar.close()
         finish(log, record)
-    for line in (*closing(record), *lines):
+    for line in (*told, *closing(record), *lines):
         say(line)
 
 

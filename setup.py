@@ -21,8 +21,9 @@ TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
 REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
+RAY = ["ray[default]>=2.30"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
-TEST = [*TRAIN, *REPORT, *BENCH, *BIGWIG, "mmh3>=4", "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "selenium>=4.20"]
+TEST = [*TRAIN, *REPORT, *BENCH, *BIGWIG, "moto[server]>=5", "mmh3>=4", "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "selenium>=4.20"]
 
 
 class BuildWithKernels(build_py):
@@ -82,7 +83,7 @@ setup(
         "gpu": GPU,
         "report": REPORT,
         "bigwig": BIGWIG,
-        "ray": ["ray[default]>=2.30"],
+        "ray": RAY,
         "bench": BENCH,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],

@@ -1,7 +1,7 @@
 """Object stores through pyarrow.fs: `s3://bucket/key` and `gs://bucket/key`, where a path may stand.
 
 Credentials and endpoint come from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS). Lost connections are tried again by the store's own client. An
+AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS). Lost connections are tried again by the client. An
 object appears under its name when it is complete: small ones are put in one request, large ones are built on this machine and
 uploaded in one go (an upload that is cut short is never completed).
 """

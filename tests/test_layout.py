@@ -100,7 +100,7 @@ def test_kernels_and_engines_hold_no_python() -> None:
     assert list(folder("bundled").glob("*.safetensors"))
 
 
-HEAVY = ("torch", "polars", "tensorly", "pycuda", "tensorrt", "openvino", "numpy", "pyarrow", "onnx", "pysam")
+HEAVY = ("ray", "legscore.cluster.drive", "torch", "polars", "tensorly", "pycuda", "tensorrt", "openvino", "numpy", "pyarrow", "onnx", "pysam")
 
 
 def loaded_after(code: str) -> set[str]:
@@ -118,7 +118,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_scoring_imports_neither_torch_nor_polars_nor_tensorly(tmp_path: Path, toy_model: Path) -> None:
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     code = f"import legscore\nlegscore.score_file({str(tmp_path / 's.csv')!r}, {str(tmp_path / 'o.parquet')!r}, models={str(toy_model)!r}, engine='openvino')"
-    assert loaded_after(code) & {"torch", "polars", "tensorly", "pycuda", "tensorrt"} == set()
+    banned = {"torch", "polars", "tensorly", "pycuda", "tensorrt", "ray", "legscore.cluster.drive"}
+    assert loaded_after(code) & banned == set()
 
 
 def commands() -> dict[str, click.Command]:

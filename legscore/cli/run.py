@@ -122,6 +122,9 @@ from legscore.verify import DEFAULT_SHARE
     metavar="N",
     help="Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and engine]",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time."
+)
 @cluster_options
 @variant_options
 @haplotype_options
@@ -166,7 +169,9 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         if not quiet:
             click.echo(printable(line), err=True)
 
-    options = take_options(given)
+    options, dry = take_options(given), given.pop("dry_run")
+    if dry and ("fasta" in options or shuffles):
+        raise InputError("--dry-run looks at a table: make it with legscore variants first")
     events, own = given.pop("log_json"), (*given["inputs"], given["output"])
     if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
         raise InputError(f"--log-json {events} is input or output of the run; choose another file")
@@ -180,6 +185,10 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
                     made=stage.made, parts=stage.parts, **given,
                 )  # fmt: skip
                 with on_cluster(cluster, job, log) as elsewhere:
+                    if dry:
+                        for line in expected(job, elsewhere, say):
+                            click.echo(line)
+                        return
                     record = score(job, say=say, progress=bar.start if bar else None, log=log, elsewhere=elsewhere)
                     told = elsewhere.lines() if elsewhere else []
                 lines = stage.finish(record)
@@ -189,6 +198,18 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         finish(log, record)
     for line in (*told, *closing(record), *lines):
         say(line)
+
+
+def expected(job: Options, elsewhere: Any, say: Callable[[str], None]) -> list[str]:
+    """What a run would do and how long it would take, measured here or by a worker."""
+    if elsewhere is not None:
+        lines: list[str] = elsewhere.dry_run(job, say)
+        return lines
+    from legscore.job import prepared
+    from legscore.measure.dry_run import expect, said
+
+    with prepared(job, say) as plan:
+        return said(expect(plan))
 
 
 def closing(record: dict[str, Any]) -> list[str]:

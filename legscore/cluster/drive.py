@@ -26,8 +26,9 @@ from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
 from legscore.identity import pinned
-from legscore.job import Options
+from legscore.job import Options, prepared
 from legscore.limits import parse_bytes
+from legscore.measure.dry_run import MEASURED_S, said
 from legscore.model.checkpoint import Checkpoint
 from legscore.parts import DamagedPartError, PartFolder, difference
 from legscore.pipeline import Plan
@@ -66,6 +67,12 @@ class Cluster:
         for line in first.said:
             say(line)
         return AbsentEngine(first.card, members[0].contract)
+
+    def dry_run(self, options: Options, say: Say) -> list[str]:
+        """What the run would do and how long it would take, in lines."""
+        with prepared(options, say, self.open_engine):
+            assert self._pool is not None
+            return said(self._pool.measure(MEASURED_S), len(self._pool.actors))
 
     def score(self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog) -> set[int]:
         """Score every part that is missing.

@@ -17,6 +17,7 @@ from legscore.cluster.options import ClusterOptions
 from legscore.cluster.schedule import Schedule
 from legscore.cluster.worker import Fault, PartDone, Ready, Refused, Scorer, versions
 from legscore.errors import ClusterError, WrongScoresError
+from legscore.measure.dry_run import Expected
 from legscore.storage import environment
 
 POLL_S = 1.0
@@ -101,6 +102,18 @@ class Pool:
                 if actor.ready:
                     return actor.ready
             self._check_alive(ends)
+
+    def measure(self, seconds: float) -> Expected:
+        """What the run would do, by the first actor that is open."""
+        self.first_ready()
+        actor = next(actor for actor in self.actors if actor.ready)
+        try:
+            answer: Expected | Refused = self._ray.get(actor.handle.measure.remote(seconds))
+        except self._ray.exceptions.RayError as error:
+            raise ClusterError(f"{actor.name}: {described(error)}") from error
+        if isinstance(answer, Refused):
+            raise ClusterError(answer.error)
+        return answer
 
     def _check_alive(self, ends: float) -> None:
         if not self.actors:

@@ -24,6 +24,7 @@ from legscore.cluster.cores import take_cores
 from legscore.errors import EngineError, LegscoreError, WrongScoresError
 from legscore.identity import pinned
 from legscore.job import Options, prepared
+from legscore.measure.dry_run import Expected, expect
 from legscore.memory import give_back_freed_parts
 from legscore.parts import difference
 from legscore.pipeline import Plan, Summary, scored_parts
@@ -147,6 +148,14 @@ class Scorer:
             yield Refused(f"worker on {host}: {error}")
         except Exception as error:  # crosses to the driver, which tries again and then names it
             yield Fault(f"worker on {host}: {_line(error)}")
+
+    def measure(self, seconds: float) -> Expected | Refused:
+        """What a run of this job would do, measured by this actor."""
+        assert self._plan is not None, "open comes first"
+        try:
+            return expect(self._plan, seconds)
+        except LegscoreError as error:
+            return Refused(f"worker on {platform.node()}: {error}")
 
     def close(self) -> None:
         """Let go of the engine."""

@@ -23,7 +23,10 @@ REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 RAY = ["ray[default]>=2.30"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
-TEST = [*TRAIN, *REPORT, *BENCH, *BIGWIG, "moto[server]>=5", "mmh3>=4", "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "selenium>=4.20"]
+TEST = [
+    *TRAIN, *REPORT, *BENCH, *BIGWIG, "moto[server]>=5", "mmh3>=4", "pytest>=8", "hypothesis>=6.100",
+    "scipy>=1.11", "selenium>=4.20",
+]  # fmt: skip
 
 
 class BuildWithKernels(build_py):

@@ -100,7 +100,20 @@ def test_kernels_and_engines_hold_no_python() -> None:
     assert list(folder("bundled").glob("*.safetensors"))
 
 
-HEAVY = ("ray", "legscore.cluster.drive", "torch", "polars", "tensorly", "pycuda", "tensorrt", "openvino", "numpy", "pyarrow", "onnx", "pysam")
+HEAVY = (
+    "ray",
+    "legscore.cluster.drive",
+    "torch",
+    "polars",
+    "tensorly",
+    "pycuda",
+    "tensorrt",
+    "openvino",
+    "numpy",
+    "pyarrow",
+    "onnx",
+    "pysam",
+)
 
 
 def loaded_after(code: str) -> set[str]:

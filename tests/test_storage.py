@@ -230,7 +230,7 @@ def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, mo
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
         def log_message(self, *_: Any) -> None:
             """Quiet."""

@@ -104,9 +104,7 @@ def main() -> None:
     expected = cost(third["rows"], 1, 1.0, 2, third["part_rows"], start_s=start, flop_per_s=rate, join_rows_per_s=join)
     error = expected.total / third["whole_s"] - 1
     print(f"a worker of one core: {rate / 1e9:,.1f} GFLOP/s (alone {flop_per_s / 1e9:,.1f}, beside another {shared / 1e9:,.1f})")
-    print(
-        f"start {start:.1f} s; third setting: {third['whole_s']:.1f} s measured, {expected.total:.1f} s expected ({error:+.1%})"
-    )
+    print(f"start {start:.1f} s; third setting: {third['whole_s']:.1f} s measured, {expected.total:.1f} expected ({error:+.1%})")
     table = []
     for target, (rows, members, each) in TARGETS.items():
         for gpus in (1, 8, 64):

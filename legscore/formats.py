@@ -35,6 +35,7 @@ DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
 MOST_RECORD_BYTES = 256 << 20
 """Of FASTA, header and sequence; the longest human chromosome has 249 million bases."""
+LOOKS = 3
 RANGE_BYTES = 64 << 20
 """Of an object in a store that are kept while it is read."""
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
@@ -67,8 +68,9 @@ class Source(ABC):
     def has_changed(self) -> bool:
         """Whether the file at the path is no longer the one that was opened, or has been written to. OSError when a store
         does not answer."""
+        looks = LOOKS if isinstance(self.path, Remote) else 1  # an answer that was cut short may look like another object
         try:
-            return stamp(self.path) != self._found
+            return all(stamp(self.path) != self._found for _ in range(looks))
         except OSError as error:
             if isinstance(self.path, Remote) and not isinstance(error, FileNotFoundError):
                 raise
@@ -160,6 +162,7 @@ class ParquetSource(Source):
 
         super().__init__(path)
         self._ranges = RangeReader(path, RANGE_BYTES) if isinstance(path, Remote) else None
+        self._on_disk = Path(str(path))
         with pq.ParquetFile(self._file()) as file:
             if self._ranges:
                 self._ranges.keep_footer(file.metadata.serialized_size + 8)
@@ -188,7 +191,7 @@ class ParquetSource(Source):
                 del groups[0]
         if self._ranges:
             self._ranges.cache_bytes = max(self.slice_bytes, RANGE_BYTES)
-        yield from _without_first(slices(self._ranges or self.path, columns, rows, self.slice_bytes, groups), skip)
+        yield from _without_first(slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups), skip)
 
 
 class ArrowSource(Source):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import bisect
 import io
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
 from legscore.storage import Remote
 
+ATTEMPTS, PAUSE_S = 4, 0.2
 TAIL_BYTES = 1 << 16
 LEAST_BLOCK, MOST_BLOCK = 1 << 16, 4 << 20
 
@@ -38,7 +40,18 @@ class RangeReader:
         self._tail_start, self._tail = begin, self._fetch(begin, self.size)
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        return bytes(self._file.read_at(stop - start, start))
+        """OSError when they do not come whole in ATTEMPTS tries: answers may be cut short behind their first line."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                found = bytes(self._file.read_at(stop - start, start))
+                if len(found) == stop - start:
+                    return found
+                short = OSError(f"{len(found)} of {stop - start} bytes came")
+            except OSError as error:
+                short = error
+            if attempt < ATTEMPTS:
+                time.sleep(PAUSE_S * attempt)
+        raise short
 
     def expect(self, chunks: Iterable[tuple[int, int]]) -> None:
         """Column chunks that will be read, as (start, stop) in bytes; blocks never reach beyond one."""
@@ -82,8 +95,6 @@ class RangeReader:
         found = self._blocks.pop((begin, end), None)
         if found is None:
             found = self._fetch(begin, end)
-            if len(found) != end - begin:
-                raise OSError(f"{len(found)} of {end - begin} bytes came")
             self._held += len(found)
         self._blocks[begin, end] = found
         while self._held > self.cache_bytes and len(self._blocks) > 1:

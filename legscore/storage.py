@@ -213,4 +213,4 @@ def reason(error: BaseException) -> str:
         if code in ("NO_SUCH_BUCKET", "NO_SUCH_KEY"):
             return "no such bucket" if code == "NO_SUCH_BUCKET" else "no such object"
         return f"{code} during {found[3]}: {found[4][:160]}"
-    return text[:240] or type(error).__name__
+    return (str(error).splitlines() or [type(error).__name__])[0][:240]

@@ -25,6 +25,7 @@ from legscore.cluster.worker import Refused, Scorer, versions
 from legscore.parts import PartFolder, parts_folder
 
 Cli = Callable[..., Ran]
+os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported: whoever runs the tests may have a token at home
 HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'legscore[ray]'")
 TESTS = Path(__file__).parent
@@ -42,7 +43,7 @@ def cluster() -> Iterator[str]:
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray = Path(sys.executable).with_name("ray")
     command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    command += ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+    command += ["--object-store-memory=100000000", "--disable-usage-stats"]
     head = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert head.stdout is not None

@@ -87,7 +87,7 @@ def server() -> Iterator[int]:
 
 @pytest.fixture
 def store(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A bucket `b` behind a proxy; the environment points there."""
+    """A bucket behind a proxy; the environment points there."""
     proxy = Proxy(server)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -95,9 +95,9 @@ def store(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     import boto3
 
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{server}").create_bucket(Bucket="b")
+    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{server}").create_bucket(Bucket="bucket")
     yield proxy
-    Remote("s3://b").filesystem.delete_dir_contents("b")
+    Remote("s3://bucket").filesystem.delete_dir_contents("bucket")
     proxy.close()
 
 
@@ -119,7 +119,7 @@ def put(folder: Path, uri: str, rows: int = ROWS, group: int = 700) -> Path:
 def objects() -> list[str]:
     from pyarrow import fs
 
-    found = Remote("s3://b").filesystem.get_file_info(fs.FileSelector("b", recursive=True))
+    found = Remote("s3://bucket").filesystem.get_file_info(fs.FileSelector("bucket", recursive=True))
     return sorted(entry.path for entry in found if entry.type == fs.FileType.File)
 
 
@@ -127,23 +127,23 @@ GIVEN = ("--engine", "null", "--part-rows", PART, "--keep", "id")
 
 
 def test_from_store_to_store_with_the_bytes_of_a_disk(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
-    local = put(tmp_path, "s3://b/in.parquet")
+    local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
-    ran = cli("run", "s3://b/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://b/out/o.parquet")
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/out/o.parquet")
     assert ran.code == 0, ran.err
-    assert Remote("s3://b/out/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
-    record = json.loads(Remote("s3://b/out/o.parquet.run.json").read())
+    assert Remote("s3://bucket/out/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+    record = json.loads(Remote("s3://bucket/out/o.parquet.run.json").read())
     assert record["rows"] == ROWS
-    assert objects() == ["b/in.parquet", "b/out/o.parquet", "b/out/o.parquet.run.json"], "no parts, no probes"
+    assert objects() == ["bucket/in.parquet", "bucket/out/o.parquet", "bucket/out/o.parquet.run.json"], "no parts, no probes"
     (tmp_path / "t.csv").write_text("id,sequence\n1,ACGT\n2,GGGT\n")
-    Remote("s3://b/t.csv").upload(tmp_path / "t.csv")
-    assert cli("run", "s3://b/t.csv", "-m", toy_model, *GIVEN, "-o", tmp_path / "t.tsv").code == 0
+    Remote("s3://bucket/t.csv").upload(tmp_path / "t.csv")
+    assert cli("run", "s3://bucket/t.csv", "-m", toy_model, *GIVEN, "-o", tmp_path / "t.tsv").code == 0
     assert (tmp_path / "t.tsv").read_text().splitlines()[1].startswith("1\t")
 
 
 def test_only_the_needed_columns_travel(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
     """Each byte of the columns that are read, once, and the footer; not the wide column."""
-    local = put(tmp_path, "s3://b/in.parquet", 20_000, 6_000)
+    local = put(tmp_path, "s3://bucket/in.parquet", 20_000, 6_000)
     metadata = pq.read_metadata(local)
     needed = sum(
         metadata.row_group(g).column(c).total_compressed_size
@@ -152,7 +152,7 @@ def test_only_the_needed_columns_travel(cli: Cli, store: Proxy, tmp_path: Path, 
         if metadata.schema.column(c).path != "wide"
     )
     store.down = 0
-    ran = cli("run", "s3://b/in.parquet", "-m", toy_model, "--engine", "null", "--keep", "id", "-o", tmp_path / "o.parquet")
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, "--engine", "null", "--keep", "id", "-o", tmp_path / "o.parquet")
     assert ran.code == 0, ran.err
     overhead = (1 << 17) + 60 * 1024  # the footer and what surrounds it, headers of some requests
     assert store.down < 1.1 * needed + overhead, (store.down, needed, local.stat().st_size)
@@ -160,22 +160,22 @@ def test_only_the_needed_columns_travel(cli: Cli, store: Proxy, tmp_path: Path, 
 
 
 def test_dropped_connections_and_slow_answers(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
-    local = put(tmp_path, "s3://b/in.parquet")
+    local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
     store.drop_share, store.delay_s = 0.08, 0.02
-    ran = cli("run", "s3://b/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://b/o.parquet")
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
     assert ran.code == 0, ran.err
     store.drop_share = 0.0
     assert store.dropped > 0
-    assert Remote("s3://b/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
 
 
 def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = put(tmp_path, "s3://b/in.parquet")
+    local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
-    given = ("run", "s3://b/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://b/o.parquet")
+    given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
     whole = Remote.upload
 
     def cut(self: Remote, source: Path) -> None:
@@ -186,14 +186,14 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     monkeypatch.setattr(Remote, "upload", whole)
     kept = [name for name in objects() if "/o.parquet.parts/part-" in name]
     assert len(kept) == ROWS // PART
-    assert "b/o.parquet" not in objects()
+    assert "bucket/o.parquet" not in objects()
     differs = cli(*given, "--max-n", 3)
     assert differs.code == 2
-    assert "s3://b/o.parquet.parts holds an interrupted run that differs" in differs.err.strip().splitlines()[-1]
+    assert "s3://bucket/o.parquet.parts holds an interrupted run that differs" in differs.err.strip().splitlines()[-1]
     ran = cli(*given)
     assert ran.code == 0, ran.err
-    assert "resume: 8 of 8 parts are there (s3://b/o.parquet.parts)" in ran.err
-    assert Remote("s3://b/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+    assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts)" in ran.err
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
 
 
 def one_line(ran: Ran, *words: str) -> None:
@@ -207,13 +207,13 @@ def one_line(ran: Ran, *words: str) -> None:
 
 
 def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
-    local = put(tmp_path, "s3://b/in.parquet", 300)
+    local = put(tmp_path, "s3://bucket/in.parquet", 300)
     given = ("-m", toy_model, *GIVEN)
-    one_line(cli("run", "s3://b/none.parquet", *given, "-o", tmp_path / "o.parquet"), "s3://b/none.parquet")
+    one_line(cli("run", "s3://bucket/none.parquet", *given, "-o", tmp_path / "o.parquet"), "s3://bucket/none.parquet")
     one_line(cli("run", local, *given, "-o", "s3://nobucket/o.parquet"), "s3://nobucket/o.parquet cannot be written")
-    one_line(cli("run", "s3://b/in.parquet", *given, "-o", "s3://b/in.parquet"), "both input and output")
-    one_line(cli("run", "s3://b/x.vcf", *given, "--fasta", "g.fa", "-o", tmp_path / "o.vcf"), "disk")
-    one_line(cli("merge", "s3://b/a.parquet", "-o", tmp_path / "o.parquet"), "on a disk")
+    one_line(cli("run", "s3://bucket/in.parquet", *given, "-o", "s3://bucket/in.parquet"), "both input and output")
+    one_line(cli("run", "s3://bucket/x.vcf", *given, "--fasta", "g.fa", "-o", tmp_path / "o.vcf"), "disk")
+    one_line(cli("merge", "s3://bucket/a.parquet", "-o", tmp_path / "o.parquet"), "on a disk")
 
 
 def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,19 +243,19 @@ def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, mo
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         monkeypatch.setenv("AWS_REGION", "us-east-1")
         (tmp_path / "in.csv").write_text("sequence\nACGT\n")
-        one_line(cli("run", tmp_path / "in.csv", "-m", toy_model, "-o", "s3://b/o.parquet"), "access was refused")
-        one_line(cli("run", "s3://b/in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet"), "access was refused")
+        one_line(cli("run", tmp_path / "in.csv", "-m", toy_model, "-o", "s3://bucket/o.parquet"), "access was refused")
+        one_line(cli("run", "s3://bucket/in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet"), "access was refused")
     finally:
         refusing.shutdown()
 
 
 def test_prefixes_and_patterns(store: Proxy, tmp_path: Path) -> None:
     for name in ("d/b.parquet", "d/a.parquet", "d/sub/c.parquet", "d/_skip.parquet", "d/x.csv"):
-        put(tmp_path, f"s3://b/{name}", 20, 20)
-    assert [str(found) for found in expand("s3://b/d/")] == [
-        "s3://b/d/a.parquet", "s3://b/d/b.parquet", "s3://b/d/sub/c.parquet",
+        put(tmp_path, f"s3://bucket/{name}", 20, 20)
+    assert [str(found) for found in expand("s3://bucket/d/")] == [
+        "s3://bucket/d/a.parquet", "s3://bucket/d/b.parquet", "s3://bucket/d/sub/c.parquet",
     ]  # fmt: skip
-    assert [found.name for found in expand("s3://b/d/[ab].parquet")] == ["a.parquet", "b.parquet"]
+    assert [found.name for found in expand("s3://bucket/d/[ab].parquet")] == ["a.parquet", "b.parquet"]
     assert is_remote("S3://b/x")
     assert not is_remote("/tmp/s3://b")
 
@@ -263,8 +263,8 @@ def test_prefixes_and_patterns(store: Proxy, tmp_path: Path) -> None:
 def test_ranges_give_the_bytes_of_the_object(store: Proxy, tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(400_000)
     (tmp_path / "x.bin").write_bytes(content)
-    Remote("s3://b/x.bin").upload(tmp_path / "x.bin")
-    reader = RangeReader(Remote("s3://b/x.bin"), 1 << 18)
+    Remote("s3://bucket/x.bin").upload(tmp_path / "x.bin")
+    reader = RangeReader(Remote("s3://bucket/x.bin"), 1 << 18)
     reader.expect([(100, 90_000), (90_000, 200_000), (250_000, 300_000)])
     rng = random.Random(0)
     for _ in range(200):

@@ -58,7 +58,10 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
             if options.address == "auto":
                 line = "--ray auto: this machine is part of no running cluster; name one as HOST:PORT, or use --ray local"
                 raise ClusterError(line) from error
-            raise ClusterError(f"--ray {options.address}: no Ray cluster answers there ({_first(error)})") from error
+            raise ClusterError(
+                f"--ray {options.address}: no Ray cluster answers there ({_first(error)}); one with token authentication needs "
+                "RAY_AUTH_MODE=token and its token here too"
+            ) from error
         except Exception as error:  # Ray raises all kinds: other versions of Ray or Python, a start that takes too long
             raise ClusterError(f"--ray {options.address}: {_first(error)}") from error
         stack.callback(ray.shutdown)

@@ -34,7 +34,8 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
         return []
     folder = folder or cores_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own, shared = [], []
+    own: list[int] = []
+    shared: list[int] = []
     for core in sorted(os.sched_getaffinity(0)):
         if len(own) == n:
             break

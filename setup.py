@@ -24,9 +24,18 @@ BIGWIG = ["pyBigWig>=0.3.18"]
 RAY = ["ray[default]>=2.30"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
-    *TRAIN, *REPORT, *BENCH, *BIGWIG, "moto[server]>=5", "mmh3>=4", "pytest>=8", "hypothesis>=6.100",
-    "scipy>=1.11", "selenium>=4.20",
-]  # fmt: skip
+    *TRAIN,
+    *REPORT,
+    *BENCH,
+    *BIGWIG,
+    "mmh3>=4",
+    "moto[server]>=5",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "scipy>=1.11",
+    "selenium>=4.20",
+]
 
 
 class BuildWithKernels(build_py):

@@ -46,8 +46,64 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def end_to_end() -> str:
+    """Whole runs against the engine alone; the null engine's rows show the ceiling of everything else."""
+    lines = [
+        "| engine | rows | windows × members | windows/s | rows/s | of the engine alone | with opening |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in sorted(load("end_to_end")["runs"], key=lambda run: (run["engine"], run["kind"], run["members"])):
+        shares = ("", "") if run["engine"] == "null" else (f"{run['of_engine']:.3f}", f"{run['of_engine_opened']:.3f}")
+        label = "null (zeros)" if run["engine"] == "null" else run["engine"]
+        lines.append(
+            f"| {label} | {run['kind']} | {run['windows']:,} × {run['members']} | {run['windows_per_s']:,.0f} | "
+            f"{run['rows_per_s']:,.0f} | {shares[0]} | {shares[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def ensembles() -> str:
+    """Opening 1 to 50 members, the first time and from the cache."""
+    lines = [
+        "| members | compiled, s | from the cache, s | fidelity the first time, s | memory from the cache, MB |",
+        "|---|---|---|---|---|",
+    ]
+    result = load("ensemble")
+    for n, runs in result["members"].items():
+        first, cached = runs["first"], runs["cached"]
+        lines.append(
+            f"| {n} | {first['open_s']:.1f} | {cached['open_s']:.1f} | {first['fidelity_s']:.1f} | {cached['bytes'] / 1e6:,.0f} |"
+        )
+    extra = result["extra_member_bytes"]
+    lines += [
+        "",
+        f"An extra member takes {extra['first'] / 1e6:.1f} MB the first time, {extra['cached'] / 1e6:.1f} MB from the cache.",
+    ]
+    return "\n".join(lines)
+
+
+def files() -> str:
+    """Reading and writing, by format."""
+    result = load("read_write")
+    lines = ["| | M rows/s | bytes a row |", "|---|---|---|"]
+    for label, rate in result["rows_per_s"].items():
+        lines.append(f"| {label} | {rate / 1e6:.2f} | {result['bytes_per_row'][label]:.1f} |")
+    return "\n".join(lines)
+
+
+def cost() -> str:
+    """The fitted cost of a run, and what cores add."""
+    result = load("scaling")
+    cores = ", ".join(f"{n} cores {ratio:.2f} ×" for n, ratio in result["cores"].items() if int(n) > 1)
+    return (
+        f"seconds = {result['start_s']:.2f} + {result['opening_s']:.3f} × members + windows × members / "
+        f"{result['windows_x_members_per_s']:,.0f}, off by {100 * result['worst_error']:.1f} % at most over "
+        f"{len(result['points'])} runs; against one core: {cores}."
+    )
+
+
 SECTIONS = {
-    HERE / "README.md": {"engines": speed},
+    HERE / "README.md": {"engines": speed, "end-to-end": end_to_end, "ensembles": ensembles, "files": files, "cost": cost},
     HERE.parent / "README.md": {"engines": speed},
 }
 

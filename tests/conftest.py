@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before anything that counts them is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
+
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass

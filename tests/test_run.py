@@ -489,12 +489,12 @@ def test_signals_end_a_run_at_once_and_leave_nothing(tmp_path: Path, toy_model: 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "o.parquet.parts" / "output").exists() and process.poll() is None:
         time.sleep(0.05)
-    time.sleep(2)
+    time.sleep(1)
     started = time.perf_counter()
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert time.perf_counter() - started < 15
+    assert time.perf_counter() - started < 10  # 1.7 s on a quiet machine; a tile of three members takes 4 s
     assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["s.parquet"]
 

@@ -115,7 +115,7 @@ class ThreadedEngine(ABC):
         total = max(batch.n_windows * len(members), 1)
         told = 0.0
 
-        def tell(windows: int) -> None:
+        def tell(windows: float) -> None:
             nonlocal told
             if self._stop.is_set():
                 raise EngineError("scoring was interrupted")
@@ -127,7 +127,7 @@ class ThreadedEngine(ABC):
         return scores
 
     @abstractmethod
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
         """Scores_MN of a batch, one strand or both; calls `tell` with windows × members done, often, and lets what it
         raises pass."""
 

@@ -49,7 +49,7 @@ class CardEngine(ThreadedEngine):
     def _end(self, flight: Flight, watch: Watch, scores: Future[np.ndarray]) -> None:
         total, told = max(flight.shape[0] * flight.shape[1], 1), 0.0
 
-        def tell(work: int) -> None:
+        def tell(work: float) -> None:
             nonlocal told
             self._still_wanted()
             told += work / total
@@ -63,7 +63,7 @@ class CardEngine(ThreadedEngine):
         else:
             scores.set_result(found)
 
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
         return self._finished(self._started(batch, members, both), tell)
 
     def _still_wanted(self) -> None:
@@ -77,7 +77,7 @@ class CardEngine(ThreadedEngine):
         with self._losing(), self.card.use():
             return self.scorer.begin(batch, members, both)
 
-    def _finished(self, flight: Flight, tell: Callable[[int], None]) -> np.ndarray:
+    def _finished(self, flight: Flight, tell: Callable[[float], None]) -> np.ndarray:
         if self.scorer is None:
             raise EngineError("this engine is closed")
         with self._losing(), self.card.use():
@@ -130,7 +130,7 @@ class Cards(ThreadedEngine):
     def scores_forward(self, batch: Batch, members: list[int]) -> np.ndarray:
         return self.engines[0].scores_forward(batch, members)
 
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
         return self.engines[0]._score(batch, members, both, tell)
 
     def describe(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class OpenVINOEngine(ThreadedEngine):
         trim()
 
     @refusals("OpenVINO cannot go on")
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[int], None]) -> np.ndarray:
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
         asked = set(members)
         used = [g for g, group in enumerate(self.computed_together) if asked.intersection(group)]
         try:
@@ -108,7 +108,7 @@ class OpenVINOEngine(ThreadedEngine):
                 self._queues[g].wait_all()
 
     def _score_tiles(
-        self, batch: Batch, members: list[int], used: list[int], both: bool, tell: Callable[[int], None]
+        self, batch: Batch, members: list[int], used: list[int], both: bool, tell: Callable[[float], None]
     ) -> np.ndarray:
         place = {m: i for i, m in enumerate(m for g in used for m in self.computed_together[g])}
         picked = [place[m] for m in members]
@@ -120,9 +120,10 @@ class OpenVINOEngine(ThreadedEngine):
             rows_MR = np.empty((len(place), rows), dtype=np.float32)
             for g in used:
                 out = rows_MR[place[self.computed_together[g][0]] :][: len(self.computed_together[g])]
+                share = len(codes) * sum(m in self.computed_together[g] for m in members) * self.batch / rows
                 for begin in range(0, rows, self.batch):
                     self._queues[g].start_async({0: x[begin : begin + self.batch]}, out[:, begin : begin + self.batch])
-                tell(len(codes) * sum(m in self.computed_together[g] for m in members))
+                    tell(share)
             tiles.append((rows_MR, len(codes)))
         for g in used:
             self._queues[g].wait_all()

@@ -53,9 +53,11 @@ class TorchEngine(ThreadedEngine):
             for start in range(0, batch.n_windows, step):
                 codes = batch.expand(start, start + step)
                 x = torch.from_numpy(strands(codes, self.contract, both=both, is_singleton=self.is_singleton)).to(self.device)
-                rows_MR = np.stack([self._networks[m](x).float().cpu().numpy() for m in members])
+                rows_MR = np.empty((len(members), len(x)), np.float32)
+                for row, m in zip(rows_MR, members, strict=True):
+                    row[:] = self._networks[m](x).float().cpu().numpy()
+                    tell(len(codes))
                 scores.append(self.average(rows_MR, len(codes), both))
-                tell(len(codes) * len(members))
         return np.concatenate(scores, axis=1) if scores else np.empty((len(members), 0), np.float32)
 
     def describe(self) -> dict[str, Any]:

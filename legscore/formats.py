@@ -180,7 +180,7 @@ class ParquetSource(Source):
 
         with pq.ParquetFile(self._file()) as file:
             count = file.metadata.num_row_groups
-        with self._ranges.file() if self._ranges else open(self.path, "rb") as stream:
+        with self._ranges.file() if self._ranges else open(self._on_disk, "rb") as stream:
             stream.seek(-8, 2)
             size = int.from_bytes(stream.read(4), "little")
             stream.seek(-8 - size, 2)

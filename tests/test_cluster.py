@@ -47,11 +47,13 @@ def cluster() -> Iterator[str]:
     head = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert head.stdout is not None
+        told = []
         for line in head.stdout:
+            told.append(line)
             if "Ray runtime started" in line:
                 break
         else:
-            pytest.fail("Ray did not start")
+            pytest.fail("Ray did not start: " + "".join(told))
         yield f"127.0.0.1:{port}"
     finally:
         head.send_signal(signal.SIGTERM)

@@ -216,8 +216,6 @@ class Pool:
             actor.n_parts += 1
             actor.busy_s += answer.seconds
             actor.parts = parts[1:]
-            if not actor.parts:  # what is left of the task is its end
-                actor.task, actor.parts = None, None
             on_part(actor, answer)
             return
         schedule.failed(parts, answer.error)

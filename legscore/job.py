@@ -355,7 +355,7 @@ def _check_not_input(opened: Input, output: str) -> None:
     for target in (output, f"{output}.run.json") if output != "-" else ():
         for source in opened.sources:
             remote = isinstance(source.path, Remote) or is_remote(target)
-            if str(source.path) == target if remote else os.path.exists(target) and os.path.samefile(source.path, target):
+            if str(source.path) == target if remote else os.path.exists(target) and os.path.samefile(str(source.path), target):
                 raise InputError(f"{target} is both input and output; choose another -o")
 
 

@@ -88,7 +88,7 @@ class Cluster:
         total, fresh = plan.n_rows, set[int]()
         if missing and len(plan.numbers) < LEAST_PARTS * len(self._pool.actors):
             self._log.warn(
-                "few parts", f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers share the work unevenly; --part-rows "
+                "few parts", f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; --part-rows "
                 f"below {plan.part_rows:,} makes more (the output's record says it)"
             )  # fmt: skip
 

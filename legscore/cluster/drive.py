@@ -86,9 +86,9 @@ class Cluster:
         missing, done = self._missing(plan, store, tick)
         self._schedule = Schedule(missing, self._options.retries)
         total, fresh = plan.n_rows, set[int]()
-        if missing and len(missing) < LEAST_PARTS * len(self._pool.actors):
+        if missing and len(plan.numbers) < LEAST_PARTS * len(self._pool.actors):
             self._log.warn(
-                "few parts", f"{len(missing)} parts for {len(self._pool.actors)} workers share the work unevenly; --part-rows "
+                "few parts", f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; --part-rows "
                 f"below {plan.part_rows:,} makes more (the output's record says it)"
             )  # fmt: skip
 

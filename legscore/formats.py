@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.errors import InputError
 from legscore.limits import SLICE_BYTES
@@ -128,6 +129,34 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
+def run_record(source: Source) -> dict[str, Any] | None:
+    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is neither. InputError
+    when it is damaged."""
+    raw: bytes | None = None
+    if source.format == "Parquet":
+        import pyarrow.parquet as pq
+
+        with open_binary(source.path) as stream:
+            raw = (pq.read_schema(stream).metadata or {}).get(b"legscore")
+    elif source.format == "Arrow":
+        with source.path.open_file() if isinstance(source.path, Remote) else pa.memory_map(str(source.path)) as mapped:
+            is_file = mapped.read(6) == b"ARROW1"
+            mapped.seek(0)
+            reader = pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
+            raw = (reader.schema.metadata or {}).get(b"legscore")
+    if raw is None:
+        beside = f"{source.path}.run.json"
+        with contextlib.suppress(FileNotFoundError):
+            raw = Remote(beside).read() if isinstance(source.path, Remote) else Path(beside).read_bytes()
+    if raw is None:
+        return None
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
+    return record if isinstance(record, dict) else None
+
+
 def _format_of(path: Path | Remote, magic: bytes) -> str:
     name = path.name.lower()
     extension = Path(name[:-3] if name.endswith(".gz") else name).suffix
@@ -196,7 +225,9 @@ class ParquetSource(Source):
                 del groups[0]
         if self._ranges:
             self._ranges.cache_bytes = max(self.slice_bytes, RANGE_BYTES)
-        yield from _without_first(slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups), skip)
+        found = slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups)
+        for batch in _without_first(found, skip):
+            yield _in_bounds(batch)
 
 
 class ArrowSource(Source):
@@ -238,6 +269,16 @@ class ArrowSource(Source):
                         column.validate(full=True)
                 for start in range(0, batch.num_rows, rows):
                     yield _valid(batch.slice(start, rows))
+
+
+def _in_bounds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if its indices lie inside their dictionaries: the reader takes them from the file as they are."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and len(column) > column.null_count:
+            least, most = pc.min_max(column.indices).values()
+            if not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
+                raise ValueError(f"column {name!r} has indices beyond its dictionary of {len(column.dictionary):,}")
+    return batch
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -23,7 +23,7 @@ ROOMS = [
     {"contract", "schema", "publish", "row_groups", "lock", "runlog"},
     {"caches", "calibration"},
     {"batch", "encode", "formats", "sequences", "folds"},
-    {"indels"},
+    {"indels", "made_by_run"},
     {"window", "reduce", "write", "read"},
     {"model", "cuda"},
     {"engine"},

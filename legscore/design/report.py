@@ -19,7 +19,8 @@ from legscore.design import hamming, pictures
 from legscore.design.outputs import agreement, check_drawing
 from legscore.design.page import render
 from legscore.errors import InputError, OutputError, shorten
-from legscore.formats import READ_ERRORS, first_line, run_record
+from legscore.formats import READ_ERRORS, first_line
+from legscore.made_by_run import run_record
 from legscore.publish import check_writable, publishing, writing
 from legscore.read import Input, open_input
 from legscore.sequences import encode_text

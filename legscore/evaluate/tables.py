@@ -17,7 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.formats import READ_ERRORS, first_line, run_record
+from legscore.formats import READ_ERRORS, first_line
+from legscore.made_by_run import run_record
 from legscore.read import Input, open_input
 from legscore.schema import STATUSES
 

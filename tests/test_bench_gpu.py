@@ -162,6 +162,12 @@ def test_a_machine_without_a_gpu_is_told(bench: Any, monkeypatch: pytest.MonkeyP
     assert "part kernels needs pycuda" in capsys.readouterr().err
 
 
+def test_a_machine_without_git_is_described(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a part measured for minutes must not be lost for want of a commit's name."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bench.gpu.describe()["commit"] == ""
+
+
 def test_the_script_shows_its_table() -> None:
     done = subprocess.run([sys.executable, "bench/gpu.py", "--table"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -350,6 +353,25 @@ def test_an_error_left_by_a_failed_capture_shows_before_the_run(
     with pytest.raises(EngineError, match="did not run a pass"):
         opened(members[:1], recipe(cuda_graph=True))
     assert not world.card.held
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_ctrl_c_during_a_build_ends_it(world: World, members: list[Checkpoint], compiling: bool) -> None:
+    """TensorRT drops what its log raises, and the log is where a signal would be raised in the thread that builds."""
+    from legscore.engine.tensorrt_engine import compile_plans
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+
+    world.during_build = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        compile_plans(members, recipe(), GPU, lambda line: None) if compiling else opened(members, recipe())
+    assert len(world.builds) == 1, "went on with the next member"
+    assert not world.card.held
+    world.during_build = lambda: None
+    opened(members, recipe()).close()
+    assert len(world.builds) == 3, "what was built before is kept"
 
 
 def test_run_from_the_command_line(world: World, folder: Path, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,8 +36,35 @@ from legscore.resources import cache_folder
 
 REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
 Say = Callable[[str], object]
+Made = TypeVar("Made")
 GRAPH_TOLERANCE = 1e-3
 """Largest difference between a captured pass and a plain one, in units of the score: the same kernels run in both."""
+
+
+def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
+    """What `work(say)` returns, from a thread of its own in which the card is current.
+
+    The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its log, and what a
+    log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next line that it says.
+    """
+    stop = threading.Event()
+
+    def told(line: str) -> None:
+        if stop.is_set():
+            raise EngineError("interrupted")
+        say(line)
+
+    def run() -> Made:
+        with card.use():
+            return work(told)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="legscore-tensorrt") as thread:
+        made = thread.submit(run)
+        try:
+            return made.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 class TensorRTCompiler:
@@ -222,8 +251,7 @@ class TensorRTEngine(CardEngine):
         self._loaded: _Loaded | None = None
         self._closed = False
         try:
-            with card.use():
-                self._load(members, say)
+            in_a_thread(card, lambda told: self._load(members, told), say)
             if recipe.get("tensorrt", "refit"):
                 self._check_each(members)
         except BaseException:
@@ -301,9 +329,12 @@ def settle(
 def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: Say) -> Arrangement:
     """What `legscore compile` does: every plan of an ensemble for one GPU in the cache."""
     card = PyCudaCard(gpu, say)
+
+    def work(told: Say) -> Arrangement:
+        compiler = TensorRTCompiler(members, recipe, gpu)
+        return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), told), compiler, told)
+
     try:
-        with card.use():
-            compiler = TensorRTCompiler(members, recipe, gpu)
-            return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), say), compiler, say)
+        return in_a_thread(card, work, say)
     finally:
         card.close()

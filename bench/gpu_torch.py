@@ -38,7 +38,8 @@ def measure(device: Any, finish: Callable[[], object], limits: Limits, batches: 
     codes = probe(member.contract, 64, 0).codes_WL
     small = torch.from_numpy(strands(codes, member.contract, both=False, is_singleton=False))
     rows: list[dict[str, Any]] = []
-    with torch.inference_mode():
+    # cuDNN's TF32 is on by default: not FP32, and further from it than the check below allows
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         truth = _reordered(member)(small).numpy()
         for kind in (torch.float32, torch.float16) if cuda else (torch.float32,):
             name = "fp32" if kind == torch.float32 else "fp16"
@@ -65,7 +66,7 @@ def measure(device: Any, finish: Callable[[], object], limits: Limits, batches: 
 def _compiled(network: Any, x: Any) -> Callable[[], object]:
     import torch
 
-    made = torch.compile(network)
+    made = torch.compile(network, dynamic=False)  # else a second batch is compiled for any batch, which is slower
     return lambda: made(x)
 
 

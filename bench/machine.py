@@ -32,12 +32,7 @@ def describe() -> dict[str, Any]:
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor()
     )
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True
-    ).stdout.strip()
-    dirty = subprocess.run(
-        ["git", "status", "--porcelain", "legscore"], cwd=RESULTS.parent, capture_output=True, text=True
-    ).stdout.strip()
+    commit, dirty = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "legscore")
     versions = {"legscore": __version__, "python": platform.python_version(), "numpy": np.__version__}
     for name in ("openvino", "onnxruntime", "torch", "pyarrow"):
         try:
@@ -52,6 +47,14 @@ def describe() -> dict[str, Any]:
         "commit": commit + ("+changes" if dirty else ""),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout; nothing where there is no git, as on machines that only run."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _lines(path: str) -> list[str]:

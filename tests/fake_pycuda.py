@@ -105,8 +105,15 @@ class Fake:
                 return self
 
         class Function:
-            def __init__(self, name: str) -> None:
-                self.name = name
+            def __init__(self, name: str, image: bytes) -> None:
+                self.name, self.image = name, image
+
+            def get_attribute(self, which: int) -> int:
+                """What makes a lazy driver load the kernel."""
+                assert which == 4
+                if self.image.startswith(b"late"):
+                    raise Error("cuFuncGetAttribute failed: no kernel image is available for execution on the device")
+                return 32
 
             def prepare(self, arg_types: str) -> Function:
                 self.format = arg_types
@@ -129,7 +136,7 @@ class Fake:
             def get_function(self, name: str) -> Function:
                 if name.encode() not in self.image:
                     raise Error("cuModuleGetFunction failed: named symbol not found")
-                return Function(name)
+                return Function(name, self.image)
 
         def module_from_buffer(buffer: bytes) -> Module:
             check("cuModuleLoadDataEx")
@@ -156,6 +163,7 @@ class Fake:
             "mem_alloc": Allocation, "mem_get_info": lambda: (7, 9), "pagelocked_empty": pagelocked_empty,
             "module_from_buffer": module_from_buffer, "memcpy_htod_async": memcpy_htod_async, "memcpy_dtoh_async": memcpy_dtoh_async,
             "memcpy_dtod_async": memcpy_dtod_async,
+            "function_attribute": type("function_attribute", (), {"NUM_REGS": 4}),
             "event_flags": type("event_flags", (), {"BLOCKING_SYNC": 1, "DISABLE_TIMING": 2}),
         }  # fmt: skip
         for name, value in names.items():

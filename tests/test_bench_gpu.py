@@ -121,9 +121,15 @@ def test_product(bench: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_torch_part(bench: Any, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="the torch part needs PyTorch")
-    monkeypatch.setattr(bench.gpu_torch, "_compiled", lambda network, x: lambda: network(x))
+    tf32, asked = list[bool](), list[dict[str, object]]()
+    monkeypatch.setattr(torch, "compile", lambda network, **how: (asked.append(how), network)[1])
+    monkeypatch.setattr(
+        bench.gpu_torch, "seconds_each", lambda job, finish: (job(), tf32.append(torch.backends.cudnn.allow_tf32), 0.5)[2]
+    )
     found = bench.gpu_torch.measure(torch.device("cpu"), lambda: None, limits(bench, small), (32,))
     assert [row["what"] for row in found["rows"]] == ["torch fp32 eager, batch 32", "torch fp32 compile, batch 32"]
+    assert tf32 == [False, False], "cuDNN's default is TF32, which is not FP32"
+    assert asked == [{"dynamic": False}], "each batch has code of its own"
 
 
 def test_results_are_added_and_shown(bench: Any, tmp_path: Path) -> None:
@@ -160,6 +166,12 @@ def test_a_machine_without_a_gpu_is_told(bench: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pycuda", None)
     assert bench.gpu.main(["--part", "kernels"]) == 2
     assert "part kernels needs pycuda" in capsys.readouterr().err
+
+
+def test_a_machine_without_git_is_described(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a part measured for minutes must not be lost for want of a commit's name."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bench.gpu.describe()["commit"] == ""
 
 
 def test_the_script_shows_its_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ def test_a_module_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pytes
     assert machine.import_complaint("broken_binding") == "OSError: libnvinfer.so.11: cannot open shared object file"
     assert machine.import_complaint("nowhere_binding").startswith("ModuleNotFoundError")
     assert machine.import_complaint("json") == ""
+
+
+def test_doctor_finds_packages_installed_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pip install tensorrt_cu12` and the system's packages give the module tensorrt without a distribution of that name."""
+    (tmp_path / "other_binding.py").write_text("__version__ = '8.6.0'")
+    (tmp_path / "other_broken.py").write_text("raise OSError('libnvinfer.so.8: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor._package("other_binding", "other_binding") == "8.6.0"
+    assert doctor._package("other_broken", "other_broken") == (
+        "installed, but it does not load (OSError: libnvinfer.so.8: cannot open)"
+    )
+    assert doctor._package("nowhere_binding", "nowhere_binding") == "not installed"
+    sys.modules.pop("other_binding")
 
 
 @pytest.mark.usefixtures("bare")

@@ -51,6 +51,10 @@ def driver(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Any:
         assert architecture == "sm_90"
         with pytest.raises(RejectedError, match="kernel image is invalid"):
             accept({"one_hot": b"newer than the driver"})
+        with pytest.raises(RejectedError, match="no kernel image is available"):  # a lazy driver says so at the kernel
+            accept({name: b"late " + image for name, image in images.items()})
+        with pytest.raises(RejectedError, match="named symbol not found"):
+            accept(dict.fromkeys(images, b"of older kernels"))
         accept(images)
         return "shipped"
 

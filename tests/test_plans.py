@@ -213,6 +213,14 @@ def test_timings_of_all_builds_are_kept(tmp_path_factory: pytest.TempPathFactory
     assert {*cache.read()} == set().union(*builds)
 
 
+def test_timings_that_others_may_write_are_not_read(tmp_path: Path) -> None:
+    cache = TimingCache(tmp_path / "timing" / "t.cache")
+    cache.merge(b"ours", lambda theirs, ours: ours)
+    cache.path.parent.chmod(0o777)
+    with pytest.raises(OutputError, match="others may write to the cache folder"):
+        cache.read()
+
+
 @given(st.integers(0, 10_000), st.integers(1, 40), st.booleans())
 def test_passes_cover_every_window_once(n_windows: int, half: int, both: bool) -> None:
     cut = [*passes(n_windows, 2 * half, both)]

@@ -89,8 +89,11 @@ class PyCudaCard:
                 self._context.pop()
 
     def _accept(self, images: Images) -> None:
+        """Load images and every kernel in them: a driver that loads lazily meets an image it cannot use only at its kernels."""
         try:
             self._modules = {name: cuda.module_from_buffer(image) for name, image in images.items()}
+            for kernel, source in SOURCE.items():
+                self._modules[source].get_function(kernel).get_attribute(cuda.function_attribute.NUM_REGS)
         except cuda.Error as error:
             raise RejectedError(str(error)) from None
 

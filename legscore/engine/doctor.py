@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 from pathlib import Path
@@ -61,9 +62,12 @@ def _advice(engine: str, has_gpu: bool) -> list[str]:
 def _package(distribution: str, module: str) -> str:
     try:
         version = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    except importlib.metadata.PackageNotFoundError:  # perhaps under another name, such as tensorrt_cu12, or from the system
+        if importlib.util.find_spec(distribution) is None:
+            return "not installed"
+        version = ""
     complaint = import_complaint(module)
+    version = version or str(getattr(sys.modules.get(distribution), "__version__", "installed"))
     return f"{version}, but it does not load ({complaint})" if complaint else version
 
 

@@ -135,7 +135,8 @@ class TimingCache:
         self.path = path
 
     def read(self) -> bytes:
-        """The timings, or nothing."""
+        """The timings, or nothing. OutputError when the folder is not private: TensorRT keeps compiled kernels in them."""
+        check_private(self.path.parent)
         try:
             return self.path.read_bytes()
         except OSError:

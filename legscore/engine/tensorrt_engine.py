@@ -1,19 +1,24 @@
 """TensorRT on one NVIDIA GPU: plans from the cache, one execution context a member, all on one stream.
 
 All contexts share one scratch, which never serves two at a time. Where the recipe says so, a pass of all members is
-captured once as a CUDA graph and launched as one piece; when it cannot be captured the passes are enqueued one by one,
-and that is said. Importing this module needs TensorRT and PyCUDA.
+captured once as a CUDA graph and launched as one piece; when it cannot be captured, or does not give what the members
+give one by one, they are enqueued one by one, and that is said. Importing this module needs TensorRT and PyCUDA.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
 
 from legscore.cuda.card import Card, CardError, Memory
 from legscore.cuda.driver import PyCudaCard
+from legscore.cuda.launches import input_bytes
 from legscore.cuda.libcuda import Gpu, Graph, Libcuda, driver_branch
 from legscore.cuda.scorer import Scorer
 from legscore.engine import fidelity as fid
@@ -31,6 +36,35 @@ from legscore.resources import cache_folder
 
 REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
 Say = Callable[[str], object]
+Made = TypeVar("Made")
+GRAPH_TOLERANCE = 1e-3
+"""Largest difference between a captured pass and a plain one, in units of the score: the same kernels run in both."""
+
+
+def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
+    """What `work(say)` returns, from a thread of its own in which the card is current.
+
+    The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its log, and what a
+    log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next line that it says.
+    """
+    stop = threading.Event()
+
+    def told(line: str) -> None:
+        if stop.is_set():
+            raise EngineError("interrupted")
+        say(line)
+
+    def run() -> Made:
+        with card.use():
+            return work(told)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="legscore-tensorrt") as thread:
+        made = thread.submit(run)
+        try:
+            return made.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 class TensorRTCompiler:
@@ -88,6 +122,7 @@ class _Loaded:
         self.n_members, self.groups = len(compiler.names), arrangement.groups
         self._card, self._cache, self._compiler, self._batch, self._say = card, cache, compiler, arrangement.batch, say
         self._capture = capture and len(self.groups) == 1
+        self._input_bytes = input_bytes(self._batch, compiler.members[0].contract, compiler.form.layout, compiler.form.precision)
         self._differences = common.differences()
         self._engines: list[Any] = []
         self._contexts: list[Any] = []
@@ -108,7 +143,9 @@ class _Loaded:
             common.bind(engine, x, rows + 4 * self._batch * place, self._scratch.address, self._scratch.nbytes)
             for place, engine in enumerate(self._engines)
         ]
-        self._warm(capture=self._capture)
+        self._warm()
+        if self._capture:
+            self._graph = self._captured(x, rows)
 
     def _engine(self, member: int) -> Any:
         stored, engine = obtain(self._cache, self._compiler, member, self._batch, self._say)
@@ -118,23 +155,53 @@ class _Loaded:
             self._differences.refit(engine, self._compiler.onnx(member, self._batch), common.LOG)
         return engine
 
-    def _warm(self, capture: bool) -> None:
-        """Run every context once, since the first run allocates, then capture one pass of all."""
+    def _warm(self) -> None:
+        """Run every context once, since the first run allocates."""
         self._warm_up = self._warm_up or self._card.stream()
-        stream = self._warm_up.handle
-
-        def all_members() -> None:
-            for context in self._contexts:
-                common.enqueue(context, stream)
-
-        all_members()
+        self._all_members()
         self._card.drain()
-        if not capture:
-            return
+
+    def _all_members(self) -> None:
+        for context in self._contexts:
+            common.enqueue(context, self._warm_up.handle)
+
+    def _captured(self, x: int, rows: int) -> Graph | None:
+        """One pass of all members as a graph that gives what the members give; None, with the reason said."""
+        graph = None
         try:
-            self._graph = Graph(Libcuda(), stream, all_members)
+            graph = Graph(Libcuda(), self._warm_up.handle, self._all_members)
+            self._compare(graph, x, rows)
         except (CardError, OSError) as error:
+            if graph is not None:
+                graph.close()
             self._say(f"cuda graph: not used, passes are enqueued one by one ({error})")
+            self._warm()  # a capture that failed may have left an error behind, which would end the run later
+            return None
+        return graph
+
+    def _compare(self, graph: Graph, x: int, rows: int) -> None:
+        """CardError unless a launch writes what the members write: a graph may lack work that never reached the stream."""
+        given, n = self._card.pinned(self._input_bytes), len(self._contexts)
+        found = [self._card.pinned(4 * self._batch * n) for _ in range(2)]
+        done = self._card.event()
+        try:
+            # bytes that make finite numbers in FP16 and FP32, 1.0 and near 0 among them
+            given.array[:] = np.random.default_rng(0).choice(np.array([0x00, 0x3C], np.uint8), given.array.size)
+            self._card.copy_in(x, given.array, self._warm_up)
+            for run, kept in zip((self._all_members, lambda: graph.launch(self._warm_up.handle)), found, strict=True):
+                kept.array[:] = 0xFF  # NaN, where nothing is written
+                self._card.copy_in(rows, kept.array, self._warm_up)
+                run()
+                self._card.copy_out(kept.array, rows, self._warm_up)
+                self._card.record(done, self._warm_up)
+                self._card.synchronize(done)
+            plain, launched = (kept.array.view(np.float32) for kept in found)
+            if not np.allclose(launched, plain, rtol=0, atol=GRAPH_TOLERANCE, equal_nan=False):
+                raise CardError("a captured pass does not give what the members give")
+        finally:
+            self._card.drain()
+            for memory in (given, *found):
+                memory.free()
 
     def enqueue(self, slots: Sequence[int], stream: Any) -> None:
         if self._graph is not None and list(slots) == list(range(len(self._contexts))):
@@ -184,8 +251,7 @@ class TensorRTEngine(CardEngine):
         self._loaded: _Loaded | None = None
         self._closed = False
         try:
-            with card.use():
-                self._load(members, say)
+            in_a_thread(card, lambda told: self._load(members, told), say)
             if recipe.get("tensorrt", "refit"):
                 self._check_each(members)
         except BaseException:
@@ -263,9 +329,12 @@ def settle(
 def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: Say) -> Arrangement:
     """What `legscore compile` does: every plan of an ensemble for one GPU in the cache."""
     card = PyCudaCard(gpu, say)
+
+    def work(told: Say) -> Arrangement:
+        compiler = TensorRTCompiler(members, recipe, gpu)
+        return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), told), compiler, told)
+
     try:
-        with card.use():
-            compiler = TensorRTCompiler(members, recipe, gpu)
-            return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), say), compiler, say)
+        return in_a_thread(card, work, say)
     finally:
         card.close()

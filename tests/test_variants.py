@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pysam
 import pytest
@@ -408,8 +409,17 @@ def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
     assert cli("variants", world / "v.vcf.gz", *given, "--region", "1:295-296", "-o", world / "r.parquet").code == 0
     assert set(pq.read_table(world / "r.parquet")["pos"].to_pylist()) == {295, 296}
+    once = pq.read_table(world / "r.parquet").num_rows
+    # regions that overlap, and records that reach from one into the next, give every record once, in the order of the file
+    for regions in (("1:296-296", "1:290-295", "1:294-296"), ("1:295-295", "1:296-296")):
+        more = [text for region in regions for text in ("--region", region)]
+        assert cli("variants", world / "v.vcf.gz", *given, *more, "-o", world / "r.parquet").code == 0
+        rows = pq.read_table(world / "r.parquet").filter(pc.field("pos") >= 295)
+        assert (rows.num_rows, rows["pos"].to_pylist() == sorted(rows["pos"].to_pylist())) == (once, True)
     ran = cli("variants", world / "v.vcf", *given, "--region", "1:295-296", "-o", world / "r.parquet")
     assert (ran.code, "--region needs an index" in ran.err) == (2, True)
+    ran = cli("variants", world / "v.vcf.gz", *given, "--region", "1:x-y", "-o", world / "r.parquet")
+    assert (ran.code, "write CHROM or CHROM:FROM-TO" in ran.err) == (2, True), ran.err
     ran = cli("variants", world / "v.vcf.gz", *given, "--region", "7", "-o", world / "r.parquet")
     assert (ran.code, "has no contig '7'" in ran.err) == (2, True)
 

@@ -159,6 +159,18 @@ def test_scores_from_text_files(cli: Cli, scores: Path, tmp_path: Path) -> None:
     }
 
 
+def test_positions_of_text_files_sort_as_numbers(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    from pyarrow import csv
+
+    csv.write_csv(pq.read_table(scores), tmp_path / "s.csv")
+    assert cli("report", tmp_path / "s.csv", "-o", tmp_path / "r.html").code == 0
+    top = embedded((tmp_path / "r.html").read_text())["top"]
+    for name in ("pos", "offset"):
+        at = [c["name"] for c in top["columns"]].index(name)
+        assert top["columns"][at]["number"]
+        assert all(isinstance(row[at], int) for row in top["rows"])
+
+
 def test_chromosomes_in_order() -> None:
     assert in_order(["X", "IX", "II", "IV", "XVI", "Mito"]) == ["II", "IV", "IX", "X", "XVI", "Mito"]
     assert in_order(["chrX", "chr10", "chr2", "chrM"]) == ["chr2", "chr10", "chrM", "chrX"]

@@ -26,6 +26,8 @@ LABELS = (
     "strand", "start", "end", "offset", "ref_base", "alt_base", "n_carriers", "n_samples",
 )  # fmt: skip
 """Columns that say which row it is."""
+COUNTS = ("pos", "start", "end", "offset", "n_carriers", "n_samples")
+"""Labels that are whole numbers, also in text files."""
 FIRST_LABELS = LABELS[: LABELS.index("alt") + 1]
 """Those that stand before the values in the table of the largest."""
 VALUES = ("score", "score_sd", "ref_score", "alt_score", "effect", "effect_sd", "effect_low", "effect_high", "p", "q", "n_count")
@@ -154,6 +156,9 @@ def top(scores: Scores, truth: str | None) -> dict[str, Any]:
         for name in names:
             if name in scores.frame.columns:
                 held = scores.frame[name].gather(chosen)
+                if name in COUNTS and held.dtype == pl.String:
+                    whole = held.cast(pl.Int64, strict=False)
+                    held = whole if whole.null_count() == held.is_in([""]).fill_null(True).sum() else held
                 number = held.dtype.is_numeric()
                 columns.append({"name": name, "number": number})
                 data.append(held.to_list() if number else held.cast(pl.String).to_list())

@@ -135,6 +135,13 @@ def test_where_starts_come_from(world: Path) -> None:
     table = promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "tss.tsv"))
     assert table.frame.select("tile_id", "start").rows() == [("A@311.0", 290), ("A@321.0", 300)]
     assert any("2 genes have no start there" in line for line in table.said)
+    for text, message in (
+        ("gene,tss\nA,311\n", r"no column 'gene'; the first line must name gene and tss, separated by tabs"),
+        ("gene\ttss\na\t311\n", r"none of its 1 genes \(a\) is in .*; its genes are written as A, B"),
+    ):
+        (world / "bad.tsv").write_text(text)
+        with pytest.raises(InputError, match=message):
+            promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "bad.tsv"))
     bare = (world / "g.gtf").read_text().replace("\t301\t600\t", "\t331\t600\t").replace("\t100\t280\t", "\t100\t250\t")
     (world / "atg.gtf").write_text("".join(line for line in bare.splitlines(True) if '"A"' in line or '"B"' in line))
     with pytest.raises(
@@ -179,7 +186,7 @@ OR4F5 = ("OR4F5", "protein_coding", 5418, "+", 5564, 6573)
         }),
         ("sgd.gff3", {
             "YAL069W": ("YAL069W", "protein_coding", 5334, "+", 5334, 5649),
-            "YAL068C": ("YAL068C", "protein_coding", 11806, "-", 11806, 12169),
+            "YAL068C": ("PAU8", "protein_coding", 11806, "-", 11806, 12169),
             "tP(UGG)A": ("tP(UGG)A", "tRNA", 13799, "+", None, None), "Q0010": ("Q0010", "protein_coding", 306, "+", 306, 1262),
         }),
         ("gencode.gtf", {
@@ -553,6 +560,22 @@ def test_null_fields_are_null_sequence(world: Path, contig: str, cli: Any) -> No
     rows = pq.read_table(world / "n.parquet").to_pylist()
     assert [(r["pos"], r["tile_id"] is None, r["status"]) for r in rows][:1] == [(None, True, "null_sequence")]
     assert {r["status"] for r in rows} == {"null_sequence", "contig_missing"}
+
+
+@pytest.mark.parametrize("record", ["1\t3o0\t.\tA\tG\t.\t.\t.", "1\t300\t.\tA", "1\t300\t.\tA\tG\t.\t"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_record_that_cannot_be_read_is_named_by_its_line(world: Path, cli: Any, record: str, packed: bool) -> None:
+    lines = (world / "v.vcf").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if not line.startswith("#")) + 1
+    lines.insert(at, record)
+    (world / "b.vcf").write_text("\n".join(lines) + "\n")
+    if packed:
+        pysam.tabix_compress(str(world / "b.vcf"), str(world / "b.vcf.gz"))
+    name = world / ("b.vcf.gz" if packed else "b.vcf")
+    ran = cli("variants", name, "--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "-o", world / "o.parquet")
+    assert ran.code == 2
+    assert f"{name.name}, line {at + 1}: " in ran.err.splitlines()[-1], ran.err
+    assert "Correct or remove it" in ran.err.splitlines()[-1]
 
 
 def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> None:

@@ -21,6 +21,7 @@ TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
 REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
+RAY = ["ray[default]>=2.30"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
     *TRAIN,
@@ -28,6 +29,7 @@ TEST = [
     *BENCH,
     *BIGWIG,
     "mmh3>=4",
+    "moto[server]>=5",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -93,7 +95,7 @@ setup(
         "gpu": GPU,
         "report": REPORT,
         "bigwig": BIGWIG,
-        "ray": ["ray[default]>=2.30"],
+        "ray": RAY,
         "bench": BENCH,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],

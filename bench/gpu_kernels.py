@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from legscore.cuda import launches
 from legscore.cuda.libcuda import Gpu
 from legscore.encode import strands
 from legscore.engine.base import ThreadedEngine
+from legscore.generate import draws
 
 FORMS = (("ncl", "fp16"), ("hwc8", "fp16"), ("ncl", "fp32"))
 
@@ -71,7 +73,7 @@ def on_card(card: Any, launch_of: Any, inputs: list[np.ndarray], nbytes: int) ->
 
 def check(card: Any, rounds: int = 4) -> dict[str, int]:
     """Every kernel against its twin over random shapes; returns how many arrays were compared. SystemExit on a difference."""
-    rng, compared = np.random.default_rng(0), {"one_hot": 0, "mutate": 0, "average_strands": 0}
+    rng, compared = np.random.default_rng(0), Counter[str]()
 
     def same(name: str, found: np.ndarray, expected: np.ndarray) -> None:
         if not (found == np.ascontiguousarray(expected).view(np.uint8).reshape(-1)).all():
@@ -124,7 +126,41 @@ def check(card: Any, rounds: int = 4) -> dict[str, int]:
 
             found = on_card(card, mutated, inputs, batch.expand().size)
             same("mutate", found, batch.expand())
-    return compared
+    for _ in range(rounds):
+        check_loop(card, rng, same)
+    return dict(compared)
+
+
+def check_loop(card: Any, rng: np.random.Generator, same: Any) -> None:
+    """The kernels of a generator's loop against `legscore.generate.draws`, over one random batch of designs."""
+    designs, length, n, step = int(rng.integers(1, 90)), 80, int(rng.integers(1, 200)), int(rng.integers(1, 1000))
+    seeds = rng.integers(0, 1 << 62, designs)
+    order = draws.shuffles(seeds, step, n, length)
+    sites = draws.below(seeds, step, length, n, length)
+    hits = np.full((designs, length), 0xABABABAB, dtype=np.uint32)
+    hits[np.arange(designs)[:, None], sites] = step
+    shape = {"length": length, "step": step}
+    found = on_card(
+        card, lambda at, out: launches.mark_sites(at[0], out, designs=designs, mutations=n, **shape), [seeds], hits.nbytes
+    )
+    same("mark_sites", found, hits)
+    bases = rng.dirichlet(np.ones(4), (designs, length)).transpose(0, 2, 1).astype(np.float32).copy()
+    targets, pass_ = rng.uniform(0, 17, designs).astype(np.float32), {"first": 0, "count": designs}
+    x = np.zeros((designs + 3, 6, length), dtype=np.float32)
+    x[:designs, :4] = np.take_along_axis(bases, draws.PERMUTATIONS[order].transpose(0, 2, 1), axis=1)
+    x[:designs, 4], x[:designs, 5] = targets[:, None], n + 30
+
+    def mutated(at: list[int], out: int) -> launches.Launch:
+        return launches.mutate_bases(*at, out, rows=designs + 3, told=n + 30, **pass_, **shape)
+
+    same("mutate_bases", on_card(card, mutated, [bases, seeds, hits, targets], x.nbytes), x)
+    for draw in (False, True):
+
+        def kept(at: list[int], out: int, draw: bool = draw) -> launches.Launch:
+            return launches.keep_bases(at[0], at[1], out, draw=draw, **pass_, **shape)
+
+        expected = draws.drawn(seeds, step, bases) if draw else bases
+        same("keep_bases", on_card(card, kept, [bases, seeds], bases.nbytes), expected)
 
 
 def rates(card: Any, limits: Limits, windows: int = 32_768) -> list[dict[str, Any]]:

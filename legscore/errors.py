@@ -33,6 +33,14 @@ class EngineError(LegscoreError):
     """The engine or precision asked for cannot be served, or scoring failed."""
 
 
+class WrongScoresError(EngineError):
+    """Scores were compared and found wrong: nothing that this run computes can be trusted, and trying again is no way out."""
+
+
+class ClusterError(LegscoreError):
+    """A cluster cannot be reached, its machines do not agree, or parts could not be scored on it."""
+
+
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

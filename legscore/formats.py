@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -19,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.errors import InputError
 from legscore.limits import SLICE_BYTES
+from legscore.ranges import RangeReader
 from legscore.row_groups import slices
+from legscore.storage import Remote, open_binary, reason, stamp
 
 EXTENSIONS = {
     ".parquet": "Parquet", ".pq": "Parquet",
@@ -34,40 +36,48 @@ DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
 MOST_RECORD_BYTES = 256 << 20
 """Of FASTA, header and sequence; the longest human chromosome has 249 million bases."""
+LOOKS = 3
+RANGE_BYTES = 64 << 20
+"""Of an object in a store that are kept while it is read."""
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 """What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
 
 
 class Source(ABC):
-    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it."""
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it,
+    `run_record` the record of the run that wrote it."""
 
     format = ""
     slice_bytes = SLICE_BYTES
     """Bytes that a batch and the buffers behind it may take, where the format lets us choose."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         self.path = path
         self.schema: pa.Schema
         self.n_rows: int
         self.made_by: dict[str, Any] = {}
-        self._found = os.stat(path)
+        self.run_record: bytes | None = None
+        self._found = stamp(path)
 
     @property
     def size(self) -> int:
         """Bytes of the file when it was opened."""
-        return self._found.st_size
+        return self._found.size
 
     @property
     def modified_ns(self) -> int:
-        return self._found.st_mtime_ns
+        return self._found.modified_ns
 
     def has_changed(self) -> bool:
-        """Whether the file at the path is no longer the one that was opened, or has been written to."""
+        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError when a store
+        does not answer."""
+        looks = LOOKS if isinstance(self.path, Remote) else 1  # an answer that was cut short may look like another object
         try:
-            now = os.stat(self.path)
-        except OSError:
+            return all(stamp(self.path) != self._found for _ in range(looks))
+        except OSError as error:
+            if isinstance(self.path, Remote) and not isinstance(error, FileNotFoundError):
+                raise
             return True
-        return any(getattr(now, name) != getattr(self._found, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns"))
 
     @abstractmethod
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
@@ -81,13 +91,13 @@ def _without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.
         skip = max(0, skip - batch.num_rows)
 
 
-def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
+def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Source:
     """Open a file by its extension, or by its first bytes where that says nothing. InputError when it cannot be read."""
     try:
-        with open(path, "rb") as stream:
-            magic = stream.read(8)
+        with open_binary(path) as stream:
+            magic = bytes(stream.read(8))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}") from error
     if not magic:
         raise InputError(f"{path} is empty (0 bytes)")
     format_name = _format_of(path, magic)
@@ -98,16 +108,19 @@ def open_source(path: Path, names: Sequence[str] | None = None) -> Source:
         elif format_name == "Arrow":
             source = ArrowSource(path)
         elif format_name == "FASTA":
+            if isinstance(path, Remote):
+                raise InputError(f"{path}: FASTA is read from a disk only; copy it here, or write it as Parquet")
             source = FastaSource(path)
         else:
             source = TextSource(path, format_name, names)
+        there = source.schema.names
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read as {format_name}: {first_line(error)}") from error
-    _refuse_twice(path, source.schema.names)
+    _refuse_twice(path, there)
     return source
 
 
-def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+def _refuse_twice(path: Path | Remote, names: Sequence[str]) -> None:
     counts = Counter(names)
     if twice := [name for name in names if counts[name] > 1]:
         raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
@@ -118,7 +131,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _format_of(path: Path, magic: bytes) -> str:
+def _format_of(path: Path | Remote, magic: bytes) -> str:
     name = path.name.lower()
     extension = Path(name[:-3] if name.endswith(".gz") else name).suffix
     if extension in EXTENSIONS:
@@ -132,10 +145,14 @@ def _format_of(path: Path, magic: bytes) -> str:
     raise InputError(f"{path}: unknown format; known extensions are {', '.join(EXTENSIONS)} (text also with .gz)")
 
 
+def _of_run(schema: pa.Schema) -> bytes | None:
+    return (schema.metadata or {}).get(b"legscore")
+
+
 def _made_by(schema: pa.Schema) -> dict[str, Any]:
     """The `variants` entry of legscore's metadata, where the file has one; nothing where it is not as legscore writes it."""
     try:
-        record = json.loads((schema.metadata or {}).get(b"legscore", b"{}"))
+        record = json.loads(_of_run(schema) or b"{}")
     except (ValueError, RecursionError):
         return {}
     made = record.get("variants") if isinstance(record, dict) else None
@@ -148,52 +165,76 @@ def _made_by(schema: pa.Schema) -> dict[str, Any]:
 class ParquetSource(Source):
     format = "Parquet"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         import pyarrow.parquet as pq
 
         super().__init__(path)
-        with pq.ParquetFile(path) as file:
+        self._ranges = RangeReader(path, RANGE_BYTES) if isinstance(path, Remote) else None
+        self._on_disk = Path(str(path))
+        with pq.ParquetFile(self._file()) as file:
+            if self._ranges:
+                self._ranges.keep_footer(file.metadata.serialized_size + 8)
             self.schema, self.n_rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
-            self.made_by = _made_by(file.schema_arrow)
+            self.made_by, self.run_record = _made_by(file.schema_arrow), _of_run(file.schema_arrow)
+
+    def _file(self) -> Any:
+        """What pyarrow opens."""
+        return self._ranges.file() if self._ranges else self.path
 
     def row_groups(self) -> tuple[int, str]:
-        """How many row groups the file has, and a hash of where they lie, their rows, sizes and statistics."""
+        """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and statistics."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
-            layout = [file.metadata.row_group(i).to_dict() for i in range(file.metadata.num_row_groups)]
-        return len(layout), hashlib.sha256(repr(layout).encode()).hexdigest()
+        with pq.ParquetFile(self._file()) as file:
+            count = file.metadata.num_row_groups
+        with self._ranges.file() if self._ranges else open(self._on_disk, "rb") as stream:
+            stream.seek(-8, 2)
+            size = int.from_bytes(stream.read(4), "little")
+            stream.seek(-8 - size, 2)
+            return count, hashlib.sha256(stream.read(size)).hexdigest()
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self._file()) as file:
             groups = list(range(file.metadata.num_row_groups))
             while groups and skip >= (passed := file.metadata.row_group(groups[0]).num_rows):
                 skip -= passed
                 del groups[0]
-        yield from _without_first(slices(self.path, columns, rows, self.slice_bytes, groups), skip)
+        if self._ranges:
+            self._ranges.cache_bytes = max(self.slice_bytes, RANGE_BYTES)
+        for batch in _without_first(slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups), skip):
+            yield _in_bounds(batch)
 
 
 class ArrowSource(Source):
     format = "Arrow"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         super().__init__(path)
         with self._open() as reader:
             self.schema = reader.schema.remove_metadata()
-            self.made_by = _made_by(reader.schema)
+            self.made_by, self.run_record = _made_by(reader.schema), _of_run(reader.schema)
+        with self._open(self.schema.names[:1]) as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
                 self.n_rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
             else:
                 self.n_rows = sum(batch.num_rows for batch in reader)
 
-    def _open(self) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    def _open(self, columns: Sequence[str] | None = None) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+        """A reader; from a store it fetches these columns alone, where the format lets it."""
+        if isinstance(self.path, Remote):
+            file, options = self.path.open_file(), None
+            if columns and file.read(6) == b"ARROW1":
+                options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in columns])
+            file.seek(0)
+            is_file = file.read(6) == b"ARROW1"
+            return pa.ipc.open_file(file, options=options) if is_file else pa.ipc.open_stream(self.path.open_stream())
         mapped = pa.memory_map(str(self.path))
         return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(self.path))
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        with self._open() as reader:
+        with self._open(columns) as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
                 found: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
             else:
@@ -205,6 +246,16 @@ class ArrowSource(Source):
                         column.validate(full=True)
                 for start in range(0, batch.num_rows, rows):
                     yield _valid(batch.slice(start, rows))
+
+
+def _in_bounds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if its indices lie inside their dictionaries: the reader takes them from the file as they are."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and len(column) > column.null_count:
+            least, most = pc.min_max(column.indices).values()
+            if not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
+                raise ValueError(f"column {name!r} has indices beyond its dictionary of {len(column.dictionary):,}")
+    return batch
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -223,7 +274,7 @@ class TextSource(Source):
     `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text that is none.
     """
 
-    def __init__(self, path: Path, format_name: str, names: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:
         super().__init__(path)
         self.format, self._given = format_name, list(names) if names else None
         self._one_column = False
@@ -245,7 +296,7 @@ class TextSource(Source):
 
         types = {name: pa.string() for name in getattr(self, "schema", pa.schema([])).names}
         return csv.open_csv(
-            self.path,
+            self.path.open_stream() if isinstance(self.path, Remote) else self.path,
             read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, column_names=self._given),
             parse_options=csv.ParseOptions(
                 delimiter=DELIMITER[self.format], newlines_in_values=True, ignore_empty_lines=not self._one_column

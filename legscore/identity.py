@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from legscore.formats import ParquetSource, Source
 from legscore.read import Input
+from legscore.storage import Remote, open_binary
 
 BLOCK_BYTES = 1 << 20
 
@@ -37,7 +38,8 @@ def pinned(
     libraries = {"pyarrow": pa.__version__, "numpy": np.__version__}
     if output.lower().endswith(".gz"):
         libraries["zlib"] = zlib.ZLIB_RUNTIME_VERSION
-    names = [source.path.name if made else os.path.abspath(source.path) for source in opened.sources]
+    paths = [source.path for source in opened.sources]
+    names = [path.name if made else str(path) if isinstance(path, Remote) else os.path.abspath(path) for path in paths]
     return {
         "inputs": [{"path": name, **_of_file(source, made)} for name, source in zip(names, opened.sources, strict=True)],
         **metadata,
@@ -67,7 +69,7 @@ def _layout(source: Source) -> dict[str, Any]:
 
 def _content(source: Source) -> str:
     digest = hashlib.sha256()
-    with open(source.path, "rb") as stream:
+    with open_binary(source.path) as stream:
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -10,38 +10,54 @@ import datetime
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from legscore import __version__
 from legscore.adaptive import LEAST, Until
 from legscore.calibration import COLUMNS, Calibration, load_calibration
 from legscore.contract import Contract
-from legscore.engine.base import ThreadedEngine
+from legscore.engine.base import Engine, ThreadedEngine
 from legscore.engine.choose import Request, open_engine
 from legscore.errors import InputError, LegscoreError, OutputError, nearest
 from legscore.heldout import held_out
 from legscore.identity import content_of
 from legscore.limits import Limits
-from legscore.lock import holding
 from legscore.members import in_context, open_members, training_records, training_summary
 from legscore.model.checkpoint import Checkpoint
 from legscore.parts import PartFolder, parts_folder
 from legscore.pipeline import Plan, Summary, output_schema, part_rows, run
-from legscore.publish import check_writable, publishing, remove_stale, writing
+from legscore.publish import check_output, remove_stale, write_record
 from legscore.read import Input, check_types, choose_kept, open_input
+from legscore.remote_parts import held_store
 from legscore.resume import beginning, going_on
 from legscore.runlog import RunLog
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS, Roles, find_roles
 from legscore.shards import KEY as SHARD
 from legscore.shards import Shard, described
+from legscore.storage import Remote, is_remote, stamp
 from legscore.verify import DEFAULT_SHARE, Guard
 from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
 from legscore.write import check_writes, output_format
 
 Say = Callable[[str], None]
+Progress = Callable[[int, int], Callable[[float], object]]
+
+
+class Elsewhere(Protocol):
+    """Other processes that score the parts of a run (`legscore.cluster`); this one then joins them."""
+
+    def open_engine(self, members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
+        """What stands for the engines that score."""
+
+    def score(self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog) -> set[int]:
+        """Have every part scored that the store lacks; the parts that were."""
+
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,7 @@ class Options:
         shard: `3/64`: only the third of 64 slices of the input.
         made: the input is made anew for each run; it is the same when its content is.
         parts: folder for what has been scored, instead of OUTPUT.parts; it is then kept at the end too.
+        part_rows: rows of a part, instead of what the ensemble and the engine make it; the output's record says it.
     """
 
     inputs: Sequence[str]
@@ -84,6 +101,7 @@ class Options:
     memory: str | int | None = None
     verify: float = DEFAULT_SHARE
     calibration: str | None = None
+    part_rows: int | None = None
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[object, ...]] = {
@@ -103,6 +121,8 @@ class Options:
             raise LegscoreError(f"max_n is {self.max_n!r}; it must be a whole number")
         if self.max_n is not None and self.max_n < 0:
             raise LegscoreError(f"max_n is {self.max_n}; it must be 0 or more")
+        if self.part_rows is not None and self.part_rows < 1:
+            raise LegscoreError(f"part_rows is {self.part_rows}; it must be 1 or more")
         if self.until_se is not None and not 0 < self.until_se < float("inf"):
             raise LegscoreError(f"until_se is {self.until_se!r}; it must be a standard error above 0, in score units")
         if self.until_se is not None and self.out_of_fold is not None:
@@ -113,8 +133,9 @@ def score(
     options: Options,
     *,
     say: Say = lambda line: None,
-    progress: Callable[[int, int], Callable[[float], object]] | None = None,
+    progress: Progress | None = None,
     log: RunLog | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """Run a job, or go on with one that was interrupted.
 
@@ -123,6 +144,7 @@ def score(
         say: receives one line for every decision.
         progress: called with (total rows, members), returns a callable that takes the rows done since its last call.
         log: receives events and warnings; by default warnings go to `say`.
+        elsewhere: scores the parts; without it this process does.
 
     Returns:
         The run's record: metadata of the output plus paths, times, rates and counts; also written to OUTPUT.run.json.
@@ -132,39 +154,50 @@ def score(
     if to_file:
         if not options.output:
             raise OutputError("an empty name was given for the output; is a shell variable unset?")
-        check_writable(Path(options.output))
-        check_writable(Path(f"{options.output}.run.json"))
+        check_output(options.output)
     output_format(options.output, options.format)
     with contextlib.ExitStack() as stack:
         store = None
         if to_file:
-            folder = Path(options.parts) if options.parts else parts_folder(options.output)
-            store = PartFolder(stack.enter_context(holding(folder, options.output)))
-            remove_stale(options.output, f"{options.output}.run.json")
-        plan = stack.enter_context(prepared(options, say))
+            store = stack.enter_context(held_store(options.output, options.parts, parts_folder(options.output)))
+            if not is_remote(options.output):
+                remove_stale(options.output, f"{options.output}.run.json")
+        plan = stack.enter_context(prepared(options, say, elsewhere.open_engine if elsewhere else None))
         log = log or RunLog(say=say)
         inputs = [str(path) for path in options.shown_inputs or options.inputs]
         log.event("start", inputs=inputs, **beginning(plan, options.shard))
         if store is not None:
             stack.enter_context(going_on(plan, store, say, log, made=options.made, restart=options.restart))
         tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
-        summary = run(plan, store, tick, log.event)
+        if elsewhere is not None and store is not None:
+            begun = time.perf_counter()
+            fresh = elsewhere.score(plan, store, options, tick, log)
+            scored_s = time.perf_counter() - begun
+            summary = run(plan, store, fresh=fresh)  # parts and rows were told when they were scored
+            summary.seconds += scored_s
+        else:
+            summary = run(plan, store, tick, log.event)
         record = {**plan.metadata, **_circumstances(options, summary, started, plan.engine.n_members)}
+        if elsewhere is not None:
+            record["cluster"] = elsewhere.record()
         record["verify"] = plan.guard.verified.record() if plan.guard else None
         if to_file:
             if SHARD in record:
-                record["output_bytes"] = os.path.getsize(options.output)
-            target = Path(f"{options.output}.run.json")
-            with publishing(target) as temporary, writing(target):
-                temporary.write_text(json.dumps(record, indent=1) + "\n")
+                record["output_bytes"] = stamp(Remote(options.output) if is_remote(options.output) else Path(options.output)).size
+            write_record(options.output, json.dumps(record, indent=1) + "\n")
         if store is not None and options.parts is None:
             store.clear()
     return record
 
 
 @contextlib.contextmanager
-def prepared(options: Options, say: Say = lambda line: None) -> Iterator[Plan]:
-    """Check everything and build the engine; the plan of the run, whose engine is closed at the end.
+def prepared(
+    options: Options,
+    say: Say = lambda line: None,
+    opener: Callable[[Sequence[Checkpoint], Request, Say], Engine] | None = None,
+) -> Iterator[Plan]:
+    """Check everything and build the engine (with `opener`, where one is given); the plan of the run, whose engine is closed at
+    the end.
 
     Raises:
         LegscoreError: input, models, options or output do not go together.
@@ -207,7 +240,7 @@ def prepared(options: Options, say: Say = lambda line: None) -> Iterator[Plan]:
         device=options.device,
         apart=varying,
     )
-    engine = open_engine(members, request, say)
+    engine = (opener or open_engine)(members, request, say)
     guard = None
     try:
         guard = Guard(members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton))
@@ -223,7 +256,7 @@ def prepared(options: Options, say: Say = lambda line: None) -> Iterator[Plan]:
             "out_of_fold": options.out_of_fold,
             "until_se": options.until_se,
         }
-        rows = part_rows(len(members), engine.name)
+        rows = options.part_rows or part_rows(len(members), engine.name)
         metadata: dict[str, Any] = {
             "legscore": __version__,
             "models": [{"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members],
@@ -321,7 +354,11 @@ def _check_not_input(opened: Input, output: str) -> None:
     """Neither the output nor its record may replace a file that is read, however it was named."""
     for target in (output, f"{output}.run.json") if output != "-" else ():
         for source in opened.sources:
-            if os.path.exists(target) and os.path.samefile(source.path, target):
+            if isinstance(source.path, Remote) or is_remote(target):
+                same = str(source.path) == target
+            else:
+                same = os.path.exists(target) and os.path.samefile(source.path, target)
+            if same:
                 raise InputError(f"{target} is both input and output; choose another -o")
 
 

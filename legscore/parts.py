@@ -30,11 +30,13 @@ import pyarrow as pa
 from legscore.errors import OutputError
 from legscore.publish import publishing, writing
 from legscore.reduce import Results
+from legscore.storage import reason
 
 MAGIC = b"legscore part 1\n"
 CHECK = struct.Struct("<QI")
 """After the magic: bytes of the payload and their CRC-32."""
 SUFFIX = ".parts"
+RECORD = "record.json"
 STAGED = "scores"
 """Folder in OUT.parts for the parts of a run that makes its table itself (`legscore run --fasta`)."""
 N_MEMBERS = "n_members"
@@ -55,6 +57,10 @@ class DamagedPartError(Exception):
     """A part file is not what was written; it counts as not there."""
 
 
+def part_name(number: int) -> str:
+    return f"part-{number:08d}"
+
+
 def parts_folder(output: str | Path) -> Path:
     """Where the parts of an output lie: beside the file that `output` stands for, through links."""
     return Path(os.path.realpath(output) + SUFFIX)
@@ -68,8 +74,30 @@ class PartFolder:
         self.output = folder / "output"
         self._record = folder / "record.json"
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"part-{number:08d}"
+    @property
+    def where(self) -> str:
+        """For messages, and for a process elsewhere to open it."""
+        return str(self.folder)
+
+    def _names(self) -> list[str]:
+        return [entry.name for entry in os.scandir(self.folder)]
+
+    def _read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def _write(self, name: str, *pieces: bytes) -> None:
+        """Whole or not at all; OutputError when the disk refuses."""
+        path = self.folder / name
+        with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+
+    def _remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    def _remove_unfinished(self) -> None:
+        for stale in self.folder.glob(".part-*"):  # half-written when their run was killed
+            stale.unlink(missing_ok=True)
 
     def begin(self, pinned: Mapping[str, Any], *, restart: bool) -> None:
         """Make the folder this run's: parts that an interrupted run with the same record left stay.
@@ -89,15 +117,20 @@ class PartFolder:
         if not restart and (before := self._read_record()) is not None:
             if found := difference(before, now):
                 raise OutputError(
-                    f"{self.folder} holds an interrupted run that differs from this one: {found}. "
+                    f"{self.where} holds an interrupted run that differs from this one: {found}. "
                     "Run what was run then to go on with it, or add --restart to begin anew"
                 )
         else:
             self.clear()
-        for stale in self.folder.glob(".part-*"):  # half-written when their run was killed
-            stale.unlink(missing_ok=True)
-        with publishing(self._record) as temporary, writing(self._record):
-            temporary.write_text(json.dumps(now, indent=1) + "\n")
+        self._remove_unfinished()
+        self._write(RECORD, (json.dumps(now, indent=1) + "\n").encode())
+
+    def check_begun(self, host: str) -> None:
+        """OutputError unless the record of a run lies here: for who keeps parts in a folder that another process holds."""
+        if not self.is_begun():
+            raise OutputError(
+                f"{self.where}, where the driver keeps parts, is not on {host}; put the output where all machines see it"
+            )
 
     def is_begun(self) -> bool:
         """Whether a run left its record here."""
@@ -106,23 +139,23 @@ class PartFolder:
     def _read_record(self) -> dict[str, Any] | None:
         """The record of an earlier run; None when there is none (without it parts count for nothing)."""
         try:
-            before = json.loads(self._record.read_text())
+            before = json.loads(self._read(RECORD))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise OutputError(f"{self._record} cannot be read ({error}); add --restart to begin anew") from error
+            raise OutputError(f"{self.where}/{RECORD} cannot be read ({error}); add --restart to begin anew") from error
         if not isinstance(before, dict):
-            raise OutputError(f"{self._record} is no record of a run; add --restart to begin anew")
+            raise OutputError(f"{self.where}/{RECORD} is no record of a run; add --restart to begin anew")
         return before
 
     def numbers(self) -> set[int]:
         """Parts that are there (whether they are whole shows when they are loaded)."""
-        names = [re.fullmatch(r"part-(\d{8,})", entry.name) for entry in os.scandir(self.folder)]
+        names = [re.fullmatch(r"part-(\d{8,})", name) for name in self._names()]
         return {int(name[1]) for name in names if name}
 
     def save(self, number: int, scored: Scored) -> None:
         """Keep a part; it survives a loss of power once this returns. OutputError when the disk refuses."""
-        path, results = self._path(number), scored.results
+        results = scored.results
         arrays = {name: pa.array(values) for name, values in results.columns.items()}
         arrays["status"], arrays["n_count"] = pa.array(results.status_N), pa.array(results.n_count_N)
         for name, values_NM in results.per_model.items():
@@ -135,9 +168,7 @@ class PartFolder:
         with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(table)
         payload = sink.getvalue()
-        with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
-            stream.write(MAGIC + CHECK.pack(len(payload), zlib.crc32(payload)))
-            stream.write(payload)
+        self._write(part_name(number), MAGIC + CHECK.pack(len(payload), zlib.crc32(payload)), payload)
 
     def load(self, number: int, rows: int) -> Scored | None:
         """A part, or None when it is not there.
@@ -145,13 +176,14 @@ class PartFolder:
         Raises:
             DamagedPartError: it is there, but cut short, changed, or of another number of rows.
         """
-        path = self._path(number)
+        name = part_name(number)
+        path = f"{self.where}/{name}"
         try:
-            content = path.read_bytes()
+            content = self._read(name)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DamagedPartError(f"{path} cannot be read ({error.strerror})") from error
+            raise DamagedPartError(f"{path} cannot be read ({reason(error)})") from error
         start = len(MAGIC) + CHECK.size
         if len(content) < start or content[: len(MAGIC)] != MAGIC:
             raise DamagedPartError(f"{path} is damaged")
@@ -181,7 +213,7 @@ class PartFolder:
         with contextlib.suppress(OSError):  # the failure itself is the one to report
             self.output.unlink(missing_ok=True)
             if not self.numbers():
-                self._record.unlink(missing_ok=True)
+                self._remove(RECORD)
 
     def clear(self) -> None:
         """Throw everything away but the lock; the record first, so that what a kill leaves counts for nothing."""
@@ -194,7 +226,7 @@ class PartFolder:
                     os.unlink(entry.path)
 
 
-def difference(before: Any, now: Any, where: str = "") -> str:
+def difference(before: Any, now: Any, where: str = "", words: tuple[str, str] = ("was", "is now")) -> str:
     """The first thing in which two records differ, in words; empty when they agree."""
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         before, now = dict(enumerate(before, 1)), dict(enumerate(now, 1))
@@ -206,10 +238,10 @@ def difference(before: Any, now: Any, where: str = "") -> str:
                 return f"{place} is new"
             if key not in now:
                 return f"{place} is gone"
-            if found := difference(before[key], now[key], place):
+            if found := difference(before[key], now[key], place, words):
                 return found
         return ""
-    return "" if before == now else f"{where} was {_short(before)}, is now {_short(now)}"
+    return "" if before == now else f"{where} {words[0]} {_short(before)}, {words[1]} {_short(now)}"
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -161,11 +161,16 @@ class Work:
 
 
 def run(
-    plan: Plan, store: PartFolder | None = None, progress: Progress = lambda rows: None, tell: Tell = lambda *a, **k: None
+    plan: Plan,
+    store: PartFolder | None = None,
+    progress: Progress = lambda rows: None,
+    tell: Tell = lambda *a, **k: None,
+    fresh: Collection[int] = (),
 ) -> Summary:
     """Score the whole input and publish the output.
 
     Args:
+        fresh: parts that are in the store because this very run had them scored (`legscore.cluster`).
         store: keeps the results of parts, and has those of an interrupted run; None keeps nothing (standard output).
         progress: called with the rows done since its last call (a share of a part's rows, so not whole), from several
             threads.
@@ -175,7 +180,7 @@ def run(
     aside = store.output if store else None
     with (
         open_writer(plan.output, plan.format_name, plan.schema, plan.metadata, aside) as writer,
-        contextlib.closing(scored_parts(plan, store, summary, progress, tell)) as tables,
+        contextlib.closing(scored_parts(plan, store, summary, progress, tell, fresh)) as tables,
     ):
         for table in tables:
             writer.write(table)
@@ -194,7 +199,7 @@ def score_part(plan: Plan, store: PartFolder, number: int, progress: Progress = 
 
 
 def scored_parts(
-    plan: Plan, store: PartFolder | None, summary: Summary, progress: Progress, tell: Tell
+    plan: Plan, store: PartFolder | None, summary: Summary, progress: Progress, tell: Tell, fresh: Collection[int] = ()
 ) -> Generator[pa.Table, None, None]:
     """The output's tables, part by part in order; `summary` grows with them."""
 
@@ -246,8 +251,8 @@ def scored_parts(
                 first_row = work.number * plan.part_rows  # what was read is what the record pins
                 plan.opened.check_unchanged(first_row, first_row + work.kept.num_rows)
                 store.save(work.number, done)
-        summary.add(done, resumed=work.done is not None)
-        n, resumed = work.kept.num_rows, work.done is not None
+        n, resumed = work.kept.num_rows, work.done is not None and work.number not in fresh
+        summary.add(done, resumed=resumed)
         tell("part", part=work.number, rows=n, rows_done=summary.rows, rows_total=plan.n_rows, resumed=resumed)
         return result_table(work.kept, done.results, plan.schema)
 

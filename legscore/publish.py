@@ -10,10 +10,51 @@ import contextlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from legscore.errors import OutputError
+from legscore.storage import Remote, is_remote, reason
+
+
+def check_output(output: str) -> None:
+    """OutputError unless `output` and its record can be written, on a disk or in a store; called before any work starts."""
+    if not is_remote(output):
+        check_writable(Path(output))
+        check_writable(Path(f"{output}.run.json"))
+        return
+    probe = Remote(f"{output}.{secrets.token_hex(4)}.probe")
+    with writing(output):
+        probe.put(b"")
+        probe.delete()
+
+
+def write_record(output: str, text: str) -> None:
+    """Write `text` beside the output, whole. OutputError when disk or store refuse."""
+    target = f"{output}.run.json"
+    if is_remote(output):
+        with writing(target):
+            Remote(target).put(text.encode())
+        return
+    with publishing(Path(target)) as temporary, writing(target):
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def publishing_to(output: str, aside: Path | None = None) -> Iterator[Path]:
+    """As `publishing`, to a disk or a store: there what was written aside is uploaded, which puts it in place."""
+    if not is_remote(output):
+        with publishing(Path(output), aside) as temporary:
+            yield temporary
+        return
+    temporary = aside or Path(tempfile.gettempdir()) / f"legscore.{os.getpid()}.{secrets.token_hex(4)}.part"
+    try:
+        yield temporary
+        with writing(output):
+            Remote(output).upload(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
@@ -56,8 +97,7 @@ def writing(path: Path | str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (OSError, pa.ArrowException) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OutputError(f"{path} cannot be written: {(reason.splitlines() or [type(error).__name__])[0]}") from error
+        raise OutputError(f"{path} cannot be written: {reason(error)}") from error
 
 
 def remove_stale(*paths: Path | str) -> None:

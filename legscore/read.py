@@ -18,6 +18,7 @@ from legscore.errors import InputError, nearest, shorten
 from legscore.formats import READ_ERRORS, Source, TextSource, first_line, open_source
 from legscore.limits import Limits
 from legscore.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
+from legscore.storage import Remote, expand, is_remote, reason
 
 READ_ROWS = 32_768
 """Rows read at a time; parts are put together from these. Columns of 32-bit numbers are then larger than what the allocator keeps
@@ -129,6 +130,8 @@ class Input:
                 raise InputError(f"{source.path} is not UTF-8 text ({error.reason}); convert it") from error
             except READ_ERRORS as error:
                 self.check_unchanged()
+                if isinstance(source.path, Remote) and isinstance(error, OSError):
+                    raise InputError(f"{source.path}: reading stopped: {reason(error)}") from error
                 raise InputError(
                     f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short"
                 ) from error
@@ -208,7 +211,12 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
     return opened
 
 
-def _expand(path: str | Path) -> list[Path]:
+def _expand(path: str | Path) -> list[Path | Remote]:
+    if is_remote(path):
+        try:
+            return list(expand(str(path)))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {reason(error)}") from error
     text, path = str(path), Path(path)
     if not text or text == "-":
         raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
@@ -216,7 +224,7 @@ def _expand(path: str | Path) -> list[Path]:
         inside = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_")))
         if not inside:
             raise InputError(f"{path}: no *.parquet file in this directory")
-        return inside
+        return list(inside)
     if path.exists():
         if not path.is_file():
             raise InputError(f"{path} is not a regular file; streams are not read: write it to a file first")

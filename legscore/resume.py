@@ -30,14 +30,14 @@ def going_on(plan: Plan, store: PartFolder, say: Say, log: RunLog, *, made: bool
     n_parts = len(plan.numbers)
     store.begin(pinned(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, made=made), restart=restart)
     if found := len(store.numbers()):
-        say(f"resume: {found:,} of {n_parts:,} parts are there ({store.folder})")
+        say(f"resume: {found:,} of {n_parts:,} parts are there ({store.where})")
         log.event("resume", parts=found)
     try:
         yield
     except BaseException:
         store.tidy()
         if kept := len(store.numbers()):
-            say(f"kept: {kept:,} of {n_parts:,} parts ({store.folder}); the same command goes on from there")
+            say(f"kept: {kept:,} of {n_parts:,} parts ({store.where}); the same command goes on from there")
         raise
 
 

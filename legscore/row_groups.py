@@ -16,6 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from legscore.ranges import RangeReader
+
 BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 20
 """Bytes of the buffer through which each column is read."""
 DELTA, DELTA_ROWS = "DELTA_BYTE_ARRAY", 64
@@ -27,22 +29,28 @@ TEXT = "BYTE_ARRAY"
 
 
 def slices(
-    path: Path, columns: Sequence[str], rows: int, slice_bytes: int, groups: Sequence[int] | None = None
+    source: Path | RangeReader, columns: Sequence[str], rows: int, slice_bytes: int, groups: Sequence[int] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of at most `rows` rows, fewer where rows are long.
 
     Args:
+        source: the file, or an object that is read in ranges: of the chunks of these columns, each byte once.
         slice_bytes: bytes that the values of a batch may take, and the read buffers of all columns together.
         groups: row groups to read, in order; all by default.
     """
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    def opened() -> Any:
+        return source.file() if isinstance(source, RangeReader) else source
+
+    with pq.ParquetFile(opened()) as file:
         metadata, leaves = file.metadata, _leaves(file, columns)
         text = [file.schema.column(leaf).path for leaf in leaves if _repeats_text(file, leaf)]
     buffer = min(BUFFER_MOST, max(BUFFER_LEAST, slice_bytes // max(len(leaves), 1)))
+    if isinstance(source, RangeReader):
+        source.expect(_chunks(metadata, leaves, range(metadata.num_row_groups) if groups is None else groups))
     given = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": True}  # where pages have one
-    with pq.ParquetFile(path, **given) as file, pq.ParquetFile(path, read_dictionary=text, **given) as coded:
+    with pq.ParquetFile(opened(), **given) as file, pq.ParquetFile(opened(), read_dictionary=text, **given) as coded:
 
         def fitting(group: int) -> int:
             if not metadata.row_group(group).num_rows:
@@ -81,6 +89,17 @@ def _leaves(file: Any, columns: Sequence[str]) -> list[int]:
     wanted = set(columns)
     paths = [file.schema.column(i).path for i in range(len(file.schema))]
     return [i for i, path in enumerate(paths) if path in wanted or any(path.startswith(f"{name}.") for name in wanted)]
+
+
+def _chunks(metadata: Any, leaves: Sequence[int], groups: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where the columns lie in the file, as (start, stop)."""
+    for group in groups:
+        for leaf in leaves:
+            chunk = metadata.row_group(group).column(leaf)
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            yield start, start + chunk.total_compressed_size
 
 
 def _repeats_text(file: Any, leaf: int) -> bool:

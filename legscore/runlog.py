@@ -5,7 +5,8 @@ One object a line, appended (a resumed run goes on in the same file), each with 
     start    legscore, inputs, output, rows, parts, members, engine, shard
     resume   parts: how many are there already
     part     part, rows, rows_done, rows_total, resumed (taken from an interrupted run), seconds since the start
-    retry    part, reason: it was there, but damaged, and is scored again
+    retry    part, reason: it was there, but damaged, and is scored again; with kind "worker": its worker failed (--ray)
+    worker   host, process, cores, seconds it took to start, whether it takes the place of a dead one (--ray)
     warning  kind, message, the first of its kind
     finish   ok, exit_code, seconds, warnings {kind: count}; with ok rows, status, rows_per_s, output; else error
 
@@ -49,7 +50,7 @@ class RunLog:
     def event(self, event: str, **fields: Any) -> None:
         """Write one line. OutputError when the disk refuses."""
         if event == "retry":
-            self.warn("damaged part", f"part {fields['part']} is scored again: {fields['reason']}")
+            self.warn(fields.get("kind", "damaged part"), f"part {fields['part']} is scored again: {fields['reason']}")
         if self._stream is None:
             return
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

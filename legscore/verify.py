@@ -22,7 +22,7 @@ from legscore.batch import Batch
 from legscore.contract import Contract
 from legscore.engine.base import Engine, ThreadedEngine, refusals
 from legscore.engine.recipe import load_recipe
-from legscore.errors import EngineError, LegscoreError, shorten
+from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.heldout import Group
 from legscore.model.checkpoint import KEPT, Checkpoint
 from legscore.sequences import hash_rows
@@ -79,7 +79,7 @@ class Guard:
         self.verified = Verified(0.0 if engine.name == "null" else share, LEAST_LIMIT + LIMIT_FACTOR * worst)
 
     def __call__(self, first_row: int, groups: Sequence[Group], scores: Sequence[np.ndarray]) -> None:
-        """EngineError when a score of this part cannot be right.
+        """WrongScoresError when a score of this part cannot be right.
 
         Args:
             first_row: row of the input that the part begins with, from 0.
@@ -98,7 +98,7 @@ class Guard:
         if outside_MW.any():
             place = int(np.flatnonzero(outside_MW.any(axis=1))[0])
             windows = np.flatnonzero(outside_MW[place])
-            raise EngineError(
+            raise WrongScoresError(
                 f"internal error: {self._rows(first_row, group, windows)}: {self._member(members[place])} scored "
                 f"{scores_MW[place, windows[0]]:.6g} on engine {self.engine} ({self.precision}), outside the range of its "
                 f"contract, {self.contract.output.min:g} to {self.contract.output.max:g}; these scores are wrong. Try another "
@@ -119,7 +119,7 @@ class Guard:
         self.verified.max_error = max(self.verified.max_error, float(error.max()))
         if not (error <= self.verified.limit).all():
             worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
-            raise EngineError(
+            raise WrongScoresError(
                 f"verify: {self._rows(first_row, group, windows[worst : worst + 1])}: {self._member(members[place])} scored "
                 f"{scores_MW[place, windows[worst]]:.5f} on engine {self.engine} ({self.precision}) and {expected[worst]:.5f} in "
                 f"fp32 on openvino; the measured fidelity allows {self.verified.limit:.2g}. The scores of this run cannot be "

@@ -163,7 +163,8 @@ class Windower:
 
     @staticmethod
     def _reads_na(sequences: Sequences) -> np.ndarray:
-        """bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is."""
+        """bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is. They are
+        codes by now, so that an ambiguity letter reads as N: WA is null too, not too short."""
         reads = np.zeros(len(sequences), dtype=bool)
         for word in (encode_text("NA"), encode_text("NAN")):
             rows = np.flatnonzero(sequences.length == len(word))

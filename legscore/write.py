@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import OutputError
-from legscore.publish import publishing, writing
+from legscore.publish import publishing_to, writing
 from legscore.reduce import Results
 from legscore.schema import STATUSES
 
@@ -218,7 +218,7 @@ def open_sink(output: str, aside: Path | None = None) -> Iterator[BinaryIO]:
     Raises:
         OutputError: the disk refuses; wrap writes in `writing(output)`.
     """
-    with publishing(Path(output), aside) as temporary:
+    with publishing_to(output, aside) as temporary:
         with writing(output):
             raw = open(temporary, "wb")  # noqa: SIM115 (closed below, where a full disk may show)
         try:

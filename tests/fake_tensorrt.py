@@ -220,7 +220,8 @@ def make(world: World) -> ModuleType:
             else:
                 nbytes = int(np.prod(shape)) * np.dtype(kind).itemsize
                 x = at(self.addresses["x"], nbytes).view(kind).reshape(shape).copy()
-            at(self.addresses["score"], 4 * n)[:] = session.run(None, {"x": x})[0].view(np.uint8)
+            score = session.run(None, {"x": x})[0]
+            at(self.addresses["score"], score.nbytes)[:] = score.reshape(-1).view(np.uint8)
 
     class Engine:
         num_io_tensors = 2
@@ -303,12 +304,16 @@ def make(world: World) -> ModuleType:
     return trt
 
 
+OVER_TENSORRT = ("legscore.engine.tensorrt_engine", "legscore.generate.tensorrt_denoiser")
+"""Modules that hold on to what they imported from a TensorRT."""
+
+
 def install(world: World, monkeypatch: Any) -> None:
     """Let `import tensorrt` and the card of `legscore.cuda.driver` be the fakes, for one test."""
     driver = ModuleType("legscore.cuda.driver")
     driver.PyCudaCard = lambda gpu, say: world.card_of(gpu.number)  # type: ignore[attr-defined]
     for name in [*sys.modules]:
-        if name.startswith("legscore.engine.trt") or name == "legscore.engine.tensorrt_engine":
+        if name.startswith("legscore.engine.trt") or name in OVER_TENSORRT:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorrt", make(world))
     monkeypatch.setitem(sys.modules, "legscore.cuda.driver", driver)

@@ -9,6 +9,7 @@ import json
 import struct
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,59 @@ def test_undamaged_files_are_read(
                     target.name,
                     (tmp_path / "seen").read_text(),
                 )
+
+
+FOUND = (
+    "parquet:2808", "parquet:1353", "arrow:44462", "bcf:11312", "vcf.gz:13339", "vcf.gz:36895", "vcf haplotypes:13233", "parquet:58189",
+    "training recipe:66081",
+)  # fmt: skip
+"""Inputs of `bench/fuzz.py --seed 1` that ended in a traceback once."""
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found_once(
+    fuzz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], found: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv[:])
+    name, _, number = found.partition(":")
+    with capfd.disabled():
+        target = next(target for target in fuzz.targets(tmp_path) if target.name == name)
+        path = tmp_path / f"input{target.suffix}"
+        path.write_bytes(fuzz.input_of(target, 1, int(number)))
+        outcome, why = fuzz.judged(target, path, tmp_path / "seen")
+    assert outcome in ("scored", "refused"), why
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_names_of_any_length_in_pickles_are_refused_at_once(tmp_path: Path, older: bool) -> None:
+    """torch searches its own refusal with a pattern that takes minutes for these."""
+    torch = pytest.importorskip("torch", reason="PyTorch files need legscore[train]")
+    from legscore.model.importers import read_state
+
+    class Named:
+        def __reduce__(self) -> Any:
+            return Named, ()
+
+    Named.__module__, Named.__qualname__ = "__main__", "N"
+    monkey = sys.modules["__main__"]
+    monkey.N = Named  # type: ignore[attr-defined]
+    try:
+        torch.save({"state_dict": Named()}, tmp_path / "m.ckpt", _use_new_zipfile_serialization=not older)
+    finally:
+        del monkey.N  # type: ignore[attr-defined]
+    content = (tmp_path / "m.ckpt").read_bytes()
+    if older:
+        (tmp_path / "m.ckpt").write_bytes(content.replace(b"c__main__\nN\n", b"c__main__\n" + b"N" * 300_000 + b"\n"))
+    else:
+        with zipfile.ZipFile(tmp_path / "m.ckpt") as old, zipfile.ZipFile(tmp_path / "n.ckpt", "w") as new:
+            for entry in old.infolist():
+                data = old.read(entry).replace(b"c__main__\nN\n", b"c__main__\n" + b"N" * 300_000 + b"\n")
+                new.writestr(entry.filename, data)
+        (tmp_path / "n.ckpt").replace(tmp_path / "m.ckpt")
+    started = time.process_time()
+    with pytest.raises(LegscoreError, match="names something with 300,009 characters"):
+        read_state(tmp_path / "m.ckpt")
+    assert time.process_time() - started < 5
 
 
 def taken(call: Callable[[], Any]) -> tuple[Any, str]:

@@ -75,29 +75,42 @@ def test_generators_and_predictors_are_not_taken_for_one_another(tmp_path: Path,
     assert "legscore design -g" in ran.err
 
 
-def test_reference_vectors(shared: Path) -> None:
-    """The published code's logits. They reach 28 and were computed in FP32, which is why probabilities, the generator's
-    scores, are compared within 1e-4 and logits against a float64 pass: ours lie as close to it as the published ones."""
+def reference_inputs(shared: Path) -> tuple[Checkpoint, np.ndarray, np.ndarray, np.ndarray]:
+    """The published generator; inputs float32 [48, 6, 80]; the published code's logits of them; and a float64 pass."""
     torch = pytest.importorskip("torch")
-    ort = pytest.importorskip("onnxruntime")
-    from legscore.engine.recipe import load_recipe
-    from legscore.generate.openvino_denoiser import OpenVINODenoiser
-    from legscore.model.graph import build_graph
     from legscore.model.importers import import_checkpoint
     from legscore.model.legnet import from_checkpoint
     from legscore.sequences import encode_text
 
     checkpoint = import_checkpoint(shared / "reference" / "generator.pth")
-    assert checkpoint.family == "F5"
-    assert checkpoint.architecture.n_parameters() == 1_851_936
     vectors = np.load(shared / "reference" / "generator_io.npz")
     codes = np.stack([encode_text(str(s)) for s in vectors["sequence"]])
     told = np.stack([vectors["expression"], vectors["n_mutations"]], axis=1).astype(np.float32)
     x = np.concatenate([one_hot_bases(codes), np.repeat(told[:, :, None], 80, axis=2)], axis=1)
-    published, network = vectors["logits"], from_checkpoint(checkpoint)
+    with torch.inference_mode():
+        exact = from_checkpoint(checkpoint).double()(torch.from_numpy(x).double()).numpy()
+    return checkpoint, x, vectors["logits"], exact
+
+
+def test_reference_vectors(shared: Path) -> None:
+    """The generator's scores are its probabilities: those of every engine lie within 1e-4 of a float64 pass, as the published
+    code's do. Logits reach 28, where FP32 cannot give 1e-4: the published ones are 2.2e-4 off the float64 pass, and PyTorch itself
+    2.1e-4 to 4.5e-4, by batch and convolution; ours (ONNX Runtime 2.1e-4 to 2.8e-4) are held to the same size of rounding."""
+    torch = pytest.importorskip("torch")
+    ort = pytest.importorskip("onnxruntime")
+    from legscore.engine.recipe import load_recipe
+    from legscore.generate.openvino_denoiser import OpenVINODenoiser
+    from legscore.model.graph import build_graph
+    from legscore.model.legnet import from_checkpoint
+
+    checkpoint, x, published, exact = reference_inputs(shared)
+    assert checkpoint.family == "F5"
+    assert checkpoint.architecture.n_parameters() == 1_851_936
+    assert 1e-4 < np.abs(published - exact).max() < 3e-4
+    assert np.abs(softmax(published) - softmax(exact)).max() < 1e-4
+    network = from_checkpoint(checkpoint)
     with torch.inference_mode():
         ours = {"torch": network(torch.from_numpy(x)).numpy()}
-        exact = network.double()(torch.from_numpy(x).double()).numpy()
     for form, rank in (("rewritten", 3), ("rewritten", 4), ("plain", 3)):
         model = build_graph(checkpoint, form, rank).SerializeToString()
         ours[f"{form} {rank}"] = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
@@ -105,13 +118,34 @@ def test_reference_vectors(shared: Path) -> None:
     assert rounding < 3e-5
     for name, logits in ours.items():
         assert np.abs(softmax(logits) - softmax(exact)).max() < 1e-4, name
-        assert np.abs(softmax(logits) - softmax(published)).max() < 1.5e-4, name
+        assert np.abs(softmax(logits) - softmax(published)).max() < 1.36e-4, name  # 1e-4 and the published code's own 3.6e-5
         assert np.sqrt(((logits - exact) ** 2).mean()) < 3 * rounding, name
         assert (logits.argmax(axis=1) == published.argmax(axis=1)).all(), name
-    assert np.abs(exact - published).max() < 3e-4  # the published code's own rounding
     compiled = OpenVINODenoiser(checkpoint, load_recipe("fp32")).probabilities(x)
-    assert np.abs(compiled - softmax(published)).max() < 1e-4
-    assert np.abs(softmax(ours["torch"]) - softmax(published)).max() < 1e-4
+    assert np.abs(compiled - softmax(exact)).max() < 1e-4
+    assert np.abs(compiled - softmax(published)).max() < 1.36e-4
+
+
+def test_lowering_loses_nothing_in_float64(shared: Path) -> None:
+    """The graphs computed in float64, with the FP32 weights they hold: raw logits within 1e-4 of the network's. What FP32 engines
+    lose beyond that is the rounding of their sums, not the folding of BatchNorm, the gates or the split convolutions."""
+    from onnx import TensorProto, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    from legscore.model.graph import build_graph
+
+    checkpoint, x, _, exact = reference_inputs(shared)
+    for form, most in (("rewritten", 1e-4), ("plain", 1e-5)):
+        model = build_graph(checkpoint, form)
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT:
+                array = numpy_helper.to_array(tensor).astype(np.float64)
+                tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+        logits = ReferenceEvaluator(model).run(None, {"x": x[:8].astype(np.float64)})[0]
+        assert logits.dtype == np.float64
+        assert np.abs(logits - exact[:8]).max() < most, form
 
 
 @pytest.mark.parametrize("alphabet", ["AGCT", "ACGT"])

@@ -174,3 +174,46 @@ def test_nvcc_compiles_the_kernels(source: Path, tmp_path: Path) -> None:
     image = tmp_path / "kernel.fatbin"
     subprocess.run(["nvcc", "-fatbin", "-arch=all-major", "-Werror", "all-warnings", "-o", str(image), str(source)], check=True)
     assert all(name.encode() in image.read_bytes() for name in KERNEL.findall(source.read_text()))
+
+
+@MANY
+@given(
+    designs=st.integers(1, 6), length=st.integers(1, 90), mutations=st.integers(1, 200), step=st.integers(1, 100_000),
+    first=st.integers(0, 5), tail=st.integers(0, 3), draw=st.booleans(), seed=st.integers(0, 9999),
+)  # fmt: skip
+def test_denoise_equals_the_loop_in_numpy(
+    host: HostKernels, designs: int, length: int, mutations: int, step: int, first: int, tail: int, draw: bool, seed: int
+) -> None:
+    """mark_sites and mutate_bases against `draws.shuffles`, keep_bases against `draws.drawn`, for a part of the designs."""
+    from legscore.generate.draws import PERMUTATIONS, drawn, shuffles
+
+    rng = np.random.default_rng(seed)
+    first = min(first, designs - 1)
+    count = int(rng.integers(1, designs - first + 1))
+    rows, told = count + tail, int(rng.integers(1, 200))
+    seeds = rng.integers(0, 1 << 62, designs)
+    bases = rng.dirichlet(np.ones(4), (designs, length)).transpose(0, 2, 1).astype(np.float32).copy()
+    targets = rng.uniform(0, 17, designs).astype(np.float32)
+    hits = rng.integers(0, step, (designs, length)).astype(np.uint32)  # of earlier steps
+    run(
+        host,
+        launches.mark_sites(seeds.ctypes.data, hits.ctypes.data, designs=designs, length=length, mutations=mutations, step=step),
+    )
+    x = np.full((rows + 1, 6, length), 7.0, dtype=np.float32)
+    at = (bases.ctypes.data, seeds.ctypes.data, hits.ctypes.data, targets.ctypes.data, x.ctypes.data)
+    run(host, launches.mutate_bases(*at, first=first, count=count, rows=rows, length=length, step=step, told=told))
+    chosen = slice(first, first + count)
+    source = PERMUTATIONS[shuffles(seeds, step, mutations, length)].transpose(0, 2, 1)
+    expected = np.take_along_axis(bases, source, axis=1)[chosen]
+    assert (x[:count, :4] == expected).all()
+    assert (x[:count, 4] == targets[chosen, None]).all()
+    assert (x[:count, 5] == told).all()
+    assert (x[count:rows] == 0).all()
+    assert (x[rows] == 7).all(), "wrote beyond its array"
+    out = rng.dirichlet(np.ones(4), (rows, length)).transpose(0, 2, 1).astype(np.float32).copy()
+    before = bases.copy()
+    shape = {"first": first, "count": count, "length": length, "step": step, "draw": draw}
+    run(host, launches.keep_bases(out.ctypes.data, seeds.ctypes.data, bases.ctypes.data, **shape))
+    assert (bases[chosen] == (drawn(seeds[chosen], step, out[:count]) if draw else out[:count])).all()
+    before[chosen] = bases[chosen]
+    assert (bases == before).all(), "wrote designs of another pass"

@@ -19,15 +19,17 @@ from legscore.resources import folder
 PACKAGE = REPOSITORY / "legscore"
 ROOMS = [
     {"errors"},
-    {"contract", "schema", "publish", "resources", "stream", "memory", "limits", "row_groups", "small_files", "lock", "runlog"},
+    {"storage", "ranges", "stream", "memory", "limits", "resources", "small_files"},
+    {"contract", "schema", "publish", "row_groups", "lock", "runlog"},
     {"caches", "calibration"},
     {"batch", "encode", "formats", "sequences", "folds"},
+    {"run_record"},
     {"indels"},
     {"window", "reduce", "write", "read"},
     {"model", "cuda"},
     {"engine"},
     {"generate"},
-    {"heldout", "adaptive", "parts"},
+    {"heldout", "adaptive", "parts", "remote_parts"},
     {"identity", "shards", "members"},
     {"verify"},
     {"pipeline"},
@@ -35,6 +37,7 @@ ROOMS = [
     {"job"},
     {"api"},
     {"measure"},
+    {"cluster"},
     {"train"},
     {"variants"},
     {"evaluate"},
@@ -98,7 +101,20 @@ def test_kernels_and_engines_hold_no_python() -> None:
     assert list(folder("bundled").glob("*.safetensors"))
 
 
-HEAVY = ("torch", "polars", "tensorly", "pycuda", "tensorrt", "openvino", "numpy", "pyarrow", "onnx", "pysam")
+HEAVY = (
+    "ray",
+    "legscore.cluster.drive",
+    "torch",
+    "polars",
+    "tensorly",
+    "pycuda",
+    "tensorrt",
+    "openvino",
+    "numpy",
+    "pyarrow",
+    "onnx",
+    "pysam",
+)
 
 
 def loaded_after(code: str) -> set[str]:
@@ -116,7 +132,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_scoring_imports_neither_torch_nor_polars_nor_tensorly(tmp_path: Path, toy_model: Path) -> None:
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     code = f"import legscore\nlegscore.score_file({str(tmp_path / 's.csv')!r}, {str(tmp_path / 'o.parquet')!r}, models={str(toy_model)!r}, engine='openvino')"
-    assert loaded_after(code) & {"torch", "polars", "tensorly", "pycuda", "tensorrt"} == set()
+    banned = {"torch", "polars", "tensorly", "pycuda", "tensorrt", "ray", "legscore.cluster.drive"}
+    assert loaded_after(code) & banned == set()
 
 
 def commands() -> dict[str, click.Command]:

@@ -28,10 +28,12 @@ def clean(text: str) -> str:
 
 def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple[str, str]:
     """(status, window) of one sequence: the rules as sentences."""
-    if text is None or text.upper() in ("NA", "NAN"):
+    if text is None:
         return "null_sequence", ""
     if any(ord(c) > 127 or CODE_OF_BYTE[ord(c)] == INVALID_CODE for c in text):
         return "invalid_base", ""
+    if clean(text) in ("NA", "NAN"):
+        return "null_sequence", ""
     text = clean(text)
     if sequence_is == "window":
         if len(text) != contract.length:

@@ -91,6 +91,8 @@ def command(
 
 def table(result: dict[str, Any]) -> list[str]:
     """The result as text."""
+    from legscore.measure.dry_run import spoken
+
     limits, run = result["limits"], result["whole_run"]
     products = ", ".join(f"{p} {limits[p] / 1e9:,.0f} GFLOP/s" for p in ("bf16", "fp32") if p in limits)
     lines = [
@@ -116,14 +118,6 @@ def table(result: dict[str, Any]) -> list[str]:
             f"{given['path']}: {given['rows']:,} rows, {given['windows']:,} windows{exact}: about {spoken(given['seconds'])}"
         )
     return lines
-
-
-def spoken(seconds: float) -> str:
-    """A duration in the unit that suits it."""
-    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.0f} seconds"
 
 
 def _machine() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from legscore.parts import STAGED, PartFolder, parts_folder
 from legscore.publish import check_writable, publishing, remove_stale, writing
 from legscore.resources import folder
 from legscore.runlog import RunLog
+from legscore.storage import is_remote
 from legscore.write import output_format
 
 Say = Callable[[str], None]
@@ -111,6 +112,8 @@ def staged(
         return
     if "fasta" in options and len(inputs) != 1:
         raise InputError(f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first")
+    if elsewhere := next((path for path in (*inputs, output, *map(str, options.values())) if is_remote(path)), None):
+        raise InputError(f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from a store")
     _check_output(output, inputs, options, special=to_vcf or to_tracks)
     aside = to_vcf or to_tracks or shuffles > 0
     if given["shard"] and aside:

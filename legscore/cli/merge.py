@@ -10,6 +10,7 @@ import click
 from legscore.errors import OutputError
 from legscore.publish import check_writable, publishing, writing
 from legscore.shards import merge_shards
+from legscore.storage import is_remote
 
 
 @click.command("merge", short_help="Join the shards of a run into one output.")
@@ -30,6 +31,8 @@ def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
     """
     if output == "-":
         raise OutputError("shards are joined to a file, not to standard output")
+    if remote := next((path for path in (*shards, output) if is_remote(path)), None):
+        raise OutputError(f"{remote}: shards are joined on a disk; copy them here first")
     target, record_path = Path(output), Path(f"{output}.run.json")
     for path in (target, record_path):
         check_writable(path)

@@ -11,7 +11,7 @@ from legscore.errors import InputError
 
 @click.command("report", short_help="Write a page that shows scores in the browser.")
 @click.argument("scores", metavar="SCORES")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The page, .html.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The page, .html; of designs also a folder.")
 @click.option("--truth", metavar="COLUMN", help="Measured values, to set against the predictions.")
 @click.option("--tile", metavar="COLUMN", help="Column that names promoters. [tile_id, promoter, gene, gene_id or id]")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
@@ -20,13 +20,25 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
 
     One file that holds everything and never reaches for the network: what was run, rows by status, distributions, effect against
     ensemble SD, the prediction floor, the largest effects, heat maps of saturated promoters, a track along the genome, and
-    measured against predicted values. Needs legscore[report].
+    measured against predicted values. A table that legscore design wrote gets a page on designs instead: target against score,
+    error by target and that of random sequences, diversity; into a folder with its pictures, or one page. Needs legscore[report].
 
     \b
     Examples:
       legscore report scores.parquet -o report.html
       legscore report effects.parquet --truth measured -o report.html
+      legscore report designs.parquet -o report/
     """
+    from legscore.design.report import is_designs, report_file
+    from legscore.read import open_input
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    if truth is None and tile is None and is_designs(open_input([scores]).schema.names):
+        report_file(scores, output, say)
+        return
     from legscore.evaluate.report.page import write_report
     from legscore.publish import check_writable
 
@@ -34,5 +46,4 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
     if Path(scores).is_file() and Path(output).exists() and Path(scores).samefile(output):
         raise InputError(f"{output} is both input and output; choose another -o")
     for line in write_report(scores, output, truth, tile):
-        if not quiet:
-            click.echo(line, err=True)
+        say(line)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.cluster_options import cluster_options, on_cluster, take_cluster
 from legscore.cli.genome_run import staged
 from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
@@ -115,6 +116,16 @@ from legscore.verify import DEFAULT_SHARE
 )
 @click.option("--calibration", metavar="FILE", help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.")
 @click.option("--log-json", metavar="FILE", help="Append events as JSON lines: start, part, retry, resume, warning, finish.")
+@click.option(
+    "--part-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and engine]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time."
+)
+@cluster_options
 @variant_options
 @haplotype_options
 @click.option("--null-rate", type=float, default=0.0, hidden=True, help="Windows × members a second that --engine null pretends.")
@@ -133,6 +144,7 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
       legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -m models/ -o scores.parquet
       legscore run cohort.vcf.gz --fasta genome.fa --regions tiles.bed -o scored.vcf.gz
       legscore run all.parquet -m models/ -o part3.parquet --shard 3/64
+      legscore run all.parquet -m models/ -o scores.parquet --ray auto --num-gpus 1
       legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
     roles = {}
@@ -144,8 +156,11 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
             raise InputError(f"--column {role} was given twice")
         roles[role] = name
 
-    limits = Limits.of(given["memory"])
-    if given["memory"] and choose_engine(given["engine"])[0] in ("null", "openvino"):  # others reserve more than they use
+    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
+    cluster = take_cluster(given, shuffles)
+    limits = Limits.of(given["memory"])  # with Ray it bounds the workers; a Ray started here would inherit what is held
+    # other engines reserve more than they use
+    if given["memory"] and cluster is None and choose_engine(given["engine"])[0] in ("null", "openvino"):
         hold_process(limits)
     if given["engine"] != "torch":
         give_back_freed_parts()
@@ -154,8 +169,9 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         if not quiet:
             click.echo(printable(line), err=True)
 
-    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
-    options = take_options(given)
+    options, dry = take_options(given), given.pop("dry_run")
+    if dry and ("fasta" in options or shuffles):
+        raise InputError("--dry-run looks at a table: make it with legscore variants first")
     events, own = given.pop("log_json"), (*given["inputs"], given["output"])
     if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
         raise InputError(f"--log-json {events} is input or output of the run; choose another file")
@@ -168,14 +184,32 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
                     inputs=stage.inputs, shown_inputs=shown, output=stage.output, columns=roles, format=format_,
                     made=stage.made, parts=stage.parts, **given,
                 )  # fmt: skip
-                record = score(job, say=say, progress=bar.start if bar else None, log=log)
+                with on_cluster(cluster, job, log) as elsewhere:
+                    if dry:
+                        for line in expected(job, elsewhere, say):
+                            click.echo(line)
+                        return
+                    record = score(job, say=say, progress=bar.start if bar else None, log=log, elsewhere=elsewhere)
+                    told = elsewhere.lines() if elsewhere else []
                 lines = stage.finish(record)
         finally:
             if bar:
                 bar.close()
         finish(log, record)
-    for line in (*closing(record), *lines):
+    for line in (*told, *closing(record), *lines):
         say(line)
+
+
+def expected(job: Options, elsewhere: Any, say: Callable[[str], None]) -> list[str]:
+    """What a run would do and how long it would take, measured here or by a worker."""
+    if elsewhere is not None:
+        lines: list[str] = elsewhere.dry_run(job, say)
+        return lines
+    from legscore.job import prepared
+    from legscore.measure.dry_run import expect, said
+
+    with prepared(job, say) as plan:
+        return said(expect(plan))
 
 
 def closing(record: dict[str, Any]) -> list[str]:

@@ -21,6 +21,9 @@ SOURCE = {
     "one_hot_hwc8": "one_hot",
     "mutate": "mutate",
     "average_strands": "reduce",
+    "mark_sites": "denoise",
+    "mutate_bases": "denoise",
+    "keep_bases": "denoise",
 }
 """Kernel → the file in kernels/ that holds it."""
 
@@ -104,3 +107,45 @@ def average_strands(
     """Reduce rows_MB at address `rows` into columns start.. of scores_MN at `scores` (twin: `ThreadedEngine.average`)."""
     sizes = map(np.uint32, (members, batch, windows, int(both), columns, start))
     return Launch("average_strands", _grid(_checked(members * windows)), (np.uintp(rows), np.uintp(scores), *sizes))
+
+
+def mark_sites(seeds: int, hits: int, *, designs: int, length: int, mutations: int, step: int) -> Launch:
+    """Mark the positions that a step mutates, drawn with replacement, with the step's number (twin: `draws.shuffles`).
+
+    Args:
+        seeds: address of the designs' seeds, uint64.
+        hits: address of hit_NL, uint32 [designs, length]; steps count from 1.
+    """
+    _checked(designs * length)
+    sizes = map(np.uint32, (designs, length, mutations, step))
+    return Launch("mark_sites", _grid(_checked(designs * mutations)), (np.uintp(seeds), np.uintp(hits), *sizes))
+
+
+def mutate_bases(
+    bases: int,
+    seeds: int,
+    hits: int,
+    targets: int,
+    x: int,
+    *,
+    first: int,
+    count: int,
+    rows: int,
+    length: int,
+    step: int,
+    told: int,
+) -> Launch:
+    """Fill the generator's input, FP32 [rows, 6, length] at address `x`, from designs first..first+count-1 with their marked
+    positions permuted; what is left of the rows is zero (twin: `draws.shuffles` and PERMUTATIONS)."""
+    if count > rows:
+        raise ValueError(f"{count} designs do not fit {rows} rows")
+    _checked(rows * length * 6)
+    addresses = map(np.uintp, (bases, seeds, hits, targets, x))
+    return Launch("mutate_bases", _grid(rows * length), (*addresses, *map(np.uint32, (first, count, rows, length, step, told))))
+
+
+def keep_bases(out: int, seeds: int, bases: int, *, first: int, count: int, length: int, step: int, draw: bool) -> Launch:
+    """Copy a pass's probabilities to designs first..first+count-1, or with `draw` one base drawn from them for each position
+    (twin: `draws.drawn`)."""
+    sizes = map(np.uint32, (first, count, length, step, int(draw)))
+    return Launch("keep_bases", _grid(_checked(count * length)), (*map(np.uintp, (out, seeds, bases)), *sizes))

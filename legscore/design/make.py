@@ -80,6 +80,7 @@ def design(
             names = [plan.starts.names[row % len(plan.starts.names)] for row in chosen.row_C]
             starts = (Starts(codes, names), mean_and_sd(judge.scores(codes))[0])
         table = outputs.table_of(chosen, plan.target_N, judge.contract, starts, check, training)
+        found = outputs.agreement(table, random)
         metadata = {
             "legscore": __version__,
             "design": {
@@ -87,13 +88,13 @@ def design(
                 "generator": _named(plan.generator), "judge": judge.describe(),
                 "check": checker.describe() if checker else None, "generator_engine": denoiser.describe() if denoiser else None,
                 "generator_agreement": asdict(agreement) if agreement else None, "length": plan.length,
+                "random": outputs.random_summary(random, found["random_mae"]),
             },
         }  # fmt: skip
     finally:
         for opened in (judge, checker, denoiser):
             if opened is not None:
                 opened.close()
-    found = outputs.agreement(table, random)
     record = {
         **metadata,
         "designs": len(chosen.row_C),
@@ -112,7 +113,7 @@ def design(
     if options.report is not None:
         from legscore.design.report import write_report
 
-        write_report(table, Path(options.report), found, random)
+        write_report(table, Path(options.report), record, Path(options.output).name)
     outputs.write_record(record, options.output)
     return record
 

@@ -21,6 +21,7 @@ from legscore.errors import OutputError
 from legscore.publish import check_writable, publishing, writing
 from legscore.write import open_writer, output_format
 
+RANDOM_QUANTILES = 200
 FASTA = (".fa", ".fasta", ".fna")
 
 
@@ -93,14 +94,15 @@ def _nullable(values: np.ndarray) -> pa.Array:
     return pa.array(values, pa.float32(), mask=np.isnan(values))
 
 
-def agreement(table: pa.Table, random: np.ndarray) -> dict[str, Any]:
-    """How well scores follow targets: correlations (None where undefined), mean |error|, RMSE, the same for random sequences,
-    for the checking models, and distances."""
+def agreement(table: pa.Table, random: np.ndarray | None = None) -> dict[str, Any]:
+    """How well scores follow targets: correlations (None where undefined), mean |error|, RMSE, the mean |error| of random
+    sequences' scores where they are given, the same for the checking models, and distances."""
     target, score = (table[name].to_numpy().astype(np.float64) for name in ("target", "score"))
-    found: dict[str, Any] = _against(target, score)
-    found["random_mae"] = float(np.abs(random.astype(np.float64) - target).mean())
+    found: dict[str, Any] = against_targets(target, score)
+    if random is not None:
+        found["random_mae"] = float(np.abs(random.astype(np.float64) - target).mean())
     if "check_score" in table.column_names:
-        checked = _against(target, table["check_score"].to_numpy().astype(np.float64))
+        checked = against_targets(target, table["check_score"].to_numpy().astype(np.float64))
         found |= {f"check_{name}": value for name, value in checked.items()}
     if "nearest_distance" in table.column_names:
         distance = table["nearest_distance"].to_numpy()
@@ -108,7 +110,8 @@ def agreement(table: pa.Table, random: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def _against(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+def against_targets(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+    """Correlations (None where undefined), mean |error| and RMSE of scores against their targets, both [N]."""
     pair = (correlation(score, target), correlation(ranks(score), ranks(target))) if len(target) > 1 else (np.nan, np.nan)
     pearson, spearman = (value if np.isfinite(value) else None for value in pair)
     error = score - target
@@ -118,6 +121,12 @@ def _against(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
     }
+
+
+def random_summary(scores: np.ndarray, mae: float) -> dict[str, Any]:
+    """What a record keeps of the scores of random sequences, float32 [N], and of their mean |error| against the targets."""
+    levels = (np.arange(RANDOM_QUANTILES) + 0.5) / RANDOM_QUANTILES
+    return {"n": len(scores), "mae": mae, "score_quantiles": np.quantile(scores.astype(np.float64), levels).round(4).tolist()}
 
 
 def write(table: pa.Table, output: str, fasta: str | None, metadata: Mapping[str, Any]) -> None:

@@ -1,33 +1,51 @@
-"""What came of a set of designs: pictures and numbers from the table alone (`target score insert`, and `check_score`,
-`nearest_distance` where they are), so that any file of designs can be reported on. Needs `legscore[report]`.
+"""What came of a set of designs: numbers, pictures and a page, from the table and its record, so that any file of designs can be
+reported on: `legscore design --report`, and `legscore report` on what it wrote. Needs `legscore[report]`.
 
-- `hexbin.png`: target against score, as in the paper's Figure 2, and beside it the score by other models where there is one.
-- `error_by_target.png`: score − target by target, with what random sequences give.
-- `diversity.png`: Hamming distance from each design to its nearest other design, and to its nearest training sequence.
-- `report.json`: agreement, and error by target.
+A folder gets `index.html` (everything in one file), the pictures `hexbin.png`, `error_by_target.png` and `diversity.png`, and
+`report.json`; a name that ends in .html gets the page alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from legscore.design import hamming
-from legscore.publish import publishing, writing
+from legscore.design import hamming, pictures
+from legscore.design.outputs import agreement, check_drawing
+from legscore.design.page import render
+from legscore.errors import InputError, OutputError, shorten
+from legscore.formats import READ_ERRORS, first_line
+from legscore.publish import check_writable, publishing, writing
+from legscore.read import Input, open_input
+from legscore.run_record import run_record
 from legscore.sequences import encode_text
 
 MOST_BINS = 12
+COLUMNS = ("insert", "target", "score", "error", "steps", "seed")
+"""What tells a table of designs from others."""
+OPTIONAL = ("score_sd", "check_score", "check_sd", "nearest_distance", "nearest_training", "start_id", "n_edits")
+NUMBERS = {
+    **dict.fromkeys(("target", "score", "score_sd", "error", "check_score", "check_sd"), pa.float64()),
+    **dict.fromkeys(("steps", "seed", "nearest_distance", "n_edits"), pa.int64()),
+}  # fmt: skip
+"""Columns of numbers, and as which they are read."""
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
+PAGES = (".html", ".htm")
+
+
+def is_designs(names: list[str]) -> bool:
+    """Whether columns are those of a table of designs."""
+    return set(COLUMNS) <= set(names)
 
 
 def error_by_target(table: pa.Table, random: np.ndarray | None = None) -> list[dict[str, float]]:
     """Rows of at most MOST_BINS equal stretches of the targets: number, mean score, mean error, mean |error|, and that of random
-    sequences."""
+    sequences with scores `random`."""
     target, score = (table[name].to_numpy().astype(np.float64) for name in ("target", "score"))
     values = np.unique(target)
     edges = np.linspace(values[0], values[-1], min(MOST_BINS, len(values)) + 1)
@@ -46,100 +64,119 @@ def error_by_target(table: pa.Table, random: np.ndarray | None = None) -> list[d
     return rows
 
 
-def write_report(table: pa.Table, folder: Path, agreement: Mapping[str, Any], random: np.ndarray | None = None) -> list[Path]:
-    """Write pictures and report.json into an existing folder; returns the files."""
+def write_report(table: pa.Table, output: Path, record: Mapping[str, Any], name: str = "designs") -> list[Path]:
+    """Write the page, and into a folder the pictures and numbers too.
+
+    Args:
+        table: COLUMNS, and what there is of OPTIONAL.
+        output: a folder, made if need be, or a page's name.
+        record: of the run that made the designs (`legscore.design.make`); empty where there is none.
+        name: of the designs, for the page.
+
+    Returns:
+        The files written, the page first.
+    """
+    random = (record.get("design") or {}).get("random") or {}
+    quantiles = random.get("score_quantiles")
+    sample = None if quantiles is None else np.asarray(quantiles, dtype=np.float64)
     codes = np.stack([encode_text(text) for text in table["insert"].to_pylist()])
     neighbours = hamming.nearest(codes, codes, same=True)[1] if len(codes) > 1 else np.empty(0, np.int64)
-    trained = "nearest_distance" in table.column_names
+    trained = table["nearest_distance"].to_numpy() if "nearest_distance" in table.column_names else None
+    found = {**agreement(table), **({"random_mae": random["mae"]} if "mae" in random else {})}
+    by_target = error_by_target(table, sample)
     numbers = {
-        "agreement": dict(agreement),
-        "by_target": error_by_target(table, random),
+        "agreement": found,
+        "by_target": by_target,
         "nearest_design": _quantiles(neighbours),
-        "nearest_training": _quantiles(table["nearest_distance"].to_numpy()) if trained else None,
+        "nearest_training": None if trained is None else _quantiles(trained),
         "gc": _quantiles(np.isin(codes, (1, 2)).mean(axis=1)),
     }
-    files = [
-        _hexbin(table, folder, agreement),
-        _errors(table, folder, random),
-        _diversity(table, folder, neighbours, codes.shape[1]),
-    ]
-    target = folder / "report.json"
-    with publishing(target) as temporary, writing(target):
-        temporary.write_text(json.dumps(numbers, indent=1) + "\n")
-    return [*files, target]
-
-
-def _quantiles(values: np.ndarray) -> dict[str, float] | None:
-    if not len(values):
-        return None
-    return {
-        name: float(np.quantile(values, q)) for name, q in (("min", 0), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("max", 1))
+    drawn = {
+        "hexbin": pictures.target_and_score(table, found),
+        "error_by_target": pictures.error_by_target(table, by_target),
+        "diversity": pictures.diversity(neighbours, trained, codes.shape[1]),
     }
+    page = render(table, numbers, drawn, record, name).encode()
+    if output.suffix.lower() in PAGES:
+        return [_written(output, page)]
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    files = [_written(output / "index.html", page)]
+    files += [_written(output / f"{stem}.png", picture) for stem, picture in drawn.items()]
+    return [*files, _written(output / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())]
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
+def report_file(path: str, output: str, say: Callable[[str], object]) -> None:
+    """What `legscore report` does with a file of designs.
 
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    Raises:
+        InputError: nothing in it can be shown. OutputError: the output cannot be written.
+    """
+    check_output(output, path)
+    opened = open_input([path])
+    table = read_designs(path, opened)
+    record = run_record(opened.sources[0]) or {}
+    say(f"designs: told by their columns {shorten(list(COLUMNS), len(COLUMNS))}")
+    files = write_report(table, Path(output), record, Path(path).name)
+    numbers = agreement(table)
+    if numbers["spearman"] is not None:
+        say(f"target and score: Pearson {numbers['pearson']:.3f}, Spearman {numbers['spearman']:.3f}; error {numbers['mae']:.2f}")
+    say(f"{files[0]}: {table.num_rows:,} designs, {files[0].stat().st_size / 1e6:.1f} MB")
 
 
-def _save(figure: Any, path: Path) -> Path:
+def read_designs(path: str, opened: Input) -> pa.Table:
+    """COLUMNS and what there is of OPTIONAL, numbers as numbers. InputError naming the column that does not hold designs."""
+    names = [name for name in opened.schema.names if name in (*COLUMNS, *OPTIONAL)]
+    try:
+        table = pa.Table.from_batches([batch.select(names) for batch in opened.batches(names)])
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    if not table.num_rows:
+        raise InputError(f"{path} has no rows")
+    for name, kind in NUMBERS.items():
+        if name in names:
+            table = table.set_column(names.index(name), name, _numbers(table[name], kind, f"{path}: column {name!r}"))
+    for name in ("target", "score", *(name for name in ("check_score", "nearest_distance") if name in names)):
+        if table[name].null_count or not np.isfinite(table[name].to_numpy()).all():
+            raise InputError(f"{path}: column {name!r} has rows without a number; designs have one in each row")
+    inserts = table["insert"].cast(pa.string()).to_pylist()
+    for i, text in enumerate(inserts):
+        if not text or len(text) != len(inserts[0]) or set(text) - set("ACGT"):
+            raise InputError(f"{path} row {i + 1}: column 'insert' must hold A, C, G, T, as many in every row; it is {text!r}")
+    return table
+
+
+def _numbers(column: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
+    """A column as numbers; empty texts of a CSV are nulls."""
+    import pyarrow.compute as pc
+
+    try:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            column = pc.if_else(pc.equal(column, ""), None, column)
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        raise InputError(f"{what} must hold numbers ({first_line(error)})") from None
+
+
+def check_output(output: str, path: str) -> None:
+    """OutputError unless a page or a folder can be written under this name."""
+    check_drawing(output)
+    target = Path(output)
+    if target.suffix.lower() in PAGES:
+        check_writable(target)
+    elif target.exists() and not target.is_dir():
+        raise OutputError(f"{output} is a file; a report on designs is a folder, or a page whose name ends in .html")
+    elif target.suffix and not target.is_dir() and not output.endswith("/"):
+        raise OutputError(f"{output}: name a folder, or a page that ends in .html")
+    if target.exists() and target.samefile(path):
+        raise OutputError(f"{output} is both input and output; choose another -o")
+
+
+def _written(path: Path, content: bytes) -> Path:
     with publishing(path) as temporary, writing(path):
-        figure.savefig(temporary, format="png")
+        temporary.write_bytes(content)
     return path
 
 
-def _hexbin(table: pa.Table, folder: Path, agreement: Mapping[str, Any]) -> Path:
-    panels = [("score", "score", "")]
-    if "check_score" in table.column_names:
-        panels.append(("check_score", "score by models that took no part", "check_"))
-    figure, axes = _figure(4.6 * len(panels), 4.2, len(panels))
-    target = table["target"].to_numpy()
-    values = [table[name].to_numpy() for name, _, _ in panels]
-    low, high = (float(f([target.min() if f is min else target.max(), *(f(v) for v in values)])) for f in (min, max))
-    for axis, (_, label, prefix), score in zip(axes, panels, values, strict=True):
-        drawn = axis.hexbin(target, score, gridsize=24, extent=(low, high, low, high), cmap="viridis", mincnt=1, linewidths=0.2)
-        axis.plot([low, high], [low, high], color="0.4", linewidth=0.8, linestyle="--")
-        pearson, spearman = agreement.get(f"{prefix}pearson"), agreement.get(f"{prefix}spearman")
-        if pearson is not None and spearman is not None:
-            axis.set_title(f"Pearson {pearson:.3f}, Spearman {spearman:.3f}, n = {len(target):,}", fontsize=9)
-        axis.set_xlabel("target")
-        axis.set_ylabel(label)
-        figure.colorbar(drawn, ax=axis, label="designs")
-    return _save(figure, folder / "hexbin.png")
-
-
-def _errors(table: pa.Table, folder: Path, random: np.ndarray | None) -> Path:
-    rows = error_by_target(table, random)
-    figure, (axis,) = _figure(5.2, 3.8)
-    error = table["score"].to_numpy() - table["target"].to_numpy()
-    axis.scatter(table["target"].to_numpy(), error, s=6, color="0.65", linewidths=0, label="designs")
-    middle = [row["target"] for row in rows]
-    axis.plot(middle, [row["error"] for row in rows], color="tab:blue", marker="o", markersize=3, label="mean error")
-    axis.plot(middle, [row["mae"] for row in rows], color="tab:orange", marker="o", markersize=3, label="mean |error|")
-    if random is not None:
-        axis.plot(
-            middle, [row["random_mae"] for row in rows], color="tab:red", linestyle="--", label="mean |error| of random sequences"
-        )
-    axis.axhline(0, color="0.4", linewidth=0.8)
-    axis.set_xlabel("target")
-    axis.set_ylabel("score − target")
-    axis.legend(fontsize=7)
-    return _save(figure, folder / "error_by_target.png")
-
-
-def _diversity(table: pa.Table, folder: Path, neighbours: np.ndarray, length: int) -> Path:
-    figure, (axis,) = _figure(5.2, 3.6)
-    edges = np.arange(length + 2) - 0.5
-    if len(neighbours):
-        axis.hist(neighbours, bins=edges, color="tab:blue", alpha=0.6, label="nearest other design")
-    if "nearest_distance" in table.column_names:
-        axis.hist(
-            table["nearest_distance"].to_numpy(), bins=edges, color="tab:orange", alpha=0.6, label="nearest training sequence"
-        )
-    axis.set_xlim(0, length)
-    axis.set_xlabel(f"Hamming distance (of {length} bases)")
-    axis.set_ylabel("designs")
-    axis.legend(fontsize=8)
-    return _save(figure, folder / "diversity.png")
+def _quantiles(values: np.ndarray) -> dict[str, float] | None:
+    return {name: float(np.quantile(values, q)) for name, q in QUANTILES.items()} if len(values) else None

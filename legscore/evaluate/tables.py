@@ -7,7 +7,6 @@ stands in more than one is named `FILE:column`, FILE without its folder and exte
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pyarrow as pa
 from legscore.errors import InputError, nearest, shorten
 from legscore.formats import READ_ERRORS, first_line
 from legscore.read import Input, open_input
+from legscore.run_record import run_record
 from legscore.schema import STATUSES
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", ".")
@@ -56,26 +56,8 @@ class Table:
 
 def run_metadata(opened: Input) -> dict[str, Any] | None:
     """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is neither."""
-    source = opened.sources[0]
-    raw: bytes | None = None
-    if source.format == "Parquet":
-        import pyarrow.parquet as pq
-
-        raw = (pq.read_schema(source.path).metadata or {}).get(b"legscore")
-    elif source.format == "Arrow":
-        with pa.memory_map(str(source.path)) as mapped:
-            reader = pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(source.path))
-            raw = (reader.schema.metadata or {}).get(b"legscore")
-    beside = Path(f"{source.path}.run.json")
-    if raw is None and beside.is_file():
-        raw = beside.read_bytes()
-    if raw is None:
-        return None
-    try:
-        record = json.loads(raw)
-    except ValueError as error:
-        raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
-    return record if isinstance(record, dict) and "models" in record else None
+    record = run_record(opened.sources[0])
+    return record if record is not None and "models" in record else None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe
+from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
 from legscore.generate.draws import start_codes
@@ -55,12 +56,10 @@ def open_denoiser(checkpoint: Checkpoint, request: Request, say: Say = lambda li
     name, reason = choose_engine(request.engine)
     if name == "null":
         raise EngineError("engine null computes nothing; a generator cannot run on it")
-    if name == "tensorrt":
-        name, reason = _instead_of_tensorrt(request)
     check_device(name, reason, request.device)
     recipe, why = choose_recipe(request, name, reason)
     say(f"generator: engine {name} ({reason}), precision {recipe.precision} ({why})")
-    denoiser, agreement = _measured(name, checkpoint, recipe, request)
+    denoiser, agreement = _measured(name, checkpoint, recipe, request, say)
     if agreement is None or not agreement.shortfall:
         if agreement:
             say(f"generator: {agreement}")
@@ -69,20 +68,11 @@ def open_denoiser(checkpoint: Checkpoint, request: Request, say: Say = lambda li
     if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
         raise EngineError(f"precision {recipe.precision} is too far from fp32 for this generator: {agreement.shortfall}")
     say(f"generator: precision fp32 instead of {recipe.precision} ({agreement.shortfall})")
-    return _measured(name, checkpoint, load_recipe("fp32"), request)
+    return _measured(name, checkpoint, load_recipe("fp32"), request, say)
 
 
-def _instead_of_tensorrt(request: Request) -> tuple[str, str]:
-    if request.engine == "tensorrt":
-        raise EngineError("engine tensorrt does not run generators yet; use --engine torch, which keeps the loop on the GPU")
-    try:
-        return choose_engine("torch")[0], "NVIDIA GPU; tensorrt does not run generators yet"
-    except EngineError:
-        return "openvino", "tensorrt does not run generators yet, and PyTorch is not installed"
-
-
-def _measured(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request) -> tuple[Denoiser, Agreement | None]:
-    denoiser = _build(name, checkpoint, recipe, request)
+def _measured(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, say: Say) -> tuple[Denoiser, Agreement | None]:
+    denoiser = _build(name, checkpoint, recipe, request, say)
     try:
         if name == "openvino" and recipe.precision == "fp32":
             return denoiser, None
@@ -92,7 +82,16 @@ def _measured(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Reques
         raise
 
 
-def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request) -> Denoiser:
+def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, say: Say) -> Denoiser:
+    if name == "tensorrt":
+        from legscore.cuda.libcuda import find_gpus
+        from legscore.generate.tensorrt_denoiser import TensorRTDenoiser
+
+        gpus, _ = find_gpus()
+        numbers = choose_devices(request.device, [gpu.name for gpu in gpus])
+        if len(numbers) > 1:
+            say(f"generator: on GPU {numbers[0]} alone; its loop uses one")
+        return TensorRTDenoiser(checkpoint, recipe, gpus[numbers[0]], say)
     if name == "openvino":
         from legscore.generate.openvino_denoiser import OpenVINODenoiser
 

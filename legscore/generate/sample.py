@@ -29,6 +29,8 @@ Hold = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 FEEDS = ("soft", "sample")
+BATCH = 512
+"""Designs made at a time."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def sample(
     *,
     start_NL: np.ndarray | None = None,
     hold: Hold | None = None,
-    batch: int = 512,
+    batch: int = BATCH,
     tick: Callable[[int], object] = lambda design_steps: None,
 ) -> tuple[np.ndarray, float]:
     """Make designs.

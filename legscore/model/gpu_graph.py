@@ -63,8 +63,9 @@ class GpuForm:
 class _GpuBuilder(Builder):
     """Emits FP16 until the head's mean and FP32 from there on; FP32 throughout where the form says so."""
 
-    def __init__(self, form: GpuForm) -> None:
+    def __init__(self, form: GpuForm, loop: bool) -> None:
         super().__init__(rank=3 if form.layout == "ncl" else 4)
+        self.loop = loop
         self.form, self.half = form, form.precision == "fp16"
 
     def cast(self, x: str, half: bool) -> str:
@@ -98,7 +99,9 @@ class _GpuBuilder(Builder):
         return super().mean_length(x)
 
     def enter(self, x: str) -> str:
-        return x
+        if not self.loop:
+            return x
+        return self.cast(super().enter(x), half=True) if self.half else super().enter(x)
 
     def leave(self, x: str) -> str:
         x = super().leave(x)
@@ -127,13 +130,14 @@ class _GpuLowering(Lowering):
         return wide, channels // size
 
 
-def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int) -> ModelProto:
+def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: bool = False) -> ModelProto:
     """Lower one checkpoint for TensorRT.
 
     Args:
         checkpoint: a validated checkpoint.
         form: see `GpuForm`.
         batch: rows of a pass.
+        loop: of a generator: as its loop runs it, x float32 [batch, 6, length] in any form → probabilities of the bases.
 
     Returns:
         ONNX model, x float16 or float32 [batch, channels, length] or [batch, channels, 1, length] → score float32 [batch], or
@@ -142,10 +146,13 @@ def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int) -> ModelP
     Raises:
         ModelError: the form cannot hold this checkpoint.
     """
-    contract, builder = checkpoint.contract, _GpuBuilder(form)
-    shape: list[int | str] = [batch, len(contract.channels), *([1] if builder.rank == 4 else []), contract.length]
+    contract, builder = checkpoint.contract, _GpuBuilder(form, loop)
+    between = [1] if builder.rank == 4 and not loop else []
+    shape: list[int | str] = [batch, len(contract.channels), *between, contract.length]
     score = _GpuLowering(checkpoint, builder).emit("x")
-    return to_model(builder, score, shape, [batch, *score_shape(checkpoint)], half=form.precision == "fp16")
+    if loop:
+        score = builder.op("Softmax", score, axis=1)
+    return to_model(builder, score, shape, [batch, *score_shape(checkpoint)], half=form.precision == "fp16" and not loop)
 
 
 def float_names(model: ModelProto) -> frozenset[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from legscore.errors import ModelError, shorten
 from legscore.model.architecture import MAX_ELEMENTS, Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.families import PREFIX, detect_family, upstream_name
+from legscore.model.pickles import load_plain
 from legscore.small_files import read_small
 
 OPTION_OF = {
@@ -122,10 +122,8 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         raise ModelError("no such file")
     _check_archive(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage that ends in an error all the same
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here: pickle, zip, runtime, EOF, Unicode, Key, Index errors
+        loaded = load_plain(path)
+    except Exception as error:  # many kinds: pickle, zip, runtime, EOF, Unicode, Key, Index errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"is not a PyTorch file of plain tensors ({reason[:160]}). Files that hold Python objects are refused, since "

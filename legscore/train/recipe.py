@@ -251,7 +251,7 @@ def resolve(preset: str | None = None, file: str | Path | None = None, options: 
         preset = named
     preset = preset or "noginet"
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise LegscoreError(f"preset is {preset!r}; known are {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
+        raise LegscoreError(f"preset is {preset!r}; known are {', '.join(PRESETS)}{nearest(str(preset), PRESETS)}")
     changes |= dict(options or {})
     return changed(PRESETS[preset], changes)
 

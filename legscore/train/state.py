@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from legscore.errors import LegscoreError, OutputError
+from legscore.model.pickles import load_plain
 from legscore.publish import publishing, writing
 
 if TYPE_CHECKING:
@@ -47,13 +47,11 @@ def load_state(trainer: Trainer) -> bool:
     if not path.exists():
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage that ends in an error all the same
-            state = torch.load(path, map_location=trainer.device, weights_only=True)
+        state = load_plain(path, trainer.device)
         saved = json.loads(state["identity"])
         if not isinstance(saved, dict):
             raise ValueError("its identity is no record")
-    except Exception as error:  # torch raises many kinds here: pickle, zip, runtime, EOF, Unicode, Key, Index errors
+    except Exception as error:  # many kinds: pickle, zip, runtime, EOF, Unicode, Key, Index errors
         raise _unreadable(path, error) from error
     for name, value in trainer.identity().items():
         if saved.get(name) != value:

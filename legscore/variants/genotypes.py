@@ -53,8 +53,10 @@ def read_genotypes(path: Path, samples: Sequence[str], wanted: np.ndarray) -> It
     number = -1
     with open_vcf(path) as file:
         place = {name: i for i, name in enumerate(file.header.samples)}
-        file.subset_samples(list(samples))
-        rank = {column: i for i, column in enumerate(sorted(place[name] for name in samples))}
+        rank = {column: column for column in place.values()}
+        if len(samples) < len(place) and not any("," in name or name.startswith("^") for name in samples):  # htslib's own signs
+            file.subset_samples(list(samples))
+            rank = {column: i for i, column in enumerate(sorted(place[name] for name in samples))}
         order = np.array([rank[place[name]] for name in samples])
         try:
             for number, record in enumerate(file):

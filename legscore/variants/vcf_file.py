@@ -11,6 +11,9 @@ from typing import Any
 from legscore.errors import InputError
 from legscore.formats import READ_ERRORS, first_line
 
+PYSAM_TROUBLE = (AssertionError, NotImplementedError, TypeError)
+"""What pysam raises for some damaged files in place of an error of their own: a header without its tables, a stream that has
+no place, a file whose name it cannot write into its message."""
 VCF_EXTENSIONS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
@@ -41,6 +44,8 @@ def open_vcf(path: Path) -> Iterator[Any]:
                 list(file.header.contigs), list(file.header.samples)
             except UnicodeDecodeError:
                 raise InputError(f"{path} cannot be read: its header names a contig or sample that is no UTF-8 text") from None
+        except PYSAM_TROUBLE as error:
+            raise InputError(f"{path} cannot be read as VCF or BCF: its first block or header is damaged") from error
         except READ_ERRORS as error:
             if "truncated" in str(error):
                 raise InputError(f"{path} cannot be read: {first_line(error)}; is it cut short?") from error

@@ -1,0 +1,63 @@
+"""Options of `legscore run` for Ray; what serves them is imported only when they are given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from legscore.errors import LegscoreError
+
+if TYPE_CHECKING:
+    from legscore.cluster.drive import Cluster
+    from legscore.cluster.options import ClusterOptions
+    from legscore.job import Options
+    from legscore.runlog import RunLog
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(command: F) -> F:
+    """Add --ray and what goes with it."""
+    every = (
+        click.option(
+            "--ray",
+            metavar="auto|local|HOST:PORT",
+            help="Score on Ray: a cluster that this machine is part of, one started here for this run, or one at an address.",
+        ),
+        click.option("--workers", type=click.IntRange(1), metavar="N", help="Workers on Ray. [as many as fit, and grow]"),
+        click.option("--num-cpus", type=click.IntRange(1), metavar="N", help="Cores of each worker. [1]"),
+        click.option("--num-gpus", type=click.FloatRange(0, min_open=True), metavar="N", help="GPUs of each worker. [0]"),
+    )
+    for option in reversed(every):
+        command = option(command)
+    return command
+
+
+def take_cluster(given: dict[str, Any], shuffles: int) -> ClusterOptions | None:
+    """Take the options out of `given`; None where --ray was not given. LegscoreError when they do not go together."""
+    address = given.pop("ray")
+    rest = {name: given.pop(name) for name in ("workers", "num_cpus", "num_gpus")}
+    rest = {name: value for name, value in rest.items() if value is not None}
+    if address is None:
+        if rest:
+            raise LegscoreError(f"--{next(iter(rest)).replace('_', '-')} is about workers on Ray; give --ray too")
+        return None
+    from legscore.cluster.options import ClusterOptions, check_goes_with
+
+    check_goes_with(given, shuffles)
+    return ClusterOptions(address, **rest)
+
+
+@contextlib.contextmanager
+def on_cluster(options: ClusterOptions | None, job: Options, log: RunLog) -> Iterator[Cluster | None]:
+    """What scores the parts, or None for this process."""
+    if options is None:
+        yield None
+        return
+    from legscore.cluster.drive import Cluster
+
+    with Cluster(options, job, log) as cluster:
+        yield cluster

@@ -1,0 +1,201 @@
+"""The driver of a run on Ray: parts scored by a pool of actors, then joined by the ordinary pipeline.
+
+Actors keep parts where a run on one machine would keep them, with the same record. So whatever dies, what was scored is there;
+the same command, with Ray or without, goes on from it to the same bytes. Here is only what is between: which parts are missing,
+whether the actors fit together, what is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from typing import Any
+
+from legscore.cluster.absent import AbsentEngine
+from legscore.cluster.connect import connected
+from legscore.cluster.options import ClusterOptions
+from legscore.cluster.pool import Actor, Pool
+from legscore.cluster.schedule import Schedule, consecutive_runs
+from legscore.cluster.table import closing_table
+from legscore.cluster.worker import PartDone, Ready
+from legscore.engine.base import Engine
+from legscore.engine.choose import Request
+from legscore.errors import ClusterError, shorten
+from legscore.identity import pinned
+from legscore.job import Options, prepared
+from legscore.limits import parse_bytes
+from legscore.measure.dry_run import MEASURED_S, said
+from legscore.model.checkpoint import Checkpoint
+from legscore.parts import DamagedPartError, PartFolder, difference
+from legscore.pipeline import Plan
+from legscore.runlog import RunLog
+from legscore.storage import is_remote
+
+Say = Callable[[str], None]
+LEAST_PARTS = 4
+"""Parts a worker below which the work is shared unevenly enough to be said."""
+
+
+class Cluster:
+    """A connection to Ray and the actors of one run; what `legscore.job.score` takes as `elsewhere`. A context."""
+
+    def __init__(self, options: ClusterOptions, job: Options, log: RunLog) -> None:
+        self._options, self._job, self._log = options, job, log
+        self._stack = ExitStack()
+        self._pool: Pool | None = None
+        self._schedule = Schedule((), options.retries)
+        self._elapsed_s = 0.0
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def open_engine(self, members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
+        """Connect, start the actors and wait for the first: its engine is what the run's engine is."""
+        ray = self._stack.enter_context(connected(self._options))
+        memory = parse_bytes(self._job.memory) if self._job.memory else None
+        self._pool = Pool(ray, self._options, worker_job(self._job, self._options), memory, self._tell_fault)
+        self._stack.callback(self._pool.close)
+        say(f"ray: {self._options.address}, {len(self._pool.actors)} workers of {spoken_resources(self._options)}")
+        first = self._pool.first_ready()
+        for line in first.said:
+            say(line)
+        return AbsentEngine(first.card, members[0].contract)
+
+    def dry_run(self, options: Options, say: Say) -> list[str]:
+        """What the run would do and how long it would take, in lines."""
+        with prepared(options, say, self.open_engine):
+            assert self._pool is not None
+            return said(self._pool.measure(MEASURED_S), len(self._pool.actors))
+
+    def score(self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog) -> set[int]:
+        """Score every part that is missing.
+
+        Raises:
+            ClusterError: parts failed again and again (they are named, all others are kept), or the run cannot go on.
+        """
+        assert self._pool is not None
+        started = time.perf_counter()
+        mine = pinned(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, made=options.made)
+        missing, done = self._missing(plan, store, tick)
+        self._schedule = Schedule(missing, self._options.retries)
+        total, fresh = plan.n_rows, set[int]()
+        if missing and len(plan.numbers) < LEAST_PARTS * len(self._pool.actors):
+            self._log.warn(
+                "few parts", f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; --part-rows "
+                f"below {plan.part_rows:,} makes more (the output's record says it)"
+            )  # fmt: skip
+
+        def check(ready: Ready) -> None:
+            if found := difference(json.loads(json.dumps(mine)), json.loads(json.dumps(ready.record)), words=("is", "here and")):
+                raise ClusterError(f"worker on {ready.host} does not fit this run: {found} there; workers must be alike")
+            log.event("worker", host=ready.host, process=ready.pid, cores=ready.cores, seconds=round(ready.seconds, 3))
+
+        def on_part(actor: Actor, part: PartDone) -> None:
+            nonlocal done
+            fresh.add(part.number)
+            done += part.rows
+            if plan.guard is not None:
+                verified, (windows, largest, squares) = plan.guard.verified, part.verified
+                verified.windows += windows
+                verified.square_sum += squares
+                verified.max_error = max(verified.max_error, largest)
+            counts = {"rows": part.rows, "rows_done": done, "rows_total": total}
+            log.event("part", part=part.number, **counts, resumed=False, worker=actor.name)
+            tick(part.rows)
+
+        try:
+            if missing:
+                self._pool.run(self._schedule, store.where, check, on_part)
+        finally:
+            self._elapsed_s = time.perf_counter() - started
+        if self._schedule.poison:
+            raise ClusterError(self._poisoned(plan, store))
+        return fresh
+
+    def _missing(self, plan: Plan, store: PartFolder, tick: Callable[[float], object]) -> tuple[list[int], int]:
+        """Parts to score and rows of the others; damaged parts are looked for here, not when everything else is done."""
+        missing, done, there = [], 0, store.numbers()
+        for number in plan.numbers:
+            rows = min(plan.part_rows, plan.opened.n_rows - number * plan.part_rows)
+            try:
+                kept = number in there and store.load(number, rows) is not None
+            except DamagedPartError as error:
+                self._log.event("retry", part=number, reason=str(error))
+                kept = False
+            if not kept:
+                missing.append(number)
+                continue
+            done += rows
+            self._log.event("part", part=number, rows=rows, rows_done=done, rows_total=plan.n_rows, resumed=True)
+            tick(rows)
+        return missing, done
+
+    def _tell_fault(self, worker: str, part: int | None, reason: str) -> None:
+        if part is None:
+            self._log.warn("worker start", f"{worker} could not be started: {reason}")
+        else:
+            self._log.event("retry", part=part, reason=f"{worker}: {reason}", kind="worker")
+
+    def _poisoned(self, plan: Plan, store: PartFolder) -> str:
+        named = []
+        for run in consecutive_runs(self._schedule.poison):
+            first, stop = run.start * plan.part_rows, min(run.stop * plan.part_rows, plan.opened.n_rows)
+            parts = f"part {run.start}" if len(run) == 1 else f"parts {run.start} to {run.stop - 1}"
+            named.append(f"{parts} (rows {first + 1:,} to {stop:,}): {self._schedule.poison[run.start]}")
+        return (
+            f"{len(self._schedule.poison)} of {len(plan.numbers):,} parts failed {self._options.retries + 1} times each: "
+            f"{shorten(named, 3)}. The others are kept ({store.where}); the same command tries these again"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Workers, retries and what each did; rates in rows a second, utilisation as a share of the time since each was ready."""
+        actors = self._pool.everyone if self._pool else []
+        now = time.monotonic()
+        return {
+            "ray": asdict(self._options),
+            "seconds": round(self._elapsed_s, 3),
+            "retries": self._schedule.retried,
+            "workers": [
+                {
+                    "worker": actor.name, "rows": actor.rows, "parts": actor.n_parts, "deaths": actor.deaths,
+                    "busy_s": round(actor.busy_s, 3), "open_s": round(actor.open_s, 3),
+                    "utilisation": round(min(actor.busy_s / max(now - actor.since, 1e-9), 1.0), 4) if actor.since else 0.0,
+                }
+                for actor in actors
+            ],
+        }  # fmt: skip
+
+    def lines(self) -> list[str]:
+        """The closing table."""
+        return closing_table(self.record())
+
+
+def worker_job(job: Options, options: ClusterOptions) -> dict[str, Any]:
+    """The job as an actor opens it: paths made absolute, all of its GPUs."""
+    device = "all" if options.num_gpus > 1 else None
+    changed = replace(
+        job, inputs=[absolute(path) for path in job.inputs], output=absolute(job.output), shown_inputs=(),
+        models=[absolute(path) for path in job.models], device=device,
+        recipe=absolute(job.recipe) if job.recipe and os.path.exists(job.recipe) else job.recipe,
+        calibration=absolute(job.calibration) if job.calibration else None,
+        columns=dict(job.columns),
+    )  # fmt: skip
+    return {name: getattr(changed, name) for name in Options.__dataclass_fields__}
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in another process's folder."""
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def spoken_resources(options: ClusterOptions) -> str:
+    """`2 cores` or `1 core and 1 GPU`."""
+    text = f"{options.num_cpus} core{'s' if options.num_cpus > 1 else ''}"
+    return text + (f" and {options.num_gpus:g} GPU{'s' if options.num_gpus > 1 else ''}" if options.num_gpus else "")

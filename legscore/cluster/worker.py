@@ -1,0 +1,171 @@
+"""What runs in an actor: a plan opened once, with its compiled ensemble, and parts scored and kept one after the other.
+
+An actor has a process of its own. It reads the input itself, by path, and keeps results where the driver will find them; only a
+few numbers a part travel. What goes wrong comes back as a value: Refused ends the run as it would on one machine, Fault is
+tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from legscore import __version__
+from legscore.cluster.absent import EngineCard
+from legscore.cluster.cores import take_cores
+from legscore.errors import EngineError, LegscoreError, WrongScoresError
+from legscore.identity import pinned
+from legscore.job import Options, prepared
+from legscore.measure.dry_run import Expected, expect
+from legscore.memory import give_back_freed_parts
+from legscore.parts import difference
+from legscore.pipeline import Plan, Summary, scored_parts
+from legscore.remote_parts import open_store
+
+SHOWN = ("engine:", "precision:", "fidelity:", "gpu:", "plan", "members:")
+"""Decisions of an actor that the driver repeats; it makes the others itself."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An actor that can score: where it is, its engine, and what the bytes that it will keep depend on."""
+
+    host: str
+    pid: int
+    cores: list[int]
+    card: EngineCard
+    record: dict[str, Any]
+    said: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """A part was kept: its rows, and the seconds since the last one of the task. `verified` is windows, largest error and sum of
+    squares compared in FP32 since then."""
+
+    number: int
+    rows: int
+    seconds: float
+    verified: tuple[int, float, float]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The run must end with this line: a wrong input, option, output or score."""
+
+    error: str
+    wrong_scores: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A part could not be scored this time."""
+
+    error: str
+
+
+def versions() -> dict[str, str]:
+    """Of what reads, computes in numpy and writes: they must be equal on all machines of a run."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"legscore": __version__, "python": python, "pyarrow": pa.__version__, "numpy": np.__version__}
+
+
+class Scorer:
+    """The actor. It is made without any work, so that what is wrong can be told; `open` does the work."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._plan: Plan | None = None
+        self._seen: set[str] = set()
+
+    def open(
+        self, given: Mapping[str, Any], expected: Mapping[str, str], n_cores: int, environment: Mapping[str, str]
+    ) -> Ready | Refused | Fault:
+        """Open the job `given` (the fields of `legscore.job.Options`) on `n_cores` cores of this machine (0: all).
+
+        Args:
+            expected: versions of the driver; others are refused.
+            environment: where object stores are and who may use them.
+        """
+        os.environ.update(environment)
+        started, host = time.perf_counter(), platform.node()
+        if found := difference(dict(expected), versions(), words=("is", "here and")):
+            return Refused(f"worker on {host} and this process differ: {found} there; install the same versions on both")
+        said: list[str] = []
+        try:
+            cores = take_cores(n_cores) if n_cores else []
+            options = Options(**given)
+            if options.engine != "torch":
+                give_back_freed_parts()
+            plan = self._stack.enter_context(prepared(options, said.append))
+            record = pinned(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, made=options.made)
+        except LegscoreError as error:
+            return Refused(f"worker on {host}: {error}")
+        except Exception as error:  # whatever a broken machine raises: told once, then it counts as a start that failed
+            return Fault(f"worker on {host}: {_line(error)}")
+        self._plan = plan
+        engine = plan.engine
+        card = EngineCard(engine.name, engine.precision, engine.n_members, engine.depth, engine.describe(), engine.fidelity)
+        shown = [line for line in said if line.startswith(SHOWN)]
+        return Ready(host, os.getpid(), cores, card, record, shown, time.perf_counter() - started)
+
+    def score(self, place: str, parts: range) -> Iterator[PartDone | Refused | Fault]:
+        """Score these neighbouring parts and keep them at `place`; one value a part, in order."""
+        host, plan = platform.node(), self._plan
+        if plan is None:
+            yield Fault(f"worker on {host} was started anew and is not open yet")
+            return
+        try:
+            store = open_store(place)
+            if place not in self._seen:
+                store.check_begun(host)
+                self._seen.add(place)
+            verified = plan.guard.verified if plan.guard else None
+            before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
+            last = time.perf_counter()
+            one = replace(plan, parts=parts)
+            with contextlib.closing(scored_parts(one, store, Summary(), _nothing, _nothing)) as tables:
+                for number, table in zip(parts, tables, strict=True):
+                    now = time.perf_counter()
+                    after = (verified.windows, verified.square_sum) if verified else before
+                    error = verified.max_error if verified else 0.0
+                    yield PartDone(number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1]))
+                    before, last = after, now
+        except WrongScoresError as error:
+            yield Refused(f"worker on {host}: {error}", wrong_scores=True)
+        except EngineError as error:  # an engine that gives up: another machine may do better
+            yield Fault(f"worker on {host}: {error}")
+        except LegscoreError as error:
+            yield Refused(f"worker on {host}: {error}")
+        except Exception as error:  # crosses to the driver, which tries again and then names it
+            yield Fault(f"worker on {host}: {_line(error)}")
+
+    def measure(self, seconds: float) -> Expected | Refused:
+        """What a run of this job would do, measured by this actor."""
+        assert self._plan is not None, "open comes first"
+        try:
+            return expect(self._plan, seconds)
+        except LegscoreError as error:
+            return Refused(f"worker on {platform.node()}: {error}")
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._plan = None
+        self._stack.close()
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Progress is told part by part."""

@@ -1,0 +1,75 @@
+"""`legscore run --dry-run`: parts, windows once equal ones are counted once, and the time from a short measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from legscore.pipeline import Plan
+
+SAMPLED_PARTS = 4
+MEASURED_S = 30.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run would do. `windows` is exact when every part was sampled; `windows_per_s` is of one worker, by all members."""
+
+    parts: int
+    rows: int
+    sampled_rows: int
+    windows: int
+    members: int
+    windows_per_s: float
+    measured_s: float
+
+
+def expect(plan: Plan, seconds: float = MEASURED_S) -> Expected:
+    """Window up to four parts, spread over the input, and score their windows for so many seconds (or once, if that is less)."""
+    numbers = plan.numbers
+    picked = sorted({round(i * (len(numbers) - 1) / max(SAMPLED_PARTS - 1, 1)) for i in range(SAMPLED_PARTS)})
+    rows = windows = scored = 0
+    spent = 0.0
+    for place in picked if numbers else ():
+        for part in plan.opened.parts(plan.columns, plan.part_rows, numbers[place], numbers[place] + 1):
+            rows += part.table.num_rows
+            for group in plan.groups(part):
+                batch = group.windows.batch
+                windows += batch.n_windows
+                step = 256
+                for start in range(0, len(batch.codes_WL), step):
+                    if spent >= seconds:
+                        break
+                    some = type(batch)(batch.codes_WL[start : start + step])
+                    began = time.perf_counter()
+                    plan.engine.score(some, group.members)
+                    if scored or start:  # the first batch also warms up
+                        spent += time.perf_counter() - began
+                        scored += some.n_windows
+                    elif len(batch.codes_WL) <= step:
+                        spent, scored = time.perf_counter() - began, some.n_windows
+    total = windows if rows == plan.n_rows else round(windows * plan.n_rows / max(rows, 1))
+    rate = scored / spent if spent else 0.0
+    return Expected(len(numbers), plan.n_rows, rows, total, plan.engine.n_members, rate, spent)
+
+
+def said(found: Expected, workers: int = 1) -> list[str]:
+    """Lines for people. Workers are taken to add up; reading, joining and starting them come on top."""
+    exact = "" if found.sampled_rows == found.rows else f" (from {found.sampled_rows:,} of them)"
+    lines = [
+        f"parts: {found.parts:,}, of {found.rows:,} rows",
+        f"windows: {found.windows:,} after deduplication{exact}, × {found.members} members",
+    ]
+    if not found.windows_per_s:
+        return [*lines, "time: nothing to score in the parts that were looked at"]
+    seconds = found.windows / found.windows_per_s / min(workers, max(found.parts, 1))
+    each = f"{found.windows_per_s:,.1f} windows/s" + (f" × {workers} workers" if workers > 1 else "")
+    return [*lines, f"time: about {spoken(seconds)} ({each}, measured for {found.measured_s:,.0f} s)"]
+
+
+def spoken(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"

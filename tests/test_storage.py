@@ -1,0 +1,275 @@
+"""Object stores: a real S3 server on loopback, behind a proxy that counts, delays and drops."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Ran, random_dna
+
+from legscore.ranges import RangeReader
+from legscore.storage import Remote, expand, is_remote
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None,
+    reason="moto's server is not installed: pip install 'moto[server]'",
+)
+Cli = Callable[..., Ran]
+ROWS, PART = 2400, 300
+
+
+class Proxy:
+    """Hands bytes on between a client and the store; `dropped` and `delay_s` are what it does to connections."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.down = 0
+        self.drop_share = 0.0
+        self.delay_s = 0.0
+        self.dropped = 0
+        self._rng = random.Random(3)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed at the end
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as server:
+            threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
+            self._pump(server, client, True)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, down: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if down:
+                    self.down += len(data)
+                    time.sleep(self.delay_s)
+                    if self._rng.random() < self.drop_share:
+                        self.dropped += 1
+                        sink.sendall(data[: len(data) // 2])
+                        break
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """Port of the S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    yield running.get_host_and_port()[1]
+    running.stop()
+
+
+@pytest.fixture
+def store(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A bucket behind a proxy; the environment points there."""
+    proxy = Proxy(server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    import boto3
+
+    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{server}").create_bucket(Bucket="bucket")
+    yield proxy
+    Remote("s3://bucket").filesystem.delete_dir_contents("bucket")
+    proxy.close()
+
+
+def table(rows: int = ROWS) -> pa.Table:
+    rng = np.random.default_rng(0)
+    wide = pa.array(rng.bytes(600).hex() + str(i) for i in range(rows))
+    sequences = pa.array([random_dna(rng, 80) for _ in range(rows // 4)]).take(pa.array(np.arange(rows) % (rows // 4)))
+    return pa.table({"id": np.arange(rows), "wide": wide, "sequence": sequences})
+
+
+def put(folder: Path, uri: str, rows: int = ROWS, group: int = 700) -> Path:
+    """The same table on this disk and in the store."""
+    path = folder / Remote(uri).name
+    pq.write_table(table(rows), path, row_group_size=group)
+    Remote(uri).upload(path)
+    return path
+
+
+def objects() -> list[str]:
+    from pyarrow import fs
+
+    found = Remote("s3://bucket").filesystem.get_file_info(fs.FileSelector("bucket", recursive=True))
+    return sorted(entry.path for entry in found if entry.type == fs.FileType.File)
+
+
+GIVEN = ("--engine", "null", "--part-rows", PART, "--keep", "id")
+
+
+def test_from_store_to_store_with_the_bytes_of_a_disk(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/out/o.parquet")
+    assert ran.code == 0, ran.err
+    assert Remote("s3://bucket/out/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+    record = json.loads(Remote("s3://bucket/out/o.parquet.run.json").read())
+    assert record["rows"] == ROWS
+    assert objects() == ["bucket/in.parquet", "bucket/out/o.parquet", "bucket/out/o.parquet.run.json"], "no parts, no probes"
+    (tmp_path / "t.csv").write_text("id,sequence\n1,ACGT\n2,GGGT\n")
+    Remote("s3://bucket/t.csv").upload(tmp_path / "t.csv")
+    assert cli("run", "s3://bucket/t.csv", "-m", toy_model, *GIVEN, "-o", tmp_path / "t.tsv").code == 0
+    assert (tmp_path / "t.tsv").read_text().splitlines()[1].startswith("1\t")
+
+
+def test_only_the_needed_columns_travel(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+    """Each byte of the columns that are read, once, and the footer; not the wide column."""
+    local = put(tmp_path, "s3://bucket/in.parquet", 20_000, 6_000)
+    metadata = pq.read_metadata(local)
+    needed = sum(
+        metadata.row_group(g).column(c).total_compressed_size
+        for g in range(metadata.num_row_groups)
+        for c in range(3)
+        if metadata.schema.column(c).path != "wide"
+    )
+    store.down = 0
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, "--engine", "null", "--keep", "id", "-o", tmp_path / "o.parquet")
+    assert ran.code == 0, ran.err
+    overhead = (1 << 17) + 60 * 1024  # the footer and what surrounds it, headers of some requests
+    assert store.down < 1.1 * needed + overhead, (store.down, needed, local.stat().st_size)
+    assert local.stat().st_size > 4 * needed
+
+
+def test_dropped_connections_and_slow_answers(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
+    store.drop_share, store.delay_s = 0.08, 0.02
+    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
+    assert ran.code == 0, ran.err
+    store.drop_share = 0.0
+    assert store.dropped > 0
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+
+
+def test_an_interrupted_run_goes_on_and_no_half_object_shows(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
+    given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
+    whole = Remote.upload
+
+    def cut(self: Remote, source: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Remote, "upload", cut)
+    assert cli(*given).code == 130
+    monkeypatch.setattr(Remote, "upload", whole)
+    kept = [name for name in objects() if "/o.parquet.parts/part-" in name]
+    assert len(kept) == ROWS // PART
+    assert "bucket/o.parquet" not in objects()
+    differs = cli(*given, "--max-n", 3)
+    assert differs.code == 2
+    assert "s3://bucket/o.parquet.parts holds an interrupted run that differs" in differs.err.strip().splitlines()[-1]
+    ran = cli(*given)
+    assert ran.code == 0, ran.err
+    assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts)" in ran.err
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+
+
+def one_line(ran: Ran, *words: str) -> None:
+    assert ran.code == 2, ran.err
+    last = ran.err.strip().splitlines()[-1]
+    assert last.startswith("legscore: ")
+    assert "Traceback" not in ran.err
+    assert len(last) < 400
+    for word in words:
+        assert word in last
+
+
+def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+    local = put(tmp_path, "s3://bucket/in.parquet", 300)
+    given = ("-m", toy_model, *GIVEN)
+    one_line(cli("run", "s3://bucket/none.parquet", *given, "-o", tmp_path / "o.parquet"), "s3://bucket/none.parquet")
+    one_line(cli("run", local, *given, "-o", "s3://nobucket/o.parquet"), "s3://nobucket/o.parquet cannot be written")
+    one_line(cli("run", "s3://bucket/in.parquet", *given, "-o", "s3://bucket/in.parquet"), "both input and output")
+    one_line(cli("run", "s3://bucket/x.vcf", *given, "--fasta", "g.fa", "-o", tmp_path / "o.vcf"), "disk")
+    one_line(cli("merge", "s3://bucket/a.parquet", "-o", tmp_path / "o.parquet"), "on a disk")
+
+
+def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that answers everything with 403, as one does to the wrong key."""
+    import http.server
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    refusing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=refusing.serve_forever, daemon=True).start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{refusing.server_address[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        (tmp_path / "in.csv").write_text("sequence\nACGT\n")
+        one_line(cli("run", tmp_path / "in.csv", "-m", toy_model, "-o", "s3://bucket/o.parquet"), "access was refused")
+        one_line(cli("run", "s3://bucket/in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet"), "access was refused")
+    finally:
+        refusing.shutdown()
+
+
+def test_prefixes_and_patterns(store: Proxy, tmp_path: Path) -> None:
+    for name in ("d/b.parquet", "d/a.parquet", "d/sub/c.parquet", "d/_skip.parquet", "d/x.csv"):
+        put(tmp_path, f"s3://bucket/{name}", 20, 20)
+    assert [str(found) for found in expand("s3://bucket/d/")] == [
+        "s3://bucket/d/a.parquet", "s3://bucket/d/b.parquet", "s3://bucket/d/sub/c.parquet",
+    ]  # fmt: skip
+    assert [found.name for found in expand("s3://bucket/d/[ab].parquet")] == ["a.parquet", "b.parquet"]
+    assert is_remote("S3://b/x")
+    assert not is_remote("/tmp/s3://b")
+
+
+def test_ranges_give_the_bytes_of_the_object(store: Proxy, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(400_000)
+    (tmp_path / "x.bin").write_bytes(content)
+    Remote("s3://bucket/x.bin").upload(tmp_path / "x.bin")
+    reader = RangeReader(Remote("s3://bucket/x.bin"), 1 << 18)
+    reader.expect([(100, 90_000), (90_000, 200_000), (250_000, 300_000)])
+    rng = random.Random(0)
+    for _ in range(200):
+        start, n = rng.randrange(len(content)), rng.randrange(1, 120_000)
+        assert reader.read_at(start, n) == content[start : start + n]
+    file = reader.file()
+    assert file.seek(-10, 2) == len(content) - 10
+    assert file.read() == content[-10:]

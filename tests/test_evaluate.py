@@ -165,10 +165,31 @@ def test_effects(cli: Cli, effects: Path, tmp_path: Path) -> None:
 def test_effects_without_noise_say_what_to_give(cli: Cli, effects: Path) -> None:
     ran = cli("evaluate", effects, "--variant", "--truth", "delta", "--bootstrap", 0)
     assert ran.code == 0
-    assert "no threshold: give --replicate twice or --noise-sd" in ran.out
+    assert ran.out.count("no threshold: give --replicate twice or --noise-sd") == 4  # once in each group
+    assert "sign, AUROC, AUPRC, AUROC up, AUROC down of effect: no threshold" in ran.out
     ran = cli("evaluate", effects, "--variant", "--truth", "delta", "--bootstrap", 0, "--noise-sd", 0.3)
     assert "no threshold" not in ran.out
     assert "±0.588" in ran.out
+    beyond = int((pl.read_parquet(effects)["delta"].abs() > 0.3 * 1.96).sum())
+    assert f"{beyond} of 240 rows; by chance AUPRC is {beyond / 240:.4f}" in ran.out
+
+
+def test_replicates_of_another_quantity_are_said(cli: Cli, effects: Path, tmp_path: Path) -> None:
+    """Noise of two replicates is that of their mean; a truth that is something else has another."""
+    given = ("--variant", "--bootstrap", 0, "--replicate", "rep1", "--replicate", "rep2", "--truth")
+    assert "is not the mean" not in cli("evaluate", effects, *given, "delta").out
+    frame = pl.read_parquet(effects).with_columns(other=2 * pl.col("delta"), moved=pl.col("delta") + 1)
+    frame.write_parquet(tmp_path / "o.parquet")
+    assert "note: other is not the mean of rep1 and rep2" in cli("evaluate", tmp_path / "o.parquet", *given, "other").out
+    assert "is not the mean" not in cli("evaluate", tmp_path / "o.parquet", *given, "moved").out  # a shift is no noise
+
+
+def test_where_compares_numbers_as_numbers(cli: Cli, levels: Path, tmp_path: Path) -> None:
+    pl.read_parquet(levels).with_columns(n=(pl.int_range(200) % 3).cast(pl.Float64)).write_parquet(tmp_path / "n.parquet")
+    given = ("evaluate", tmp_path / "n.parquet", "--truth", "measured", "--prediction", "good", "--bootstrap", 0, "--where")
+    assert "rows: 65 of 200 rows" in cli(*given, "n=1").out
+    assert cli(*given, "n=1").out == cli(*given, "n=1.0").out.replace("n is not 1.0", "n is not 1")
+    bad(cli(*given, "n=one"), "n is not one; n holds 0.0, 1.0, 2.0")
 
 
 def test_ensemble_curve(cli: Cli, effects: Path, tmp_path: Path) -> None:
@@ -374,7 +395,7 @@ def test_non_numeric_truth(cli: Cli, tmp_path: Path) -> None:
 
 def test_no_rows_left(cli: Cli, levels: Path, tmp_path: Path) -> None:
     names = ("--truth", "measured", "--prediction", "good")
-    bad(cli("evaluate", levels, *names, "--where", "medium=acid"), "no rows are left", "200 medium is not acid")
+    bad(cli("evaluate", levels, *names, "--where", "medium=acid"), "200 medium is not acid; medium holds complex, defined")
     (tmp_path / "n.csv").write_text("measured,score\n,1\nNA,2\n")
     bad(cli("evaluate", tmp_path / "n.csv", "--truth", "measured"), "no rows are left", "2 measured missing")
     (tmp_path / "m.csv").write_text("measured,score\n1,\n2,nan\n")

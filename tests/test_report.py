@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from legscore.evaluate.report.collect import density
 from legscore.evaluate.report.order import in_order
 from legscore.evaluate.report.page import as_json
 from legscore.evaluate.saturation import read_saturation
@@ -157,6 +159,37 @@ def test_scores_from_text_files(cli: Cli, scores: Path, tmp_path: Path) -> None:
     assert {k: other["track"][k] for k in ("width", "names", "rows", "bin")} == {
         k: one["track"][k] for k in ("width", "names", "rows", "bin")
     }
+
+
+def test_positions_of_text_files_sort_as_numbers(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    from pyarrow import csv
+
+    csv.write_csv(pq.read_table(scores), tmp_path / "s.csv")
+    assert cli("report", tmp_path / "s.csv", "-o", tmp_path / "r.html").code == 0
+    top = embedded((tmp_path / "r.html").read_text())["top"]
+    for name in ("pos", "offset"):
+        at = [c["name"] for c in top["columns"]].index(name)
+        assert top["columns"][at]["number"]
+        assert all(isinstance(row[at], int) for row in top["rows"])
+
+
+def test_the_table_shows_what_it_has(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    """Columns without a value are left out, and the measured value stands beside the effect."""
+    table = pq.read_table(scores)
+    empty = table.append_column("gene_name", pa.nulls(len(table), pa.string()))
+    pq.write_table(empty, tmp_path / "s.parquet")
+    assert cli("report", tmp_path / "s.parquet", "--truth", "measured", "-o", tmp_path / "r.html").code == 0
+    names = [c["name"] for c in embedded((tmp_path / "r.html").read_text())["top"]["columns"]]
+    assert "gene_name" not in names
+    assert names[names.index("effect") + 1] == "measured"
+
+
+def test_few_rows_get_fewer_cells() -> None:
+    rng = np.random.default_rng(0)
+    for n, cells in ((10, 30), (400, 40), (100_000, 90)):
+        raster = density(rng.normal(size=n), rng.normal(size=n))
+        assert raster is not None
+        assert (len(raster["counts"]), sum(map(sum, raster["counts"]))) == (cells, n)
 
 
 def test_chromosomes_in_order() -> None:
@@ -339,11 +372,46 @@ def test_the_track_zooms(page: Any) -> None:
     assert before < page.execute_script(bars) == LENGTH  # every position by itself
 
 
+def test_a_chromosome_is_shown_as_far_as_it_has_rows(page: Any) -> None:
+    pick = "const s = document.querySelector('#chromosome'); s.value = arguments[0]; s.dispatchEvent(new Event('change'));"
+    shown = "return document.querySelector('#genome')._fullLayout.xaxis.range"
+    page.execute_script(pick, "0")
+    low, high = page.execute_script(shown)
+    assert 900 < low < 1000 < 1020 < high < 1100
+    page.execute_script(pick, "-1")
+    assert page.execute_script(shown)[0] == 0
+
+
+def test_one_chromosome_has_positions_on_its_axis(page: Any, scores: Path, tmp_path: Path) -> None:
+    from legscore.evaluate.report.page import write_report
+
+    table = pq.read_table(scores)
+    pq.write_table(table.filter(pc.field("chrom") == "X"), tmp_path / "one.parquet")
+    write_report(str(tmp_path / "one.parquet"), str(tmp_path / "one.html"))
+    before = page.current_url
+    page.get((tmp_path / "one.html").as_uri())
+    titles = "return [...document.querySelectorAll('#chromosome option')].map(o => o.textContent)"
+    assert page.execute_script(titles) == ["X"]
+    axis = "const a = document.querySelector('#genome')._fullLayout.xaxis; return [a.title.text, a.range[0] > 1900, a._vals.length > 1]"
+    assert page.execute_script(axis) == ["X, position", True, True]
+    page.get(before)
+
+
+def test_measured_against_predicted_has_one_scale(page: Any) -> None:
+    sizes = """const f = document.querySelector('#truth .js-plotly-plot')._fullLayout;
+    return [f.xaxis, f.yaxis].map(a => a._length / Math.abs(a.range[1] - a.range[0]))"""
+    across, up = page.execute_script(sizes)
+    assert across == pytest.approx(up, rel=0.01)
+
+
 def test_light_and_dark(page: Any) -> None:
     colour = "return getComputedStyle(document.body).backgroundColor"
     seen = set()
     for _ in range(2):
         page.find_element("id", "theme").click()
         seen.add(page.execute_script(colour))
+        scheme = "const root = document.documentElement; return [getComputedStyle(root).colorScheme, root.dataset.theme]"
+        bars, theme = page.execute_script(scheme)  # scrollbars and lists of choices follow the button, not only the system
+        assert bars == theme
     assert seen == {"rgb(255, 255, 255)", "rgb(15, 20, 25)"}
     assert page.get_log("browser") == []

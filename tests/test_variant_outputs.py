@@ -61,6 +61,20 @@ def test_the_vcf_comes_back_with_scores(world: Path, toy_models: Path, cli: Any,
     assert not list(world.glob(".*"))
 
 
+def test_a_region_of_a_vcf_scores_its_own_records(world: Path, toy_model: Path, cli: Any) -> None:
+    """Records before the region stay, without scores: numbers of records are those of the whole file."""
+    pysam.tabix_index(str(world / "v.vcf"), preset="vcf", keep_original=True)
+    chosen = ("run", world / "v.vcf.gz", *given(world), "-m", toy_model, "--engine", "null")
+    assert cli(*chosen, "-o", world / "whole.vcf").code == 0
+    ran = cli(*chosen, "--region", "1:296-1000", "-o", world / "region.vcf")
+    assert ran.code == 0, ran.err
+    with pysam.VariantFile(str(world / "whole.vcf")) as one, pysam.VariantFile(str(world / "region.vcf")) as other:
+        whole, region = ([(r.pos, r.stop, r.info.get("LEGSCORE")) for r in file] for file in (one, other))
+    assert whole[0][2]
+    assert [r[2] for r in region] == [scores if stop > 295 else None for _, stop, scores in whole]
+    assert any(r[2] for r in region)
+
+
 def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(world: Path, toy_model: Path, contig: str, cli: Any) -> None:
     alt = "A" if contig[289] != "A" else "C"
     (world / "bare.vcf").write_text(

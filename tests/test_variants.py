@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pysam
 import pytest
@@ -134,6 +135,13 @@ def test_where_starts_come_from(world: Path) -> None:
     table = promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "tss.tsv"))
     assert table.frame.select("tile_id", "start").rows() == [("A@311.0", 290), ("A@321.0", 300)]
     assert any("2 genes have no start there" in line for line in table.said)
+    for text, message in (
+        ("gene,tss\nA,311\n", r"no column 'gene'; the first line must name gene and tss, separated by tabs"),
+        ("gene\ttss\na\t311\n", r"none of its 1 genes \(a\) is in .*; its genes are written as A, B"),
+    ):
+        (world / "bad.tsv").write_text(text)
+        with pytest.raises(InputError, match=message):
+            promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "bad.tsv"))
     bare = (world / "g.gtf").read_text().replace("\t301\t600\t", "\t331\t600\t").replace("\t100\t280\t", "\t100\t250\t")
     (world / "atg.gtf").write_text("".join(line for line in bare.splitlines(True) if '"A"' in line or '"B"' in line))
     with pytest.raises(
@@ -178,7 +186,7 @@ OR4F5 = ("OR4F5", "protein_coding", 5418, "+", 5564, 6573)
         }),
         ("sgd.gff3", {
             "YAL069W": ("YAL069W", "protein_coding", 5334, "+", 5334, 5649),
-            "YAL068C": ("YAL068C", "protein_coding", 11806, "-", 11806, 12169),
+            "YAL068C": ("PAU8", "protein_coding", 11806, "-", 11806, 12169),
             "tP(UGG)A": ("tP(UGG)A", "tRNA", 13799, "+", None, None), "Q0010": ("Q0010", "protein_coding", 306, "+", 306, 1262),
         }),
         ("gencode.gtf", {
@@ -408,8 +416,17 @@ def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
     assert cli("variants", world / "v.vcf.gz", *given, "--region", "1:295-296", "-o", world / "r.parquet").code == 0
     assert set(pq.read_table(world / "r.parquet")["pos"].to_pylist()) == {295, 296}
+    once = pq.read_table(world / "r.parquet").num_rows
+    # regions that overlap, and records that reach from one into the next, give every record once, in the order of the file
+    for regions in (("1:296-296", "1:290-295", "1:294-296"), ("1:295-295", "1:296-296")):
+        more = [text for region in regions for text in ("--region", region)]
+        assert cli("variants", world / "v.vcf.gz", *given, *more, "-o", world / "r.parquet").code == 0
+        rows = pq.read_table(world / "r.parquet").filter(pc.field("pos") >= 295)
+        assert (rows.num_rows, rows["pos"].to_pylist() == sorted(rows["pos"].to_pylist())) == (once, True)
     ran = cli("variants", world / "v.vcf", *given, "--region", "1:295-296", "-o", world / "r.parquet")
     assert (ran.code, "--region needs an index" in ran.err) == (2, True)
+    ran = cli("variants", world / "v.vcf.gz", *given, "--region", "1:x-y", "-o", world / "r.parquet")
+    assert (ran.code, "write CHROM or CHROM:FROM-TO" in ran.err) == (2, True), ran.err
     ran = cli("variants", world / "v.vcf.gz", *given, "--region", "7", "-o", world / "r.parquet")
     assert (ran.code, "has no contig '7'" in ran.err) == (2, True)
 
@@ -543,6 +560,22 @@ def test_null_fields_are_null_sequence(world: Path, contig: str, cli: Any) -> No
     rows = pq.read_table(world / "n.parquet").to_pylist()
     assert [(r["pos"], r["tile_id"] is None, r["status"]) for r in rows][:1] == [(None, True, "null_sequence")]
     assert {r["status"] for r in rows} == {"null_sequence", "contig_missing"}
+
+
+@pytest.mark.parametrize("record", ["1\t3o0\t.\tA\tG\t.\t.\t.", "1\t300\t.\tA", "1\t300\t.\tA\tG\t.\t"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_record_that_cannot_be_read_is_named_by_its_line(world: Path, cli: Any, record: str, packed: bool) -> None:
+    lines = (world / "v.vcf").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if not line.startswith("#")) + 1
+    lines.insert(at, record)
+    (world / "b.vcf").write_text("\n".join(lines) + "\n")
+    if packed:
+        pysam.tabix_compress(str(world / "b.vcf"), str(world / "b.vcf.gz"))
+    name = world / ("b.vcf.gz" if packed else "b.vcf")
+    ran = cli("variants", name, "--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "-o", world / "o.parquet")
+    assert ran.code == 2
+    assert f"{name.name}, line {at + 1}: " in ran.err.splitlines()[-1], ran.err
+    assert "Correct or remove it" in ran.err.splitlines()[-1]
 
 
 def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> None:

@@ -69,6 +69,8 @@ class Group:
     name: str
     n: int
     n_clusters: int = 0
+    n_beyond: int | None = None
+    """Rows whose truth is beyond the noise threshold; None without one."""
     dropped: dict[str, int] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
@@ -118,6 +120,8 @@ def compare(
     if threshold is not None:
         for truth in dict.fromkeys(pair.truth for pair in pairs):
             mine = [pair for pair in pairs if pair.truth == truth]
+            if not math.isnan(threshold):
+                group.n_beyond = int((np.abs(columns[truth]) > threshold).sum())
             changes = ChangeMetrics(columns[truth], np.stack([columns[p.prediction] for p in mine]), threshold)
             changed = resample(changes, group.n, how) if how else None
             values = changes.reasons(group.n)

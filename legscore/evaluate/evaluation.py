@@ -21,6 +21,8 @@ from legscore.schema import ALIASES
 
 WHOLE = "all"
 SUBSTITUTIONS = "substitutions"
+AWAY = 0.1
+"""A truth that strays further than this share of the noise SD from the mean of its replicates is not that mean."""
 OPPOSITE = -0.3
 """A Pearson below this suggests that one side is ref − alt."""
 NOISE_Z = 1.96
@@ -145,6 +147,7 @@ def evaluate(options: EvaluationOptions, say: Callable[[str], None] = lambda lin
     what = f"clusters ({options.cluster})" if options.cluster else "rows"
     drawn = f"{options.bootstrap:,} resamples of {what}, seed {options.seed}" if options.bootstrap else "no bootstrap"
     result = Evaluation(pairs, selection, drawn, noise=noise)
+    result.notes += _not_their_mean(options, pairs[0].truth, columns, noise)
     _drop_truthless(selection, pairs, options.cluster)
     parts = _split(selection, by) if by else []
     if not by or (counted and len(parts[0][1] if parts else ()) != len(selection.frame)):  # one group of all rows says it all
@@ -206,6 +209,21 @@ def _noise(options: EvaluationOptions, pairs: list[Pair], columns: dict[str, np.
         first, second = (columns[name] for name in options.replicates)
         return {truths[0]: noise_of_replicates(first, second, options.noise_z)}
     return {}
+
+
+def _not_their_mean(options: EvaluationOptions, truth: str, columns: dict[str, np.ndarray], noise: dict[str, Noise]) -> list[str]:
+    """A note where the truth is no mean of the replicates: noise and ceiling are then another quantity's."""
+    if not options.replicates:
+        return []
+    first, second = options.replicates
+    away = columns[truth] - (columns[first] + columns[second]) / 2
+    away = away[np.isfinite(away)]
+    if len(away) < 3 or not away.std() > AWAY * noise[truth].sd:
+        return []
+    return [
+        f"{truth} is not the mean of {first} and {second} (median distance {np.median(np.abs(away)):.3g}): threshold and ceiling "
+        "are that mean's"
+    ]
 
 
 def _drop_truthless(selection: Selection, pairs: list[Pair], cluster: str | None) -> None:

@@ -78,8 +78,10 @@ def _group(group: Group, named: bool) -> Iterator[str]:
             label = f"{prediction} ~ {truth}" if several else prediction
             rows.append([label, *(_with_interval(by[truth, prediction, name]) for name in names)])
         yield from table(rows)
-        reasons = {f"{HEADS[m.metric]} of {m.prediction}: {m.reason}": None for m in shown if m.reason}
-        yield from (f"  {reason}" for reason in reasons)
+        yield from _reasons(shown)
+        if names is CHANGE_METRICS and group.n_beyond is not None:
+            share = group.n_beyond / group.n
+            yield f"  beyond the threshold: {group.n_beyond:,} of {group.n:,} rows; by chance AUPRC is {share:.4f}, AUROC 0.5"
     compared = [c for c in group.comparisons if c.method or c.metric == "rmse"]
     if compared:
         rows = [["first − second", "", "difference", "p (boot)", "z", "p (test)", "Zou interval"]]
@@ -93,6 +95,22 @@ def _group(group: Group, named: bool) -> Iterator[str]:
                 ] = None
         yield from methods
         yield from {f"  {c.first} − {c.second}, {HEADS[c.metric]}: {c.reason}": None for c in compared if c.reason}
+
+
+def _reasons(shown: Sequence[Metric]) -> Iterator[str]:
+    """Why there is no value, or not in every resample: each reason once, with all that it is about."""
+    about: dict[str, list[Metric]] = {}
+    for m in shown:
+        if m.reason:
+            about.setdefault(m.reason, []).append(m)
+    for reason, metrics in about.items():
+        heads, of = (
+            list(dict.fromkeys(names)) for names in ([HEADS[m.metric] for m in metrics], [m.prediction for m in metrics])
+        )
+        if len(heads) * len(of) == len(metrics):
+            yield f"  {', '.join(heads)} of {', '.join(of)}: {reason}"
+        else:
+            yield from (f"  {HEADS[m.metric]} of {m.prediction}: {reason}" for m in metrics)
 
 
 def _with_interval(m: Metric) -> str:
@@ -157,6 +175,8 @@ def calibration_lines(calibration: Calibration) -> Iterator[str]:
         f"[{checked['coverage_low']:.3f}, {checked['coverage_high']:.3f}] "
         f"(folds {min(checked['by_fold']):.3f}-{max(checked['by_fold']):.3f}), mean width {checked['mean_width']:.4g}"
     )
+    if calibration.fit.get("cluster") is None:
+        yield "note: every row is a cluster of its own; where rows share a promoter give --cluster, or coverage looks too good"
     for name, label in (("by_abs_effect", "|effect|"), ("by_sd", "SD")):
         if name in checked:
             yield f"coverage by thirds of {label}, low to high: " + ", ".join(f"{value:.3f}" for value in checked[name])
@@ -176,7 +196,8 @@ def write_json(path: Path, found: Evaluation, options: EvaluationOptions, calibr
         "noise": {truth: asdict(noise) for truth, noise in found.noise.items()},
         "groups": [
             {
-                "name": g.name, "n": g.n, "n_clusters": g.n_clusters, "dropped": g.dropped, "notes": g.notes,
+                "name": g.name, "n": g.n, "n_clusters": g.n_clusters, "n_beyond": g.n_beyond, "dropped": g.dropped,
+                "notes": g.notes,
                 "metrics": [asdict(m) for m in g.metrics], "comparisons": [asdict(c) for c in g.comparisons],
             }
             for g in found.groups
@@ -222,6 +243,9 @@ def _rows(found: Evaluation) -> Iterable[dict[str, Any]]:
                 "value": c.difference, "low": c.boot_low, "high": c.boot_high, "z": c.z, "p": c.p, "boot_p": c.boot_p,
                 "zou_low": c.zou_low, "zou_high": c.zou_high, "method": c.method, "shares": c.shares, "note": c.reason,
             }  # fmt: skip
+    for g in found.groups:
+        if g.n_beyond is not None:
+            yield {"section": "beyond", "group": g.name, "metric": "share", "n": g.n, "value": g.n_beyond / g.n}
     for truth, noise in found.noise.items():
         for name in ("sd", "threshold", "replicate_r", "reliability", "ceiling"):
             yield {

@@ -6,6 +6,7 @@ stands in more than one is named `FILE:column`, FILE without its folder and exte
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,10 +87,10 @@ class Selection:
         what = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
         return f"{len(self.frame):,} of {self.rows:,} rows" + (f"; dropped: {what}" if what else "")
 
-    def require_rows(self) -> None:
+    def require_rows(self, hint: str = "") -> None:
         if not len(self.frame):
             what = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
-            raise InputError(f"no rows are left to evaluate: of {self.rows:,}, {what}")
+            raise InputError(f"no rows are left to evaluate: of {self.rows:,}, {what}{hint}")
 
 
 class Tables:
@@ -145,7 +146,7 @@ class Tables:
 
         Args:
             names: column name → the option that asked for it (for messages).
-            where: (column, value) that rows must have, compared as text.
+            where: (column, value) that rows must have, compared as numbers in columns of numbers, else as text.
             lists: names among them that hold a list of numbers per row.
 
         Returns:
@@ -181,8 +182,9 @@ class Tables:
         assert frame is not None
         selection = Selection(frame, n_rows, dropped, notes)
         for column, value in where:
-            chosen = selection.frame.select(pl.col(column).cast(pl.String) == value).to_series().fill_null(False)
-            selection.drop(chosen, f"{column} is not {value}")
+            values = selection.frame[column]
+            selection.drop(_equal(values, value), f"{column} is not {value}")
+            selection.require_rows(f"; {column} holds {shorten(values.unique(maintain_order=True).drop_nulls().to_list())}")
         for table in self.all:
             if (name := f"#status {table.stem}") in selection.frame.columns:
                 counts = selection.frame[name].fill_null("null").value_counts(sort=True)
@@ -231,6 +233,15 @@ def _legscore_status(table: Table) -> bool:
     values = table.read(["status"]).column("status")
     known = values.cast(pa.string()).unique().to_pylist()
     return set(known) <= {*STATUSES, None}
+
+
+def _equal(values: pl.Series, value: str) -> pl.Series:
+    """Rows that hold a value as --where writes it: 1 finds 1.0."""
+    same = values.cast(pl.String) == value
+    if values.dtype.is_numeric():
+        with contextlib.suppress(ValueError):
+            same |= values.cast(pl.Float64) == float(value)
+    return same.fill_null(False)
 
 
 def numbers(values: pl.Series, option: str, name: str) -> np.ndarray:

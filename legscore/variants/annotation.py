@@ -129,7 +129,7 @@ def _fields(frame: pl.DataFrame, dialect: str, path: Path) -> pl.DataFrame:
     else:
         frame = frame.with_columns(
             gff("ID").alias("_id"), gff("Parent").alias("_parent"), gff("gene_biotype", "gene_type", "biotype").alias("_biotype"),
-            gff("Name", "gene_name", "gene").alias("_name"),
+            gff("gene_name", "gene", "Name").alias("_name"),  # SGD's Name is the systematic one
         )  # fmt: skip
         is_gene = feature.str.contains("gene$")
         part = feature.is_in(["exon", *CODING])

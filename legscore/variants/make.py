@@ -80,7 +80,7 @@ def make(
                 write(table)
         lines, rows = list(haplotypes.counts.lines()), sum(haplotypes.counts.rows.values())
     elif source is not None:
-        records = open_records(source, options.region)
+        records = open_records(source, options.region, numbered=numbered)
         setting = _prepared(options, metadata, say)
         builder = Builder(setting, records, say, numbered=numbered)
         with open_table(output, builder.schema, metadata) as write:

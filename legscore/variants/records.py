@@ -70,64 +70,104 @@ class Records:
         raise NotImplementedError
 
 
-def open_records(path: str | Path, regions: Sequence[str] = ()) -> Records:
-    """A VCF or BCF by its extension, else a table. InputError when it cannot be read."""
+def open_records(path: str | Path, regions: Sequence[str] = (), *, numbered: bool = False) -> Records:
+    """A VCF or BCF by its extension, else a table. InputError when it cannot be read.
+
+    Args:
+        numbered: with regions, `record_A` counts the records of the whole file, not those of the regions.
+    """
     if is_vcf(path):
-        return VcfRecords(Path(path), regions)
+        return VcfRecords(Path(path), regions, numbered=numbered)
     if regions:
         raise InputError(f"--region {regions[0]} needs an indexed VCF or BCF; {path} is a table")
     return TableRecords(path)
 
 
 class VcfRecords(Records):
-    def __init__(self, path: Path, regions: Sequence[str] = ()) -> None:
-        self.path, self.name, self._regions = path, str(path), tuple(regions)
+    """Records of the file, or those that overlap regions, each once. An index finds them; their numbers in the whole file only
+    reading from its beginning tells."""
+
+    def __init__(self, path: Path, regions: Sequence[str] = (), *, numbered: bool = False) -> None:
+        self.path, self.name, self._numbered = path, str(path), numbered
         with open_vcf(path) as file:
             header = file.header
             self.lengths = {name: header.contigs[name].length for name in header.contigs}
             self.contigs = list(self.lengths)
             text = file.format == "VCF"
-            if self._regions and file.index is None:
+            if regions and file.index is None:
                 raise InputError(
                     f"--region needs an index: make one with: bcftools index -t {path} (the file must be packed with bgzip)"
                 )
-        if text and not self.contigs:
-            self.contigs = first_column(path)
+            if text and not self.contigs:
+                self.contigs = first_column(path)
+            self._regions = regions_of(regions, self.contigs, file, path)
 
     def blocks(self) -> Iterator[Block]:
         n_read = 0
         with open_vcf(self.path) as file:
             file.subset_samples([])
-            records = self._records(file)
+            chosen = bool(self._regions) and self._numbered
+            if not self._regions:
+                records: Iterator[Row] = ((r.chrom, r.pos, r.id, r.ref, r.alts, 0) for r in file)
+            else:
+                records = map(_fields, file) if chosen else self._fetched(file)
             while True:
                 rows, trouble = _fill(records)
                 if rows:
-                    yield _block(rows, n_read)
+                    yield _block(rows, n_read, [i for i, row in enumerate(rows) if self._inside(row)] if chosen else None)
                     n_read += len(rows)
                 if trouble is not None:
                     raise unreadable(self.path, n_read, trouble) from trouble
                 if len(rows) < BLOCK_RECORDS:
                     return
 
-    def _records(self, file: Any) -> Iterator[tuple[Any, ...]]:
-        if not self._regions:
-            return ((r.chrom, r.pos, r.id, r.ref, r.alts) for r in file)
-        return itertools.chain.from_iterable(self._region(file, region) for region in self._regions)
+    def _fetched(self, file: Any) -> Iterator[Row]:
+        for name, stretches in self._regions.items():
+            before = 0
+            for start, stop in stretches:
+                for record in file.fetch(name, start, stop):
+                    if record.start >= before:  # else it reaches here from the stretch before, which had it
+                        yield _fields(record)
+                before = stop
 
-    def _region(self, file: Any, region: str) -> Iterator[tuple[Any, ...]]:
-        name = region.rsplit(":", 1)[0] if region not in self.contigs else region
-        if name not in self.contigs:
-            raise InputError(f"--region {region}: {self.path} has no contig {name!r}{nearest(name, self.contigs)}")
+    def _inside(self, row: Row) -> bool:
+        return any(row[1] - 1 < stop and row[5] > start for start, stop in self._regions.get(row[0], ()))
+
+
+Row = tuple[str, int, "str | None", str, "tuple[str, ...] | None", int]
+"""chrom, pos, id, ref, alts, and the end of what the record spans (for regions; else 0)."""
+
+
+def _fields(r: Any) -> Row:
+    return (r.chrom, r.pos, r.id, r.ref, r.alts, r.stop)
+
+
+def regions_of(regions: Sequence[str], contigs: Sequence[str], file: Any, path: Path) -> dict[str, list[tuple[int, int]]]:
+    """--region as {contig: stretches, 0-based half-open, in order and apart}. InputError for one that is not understood."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for region in regions:
+        name = region.rsplit(":", 1)[0] if region not in contigs else region
+        if name not in contigs:
+            raise InputError(f"--region {region}: {path} has no contig {name!r}{nearest(name, contigs)}")
         try:
-            found = file.fetch(region=region)
+            _, _, start, stop = file.parse_region(region=region)
         except READ_ERRORS as error:
             raise InputError(f"--region {region}: {first_line(error)}; write CHROM or CHROM:FROM-TO (1-based)") from error
-        return ((r.chrom, r.pos, r.id, r.ref, r.alts) for r in found)
+        found.setdefault(name, []).append((start, stop))
+    for name, stretches in found.items():
+        apart: list[tuple[int, int]] = []
+        for start, stop in sorted(stretches):
+            if apart and start <= apart[-1][1]:
+                apart[-1] = (apart[-1][0], max(stop, apart[-1][1]))
+            else:
+                apart.append((start, stop))
+        found[name] = apart
+    return found
 
 
-def _fill(records: Iterator[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], Exception | None]:
+def _fill(records: Iterator[Row]) -> tuple[list[Row], Exception | None]:
     """Up to BLOCK_RECORDS records, and what stopped the reading, if anything did."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Row] = []
     try:
         rows.extend(itertools.islice(records, BLOCK_RECORDS))
     except (*READ_ERRORS, UnicodeDecodeError) as error:
@@ -135,16 +175,20 @@ def _fill(records: Iterator[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], Ex
     return rows, None
 
 
-def _block(rows: list[tuple[Any, ...]], before: int) -> Block:
-    chrom, pos, ids, ref, alts = zip(*rows, strict=True)
+def _block(rows: list[Row], before: int, chosen: list[int] | None) -> Block:
+    """Alleles of rows, of the chosen ones where these are given; the first row is record `before` of the file."""
+    chrom, pos, ids, ref, alts, _ = zip(*rows, strict=True)
     n_alts = np.fromiter((len(a) if a else 0 for a in alts), dtype=np.int64, count=len(rows))
-    record = np.repeat(np.arange(len(rows)), n_alts)
+    if chosen is not None:
+        alts = tuple(alts[i] for i in chosen)
+    used = np.arange(len(rows)) if chosen is None else np.array(chosen, dtype=np.int64)
+    record = np.repeat(used, n_alts[used])
     take = pa.array(record)
     flat = pa.array(list(itertools.chain.from_iterable(a for a in alts if a)), pa.large_string())
     return Block(
         before + record, pa.array(chrom, pa.large_string()).take(take), pa.array(pos, pa.int64()).take(take),
         pa.array(ref, pa.large_string()).take(take), flat, pa.array(ids, pa.large_string()).take(take),
-        len(rows), int(np.count_nonzero(n_alts == 0)),
+        len(used), int(np.count_nonzero(n_alts[used] == 0)),
     )  # fmt: skip
 
 

@@ -213,14 +213,19 @@ def _read_starts(path: Path, transcripts: pl.DataFrame, said: list[str]) -> pl.D
     header = {str(frame[f"c{i}"][0]).strip(): f"c{i}" for i in range(64) if frame[f"c{i}"][0] is not None}
     if lacking := [name for name in ("gene", "tss") if name not in header]:
         raise InputError(
-            f"--tss {path}: line {frame['line'][0]} has no column {lacking[0]!r}; the first line must name gene and tss"
+            f"--tss {path}: line {frame['line'][0]} has no column {lacking[0]!r}; the first line must name gene and tss, "
+            "separated by tabs"
         )
     table = frame.slice(1).select("line", pl.col(header["gene"]).alias("gene"), pl.col(header["tss"]).alias("tss"))
     table = whole_numbers(table, ["tss"], path).with_columns(pl.col("tss") - 1)
     genes = transcripts.unique("gene", keep="first", maintain_order=True).select("gene", "gene_name", "chrom", "strand")
     found = table.join(genes, on="gene", how="inner", maintain_order="left")
     if not len(found):
-        raise InputError(f"--tss {path}: none of its {len(table):,} genes is in the annotation with the biotypes asked for")
+        theirs, ours = (shorten(names["gene"].to_list(), 3) for names in (table, genes))
+        raise InputError(
+            f"--tss {path}: none of its {len(table):,} genes ({theirs}) is in the annotation with the biotypes asked for; its "
+            f"genes are written as {ours}"
+        )
     without = genes.join(table, on="gene", how="anti")
     said.append(f"starts: {len(found):,} from {path}; {len(table) - len(found):,} of its rows name other genes")
     if len(without):

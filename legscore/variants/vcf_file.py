@@ -90,8 +90,8 @@ def first_column(path: Path) -> list[str]:
 def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
     """The error for the record after the first `n_read`, with its line where the file is text."""
     why = first_line(error)
-    if "truncated" in why:
-        return InputError(f"{path} cannot be read after {n_read:,} records: {why}; is it cut short or damaged?")
+    if "truncated" in why:  # what pysam says of every record that htslib refuses
+        why = "htslib cannot read this record"
     try:
         with opened(path) as stream:
             if stream.read(3) == b"BCF":
@@ -103,10 +103,12 @@ def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
                     seen += 1
                     if seen == n_read + 1:
                         shown = line[:60].decode("utf-8", "replace").rstrip().replace("\t", " ")
-                        return InputError(f"{path}, line {number}: {why} ({shown!r}); correct or remove it")
+                        return InputError(
+                            f"{path}, line {number}: {why} ({shown!r}); is it cut short or damaged? Correct or remove it"
+                        )
     except READ_ERRORS as damage:
         return InputError(f"{path} cannot be read after {n_read:,} records: {first_line(damage)}; is it cut short or damaged?")
-    return InputError(f"{path} cannot be read after {n_read:,} records: {why}; is it cut short or damaged?")
+    return InputError(f"{path} cannot be read after {n_read:,} records: {first_line(error)}; is it cut short or damaged?")
 
 
 def _header_trouble(path: Path) -> str | None:

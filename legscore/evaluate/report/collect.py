@@ -17,7 +17,7 @@ from legscore.evaluate.correlation import METRICS, metric
 from legscore.evaluate.saturation import TILE_COLUMNS, wanted_columns
 from legscore.evaluate.tables import Table, Tables, numbers
 
-BINS, GRID = 80, 90
+BINS, GRID, LEAST_GRID = 80, 90, 30
 TOP_ROWS = 1000
 NEAR_FLOOR = 0.25
 """Scores this close to the floor count as being there (in bins of the sorter)."""
@@ -26,6 +26,8 @@ LABELS = (
     "strand", "start", "end", "offset", "ref_base", "alt_base", "n_carriers", "n_samples",
 )  # fmt: skip
 """Columns that say which row it is."""
+COUNTS = ("pos", "start", "end", "offset", "n_carriers", "n_samples")
+"""Labels that are whole numbers, also in text files."""
 FIRST_LABELS = LABELS[: LABELS.index("alt") + 1]
 """Those that stand before the values in the table of the largest."""
 VALUES = ("score", "score_sd", "ref_score", "alt_score", "effect", "effect_sd", "effect_low", "effect_high", "p", "q", "n_count")
@@ -106,7 +108,7 @@ def histogram(values: np.ndarray) -> dict[str, Any] | None:
 
 
 def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
-    """Rows counted on a GRID × GRID raster; None where no row has both."""
+    """Rows counted on a square raster, GRID cells a side and fewer for few rows; None where no row has both."""
     both = np.isfinite(x) & np.isfinite(y)
     if not both.any():
         return None
@@ -115,7 +117,8 @@ def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
     for values in (x, y):
         low, high = float(values.min()), float(values.max())
         sides.append((low - 0.5, high + 0.5) if low == high else (low, high))
-    counts, _, _ = np.histogram2d(x, y, GRID, sides)
+    cells = int(np.clip(2 * math.sqrt(len(x)), LEAST_GRID, GRID))
+    counts, _, _ = np.histogram2d(x, y, cells, sides)
     return {"x": sides[0], "y": sides[1], "counts": counts.T.astype(int).tolist(), "n": len(x)}
 
 
@@ -154,13 +157,19 @@ def top(scores: Scores, truth: str | None) -> dict[str, Any]:
         for name in names:
             if name in scores.frame.columns:
                 held = scores.frame[name].gather(chosen)
+                if held.null_count() == len(held):
+                    continue
+                if name in COUNTS and held.dtype == pl.String:
+                    whole = held.cast(pl.Int64, strict=False)
+                    held = whole if whole.null_count() == held.is_in([""]).fill_null(True).sum() else held
                 number = held.dtype.is_numeric()
                 columns.append({"name": name, "number": number})
                 data.append(held.to_list() if number else held.cast(pl.String).to_list())
 
     add_labels(FIRST_LABELS)
-    order = sorted(VALUES, key=lambda name: not name.startswith(scores.main))  # the main value and its SD first
-    for name in dict.fromkeys([*order, *([truth] if truth else [])]):
+    order = [scores.main, *([truth] if truth else [])]
+    order += sorted(VALUES, key=lambda name: not name.startswith(scores.main))  # the main value's SD and limits first
+    for name in dict.fromkeys(order):
         if name in scores.values and name != "n_count":
             columns.append({"name": name, "number": True})
             data.append([round(v, 5) if math.isfinite(v) else None for v in scores.values[name][chosen].tolist()])

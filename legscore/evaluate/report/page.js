@@ -73,7 +73,7 @@
   };
   const effectScale = () => [[0, css("--down")], [0.5, css("--zero")], [1, css("--up")]];
   const countScale = () => document.documentElement.dataset.theme === "dark"
-    ? [[0, "#1d2b3a"], [0.35, "#26688f"], [0.7, "#56b4e9"], [1, "#fff3b0"]] : [[0, "#e3f1fb"], [0.35, "#7cbfe8"], [0.7, "#1f6fa5"], [1, "#12263a"]];
+    ? [[0, "#2f5878"], [0.35, "#3a7ba6"], [0.7, "#56b4e9"], [1, "#fff3b0"]] : [[0, "#a5d2f0"], [0.35, "#66aedb"], [0.7, "#1f6fa5"], [1, "#12263a"]];
   const raster = (found, xName, yName, title, equality) => () => {
     const n = found.counts.length, step = (side) => (side[1] - side[0]) / n;
     const at = (side) => Array.from({length: n}, (_, i) => side[0] + (i + 0.5) * step(side));
@@ -89,7 +89,9 @@
       const low = Math.min(found.x[0], found.y[0]), high = Math.max(found.x[1], found.y[1]);
       traces.push({type: "scatter", mode: "lines", x: [low, high], y: [low, high], line: {color: css("--soft"), dash: "dash", width: 1}, hoverinfo: "skip"});
     }
-    return {traces, about: title, extra: {xaxis: {title: {text: plain(xName)}}, yaxis: {title: {text: plain(yName)}}, height: 380}};
+    const extra = {xaxis: {title: {text: plain(xName)}}, yaxis: {title: {text: plain(yName)}}, height: equality ? 500 : 380};
+    if (equality) Object.assign(extra.yaxis, {scaleanchor: "x", constrain: "domain"});  // one scale, so that equality is at 45°
+    return {traces, about: title, extra};
   };
 
   // --- parts of the page --------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@
 
   const status = () => {
     const node = section("status", "Rows by status", "A row that is not ok has no score; the status says why.");
-    const body = make("tbody", make("table", node));
+    const body = make("tbody", make("table", node, undefined, "plain"));
     for (const [name, count] of data.status) {
       const row = make("tr", body);
       make("td", row, name);
@@ -177,7 +179,7 @@
       return m.value === null ? `${name}: none (${m.reason})` : `${name} ${m.value.toFixed(4)}`;
     });
     make("p", node, `${whole(t.raster.n)} rows with both: ${words.join(", ")}. legscore evaluate gives intervals.`);
-    chart(node, raster(t.raster, t.truth, t.prediction, "dashed: equality", true));
+    chart(make("div", node, undefined, "square"), raster(t.raster, t.truth, t.prediction, "dashed: equality", true));
   };
 
   const top = () => {
@@ -298,9 +300,15 @@
     const bar = make("div", node, undefined, "bar");
     const select = make("select", bar), about = make("span", bar, "", "count");
     select.id = "chromosome"; select.setAttribute("aria-label", "chromosome");
-    ["all chromosomes", ...t.names].forEach((name, i) => { make("option", select, name).value = String(i - 1); });
+    if (t.names.length > 1) make("option", select, "all chromosomes").value = "-1";
+    t.names.forEach((name, i) => { make("option", select, name).value = String(i); });
     let view = null;  // [low, high] while zoomed
-    const bounds = () => Number(select.value) < 0 ? [0, start[t.names.length]] : [0, t.lengths[Number(select.value)]];
+    const bounds = () => {  // of one chromosome: as far as it has rows
+      const c = Number(select.value);
+      if (c < 0) return [0, start[t.names.length]];
+      const first = bin[from[c]] * t.width, room = 0.02 * (t.lengths[c] - first) + t.width;
+      return [Math.max(0, first - room), t.lengths[c] + room];
+    };
     const picture = chart(node, () => {
       const only = Number(select.value), [low0, high0] = view || bounds(), step = (high0 - low0) / COLUMNS || 1;
       const tops = new Map();
@@ -320,7 +328,7 @@
         type: "bar", x: points.map((p) => (p.first + p.last) / 2), y: points.map((p) => key === "high" ? Math.max(0, p.high) : Math.min(0, p.low)), width,
         marker: {color: css(colour), line: {width: 0}}, customdata: points.map(where), hovertemplate: "%{customdata}<br>%{y:.3f}<extra></extra>",
       });
-      about.textContent = `${whole(points.length)} bars of ${whole(Math.round(width))} bases`;
+      about.textContent = `${whole(points.length)} bars of ${whole(Math.round(width))} base${Math.round(width) > 1 ? "s" : ""}`;
       const axis = {range: [low0, high0], showgrid: false, zeroline: false};
       if (only < 0) Object.assign(axis, {tickmode: "array", tickvals: t.names.map((_, i) => (start[i] + start[i + 1]) / 2), ticktext: t.names.map(plain)});
       else axis.title = {text: `${plain(t.names[only])}, position`};

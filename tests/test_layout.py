@@ -194,3 +194,8 @@ def test_readme_claims_no_speed_without_a_result() -> None:
 @pytest.mark.parametrize("name", ["README.md", "LICENSE", "setup.py", "pyproject.toml", ".ci/run"])
 def test_top_level(name: str) -> None:
     assert (REPOSITORY / name).stat().st_size > 0
+
+
+def test_tables_are_those_of_the_results() -> None:
+    done = subprocess.run([sys.executable, "bench/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from legscore.engine import fit
 from legscore.engine.arrange import arrange, obtain
 from legscore.engine.plans import PlanCache, Stored
 from legscore.engine.recipe import Recipe
-from legscore.engine.tensorrt_engine import REWRITE, TensorRTCompiler
+from legscore.engine.tensorrt_engine import REWRITE, TensorRTCompiler, in_a_thread
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.generate.card_denoiser import CardDenoiser
@@ -84,8 +84,7 @@ class TensorRTDenoiser(CardDenoiser):
         super().__init__(PyCudaCard(gpu, say), generator.contract.length, recipe.precision)
         self.gpu, self.recipe, self._closed = gpu, recipe, False
         try:
-            with self.card.use():
-                self._load(generator, say)
+            in_a_thread(self.card, lambda told: self._load(generator, told), say)
         except BaseException:
             self.close()
             raise

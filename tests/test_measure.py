@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna, yeast_contract
 
-from legscore.cli.bench import spoken
 from legscore.engine.choose import Request
 from legscore.errors import EngineError
 from legscore.measure import whole_run as module
+from legscore.measure.dry_run import spoken
 from legscore.measure.estimate import estimate
 from legscore.measure.rates import Job, alternate
 from legscore.measure.whole_run import random_table, whole_run

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -124,6 +126,19 @@ def test_an_error_left_by_a_failed_capture_shows_before_the_run(
     assert not world.card.held
 
 
+OWN_PROCESS = "LEGSCORE_TEST_IN_ITS_OWN_PROCESS"
+
+
+def test_signals_in_a_process_of_its_own() -> None:
+    """The two tests below send SIGINT to their process, which would end a worker of pytest with all its other tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {OWN_PROCESS: "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "ctrl_c_during"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+@pytest.mark.skipif(OWN_PROCESS not in os.environ, reason="run by the test above, in a process of its own")
 @pytest.mark.parametrize("compiling", [True, False])
 def test_ctrl_c_during_a_build_ends_it(world: World, members: list[Checkpoint], compiling: bool) -> None:
     """TensorRT drops what its log raises, and the log is where a signal would be raised in the thread that builds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,15 @@ def test_training_figure(cli: Cli, tmp_path: Path) -> None:
 # In a real browser
 
 
+def open_page(browser: Any, url: str) -> None:
+    """Go there and wait until the page says that it has drawn everything."""
+    browser.get(url)
+    ready, end = "return document.documentElement.dataset.ready", time.monotonic() + 60
+    while browser.execute_script(ready) != "yes":
+        assert time.monotonic() < end, "the page was not ready within a minute"
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium without a network."""
@@ -288,7 +298,7 @@ def page(browser: Any, scores: Path) -> Any:
 
     target = scores.with_name("page.html")
     write_report(str(scores), str(target), "measured")
-    browser.get(target.as_uri())
+    open_page(browser, target.as_uri())
     return browser
 
 
@@ -389,12 +399,12 @@ def test_one_chromosome_has_positions_on_its_axis(page: Any, scores: Path, tmp_p
     pq.write_table(table.filter(pc.field("chrom") == "X"), tmp_path / "one.parquet")
     write_report(str(tmp_path / "one.parquet"), str(tmp_path / "one.html"))
     before = page.current_url
-    page.get((tmp_path / "one.html").as_uri())
+    open_page(page, (tmp_path / "one.html").as_uri())
     titles = "return [...document.querySelectorAll('#chromosome option')].map(o => o.textContent)"
     assert page.execute_script(titles) == ["X"]
     axis = "const a = document.querySelector('#genome')._fullLayout.xaxis; return [a.title.text, a.range[0] > 1900, a._vals.length > 1]"
     assert page.execute_script(axis) == ["X, position", True, True]
-    page.get(before)
+    open_page(page, before)
 
 
 def test_measured_against_predicted_has_one_scale(page: Any) -> None:

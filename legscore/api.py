@@ -23,7 +23,7 @@ from legscore.engine.base import Engine
 from legscore.engine.choose import Request, open_engine
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import InputError, LegscoreError
-from legscore.job import Options, check_singleton, settle_rc
+from legscore.job import Options
 from legscore.job import score as run_job
 from legscore.members import open_members
 from legscore.model.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ from legscore.pipeline import part_rows
 from legscore.read import as_text, is_text
 from legscore.reduce import Results, reduce_scores
 from legscore.schema import KINDS, OK, SEQUENCE_IS, STATUSES
+from legscore.settle import check_singleton, settle_rc
 from legscore.stream import in_flight
 from legscore.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
 

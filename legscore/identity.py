@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from legscore.formats import ParquetSource, Source
+from legscore.formats import ParquetSource
 from legscore.read import Input
+from legscore.source import Source
 from legscore.storage import Remote, open_binary
 
 BLOCK_BYTES = 1 << 20

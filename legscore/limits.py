@@ -126,7 +126,3 @@ class Budget:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-
-    @property
-    def n_under_way(self) -> int:
-        return len(self._costs)

@@ -188,14 +188,9 @@ def run(
     return summary
 
 
-def score_part(plan: Plan, store: PartFolder, number: int, progress: Progress = _nothing, tell: Tell = _nothing) -> Summary:
-    """Score one part and keep its results, for `run` to find: what a worker somewhere else does."""
-    summary = Summary()
-    one = replace(plan, parts=range(number, number + 1))
-    with contextlib.closing(scored_parts(one, store, summary, progress, tell)) as tables:
-        for _ in tables:
-            pass
-    return summary
+def scored_elsewhere(plan: Plan, store: PartFolder, parts: range) -> Generator[pa.Table, None, None]:
+    """Score these parts and keep their results, for `run` to find: what a worker does. Their tables, in order."""
+    return scored_parts(replace(plan, parts=parts), store, Summary(), _nothing, _nothing)
 
 
 def scored_parts(

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.formats import READ_ERRORS, Source, TextSource, first_line, open_source
+from legscore.formats import open_source
 from legscore.limits import Limits
 from legscore.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
+from legscore.source import READ_ERRORS, Source, first_line
 from legscore.storage import Remote, expand, is_remote, reason
+from legscore.text_formats import TextSource
 
 READ_ROWS = 32_768
 """Rows read at a time; parts are put together from these. Columns of 32-bit numbers are then larger than what the allocator keeps

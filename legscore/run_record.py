@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
-from legscore.formats import Source
+from legscore.source import Source
 
 
 def run_record(source: Source) -> dict[str, Any] | None:

@@ -9,15 +9,20 @@ import pyarrow as pa
 
 from legscore.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE
 
+LOWER_TO_UPPER = np.uint8(0xDF)
+"""Mask of ASCII letters."""
+
 
 @dataclass(frozen=True)
 class Sequences:
-    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null` bool [N]."""
+    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null` bool [N];
+    `is_na` bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is."""
 
     flat: np.ndarray
     start: np.ndarray
     length: np.ndarray
     is_null: np.ndarray
+    is_na: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start)
@@ -41,7 +46,7 @@ class Sequences:
         rows = np.flatnonzero(where_N & (offset_N >= 0) & (offset_N < self.length))
         flat = self.flat.copy()
         flat[self.start[rows] + offset_N[rows]] = base_N[rows]
-        return Sequences(flat, self.start, self.length, self.is_null)
+        return Sequences(flat, self.start, self.length, self.is_null, self.is_na)
 
 
 def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequences:
@@ -55,12 +60,22 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
     n = len(texts)
     if n == 0 or offset_buffer is None:
         nothing = np.zeros(n, dtype=np.int64)
-        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool))
+        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool), np.zeros(n, dtype=bool))
     bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     text = b"" if data_buffer is None else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
     flat = np.frombuffer(text.translate(table.tobytes()), dtype=np.uint8)
-    return Sequences(flat, bounds[:-1] - bounds[0], np.diff(bounds), is_null)
+    start, length = bounds[:-1] - bounds[0], np.diff(bounds)
+    return Sequences(flat, start, length, is_null, _reads_na(np.frombuffer(text, dtype=np.uint8), start, length))
+
+
+def _reads_na(letters: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    reads = np.zeros(len(start), dtype=bool)
+    for word in (b"NA", b"NAN"):
+        rows = np.flatnonzero(length == len(word))
+        found = letters[start[rows][:, None] + np.arange(len(word))] & LOWER_TO_UPPER
+        reads[rows] = (found == np.frombuffer(word, dtype=np.uint8)).all(axis=1)
+    return reads
 
 
 def encode_text(text: str) -> np.ndarray:

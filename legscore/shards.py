@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from legscore.errors import InputError, LegscoreError, OutputError
-from legscore.formats import READ_ERRORS, first_line
 from legscore.parts import difference
 from legscore.publish import writing
 from legscore.schema import STATUSES
+from legscore.source import READ_ERRORS, first_line
 from legscore.write import DELIMITER, METADATA_KEY, header_line, open_sink, open_writer, output_format
 
 KEY = "shard"

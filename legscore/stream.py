@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
-V = TypeVar("V")
 POLL_S = 0.1
 
 

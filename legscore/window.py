@@ -152,7 +152,7 @@ class Windower:
             starts = sequences.start
             owners = np.searchsorted(starts, bad, side="right") - 1
             status[owners] = STATUS_CODE["invalid_base"]
-        status[sequences.is_null | self._reads_na(sequences)] = STATUS_CODE["null_sequence"]
+        status[sequences.is_null | sequences.is_na] = STATUS_CODE["null_sequence"]
         if self.sequence_is != "window" and adapters:
             rows = np.flatnonzero(status == OK)
             carries = _carries_adapters(sequences, rows, contract)
@@ -160,16 +160,6 @@ class Windower:
             wrong = ~carries if self.sequence_is == "oligo" else carries
             status[rows[wrong]] = STATUS_CODE["adapter_mismatch"]
         return status
-
-    @staticmethod
-    def _reads_na(sequences: Sequences) -> np.ndarray:
-        """bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is. They are
-        codes by now, so that an ambiguity letter reads as N: WA is null too, not too short."""
-        reads = np.zeros(len(sequences), dtype=bool)
-        for word in (encode_text("NA"), encode_text("NAN")):
-            rows = np.flatnonzero(sequences.length == len(word))
-            reads[rows] = sequences.matches(rows, 0, word)
-        return reads
 
     def build(self, sequences: Sequences, rows: np.ndarray, *, flip: bool = False) -> np.ndarray:
         """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in place."""

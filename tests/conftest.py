@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from legscore.batch import Batch
 from legscore.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
@@ -207,3 +208,13 @@ def world(tmp_path: Path, contig: str) -> Path:
         f"1\t1100\t.\t{contig[1099]}\t{'A' if contig[1099] != 'A' else 'C'}\t.\t.\t.\n"
     )
     return tmp_path
+
+
+def random_batch(windows: int, edits: int, length: int = 150, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    return Batch(
+        rng.integers(0, 5, (windows, length), dtype=np.uint8),
+        rng.integers(0, max(windows, 1), edits).astype(np.int32),
+        rng.integers(0, length, edits).astype(np.int16),
+        rng.integers(0, 4, edits).astype(np.uint8),
+    )

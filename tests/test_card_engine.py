@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import human_contract, toy_checkpoint, yeast_contract
+from conftest import human_contract, random_batch, toy_checkpoint, yeast_contract
 from host_kernels import HostKernels, compiler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,14 +47,7 @@ def members() -> list[Checkpoint]:
     return [toy_checkpoint(seed, yeast_contract(**short()), **SMALL) for seed in range(4)]
 
 
-def batch_of(windows: int, edits: int, length: int = 24, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        rng.integers(0, 5, (windows, length), dtype=np.uint8),
-        rng.integers(0, max(windows, 1), edits).astype(np.int32),
-        rng.integers(0, length, edits).astype(np.int16),
-        rng.integers(0, 4, edits).astype(np.uint8),
-    )
+batch_of = partial(random_batch, length=24)
 
 
 def truth(members: list[Checkpoint], both: bool = True, singleton: bool = False) -> OpenVINOEngine:
@@ -99,7 +93,7 @@ def test_scores_equal_openvino(
 def test_human_windows_without_extra_channels(kernels: HostKernels) -> None:
     members = [toy_checkpoint(1, human_contract(n_value=0.0), pools=(2, 2), se="plain", **SMALL)]
     engine = HostEngine(members, HostCard(kernels), GpuForm("fp16", "repack8", "hwc8"), batch=64)
-    batch = batch_of(5, 3, 230)
+    batch = batch_of(5, 3, length=230)
     assert np.abs(engine.score(batch) - truth(members).score(batch)).max() < 0.005
     engine.close()
 

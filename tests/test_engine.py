@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import human_contract, toy_checkpoint
+from conftest import human_contract, random_batch, toy_checkpoint
 
 from legscore.batch import Batch
 from legscore.engine import choose
@@ -35,16 +35,6 @@ def has_bf16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def random_batch(windows: int, edits: int, length: int = 150, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        rng.integers(0, 5, (windows, length), dtype=np.uint8),
-        rng.integers(0, max(windows, 1), edits).astype(np.int32),
-        rng.integers(0, length, edits).astype(np.int16),
-        rng.integers(0, 4, edits).astype(np.uint8),
-    )
 
 
 @pytest.mark.parametrize("both", [True, False])

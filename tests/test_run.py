@@ -494,7 +494,7 @@ def test_signals_end_a_run_at_once_and_leave_nothing(tmp_path: Path, toy_model: 
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert time.perf_counter() - started < 10  # 1.7 s on a quiet machine; a tile of three members takes 4 s
+    assert time.perf_counter() - started < 10
     assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["s.parquet"]
 

@@ -28,12 +28,10 @@ def clean(text: str) -> str:
 
 def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple[str, str]:
     """(status, window) of one sequence: the rules as sentences."""
-    if text is None:
+    if text is None or text.upper() in ("NA", "NAN"):
         return "null_sequence", ""
     if any(ord(c) > 127 or CODE_OF_BYTE[ord(c)] == INVALID_CODE for c in text):
         return "invalid_base", ""
-    if clean(text) in ("NA", "NAN"):
-        return "null_sequence", ""
     text = clean(text)
     if sequence_is == "window":
         if len(text) != contract.length:
@@ -391,3 +389,11 @@ def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -
     assert (codes[first][inverse] == codes).all()
     assert (np.diff(first) > 0).all()
     assert len({row.tobytes() for row in codes}) == len(first)
+
+
+def test_only_na_and_nan_read_as_missing() -> None:
+    """WA is ambiguous DNA, not somebody's word for null, though its codes are those of NA."""
+    texts = ["NA", "na", "NaN", "NAN", "WA", "RAN", "N", None]
+    status = Windower(YEAST, KINDS["sequence"], "oligo", "construct")({"sequence": pa.array(texts, pa.large_string())}).status_N
+    expected = ["null_sequence"] * 4 + ["too_short"] * 3 + ["null_sequence"]
+    assert [STATUSES[code] for code in status] == expected

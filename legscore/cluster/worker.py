@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from legscore.job import Options, prepared
 from legscore.measure.dry_run import Expected, expect
 from legscore.memory import give_back_freed_parts
 from legscore.parts import difference
-from legscore.pipeline import Plan, Summary, scored_parts
+from legscore.pipeline import Plan, scored_elsewhere
 from legscore.remote_parts import open_store
 
 SHOWN = ("engine:", "precision:", "fidelity:", "gpu:", "plan", "members:")
@@ -132,8 +132,7 @@ class Scorer:
             verified = plan.guard.verified if plan.guard else None
             before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
             last = time.perf_counter()
-            one = replace(plan, parts=parts)
-            with contextlib.closing(scored_parts(one, store, Summary(), _nothing, _nothing)) as tables:
+            with contextlib.closing(scored_elsewhere(plan, store, parts)) as tables:
                 for number, table in zip(parts, tables, strict=True):
                     now = time.perf_counter()
                     after = (verified.windows, verified.square_sum) if verified else before
@@ -165,7 +164,3 @@ class Scorer:
 
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-
-
-def _nothing(*_: object, **__: object) -> None:
-    """Progress is told part by part."""

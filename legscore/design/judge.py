@@ -13,10 +13,11 @@ from legscore.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request, open_engine
 from legscore.errors import LegscoreError, ModelError
-from legscore.job import open_members, settle_rc
+from legscore.members import open_members
 from legscore.model.checkpoint import Checkpoint
 from legscore.reduce import spread
 from legscore.sequences import encode_text
+from legscore.settle import settle_rc
 
 ROWS = 4096
 """Inserts sent to the engine at a time."""

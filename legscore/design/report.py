@@ -19,11 +19,11 @@ from legscore.design import hamming, pictures
 from legscore.design.outputs import agreement, check_drawing
 from legscore.design.page import render
 from legscore.errors import InputError, OutputError, shorten
-from legscore.formats import READ_ERRORS, first_line
 from legscore.publish import check_writable, publishing, writing
 from legscore.read import Input, open_input
 from legscore.run_record import run_record
 from legscore.sequences import encode_text
+from legscore.source import READ_ERRORS, first_line
 
 MOST_BINS = 12
 COLUMNS = ("insert", "target", "score", "error", "steps", "seed")

@@ -125,12 +125,13 @@ def load_record(path: Path, key: dict[str, Any], damaged: Callable[[], object] =
     try:
         data = json.loads(text)
         found = Fidelity(**data["fidelity"])
-        if data["key"] == key and _well_typed(found):
-            return found
+        fits = data["key"] == key and _well_typed(found)
     except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    damaged()
-    return None
+        fits = False
+    if not fits:
+        damaged()
+        return None
+    return found
 
 
 def _well_typed(found: Fidelity) -> bool:

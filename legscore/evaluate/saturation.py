@@ -53,7 +53,7 @@ class Saturation:
     Attributes:
         names_T: values of the tile column. titles_T: the same with gene names.
         length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in BASES, -1 unknown.
-        column: the tile column. left_out: rows that are single-base changes of no saturated tile.
+        column: the tile column.
     """
 
     names_T: list[str]
@@ -62,7 +62,6 @@ class Saturation:
     effect_TBL: np.ndarray
     base_TL: np.ndarray
     column: str
-    left_out: int
 
     def __len__(self) -> int:
         return len(self.names_T)
@@ -113,12 +112,12 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
             continue
         if twice:
             raise InputError(f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells tiles apart")
-        if (found := _tiles(rows, name, len(frame))) is not None:
+        if (found := _tiles(rows, name)) is not None:
             return found
     return None
 
 
-def _tiles(rows: pl.DataFrame, column: str, n_rows: int) -> Saturation | None:
+def _tiles(rows: pl.DataFrame, column: str) -> Saturation | None:
     named = "gene_name" in rows.columns and column != "gene_name"
     about = [pl.col("offset").n_unique().alias("#n"), (pl.col("offset").max() + 1).alias("#length")]
     about += [pl.col("gene_name").cast(pl.String).first().alias("#gene")] if named else []
@@ -147,7 +146,7 @@ def _tiles(rows: pl.DataFrame, column: str, n_rows: int) -> Saturation | None:
     names = tiles[column].cast(pl.String).to_list()
     genes = tiles["#gene"].to_list() if "#gene" in tiles.columns else [None] * len(names)
     titles = [f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)]
-    return Saturation(names, titles, length, effect, base, column, n_rows - len(rows))
+    return Saturation(names, titles, length, effect, base, column)
 
 
 def _codes(letters: pl.Series) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Reading PyTorch files as data: plain tensors and records only, and nothing in them that keeps the reader busy.
 
 `torch.load(weights_only=True)` runs no code. When it refuses a name it searches its own message, with a pattern whose time grows
-with the square of the name's length: 200,000 letters took two minutes. So the names of a file are looked at first.
+with the square of the name's length: minutes for a damaged file. So the names of a file are looked at first.
 """
 
 from __future__ import annotations

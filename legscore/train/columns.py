@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from legscore.contract import Contract
 from legscore.errors import InputError, nearest, shorten
 from legscore.folds import SEED, folds_of_split
-from legscore.formats import first_line
 from legscore.read import Input, Part, is_text
+from legscore.source import first_line
 
 EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", "y")
 

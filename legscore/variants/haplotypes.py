@@ -90,7 +90,6 @@ class HaplotypeBuilder:
         frame = setting.tiles.frame
         self._start, self._end = frame["start"].to_numpy(), frame["end"].to_numpy()
         self._minus, self._edge = frame["strand"].to_numpy() == "-", frame["edge"].to_numpy()
-        self._chrom = frame["chrom"].to_list()
 
     def tables(self) -> Iterator[pa.Table]:
         """One table per contig, by tile, haplotypes by their number of carriers."""

@@ -7,6 +7,7 @@ is an InputError with its line number.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.formats import READ_ERRORS, TextSource, first_line
 from legscore.read import is_text, open_input
+from legscore.source import READ_ERRORS, first_line
+from legscore.text_formats import TextSource
 from legscore.variants.vcf_file import first_column, is_vcf, open_vcf, unreadable
 
 BLOCK_RECORDS = 32_768
@@ -58,7 +60,7 @@ class Block:
         return len(self.record_A)
 
 
-class Records:
+class Records(ABC):
     """Where alleles come from. `contigs` are the names that the source states or holds; `lengths` those it states."""
 
     name: str
@@ -66,8 +68,9 @@ class Records:
     lengths: dict[str, int | None]
     carries: pa.Schema = pa.schema([])
 
+    @abstractmethod
     def blocks(self) -> Iterator[Block]:
-        raise NotImplementedError
+        """The alleles, block by block, in the order of the source."""
 
 
 def open_records(path: str | Path, regions: Sequence[str] = (), *, numbered: bool = False) -> Records:

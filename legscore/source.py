@@ -1,0 +1,79 @@
+"""What an input file is to those who read it, and what its readers raise."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from legscore.errors import InputError
+from legscore.limits import SLICE_BYTES
+from legscore.storage import Remote, stamp
+
+LOOKS = 3
+READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
+"""What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
+
+
+class Source(ABC):
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it,
+    `run_record` the record of the run that wrote it."""
+
+    format = ""
+    slice_bytes = SLICE_BYTES
+    """Bytes that a batch and the buffers behind it may take, where the format lets us choose."""
+
+    def __init__(self, path: Path | Remote) -> None:
+        self.path = path
+        self.schema: pa.Schema
+        self.n_rows: int
+        self.made_by: dict[str, Any] = {}
+        self.run_record: bytes | None = None
+        self._found = stamp(path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file when it was opened."""
+        return self._found.size
+
+    @property
+    def modified_ns(self) -> int:
+        return self._found.modified_ns
+
+    def has_changed(self) -> bool:
+        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError when a store
+        does not answer."""
+        looks = LOOKS if isinstance(self.path, Remote) else 1  # an answer that was cut short may look like another object
+        try:
+            return all(stamp(self.path) != self._found for _ in range(looks))
+        except OSError as error:
+            if isinstance(self.path, Remote) and not isinstance(error, FileNotFoundError):
+                raise
+            return True
+
+    @abstractmethod
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of the file."""
+
+
+def without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if skip < batch.num_rows:
+            yield batch.slice(skip)
+        skip = max(0, skip - batch.num_rows)
+
+
+def refuse_twice(path: Path | Remote, names: Sequence[str]) -> None:
+    counts = Counter(names)
+    if twice := [name for name in names if counts[name] > 1]:
+        raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 300 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,12 +1,13 @@
 """What does a run on a cluster cost, and what limits it? A model fitted to one and two workers, checked on a third setting.
 
-    seconds = start + largest of ( windows × members × FLOP ÷ (rate × workers × share), rows × bytes ÷ store bandwidth,
-              rows ÷ rows a second that one driver joins )
+    seconds = start + largest of ( windows × members × FLOP ÷ (rate × workers × share), rows × bytes ÷ store bandwidth )
+              + rows ÷ rows a second that are written ÷ writers + rows ÷ rows a second that the driver counts
 
-`start` is Ray, engines and the opening of the input; `share` is what the last parts leave idle: parts ÷ workers, rounded up. The
-rate is measured here on one core and taken for as many as there are. The check is a run of another number of rows with the other
-part size, which the fit has not seen: expected within 10 %. GPU rates cannot be measured without a GPU: --gpu-tflops is an
-ASSUMPTION, and everything that rests on it says so.
+`start` is Ray, engines and the opening of the input; `share` is what the last parts leave idle: parts ÷ workers, rounded up. One
+file is written by one process, a folder of files by all workers; then the driver reads the parts' results once, for the record's
+counts. The rate is measured here on one core and taken for as many as there are; so is the rate of counting. The check is a run
+of another number of rows with the other part size, which the fit has not seen: expected within 10 %. GPU rates cannot be measured
+without a GPU: --gpu-tflops is an ASSUMPTION, and everything that rests on it says so.
 
     python bench/cluster_cost.py [--rows 4000] [--gpu-tflops 100] [--save]
 """
@@ -19,15 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from machine import OPTIMISED, arguments, finish
 
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
+from legscore.parts import PartFolder, Scored
+from legscore.reduce import Results
 
 FLOP = 2 * 284e6 * 2
 """Of a window and member of the optimised network: multiply-adds, both strands."""
@@ -36,6 +40,8 @@ STORE_BYTES_PER_S = 1e9
 ROW_BYTES = 40.0
 """Of input read and output written for a row of a saturation table, compressed."""
 GPU_PART_ROWS = 32_768
+WRITTEN_ROWS_PER_S = 1e6
+"""Of one process, Parquet; `read_write.py` measures it."""
 GPU_START_S = 120.0
 """ASSUMPTION: plans from the cache, 50 members."""
 TARGETS = {"9 M promoter SNVs × 50 members": (9e6, 50, 1.0), "10^10 variants × 50 members": (1e10, 50, 1.0)}
@@ -44,33 +50,50 @@ TARGETS = {"9 M promoter SNVs × 50 members": (9e6, 50, 1.0), "10^10 variants ×
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of the parts that run side by side; the largest one is the time."""
+    """Seconds. Scoring and the store's traffic overlap; the others add up."""
 
     start: float
     scoring: float
     storage: float
-    joining: float
+    writing: float
+    counting: float
 
     @property
     def total(self) -> float:
-        return self.start + max(self.scoring, self.storage) + self.joining
+        return self.start + max(self.scoring, self.storage) + self.writing + self.counting
 
     @property
     def bottleneck(self) -> str:
-        found = {"scoring": max(self.scoring, self.storage) if self.scoring >= self.storage else 0.0,
-                 "the store": self.storage, "joining in one process": self.joining, "start-up": self.start}  # fmt: skip
+        found = {"scoring": self.scoring, "the store": self.storage, "writing": self.writing, "counting": self.counting,
+                 "start-up": self.start}  # fmt: skip
         return max(found, key=lambda name: found[name])
 
 
 def cost(
     rows: float, members: int, windows_a_row: float, workers: int, part_rows: int, *, start_s: float, flop_per_s: float,
-    join_rows_per_s: float,
+    counted_rows_per_s: float, one_file: bool,
 ) -> Cost:  # fmt: skip
     """What a run costs. `flop_per_s` is of one worker."""
     parts = max(1, math.ceil(rows / part_rows))
     share = parts / (workers * math.ceil(parts / workers))
     scoring = rows * windows_a_row * members * FLOP / (flop_per_s * workers * share)
-    return Cost(start_s, scoring, rows * ROW_BYTES / STORE_BYTES_PER_S, rows / join_rows_per_s)
+    writing = rows / WRITTEN_ROWS_PER_S / (1 if one_file else workers)
+    return Cost(start_s, scoring, rows * ROW_BYTES / STORE_BYTES_PER_S, writing, rows / counted_rows_per_s)
+
+
+def counted_rows_per_s(folder: Path, rows: int = GPU_PART_ROWS, n: int = 32) -> float:
+    """Rows a second whose results are read back from parts, from the page cache; what was kept must come back."""
+    rng, store = np.random.default_rng(0), PartFolder(folder)
+    values = {name: rng.normal(size=rows).astype(np.float32) for name in ("effect", "effect_sd")}
+    kept = Scored(Results(values, {}, np.zeros(rows, np.int8), np.zeros(rows, np.int32), None), 2 * rows, rows, rows)
+    for number in range(n):
+        store.save(number, kept)
+    began = time.perf_counter()
+    for number in range(n):
+        found = store.load(number, rows)
+        if found is None or not np.array_equal(found.results.columns["effect"], values["effect"]):
+            raise SystemExit("a part came back otherwise than it was kept; no timing of wrong numbers")
+    return n * rows / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -96,27 +119,34 @@ def main() -> None:
         run(64, 1, 64)
         fitted = [run(options.rows, workers, options.rows // 16) for workers in (1, 2)]
         third = run(options.rows * 3 // 2, 2, options.rows // 10)
+        (folder / "parts").mkdir()
+        counted = counted_rows_per_s(folder / "parts")
     flop_per_s = options.rows * FLOP / fitted[0]["scoring_s"]
     shared = options.rows * FLOP / fitted[1]["scoring_s"] / 2
     rate = (flop_per_s + shared) / 2
     start = sum(found["whole_s"] - found["scoring_s"] - found["joining_s"] for found in fitted) / 2
-    join = 1e6  # rows a second; what bench/read_write.py asks of writing, since a few thousand rows are too few to fit it
-    expected = cost(third["rows"], 1, 1.0, 2, third["part_rows"], start_s=start, flop_per_s=rate, join_rows_per_s=join)
+    expected = cost(third["rows"], 1, 1.0, 2, third["part_rows"], start_s=start, flop_per_s=rate, counted_rows_per_s=counted,
+                    one_file=True)  # fmt: skip
     error = expected.total / third["whole_s"] - 1
     print(f"a worker of one core: {rate / 1e9:,.1f} GFLOP/s (alone {flop_per_s / 1e9:,.1f}, beside another {shared / 1e9:,.1f})")
     print(f"start {start:.1f} s; third setting: {third['whole_s']:.1f} s measured, {expected.total:.1f} expected ({error:+.1%})")
     table = []
     for target, (rows, members, each) in TARGETS.items():
         for gpus in (1, 8, 64):
-            found = cost(rows, members, each, gpus, GPU_PART_ROWS, start_s=GPU_START_S, flop_per_s=options.gpu_tflops * 1e12,
-                         join_rows_per_s=join)  # fmt: skip
-            table.append({"target": target, "gpus": gpus, "seconds": found.total, "bottleneck": found.bottleneck})
-            print(f"{target}, {gpus:2d} GPUs at {options.gpu_tflops:g} TFLOP/s (assumed): {found.total / 3600:,.2f} h, "
-                  f"limited by {found.bottleneck}")  # fmt: skip
+            for one_file in (True, False):
+                found = cost(rows, members, each, gpus, GPU_PART_ROWS, start_s=GPU_START_S, flop_per_s=options.gpu_tflops * 1e12,
+                             counted_rows_per_s=counted, one_file=one_file)  # fmt: skip
+                table.append({"target": target, "gpus": gpus, "one_file": one_file, "seconds": found.total, **asdict(found),
+                              "bottleneck": found.bottleneck})  # fmt: skip
+                print(f"{target}, {gpus:2d} GPUs at {options.gpu_tflops:g} TFLOP/s (assumed), "
+                      f"{'one file' if one_file else 'a folder'}: {found.total / 3600:,.2f} h, limited by {found.bottleneck}; "
+                      f"writing {found.writing / 3600:.2f} h")  # fmt: skip
     result = {
         "fitted": fitted, "third": third, "flop_per_s_of_a_core": rate, "start_s": start, "third_error": error,
-        "assumed": {"gpu_tflops": options.gpu_tflops, "store_bytes_per_s": STORE_BYTES_PER_S, "join_rows_per_s": join,
+        "assumed": {"gpu_tflops": options.gpu_tflops, "store_bytes_per_s": STORE_BYTES_PER_S,
+                    "written_rows_per_s": WRITTEN_ROWS_PER_S,
                     "gpu_start_s": GPU_START_S, "row_bytes": ROW_BYTES},
+        "counted_rows_per_s": counted,
         "extrapolated": table,
     }  # fmt: skip
     finish("cluster_cost", result, options.save)

@@ -224,7 +224,7 @@ def score_file(
 
     Args:
         inputs: file, directory, pattern, or several.
-        output: file to write; its extension decides the format.
+        output: file to write; its extension decides the format. A name that ends in a slash is a folder of Parquet files.
         models: checkpoints or directories; the bundled demonstration ensemble when empty.
         columns: {role: column}, as `--column`.
         options: further fields of `legscore.job.Options`.

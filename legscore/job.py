@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from legscore import __version__
 from legscore.calibration import COLUMNS, Calibration, load_calibration
+from legscore.dataset import check_free, forget, is_dataset, parts_a_file, run_files
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request, open_engine
 from legscore.errors import InputError, LegscoreError, OutputError, nearest
@@ -28,7 +29,7 @@ from legscore.members import in_context, open_members, training_records, trainin
 from legscore.model.checkpoint import Checkpoint
 from legscore.parts import PartFolder, parts_folder
 from legscore.pipeline import Plan, Summary, output_schema, part_rows, run
-from legscore.publish import check_output, remove_stale, write_record
+from legscore.publish import base_of, check_output, record_of, remove_stale, write_record
 from legscore.read import Input, check_types, choose_kept, open_input
 from legscore.remote_parts import held_store
 from legscore.resume import beginning, going_on
@@ -70,6 +71,7 @@ class Options:
         made: the input is made anew for each run; it is the same when its content is.
         parts: folder for what has been scored, instead of OUTPUT.parts; it is then kept at the end too.
         part_rows: rows of a part, instead of what the ensemble and the engine make it; the output's record says it.
+        file_rows: most rows of a file where the output is a folder of files (its name ends in a slash); a million where None.
     """
 
     inputs: Sequence[str]
@@ -101,6 +103,7 @@ class Options:
     verify: float = DEFAULT_SHARE
     calibration: str | None = None
     part_rows: int | None = None
+    file_rows: int | None = None
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[object, ...]] = {
@@ -122,6 +125,12 @@ class Options:
             raise LegscoreError(f"max_n is {self.max_n}; it must be 0 or more")
         if self.part_rows is not None and self.part_rows < 1:
             raise LegscoreError(f"part_rows is {self.part_rows}; it must be 1 or more")
+        if self.file_rows is not None and self.file_rows < 1:
+            raise LegscoreError(f"file_rows is {self.file_rows}; it must be 1 or more")
+        if self.file_rows is not None and not is_dataset(self.output):
+            raise LegscoreError(f"--file-rows is about a folder of files; write {self.output or 'OUT'}/ for one")
+        if self.shard is not None and is_dataset(self.output):
+            raise LegscoreError(f"--shard with {self.output}: give each shard a file of its own; together they are a dataset too")
         if self.until_se is not None and not 0 < self.until_se < float("inf"):
             raise LegscoreError(f"until_se is {self.until_se!r}; it must be a standard error above 0, in score units")
         if self.until_se is not None and self.out_of_fold is not None:
@@ -160,20 +169,26 @@ def score(
         if to_file:
             store = stack.enter_context(held_store(options.output, options.parts, parts_folder(options.output)))
             if not is_remote(options.output):
-                remove_stale(options.output, f"{options.output}.run.json")
+                remove_stale(base_of(options.output), record_of(options.output))
+            if is_dataset(options.output):
+                check_free(options.output, store)
         plan = stack.enter_context(prepared(options, say, elsewhere.open_engine if elsewhere else None))
         log = log or RunLog(say=say)
         inputs = [str(path) for path in options.shown_inputs or options.inputs]
         log.event("start", inputs=inputs, **beginning(plan, options.shard))
         if store is not None:
+            if options.restart and is_dataset(options.output):
+                forget(options.output, store)
             stack.enter_context(going_on(plan, store, say, log, made=options.made, restart=options.restart))
         tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
         if elsewhere is not None and store is not None:
             begun = time.perf_counter()
             fresh = elsewhere.score(plan, store, options, tick, log)
             scored_s = time.perf_counter() - begun
-            summary = run(plan, store, fresh=fresh)  # parts and rows were told when they were scored
+            summary = (run_files if plan.parts_a_file else run)(plan, store, fresh=fresh)  # told when they were scored
             summary.seconds += scored_s
+        elif plan.parts_a_file and store is not None:
+            summary = run_files(plan, store, tick, log.event)
         else:
             summary = run(plan, store, tick, log.event)
         record = {**plan.metadata, **_circumstances(options, summary, started, plan.engine.n_members)}
@@ -256,6 +271,9 @@ def prepared(
             "until_se": options.until_se,
         }
         rows = options.part_rows or part_rows(len(members), engine.name)
+        together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
+        if together:
+            settings["parts_a_file"] = together
         metadata: dict[str, Any] = {
             "legscore": __version__,
             "models": [{"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members],
@@ -276,7 +294,7 @@ def prepared(
         yield Plan(
             opened, roles, tuple(kept), Windower(contract, roles.kind, sequence_is, rc, options.max_n), engine,
             options.output, format_name, rows, schema, options.per_model, metadata, apart, until, numbers, limits, guard,
-            calibration,
+            calibration, together,
         )  # fmt: skip
     finally:
         if guard:
@@ -305,7 +323,7 @@ def _calibration(
 
 def _check_not_input(opened: Input, output: str) -> None:
     """Neither the output nor its record may replace a file that is read, however it was named."""
-    for target in (output, f"{output}.run.json") if output != "-" else ():
+    for target in (output, record_of(output)) if output != "-" else ():
         for source in opened.sources:
             if isinstance(source.path, Remote) or is_remote(target):
                 same = str(source.path) == target

@@ -8,6 +8,7 @@ scoring. Files are written aside, synced and renamed, and carry a checksum: a pa
     OUT.parts/record.json       what the bytes of the output depend on
     OUT.parts/part-00000012     results of part 12
     OUT.parts/output            the output while it is being written
+    OUT.parts/files/            its files, where it is a folder of them
     OUT.parts/lock              held while a run is at work (legscore.lock)
 """
 
@@ -39,6 +40,8 @@ SUFFIX = ".parts"
 RECORD = "record.json"
 STAGED = "scores"
 """Folder in OUT.parts for the parts of a run that makes its table itself (`legscore run --fasta`)."""
+FILES = "files"
+"""Folder in OUT.parts for the files of an output that is a folder (`legscore.dataset`)."""
 N_MEMBERS = "n_members"
 PER_MODEL = "per_model:"
 
@@ -214,6 +217,8 @@ class PartFolder:
             self.output.unlink(missing_ok=True)
             if not self.numbers():
                 self._remove(RECORD)
+        with contextlib.suppress(OSError):  # not there, or with files that stay
+            (self.folder / FILES).rmdir()
 
     def clear(self) -> None:
         """Throw everything away but the lock; the record first, so that what a kill leaves counts for nothing."""

@@ -14,7 +14,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,8 @@ class Plan:
     limits: Limits = field(default_factory=lambda: Limits.of(None))
     guard: Guard | None = None
     calibration: Calibration | None = None
+    parts_a_file: int = 0
+    """Where the output is a folder of files (`legscore.dataset`)."""
 
     @property
     def numbers(self) -> range:
@@ -135,6 +137,11 @@ class Summary:
             self.rows_resumed += n
             self.windows_resumed += scored.windows_scored
             self.member_windows_resumed += scored.member_windows
+
+    def take(self, other: Summary) -> None:
+        """Add what another one counted."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
     @property
     def status_counts(self) -> dict[str, int]:

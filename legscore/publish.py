@@ -18,13 +18,24 @@ from legscore.errors import OutputError
 from legscore.storage import Remote, is_remote, reason
 
 
+def base_of(output: str) -> str:
+    """An output's name, of a folder of files without its slash: what `.run.json` and `.parts` are appended to."""
+    return output.rstrip("/") or "/"
+
+
+def record_of(output: str) -> str:
+    """Where the record of an output lies."""
+    return f"{base_of(output)}.run.json"
+
+
 def check_output(output: str) -> None:
     """OutputError unless `output` and its record can be written, on a disk or in a store; called before any work starts."""
     if not is_remote(output):
-        check_writable(Path(output))
-        check_writable(Path(f"{output}.run.json"))
+        if not output.endswith("/"):
+            check_writable(Path(output))
+        check_writable(Path(record_of(output)))
         return
-    probe = Remote(f"{output}.{secrets.token_hex(4)}.probe")
+    probe = Remote(f"{base_of(output)}.{secrets.token_hex(4)}.probe")
     with writing(output):
         probe.put(b"")
         probe.delete()
@@ -32,7 +43,7 @@ def check_output(output: str) -> None:
 
 def write_record(output: str, text: str) -> None:
     """Write `text` beside the output, whole. OutputError when disk or store refuse."""
-    target = f"{output}.run.json"
+    target = record_of(output)
     if is_remote(output):
         with writing(target):
             Remote(target).put(text.encode())
@@ -61,7 +72,7 @@ def check_writable(path: Path) -> None:
     """OutputError unless a file can be created at `path`; called before any work starts."""
     folder = path.parent
     if path.is_dir():
-        raise OutputError(f"{path} is a directory; name a file")
+        raise OutputError(f"{path} is a directory; name a file, or write {path}/ for a folder of Parquet files")
     if not folder.is_dir():
         raise OutputError(f"{path}: the folder {folder} does not exist; create it or choose another -o")
     try:

@@ -41,6 +41,10 @@ def output_format(output: str, asked: str | None = None) -> str:
         if asked == "arrow" and sys.stdout is not None and sys.stdout.isatty():
             raise OutputError("--format arrow writes binary data; send it into a pipe or a file, not to a terminal")
         return asked or "tsv"
+    if output.endswith("/"):
+        if asked is not None:
+            raise OutputError(f"--format {asked}: {output} is a folder of Parquet files; drop one of them")
+        return "parquet"
     name = Path(output).name.lower()
     for extension in sorted(EXTENSIONS, key=len, reverse=True):
         if name.endswith(extension):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -30,22 +31,27 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'legscore[ray]'")
 TESTS = Path(__file__).parent
 ROWS, PART = 600, 40
+FAKE_HEAD = "f" * 51 + "00000"
 COMMON = ("--part-rows", PART, "--precision", "fp32")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of two CPUs on this machine; its address."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {**os.environ, "LEGSCORE_TEST_WORKER": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    env["PYTHONPATH"] = os.pathsep.join([str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def started(port: int, *more: str, **env: str) -> Iterator[str]:
+    """A head of a cluster on this machine; its address."""
+    known = {**os.environ, "LEGSCORE_TEST_WORKER": "1", "RAY_USAGE_STATS_ENABLED": "0", **env}
+    known["PYTHONPATH"] = os.pathsep.join([str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray = Path(sys.executable).with_name("ray")
-    command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    command += ["--object-store-memory=100000000", "--disable-usage-stats"]
+    command = [str(ray), "start", "--head", "--block", f"--port={port}", "--include-dashboard=false"]
+    command += ["--object-store-memory=100000000", "--disable-usage-stats", *more]
     for _ in range(5):  # Ray gives its own processes 30 s, which a busy machine may not keep
-        head = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        head = subprocess.Popen(command, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert head.stdout is not None
         told: list[str] = []
         while (line := head.stdout.readline()) and "Ray runtime started" not in line:
@@ -63,6 +69,13 @@ def cluster() -> Iterator[str]:
             head.wait(60)
         except subprocess.TimeoutExpired:
             head.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A cluster of two CPUs on this machine; its address."""
+    with started(free_port(), "--num-cpus=2") as address:
+        yield address
 
 
 def write(path: Path, rows: int = ROWS, marked: dict[int, str] | None = None) -> Path:
@@ -105,6 +118,80 @@ def test_the_bytes_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Pa
 
 
 @with_ray
+def test_workers_write_the_files_of_a_folder(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
+    source = write(tmp_path / "in.parquet")
+    given = ("run", source, "-m", toy_models, *COMMON, "--file-rows", 2 * PART)
+    assert cli(*given, "-o", f"{tmp_path}/one/").code == 0
+    log = tmp_path / "log.jsonl"
+    ran = cli(*given, "-o", f"{tmp_path}/ray/", "--ray", cluster, "--workers", 2, "--log-json", log)
+    assert ran.code == 0, ran.err
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert len(files) == 8
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ray").iterdir()} == files
+    assert not parts_folder(tmp_path / "ray").exists()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    written = {event["file"]: event["worker"] for event in events if event["event"] == "file" and not event.get("resumed")}
+    assert sorted(written) == list(range(8)), "the workers wrote them, not the driver"
+    assert sum(event["rows"] for event in events if event["event"] == "part") == ROWS
+    record = json.loads((tmp_path / "ray.run.json").read_text())
+    assert record["rows_resumed"] == 0
+    assert sum(worker["rows"] for worker in record["cluster"]["workers"]) == ROWS
+
+
+@with_ray
+def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
+    """--calibration."""
+    from legscore.calibration import Calibration
+    from legscore.model.checkpoint import load_members
+
+    rng = np.random.default_rng(4)
+    pairs = [random_dna(rng, 80) for _ in range(90)]
+    table = pa.table({"ref_sequence": pairs, "alt_sequence": [random_dna(rng, 80) for _ in pairs]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    found = Calibration(
+        tuple(member.sha256 for member in load_members([toy_models])), {"rc": "construct", "singleton": 0}, 0.8, 1.7, 0.1, True,
+        0.9,
+    )  # fmt: skip
+    found.save(tmp_path / "calibration.json")
+    given = ("run", tmp_path / "in.parquet", "-m", toy_models, *COMMON, "--calibration", tmp_path / "calibration.json")
+    assert cli(*given, "-o", tmp_path / "one.arrow").code == 0
+    ran = cli(*given, "-o", tmp_path / "ray.arrow", "--ray", cluster, "--workers", 1)
+    assert ran.code == 0, ran.err
+    assert "effect_low" in pa.ipc.open_file(tmp_path / "ray.arrow").schema.names
+    assert (tmp_path / "ray.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()
+
+
+@with_ray
+def test_a_cluster_starts_machines_for_workers(cli: Cli, tmp_path: Path, toy_model: Path) -> None:
+    """Ray's own autoscaler over machines that are processes here: the cluster begins without a CPU, two machines come."""
+    machine = {"resources": {"CPU": 1, "object_store_memory": 100_000_000}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    port = free_port()
+    settings = {
+        "cluster_name": "here", "max_workers": 2, "head_node_type": "ray.head.default", "idle_timeout_minutes": 0.05,
+        "provider": {
+            "type": "fake_multinode", "launch_multiple": True, "head_node_id": FAKE_HEAD, "gcs_address": f"127.0.0.1:{port}",
+        },
+        "available_node_types": {"machine": machine, "ray.head.default": head}, "upscaling_speed": 10.0,
+        "auth": {}, "docker": {}, "initialization_commands": [], "setup_commands": [], "head_setup_commands": [],
+        "worker_setup_commands": [], "head_start_ray_commands": [], "worker_start_ray_commands": [], "file_mounts": {},
+        "cluster_synced_files": [], "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
+    }  # fmt: skip
+    source = write(tmp_path / "in.parquet")
+    given = ("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART)
+    assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
+    env = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
+           "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD}  # fmt: skip
+    (tmp_path / "cluster.json").write_text(json.dumps(settings))
+    with started(port, "--num-cpus=0", f"--autoscaling-config={tmp_path}/cluster.json", **env) as address:
+        ran = cli(*given, "-o", tmp_path / "ray.parquet", "--ray", address, "--workers", 2, "--null-rate", 30)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    record = json.loads((tmp_path / "ray.parquet.run.json").read_text())
+    assert sum(worker["rows"] for worker in record["cluster"]["workers"]) == ROWS
+
+
+@with_ray
 def test_members_of_a_row_are_chosen_by_the_workers(cli: Cli, cluster: str, tmp_path: Path) -> None:
     """--until-se and --out-of-fold."""
     from conftest import toy_checkpoint
@@ -142,28 +229,29 @@ def start(source: Path, out: Path, cluster: str, models: Path, *more: object) ->
 
 @with_ray
 def test_workers_killed_at_random(cli: Cli, cluster: str, tmp_path: Path, toy_model: Path) -> None:
-    """Ten kills, seeded; the run ends with the bytes of an undisturbed one, or is run again and then does."""
-    source, out = write(tmp_path / "in.parquet", 1600), tmp_path / "ray.parquet"
+    """Ten kills, seeded, over as many runs as that takes; every output has the bytes of an undisturbed run's. A run that a kill
+    ends (a part may fail four times) is run again."""
+    source = write(tmp_path / "in.parquet", 1600)
     assert cli("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART, "-o", tmp_path / "one.parquet").code == 0
-    rng, kills, runs = random.Random(7), 0, 0
-    while not out.exists():
+    rng, kills, runs, seen = random.Random(7), 0, 0, set[int]()
+    while kills < 10:
         runs += 1
-        assert runs < 8
-        process = start(source, out, cluster, toy_model, "--workers", 2, "--null-rate", 60)
-        seen: set[int] = set()
-        while process.poll() is None:
-            time.sleep(rng.uniform(0.2, 1.5))
-            alive = [pid for pid in workers_of(Path(f"{out}.jsonl")) if pid not in seen]
-            if alive and kills < 10:
-                seen.add(pid := rng.choice(alive))
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
-                except ProcessLookupError:
-                    continue
-        assert process.returncode in (0, 2), Path(f"{out}.err").read_text()
-    assert kills >= 3
-    assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
+        assert runs <= 12
+        out = tmp_path / f"ray{runs}.parquet"
+        while not out.exists():
+            process = start(source, out, cluster, toy_model, "--workers", 2, "--null-rate", 100)
+            while process.poll() is None:
+                time.sleep(rng.uniform(0.2, 1.5))
+                alive = [pid for pid in workers_of(Path(f"{out}.jsonl")) if pid not in seen]
+                if alive and kills < 10:
+                    seen.add(pid := rng.choice(alive))
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                        kills += 1
+                    except ProcessLookupError:
+                        continue
+            assert process.returncode in (0, 2), Path(f"{out}.err").read_text()
+        assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 
 @with_ray

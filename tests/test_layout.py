@@ -34,7 +34,7 @@ ROOMS = [
     {"identity", "shards", "members"},
     {"verify"},
     {"pipeline"},
-    {"resume", "settle"},
+    {"resume", "settle", "dataset"},
     {"job"},
     {"api"},
     {"measure"},

@@ -86,9 +86,11 @@ def server() -> Iterator[int]:
 
 
 @pytest.fixture
-def store(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A bucket behind a proxy; the environment points there."""
+def store(server: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A bucket behind a proxy; the environment points there. Locks lie in the temporary folder, and other workers of this suite
+    have a store with the same names: each test gets a folder of its own."""
     proxy = Proxy(server)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -194,6 +196,42 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     assert ran.code == 0, ran.err
     assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts)" in ran.err
     assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+
+
+def test_a_folder_of_files_in_a_store(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    files = ("--file-rows", 3 * PART)
+    assert cli("run", local, "-m", toy_model, *GIVEN, *files, "-o", f"{tmp_path}/o/").code == 0
+    given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o/")
+    whole = Remote.upload
+
+    def cut(self: Remote, source: Path) -> None:
+        if self.name == "scores-00000001.parquet":
+            raise KeyboardInterrupt
+        whole(self, source)
+
+    monkeypatch.setattr(Remote, "upload", cut)
+    assert cli(*given, *files).code == 130
+    assert "bucket/o/scores-00000000.parquet" in objects()
+    assert "bucket/o.run.json" not in objects(), "the record says that all files are there"
+    monkeypatch.setattr(Remote, "upload", whole)
+    ran = cli(*given, *files)
+    assert ran.code == 0, ran.err
+    made = [f"bucket/o/{path.name}" for path in sorted((tmp_path / "o").iterdir())]
+    assert objects() == ["bucket/in.parquet", "bucket/o.run.json", *made]
+    for name in made:
+        assert Remote(f"s3://{name}").read() == (tmp_path / "o" / Remote(f"s3://{name}").name).read_bytes()
+    one_line(cli(*given, *files), "s3://bucket/o/ holds another run or other files already (scores-00000000.parquet)")
+    # begun anew with other files: those of the interrupted run go
+    Remote("s3://bucket/o").delete_below()
+    monkeypatch.setattr(Remote, "upload", cut)
+    assert cli(*given, *files).code == 130
+    monkeypatch.setattr(Remote, "upload", whole)
+    ran = cli(*given, "--file-rows", 10 * ROWS, "--restart")
+    assert ran.code == 0, ran.err
+    assert objects() == ["bucket/in.parquet", "bucket/o.run.json", "bucket/o/scores-00000000.parquet"]
 
 
 def one_line(ran: Ran, *words: str) -> None:

@@ -20,7 +20,7 @@ from legscore.errors import InputError, OutputError
 from legscore.lock import LOCK_NAME, holding
 from legscore.model.checkpoint import load_members
 from legscore.parts import STAGED, PartFolder, parts_folder
-from legscore.publish import check_writable, publishing, remove_stale, writing
+from legscore.publish import base_of, check_output, record_of, remove_stale, write_record
 from legscore.resources import folder
 from legscore.runlog import RunLog
 from legscore.storage import is_remote
@@ -52,7 +52,7 @@ def _room(output: str, restart: bool) -> Iterator[Path]:
             yield Path(folder)
         return
     with holding(parts_folder(output), output) as room:
-        remove_stale(output, f"{output}.run.json", *track_files(output))
+        remove_stale(base_of(output), record_of(output), *track_files(output))
         if PartFolder(room).is_begun():
             if not restart:
                 raise OutputError(f"{room} holds an interrupted run on a table; go on with that, or add --restart to begin anew")
@@ -114,6 +114,8 @@ def staged(
         raise InputError(f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first")
     if elsewhere := next((path for path in (*inputs, output, *map(str, options.values())) if is_remote(path)), None):
         raise InputError(f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from a store")
+    if shuffles and output.endswith("/"):
+        raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
     _check_output(output, inputs, options, special=to_vcf or to_tracks)
     aside = to_vcf or to_tracks or shuffles > 0
     if given["shard"] and aside:
@@ -147,9 +149,7 @@ def staged(
             else:
                 return []
             record["output"] = output
-            target = Path(f"{output}.run.json")
-            with publishing(target) as temporary, writing(target):
-                temporary.write_text(json.dumps(record, indent=1) + "\n")
+            write_record(output, json.dumps(record, indent=1) + "\n")
             return lines
 
         parts = None if output == "-" else str(room / STAGED)
@@ -161,7 +161,7 @@ def _check_output(output: str, inputs: Sequence[str], options: dict[str, Any], *
         return
     if not special:
         output_format(output, None)
-    check_writable(Path(output))
+    check_output(output)
     for path in (*inputs, options.get("fasta"), options.get("promoters"), options.get("regions_bed")):
         if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
             raise InputError(f"{output} is both input and output; choose another -o")

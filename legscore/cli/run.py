@@ -17,6 +17,7 @@ from legscore.errors import InputError, printable
 from legscore.job import Options, score
 from legscore.limits import Limits, hold_process
 from legscore.memory import give_back_freed_parts
+from legscore.publish import record_of
 from legscore.runlog import finish, logged
 from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
 from legscore.verify import DEFAULT_SHARE
@@ -29,7 +30,8 @@ from legscore.verify import DEFAULT_SHARE
     "--output",
     required=True,
     metavar="OUT",
-    help="Parquet, .arrow, .csv, .tsv (also .gz), - for standard output; of genomes also .vcf.gz, .bcf, .bedgraph, .bw.",
+    help="Parquet, .arrow, .csv, .tsv (also .gz), OUT/ for a folder of Parquet files, - for standard output; of genomes also "
+    ".vcf.gz, .bcf, .bedgraph, .bw.",
 )
 @click.option(
     "-m",
@@ -123,6 +125,9 @@ from legscore.verify import DEFAULT_SHARE
     help="Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and engine]",
 )
 @click.option(
+    "--file-rows", type=click.IntRange(1), metavar="N", help="Most rows of a file where the output is a folder OUT/. [1,048,576]"
+)
+@click.option(
     "--dry-run", is_flag=True, help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time."
 )
 @cluster_options
@@ -144,6 +149,7 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
       legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -m models/ -o scores.parquet
       legscore run cohort.vcf.gz --fasta genome.fa --regions tiles.bed -o scored.vcf.gz
       legscore run all.parquet -m models/ -o part3.parquet --shard 3/64
+      legscore run all.parquet -m models/ -o scores/ --ray auto
       legscore run all.parquet -m models/ -o scores.parquet --ray auto --num-gpus 1
       legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
@@ -234,7 +240,7 @@ def closing(record: dict[str, Any]) -> list[str]:
     if record["engine"].get("warning"):
         lines.append(f"engine null: {record['engine']['warning']}")
     if record["output"] != "-":
-        lines.append(f"output: {record['output']} (record: {record['output']}.run.json)")
+        lines.append(f"output: {record['output']} (record: {record_of(record['output'])})")
     return lines
 
 

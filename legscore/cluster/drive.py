@@ -22,6 +22,7 @@ from legscore.cluster.pool import Actor, Pool
 from legscore.cluster.schedule import Schedule, consecutive_runs
 from legscore.cluster.table import closing_table
 from legscore.cluster.worker import PartDone, Ready
+from legscore.dataset import n_files
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
@@ -49,6 +50,7 @@ class Cluster:
         self._pool: Pool | None = None
         self._schedule = Schedule((), options.retries)
         self._elapsed_s = 0.0
+        self._retried = 0
 
     def __enter__(self) -> Cluster:
         return self
@@ -101,6 +103,8 @@ class Cluster:
             nonlocal done
             fresh.add(part.number)
             done += part.rows
+            actor.rows += part.rows
+            actor.n_parts += 1
             if plan.guard is not None:
                 verified, (windows, largest, squares) = plan.guard.verified, part.verified
                 verified.windows += windows
@@ -110,13 +114,24 @@ class Cluster:
             log.event("part", part=part.number, **counts, resumed=False, worker=actor.name)
             tick(part.rows)
 
+        def on_file(actor: Actor, file: PartDone) -> None:
+            log.event("file", file=file.number, rows=file.rows, worker=actor.name)
+
+        whole = bool(plan.parts_a_file)
         try:
             if missing:
-                self._pool.run(self._schedule, store.where, check, on_part)
+                self._pool.run(self._schedule, store.where, check, on_part, last=not whole)
         finally:
             self._elapsed_s = time.perf_counter() - started
         if self._schedule.poison:
-            raise ClusterError(self._poisoned(plan, store))
+            raise ClusterError(self._poisoned(plan, store, self._schedule, "part", plan.part_rows, len(plan.numbers)))
+        if whole:  # the workers write the files, so that no process joins everything
+            files = Schedule(range(n_files(plan)), self._options.retries)
+            self._pool.run(files, store.where, check, on_file, "write")
+            self._retried += files.retried
+            if files.poison:
+                rows = plan.part_rows * plan.parts_a_file
+                raise ClusterError(self._poisoned(plan, store, files, "file", rows, n_files(plan)))
         return fresh
 
     def _missing(self, plan: Plan, store: PartFolder, tick: Callable[[float], object]) -> tuple[list[int], int]:
@@ -143,14 +158,14 @@ class Cluster:
         else:
             self._log.event("retry", part=part, reason=f"{worker}: {reason}", kind="worker")
 
-    def _poisoned(self, plan: Plan, store: PartFolder) -> str:
+    def _poisoned(self, plan: Plan, store: PartFolder, schedule: Schedule, what: str, rows: int, n: int) -> str:
         named = []
-        for run in consecutive_runs(self._schedule.poison):
-            first, stop = run.start * plan.part_rows, min(run.stop * plan.part_rows, plan.opened.n_rows)
-            parts = f"part {run.start}" if len(run) == 1 else f"parts {run.start} to {run.stop - 1}"
-            named.append(f"{parts} (rows {first + 1:,} to {stop:,}): {self._schedule.poison[run.start]}")
+        for run in consecutive_runs(schedule.poison):
+            first, stop = run.start * rows, min(run.stop * rows, plan.opened.n_rows)
+            those = f"{what} {run.start}" if len(run) == 1 else f"{what}s {run.start} to {run.stop - 1}"
+            named.append(f"{those} (rows {first + 1:,} to {stop:,}): {schedule.poison[run.start]}")
         return (
-            f"{len(self._schedule.poison)} of {len(plan.numbers):,} parts failed {self._options.retries + 1} times each: "
+            f"{len(schedule.poison)} of {n:,} {what}s failed {self._options.retries + 1} times each: "
             f"{shorten(named, 3)}. The others are kept ({store.where}); the same command tries these again"
         )
 
@@ -161,12 +176,12 @@ class Cluster:
         return {
             "ray": asdict(self._options),
             "seconds": round(self._elapsed_s, 3),
-            "retries": self._schedule.retried,
+            "retries": self._schedule.retried + self._retried,
             "workers": [
                 {
                     "worker": actor.name, "rows": actor.rows, "parts": actor.n_parts, "deaths": actor.deaths,
                     "busy_s": round(actor.busy_s, 3), "open_s": round(actor.open_s, 3),
-                    "utilisation": round(min(actor.busy_s / max(now - actor.since, 1e-9), 1.0), 4) if actor.since else 0.0,
+                    "utilisation": round(min(actor.busy_s / actor.open_for(now), 1.0), 4) if actor.since else 0.0,
                 }
                 for actor in actors
             ],
@@ -192,7 +207,7 @@ def worker_job(job: Options, options: ClusterOptions) -> dict[str, Any]:
 
 def absolute(path: str) -> str:
     """A path that means the same in another process's folder."""
-    return path if is_remote(path) else os.path.abspath(path)
+    return path if is_remote(path) else os.path.abspath(path) + ("/" if path.endswith("/") else "")
 
 
 def spoken_resources(options: ClusterOptions) -> str:

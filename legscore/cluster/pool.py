@@ -44,7 +44,12 @@ class Actor:
     n_parts: int = 0
     busy_s: float = 0.0
     since: float = 0.0
+    until: float = 0.0
     open_s: float = 0.0
+
+    def open_for(self, now: float) -> float:
+        """Seconds from when it was first ready to its end, or to now."""
+        return max((self.until or now) - self.since, 1e-9)
 
 
 OnPart = Callable[[Actor, PartDone], object]
@@ -71,6 +76,7 @@ class Pool:
         self._class = ray.remote(Scorer).options(**given)
         self.actors: list[Actor] = []
         self._left: list[Actor] = []
+        self._checked: set[int] = set()
         self._looked = time.monotonic()
         for _ in range(options.workers or max(1, capacity(ray, options))):
             self._add()
@@ -159,33 +165,37 @@ class Pool:
     def drop(self, actor: Actor) -> None:
         """End an actor; its resources are free again."""
         self._ray.kill(actor.handle)
-        actor.task = None
+        actor.task, actor.until = None, time.monotonic()
         self.actors.remove(actor)
         self._left.append(actor)
 
-    def run(self, schedule: Schedule, place: str, check: Callable[[Ready], object], on_part: OnPart) -> None:
-        """Score all parts of the schedule but its poison.
+    def run(
+        self, schedule: Schedule, place: str, check: Callable[[Ready], object], on_part: OnPart, task: str = "score",
+        *, last: bool = True,
+    ) -> None:  # fmt: skip
+        """Have all parts of the schedule done but its poison.
 
         Args:
             place: where parts are kept.
             check: raises when an actor that is ready does not fit the run.
             on_part: called for each part that was kept.
+            task: method of the actors that does parts.
+            last: nothing comes after; actors for which nothing is left are ended, so that a cluster can shrink.
 
         Raises:
             ClusterError, WrongScoresError: the run cannot go on.
         """
-        checked: set[int] = set()
         ends = time.monotonic() + START_S
         while schedule.waiting or any(actor.parts for actor in self.actors):
             for actor in list(self.actors):
                 if actor.task is None and actor.ready:
-                    if actor.ready.pid not in checked:
+                    if actor.ready.pid not in self._checked:
                         check(actor.ready)
-                        checked.add(actor.ready.pid)
+                        self._checked.add(actor.ready.pid)
                     if (parts := schedule.take(len(self.actors))) is None:
                         break
                     actor.parts = parts
-                    actor.task = actor.handle.score.options(num_returns="streaming").remote(place, parts)
+                    actor.task = getattr(actor.handle, task).options(num_returns="streaming").remote(place, parts)
             for actor in self._answered():
                 if actor.parts is None:
                     self._take_opened(actor)
@@ -195,6 +205,8 @@ class Pool:
                 ends = time.monotonic() + START_S
             self._check_alive(ends)
             self._grow(schedule)
+            if last and not schedule.waiting:
+                self._release()
 
     def _take_part(self, actor: Actor, schedule: Schedule, on_part: OnPart) -> None:
         answer: PartDone | Refused | Fault
@@ -212,8 +224,6 @@ class Pool:
         if isinstance(answer, Refused):
             raise WrongScoresError(answer.error) if answer.wrong_scores else ClusterError(answer.error)
         if isinstance(answer, PartDone):
-            actor.rows += answer.rows
-            actor.n_parts += 1
             actor.busy_s += answer.seconds
             actor.parts = parts[1:]
             on_part(actor, answer)
@@ -233,6 +243,12 @@ class Pool:
         wanted = schedule.waiting > len(self.actors) and all(actor.ready for actor in self.actors)
         if wanted and capacity(self._ray, self._options, free=True) > 0:
             self._add()
+
+    def _release(self) -> None:
+        """End actors that nothing is left for, also those that wait for a machine, while others finish."""
+        if any(actor.parts for actor in self.actors):
+            for actor in [actor for actor in self.actors if not actor.parts]:
+                self.drop(actor)
 
     def close(self) -> None:
         """End all actors."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,13 @@ import pyarrow as pa
 from legscore import __version__
 from legscore.cluster.absent import EngineCard
 from legscore.cluster.cores import take_cores
+from legscore.dataset import write_file
 from legscore.errors import EngineError, LegscoreError, WrongScoresError
 from legscore.identity import pinned
 from legscore.job import Options, prepared
 from legscore.measure.dry_run import Expected, expect
 from legscore.memory import give_back_freed_parts
-from legscore.parts import difference
+from legscore.parts import PartFolder, difference
 from legscore.pipeline import Plan, scored_elsewhere
 from legscore.remote_parts import open_store
 
@@ -49,8 +50,8 @@ class Ready:
 
 @dataclass(frozen=True)
 class PartDone:
-    """A part was kept: its rows, and the seconds since the last one of the task. `verified` is windows, largest error and sum of
-    squares compared in FP32 since then."""
+    """A part was kept (or a file of the output written): its rows, and the seconds since the last one of the task. `verified` is
+    windows, largest error and sum of squares compared in FP32 since then."""
 
     number: int
     rows: int
@@ -120,6 +121,15 @@ class Scorer:
 
     def score(self, place: str, parts: range) -> Iterator[PartDone | Refused | Fault]:
         """Score these neighbouring parts and keep them at `place`; one value a part, in order."""
+        return self._answers(place, parts, self._scored)
+
+    def write(self, place: str, files: range) -> Iterator[PartDone | Refused | Fault]:
+        """Write these files of the output, which is a folder, from parts at `place`; one value a file, in order."""
+        return self._answers(place, files, self._written)
+
+    def _answers(
+        self, place: str, numbers: range, work: Callable[[Plan, PartFolder, range], Iterator[PartDone]]
+    ) -> Iterator[PartDone | Refused | Fault]:
         host, plan = platform.node(), self._plan
         if plan is None:
             yield Fault(f"worker on {host} was started anew and is not open yet")
@@ -129,16 +139,7 @@ class Scorer:
             if place not in self._seen:
                 store.check_begun(host)
                 self._seen.add(place)
-            verified = plan.guard.verified if plan.guard else None
-            before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
-            last = time.perf_counter()
-            with contextlib.closing(scored_elsewhere(plan, store, parts)) as tables:
-                for number, table in zip(parts, tables, strict=True):
-                    now = time.perf_counter()
-                    after = (verified.windows, verified.square_sum) if verified else before
-                    error = verified.max_error if verified else 0.0
-                    yield PartDone(number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1]))
-                    before, last = after, now
+            yield from work(plan, store, numbers)
         except WrongScoresError as error:
             yield Refused(f"worker on {host}: {error}", wrong_scores=True)
         except EngineError as error:  # an engine that gives up: another machine may do better
@@ -147,6 +148,24 @@ class Scorer:
             yield Refused(f"worker on {host}: {error}")
         except Exception as error:  # crosses to the driver, which tries again and then names it
             yield Fault(f"worker on {host}: {_line(error)}")
+
+    def _scored(self, plan: Plan, store: PartFolder, parts: range) -> Iterator[PartDone]:
+        verified = plan.guard.verified if plan.guard else None
+        before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
+        last = time.perf_counter()
+        with contextlib.closing(scored_elsewhere(plan, store, parts)) as tables:
+            for number, table in zip(parts, tables, strict=True):
+                now = time.perf_counter()
+                after = (verified.windows, verified.square_sum) if verified else before
+                error = verified.max_error if verified else 0.0
+                yield PartDone(number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1]))
+                before, last = after, now
+
+    def _written(self, plan: Plan, store: PartFolder, files: range) -> Iterator[PartDone]:
+        for number in files:
+            last = time.perf_counter()
+            rows = write_file(plan, store, number)
+            yield PartDone(number, rows, time.perf_counter() - last, (0, 0.0, 0.0))
 
     def measure(self, seconds: float) -> Expected | Refused:
         """What a run of this job would do, measured by this actor."""

@@ -34,8 +34,9 @@ KINDS_OF_TABLE = ("sequence", "pair", "saturation")
 
 @dataclass(frozen=True)
 class WholeRun:
-    """Seconds of each round. `of_engine` is the share of the engine's own rate that a run keeps, `of_engine_opened` counts
-    opening the engine too."""
+    """Seconds of each round, on the clock and of all cores (`_cpu_s`). `of_engine` is the share of the engine's own rate that a
+    run keeps, `of_engine_opened` counts opening the engine too; `of_engine_cpu` is the engine's share of the run's core seconds,
+    which neither other programs nor waiting change."""
 
     rows: int
     windows: int
@@ -43,6 +44,12 @@ class WholeRun:
     engine_s: list[float]
     run_s: list[float]
     whole_s: list[float]
+    engine_cpu_s: list[float]
+    run_cpu_s: list[float]
+
+    @property
+    def of_engine_cpu(self) -> float:
+        return statistics.median(self.engine_cpu_s) / statistics.median(self.run_cpu_s)
 
     @property
     def of_engine(self) -> float:
@@ -139,19 +146,28 @@ def _timed(
     n_windows = sum(windows.batch.n_windows for windows in made)
     engine.score(replace(made[0].batch, codes_WL=made[0].batch.codes_WL[:64], window_E=made[0].batch.window_E[:0],
                          offset_E=made[0].batch.offset_E[:0], base_E=made[0].batch.base_E[:0]))  # fmt: skip
-    seconds: dict[str, list[float]] = {"engine": [], "run": [], "whole": []}
-    for _ in range(rounds):
-        started = time.perf_counter()
-        scores = [found for _, found in in_flight(iter(w.batch for w in made), engine.submit, engine.depth)]
-        seconds["engine"].append(time.perf_counter() - started)
-        tick()
-        started = time.perf_counter()
+    seconds: dict[str, list[float]] = {"engine": [], "run": [], "whole": [], "engine_cpu": [], "run_cpu": []}
+    half = (len(made) + 1) // 2
+
+    def alone(windows: Sequence[Any]) -> tuple[list[np.ndarray], float, float]:
+        started, cpu = time.perf_counter(), time.process_time()
+        scores = [found for _, found in in_flight(iter(w.batch for w in windows), engine.submit, engine.depth)]
+        return scores, time.perf_counter() - started, time.process_time() - cpu
+
+    for _ in range(rounds):  # half of the engine's turn before the run and half after: a slow drift of the machine cancels
+        before, before_s, before_cpu_s = alone(made[:half])
+        started, cpu = time.perf_counter(), time.process_time()
         record = score(Options([source], out, **options))
         seconds["whole"].append(time.perf_counter() - started)
+        seconds["run_cpu"].append(time.process_time() - cpu)
         seconds["run"].append(record["seconds"])
         tick()
-        _check(pq.read_table(out), made, scores)
-    return WholeRun(table.num_rows, n_windows, engine.n_members, seconds["engine"], seconds["run"], seconds["whole"])
+        after, after_s, after_cpu_s = alone(made[half:])
+        seconds["engine"].append(before_s + after_s)
+        seconds["engine_cpu"].append(before_cpu_s + after_cpu_s)
+        tick()
+        _check(pq.read_table(out), made, before + after)
+    return WholeRun(table.num_rows, n_windows, engine.n_members, *seconds.values())
 
 
 def _check(found: pa.Table, made: Sequence[Any], scores: Sequence[np.ndarray]) -> None:

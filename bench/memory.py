@@ -1,11 +1,11 @@
-"""Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few and on many rows.
+"""Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few, more and many rows.
 
 Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number. Row counts of every
-output are checked first. Expected: within 5 % from 200,000 rows on; 10,000 rows do not fill one part, and take less by what parts
-and a row group of the output under way hold (about 30 MiB, whatever the input). The same through `legscore.score_file`, which leaves the allocator as it is,
-shows what `legscore.memory` is for.
+output are checked first. Expected: within 5 % from 200,000 to 2,000,000 rows. 10,000 rows do not fill one part: they take less by
+what parts and a row group of the output under way hold, about 30 MiB whatever the input. The same through `legscore.score_file`,
+which leaves the allocator as it is, shows what `legscore.memory` is for.
 
-    python bench/memory.py [--few 200000] [--many 2000000] [--rounds 3] [--save]
+    python bench/memory.py [--rows 10000,200000,2000000] [--rounds 3] [--save]
 """
 
 from __future__ import annotations
@@ -46,37 +46,31 @@ def peak_bytes(command: list[str]) -> int:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", few=200_000, many=2_000_000, rounds=3)
-    peaks: dict[str, list[int]] = {"few": [], "many": []}
-    untouched: dict[str, list[int]] = {"few": [], "many": []}
+    options = arguments(__doc__ or "", rows="10000,200000,2000000", rounds=3)
+    sizes = [int(word) for word in options.rows.split(",")]
+    peaks: dict[int, list[int]] = {rows: [] for rows in sizes}
+    untouched: dict[int, list[int]] = {rows: [] for rows in sizes}
     with tempfile.TemporaryDirectory() as folder:
-        for name in peaks:
-            make(Path(folder) / f"{name}.parquet", getattr(options, name))
+        for rows in sizes:
+            make(Path(folder) / f"{rows}.parquet", rows)
         for _ in range(options.rounds):
-            for name, found in peaks.items():
-                source, out = f"{folder}/{name}.parquet", f"{folder}/{name}.out.parquet"
-                found.append(
-                    peak_bytes(
-                        [sys.executable, "-m", "legscore", "run", f"{folder}/{name}.parquet", "-o", out, "--engine", "null", "-q"]
-                    )
+            for rows in sizes:
+                source, out = f"{folder}/{rows}.parquet", f"{folder}/{rows}.out.parquet"
+                peaks[rows].append(
+                    peak_bytes([sys.executable, "-m", "legscore", "run", source, "-o", out, "--engine", "null", "-q"])
                 )
-                if pq.read_metadata(out).num_rows != getattr(options, name):
+                if pq.read_metadata(out).num_rows != rows:
                     raise SystemExit(f"{out} lacks rows; no measurement of wrong output")
-                found = untouched[name]
                 call = f"import legscore; legscore.score_file({source!r}, {out!r}, engine='null')"
-                found.append(peak_bytes([sys.executable, "-c", call]))
-    for name, found in untouched.items():
-        print(f"{getattr(options, name):>10,} rows: peak {statistics.median(found) / 2**20:7.1f} MiB with the allocator as it is")
-    median = {name: statistics.median(found) for name, found in peaks.items()}
-    for name, value in median.items():
-        print(f"{getattr(options, name):>10,} rows: peak {value / 2**20:7.1f} MiB")
-    growth = median["many"] / median["few"] - 1
-    print(f"growth: {100 * growth:+.1f} %")
-    finish(
-        "memory",
-        {"rows": [options.few, options.many], "peak_bytes": peaks, "untouched_peak_bytes": untouched, "growth": growth},
-        options.save,
-    )
+                untouched[rows].append(peak_bytes([sys.executable, "-c", call]))
+    median = {rows: statistics.median(found) for rows, found in peaks.items()}
+    for rows in sizes:
+        print(f"{rows:>10,} rows: peak {median[rows] / 2**20:7.1f} MiB, with the allocator as it is "
+              f"{statistics.median(untouched[rows]) / 2**20:7.1f} MiB")  # fmt: skip
+    growth = {rows: median[sizes[-1]] / median[rows] - 1 for rows in sizes[:-1]}
+    for rows, share in growth.items():
+        print(f"growth from {rows:,} to {sizes[-1]:,} rows: {100 * share:+.1f} %")
+    finish("memory", {"rows": sizes, "peak_bytes": peaks, "untouched_peak_bytes": untouched, "growth": growth}, options.save)
 
 
 if __name__ == "__main__":

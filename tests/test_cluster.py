@@ -31,7 +31,6 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'legscore[ray]'")
 TESTS = Path(__file__).parent
 ROWS, PART = 600, 40
-FAKE_HEAD = "f" * 51 + "00000"
 COMMON = ("--part-rows", PART, "--precision", "fp32")
 
 
@@ -43,9 +42,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(port: int, *more: str, **env: str) -> Iterator[str]:
+def started(port: int, *more: str) -> Iterator[str]:
     """A head of a cluster on this machine; its address."""
-    known = {**os.environ, "LEGSCORE_TEST_WORKER": "1", "RAY_USAGE_STATS_ENABLED": "0", **env}
+    known = {**os.environ, "LEGSCORE_TEST_WORKER": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     known["PYTHONPATH"] = os.pathsep.join([str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray = Path(sys.executable).with_name("ray")
     command = [str(ray), "start", "--head", "--block", f"--port={port}", "--include-dashboard=false"]
@@ -162,33 +161,27 @@ def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, t
 
 
 @with_ray
-def test_a_cluster_starts_machines_for_workers(cli: Cli, tmp_path: Path, toy_model: Path) -> None:
-    """Ray's own autoscaler over machines that are processes here: the cluster begins without a CPU, two machines come."""
-    machine = {"resources": {"CPU": 1, "object_store_memory": 100_000_000}, "node_config": {}, "min_workers": 0, "max_workers": 2}
-    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
-    port = free_port()
-    settings = {
-        "cluster_name": "here", "max_workers": 2, "head_node_type": "ray.head.default", "idle_timeout_minutes": 0.05,
-        "provider": {
-            "type": "fake_multinode", "launch_multiple": True, "head_node_id": FAKE_HEAD, "gcs_address": f"127.0.0.1:{port}",
-        },
-        "available_node_types": {"machine": machine, "ray.head.default": head}, "upscaling_speed": 10.0,
-        "auth": {}, "docker": {}, "initialization_commands": [], "setup_commands": [], "head_setup_commands": [],
-        "worker_setup_commands": [], "head_start_ray_commands": [], "worker_start_ray_commands": [], "file_mounts": {},
-        "cluster_synced_files": [], "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
-    }  # fmt: skip
-    source = write(tmp_path / "in.parquet")
+def test_workers_go_to_machines_that_come_later(cli: Cli, tmp_path: Path, toy_model: Path) -> None:
+    """Two workers on a cluster with room for one: the run begins, and the second works as soon as a machine has joined."""
+    source, out = write(tmp_path / "in.parquet"), tmp_path / "ray.parquet"
     given = ("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART)
     assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
-    env = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
-           "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD}  # fmt: skip
-    (tmp_path / "cluster.json").write_text(json.dumps(settings))
-    with started(port, "--num-cpus=0", f"--autoscaling-config={tmp_path}/cluster.json", **env) as address:
-        ran = cli(*given, "-o", tmp_path / "ray.parquet", "--ray", address, "--workers", 2, "--null-rate", 30)
-    assert ran.code == 0, ran.err
-    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
-    record = json.loads((tmp_path / "ray.parquet.run.json").read_text())
-    assert sum(worker["rows"] for worker in record["cluster"]["workers"]) == ROWS
+    with started(free_port(), "--num-cpus=1") as address:
+        process = start(source, out, address, toy_model, "--workers", 2, "--null-rate", 20)
+        while process.poll() is None and not workers_of(Path(f"{out}.jsonl")):
+            time.sleep(0.2)
+        ray = str(Path(sys.executable).with_name("ray"))
+        words = [ray, "start", f"--address={address}", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
+        joined = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            assert process.wait(240) == 0, Path(f"{out}.err").read_text()
+        finally:
+            joined.terminate()
+            joined.wait(60)
+    assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    workers = json.loads(Path(f"{out}.run.json").read_text())["cluster"]["workers"]
+    assert [worker["rows"] > 0 for worker in workers] == [True, True]
+    assert sum(worker["rows"] for worker in workers) == ROWS
 
 
 @with_ray

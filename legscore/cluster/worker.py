@@ -121,11 +121,11 @@ class Scorer:
 
     def score(self, place: str, parts: range) -> Iterator[PartDone | Refused | Fault]:
         """Score these neighbouring parts and keep them at `place`; one value a part, in order."""
-        return self._answers(place, parts, self._scored)
+        yield from self._answers(place, parts, self._scored)  # Ray streams from generator functions only
 
     def write(self, place: str, files: range) -> Iterator[PartDone | Refused | Fault]:
         """Write these files of the output, which is a folder, from parts at `place`; one value a file, in order."""
-        return self._answers(place, files, self._written)
+        yield from self._answers(place, files, self._written)
 
     def _answers(
         self, place: str, numbers: range, work: Callable[[Plan, PartFolder, range], Iterator[PartDone]]

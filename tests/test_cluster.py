@@ -160,28 +160,43 @@ def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, t
     assert (tmp_path / "ray.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["stays", "is killed"])
 @with_ray
-def test_workers_go_to_machines_that_come_later(cli: Cli, tmp_path: Path, toy_model: Path) -> None:
-    """Two workers on a cluster with room for one: the run begins, and the second works as soon as a machine has joined."""
+def test_workers_go_to_machines_that_come_later(cli: Cli, tmp_path: Path, toy_model: Path, killed: bool) -> None:
+    """Two workers on a cluster with room for one: the run begins, and the second works as soon as a machine has joined. When all
+    processes of that machine are killed, the first finishes the work alone."""
+    psutil = pytest.importorskip("psutil")
     source, out = write(tmp_path / "in.parquet"), tmp_path / "ray.parquet"
     given = ("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART)
     assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
     with started(free_port(), "--num-cpus=1") as address:
         process = start(source, out, address, toy_model, "--workers", 2, "--null-rate", 20)
-        while process.poll() is None and not workers_of(Path(f"{out}.jsonl")):
-            time.sleep(0.2)
+
+        def wait_for(workers: int) -> None:
+            while process.poll() is None and len(workers_of(Path(f"{out}.jsonl"))) < workers:
+                time.sleep(0.2)
+
+        wait_for(1)
         ray = str(Path(sys.executable).with_name("ray"))
         words = [ray, "start", f"--address={address}", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
         joined = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            assert process.wait(240) == 0, Path(f"{out}.err").read_text()
+            if killed:
+                wait_for(2)
+                for one in (*psutil.Process(joined.pid).children(recursive=True), joined):
+                    one.kill()
+            assert process.wait(300) == 0, Path(f"{out}.err").read_text()
         finally:
             joined.terminate()
             joined.wait(60)
     assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
-    workers = json.loads(Path(f"{out}.run.json").read_text())["cluster"]["workers"]
-    assert [worker["rows"] > 0 for worker in workers] == [True, True]
-    assert sum(worker["rows"] for worker in workers) == ROWS
+    cluster = json.loads(Path(f"{out}.run.json").read_text())["cluster"]
+    assert sum(worker["rows"] for worker in cluster["workers"]) == ROWS
+    if killed:
+        assert max(worker["deaths"] for worker in cluster["workers"]) >= 1
+        assert cluster["retries"] >= 1
+    else:
+        assert all(worker["rows"] > 0 for worker in cluster["workers"])
 
 
 @with_ray

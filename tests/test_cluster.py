@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -333,6 +335,13 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, toy_model: Path, mo
     one_line(cli(*given, *out, "--ray", "ray://127.0.0.1:10001"), "ray job submit")
     one_line(cli(*given, *out, "--ray", "127.0.0.1:1"), "127.0.0.1:1 cannot be reached")
     one_line(cli(*given, *out, "--ray", "local", "--workers", 4096), "4096 workers")
+    monkeypatch.setattr("legscore.cluster.connect.PROBE_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        one_line(cli(*given, *out, "--ray", f"127.0.0.1:{silent.getsockname()[1]}"), "cannot be reached (timed out)")
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        one_line(cli(*given, *out, "--ray", f"127.0.0.1:{other.server_address[1]}"), "something else than Ray listens there")
+        other.shutdown()
 
 
 def test_workers_of_other_versions_are_refused() -> None:

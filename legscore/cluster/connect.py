@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from legscore.errors import ClusterError
 STORE_BYTES = 100 << 20
 """Of a Ray started here: a few numbers a part travel, nothing else."""
 PROBE_S = 10.0
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""The empty frame with which both sides of an HTTP/2 connection begin, as Ray's do."""
 REGISTER_S = 300
 """Seconds for Ray's processes to start on a busy machine, instead of 60."""
 
@@ -53,7 +56,8 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         start = {"address": options.address, **{name: quiet[name] for name in ("log_to_driver", "logging_level")}}
     with contextlib.ExitStack() as stack:
         try:
-            ray.init(**start)
+            with _hushed():
+                ray.init(**start)
         except ConnectionError as error:
             if options.address == "auto":
                 line = "--ray auto: this machine is part of no running cluster; name one as HOST:PORT, or use --ray local"
@@ -66,6 +70,22 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
             raise ClusterError(f"--ray {options.address}: {_first(error)}") from error
         stack.callback(ray.shutdown)
         yield ray
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Ray's core writes a line for each of its attempts to connect to standard error, past Python; the exception says what
+    matters."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_address(address: str) -> None:
@@ -81,11 +101,17 @@ def _check_address(address: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ClusterError(f"--ray {address}: write local, auto or HOST:PORT (6379 is Ray's usual port)")
     try:
-        socket.create_connection((host, int(port)), timeout=PROBE_S).close()
+        with socket.create_connection((host, int(port)), timeout=PROBE_S) as probe:
+            answer = b"" if os.environ.get("RAY_USE_TLS", "0") in ("0", "false") else SETTINGS
+            if not answer:  # Ray itself waits for minutes where something else listens
+                probe.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+                answer = probe.recv(len(SETTINGS))
     except OSError as error:
         raise ClusterError(
             f"--ray {address} cannot be reached ({error.strerror or error}); is the cluster running, and the port open?"
         ) from error
+    if answer[3:4] != SETTINGS[3:4]:
+        raise ClusterError(f"--ray {address}: something else than Ray listens there; 6379 is Ray's usual port")
 
 
 def _first(error: BaseException) -> str:

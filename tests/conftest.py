@@ -129,6 +129,17 @@ class Ran:
     err: str
 
 
+def one_line(ran: Ran, *words: str) -> None:
+    """It ended with exit code 2 and one short line that holds the words, without a traceback."""
+    assert ran.code == 2, ran.err
+    last = ran.err.strip().splitlines()[-1]
+    assert last.startswith("legscore: ")
+    assert "Traceback" not in ran.err
+    assert len(last) < 600
+    for word in words:
+        assert word in last
+
+
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Run `legscore ARGS` in this process, through the real entry point."""

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna
+from conftest import Ran, one_line, random_dna
 
 from legscore.cluster.worker import Refused, Scorer, versions
 from legscore.parts import PartFolder, parts_folder
@@ -307,15 +307,6 @@ def test_wrong_scores_end_the_run(cli: Cli, cluster: str, tmp_path: Path, toy_mo
     assert ran.code == 2
     assert "verify: row 101 of" in ran.err.splitlines()[-1] or "verify: row 101 of" in ran.err
     assert '"retry"' not in (tmp_path / "log.jsonl").read_text(), "wrong numbers are no fault to be tried again"
-
-
-def one_line(ran: Ran, *words: str) -> None:
-    assert ran.code == 2, ran.err
-    last = ran.err.strip().splitlines()[-1]
-    assert last.startswith("legscore: ")
-    assert "Traceback" not in ran.err
-    for word in words:
-        assert word in last
 
 
 def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna
+from conftest import Ran, one_line, random_dna
 
 from legscore.dataset import n_files, parts_a_file, parts_of
 from legscore.job import Options, score
@@ -132,15 +132,6 @@ def test_killed_between_the_name_and_the_end(tmp_path: Path, source: Path, toy_m
     score(options)
     assert contents(tmp_path / "out") == before
     assert names(tmp_path) == ["in.parquet", "out", "out.run.json"]
-
-
-def one_line(ran: Ran, *words: str) -> None:
-    assert ran.code == 2, ran.err
-    last = ran.err.strip().splitlines()[-1]
-    assert last.startswith("legscore: ")
-    assert "Traceback" not in ran.err
-    for word in words:
-        assert word in last
 
 
 def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, source: Path, toy_model: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna
+from conftest import Ran, one_line, random_dna
 
 from legscore.ranges import RangeReader
 from legscore.storage import Remote, expand, is_remote
@@ -232,16 +232,6 @@ def test_a_folder_of_files_in_a_store(
     ran = cli(*given, "--file-rows", 10 * ROWS, "--restart")
     assert ran.code == 0, ran.err
     assert objects() == ["bucket/in.parquet", "bucket/o.run.json", "bucket/o/scores-00000000.parquet"]
-
-
-def one_line(ran: Ran, *words: str) -> None:
-    assert ran.code == 2, ran.err
-    last = ran.err.strip().splitlines()[-1]
-    assert last.startswith("legscore: ")
-    assert "Traceback" not in ran.err
-    assert len(last) < 400
-    for word in words:
-        assert word in last
 
 
 def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:

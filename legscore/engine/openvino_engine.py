@@ -1,8 +1,8 @@
 """OpenVINO on the CPU: the engine that runs anywhere after one `pip install`.
 
 Members are compiled in networks of a few (the recipe's `joined`, 10): one input, one output a member, activations shared, so
-that an extra member costs 29 MB instead of 43 at the same speed and with the same bits. `apart=True` compiles each alone, for
-runs whose rows take different members. With `cache`, compiled networks are kept there (`networks.py`). All networks go over a
+that an extra member costs less memory (32 MB in FP32: `bench/ensemble.py`) with the same bits. `apart=True` compiles each alone,
+for runs whose rows take different members. With `cache`, compiled networks are kept there (`networks.py`). All networks go over a
 tile of windows in turn, in requests of a fixed batch (tails padded with zeros) on as many streams as cores. Scores do not depend
 on the batch's neighbours, the stream or the order (bit-equal for batches 2-64).
 """

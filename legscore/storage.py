@@ -97,8 +97,11 @@ class Remote:
         from pyarrow import fs
 
         fs.copy_files(str(source), self.key, fs.LocalFileSystem(), self.filesystem, chunk_size=8 << 20)
-        if (found := self.info().size) != (size := os.path.getsize(source)):
-            raise OSError(f"{self.uri} has {found} bytes after {size} were sent")
+        size, found = os.path.getsize(source), None
+        for _ in range(ATTEMPTS):  # an answer that is cut short after its first line is taken for one without a length
+            if (found := self.info().size) == size:
+                return
+        raise OSError(f"{self.uri} has {found} bytes after {size} were sent")
 
     def delete(self) -> None:
         """Delete it where it is there."""

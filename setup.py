@@ -83,7 +83,7 @@ setup(
         "polars>=1.0",
         "click>=8.1.7",
         "onnx>=1.16",
-        "openvino>=2024.6",
+        "openvino>=2025.4",
         "safetensors>=0.4.5",
         "pysam>=0.22",
         "platformdirs>=4",

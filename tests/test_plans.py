@@ -50,8 +50,9 @@ def test_every_part_of_a_key_matters_and_its_order_does_not() -> None:
     assert digest(shuffled) == digest(key())
 
 
-def test_damaged_files_are_no_plans(tmp_path: Path) -> None:
-    cache, stored = PlanCache(tmp_path), Stored(b"\x00plan\nwith lines\n", {"scratch": 3})
+@pytest.mark.parametrize("mapped", [False, True])
+def test_damaged_files_are_no_plans(tmp_path: Path, mapped: bool) -> None:
+    cache, stored = PlanCache(tmp_path, mapped=mapped), Stored(b"\x00plan\nwith lines\n", {"scratch": 3})
     assert cache.read(key()) is None
     cache.write(key(), stored)
     assert cache.read(key()) == stored
@@ -72,22 +73,54 @@ def test_damaged_files_are_no_plans(tmp_path: Path) -> None:
         MAGIC + other + b"\n" + stored.plan,
         MAGIC + b"{}\n",
     ):
+        path.unlink(missing_ok=True)  # what is mapped is not cut short
         path.write_bytes(bad)
         assert cache.read(key()) is None, bad
+
+
+def mapped_pages(path: Path) -> int:
+    """Bytes of a mapped file that are in memory; 0 when it is not mapped."""
+    inside, found = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) << 10
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="pages are counted in Linux's /proc")
+def test_pages_of_a_mapped_plan_are_given_back(tmp_path: Path) -> None:
+    cache, plan = PlanCache(tmp_path, mapped=True), np.random.default_rng(0).bytes(3 << 20)
+    cache.write(key(), Stored(plan, {}))
+    stored = cache.read(key())
+    assert stored is not None
+    assert (len(cache.path(key()).read_bytes()) - len(plan)) % 4096 == 0, "weights lie on pages"
+    assert mapped_pages(cache.path(key())) >= len(plan), "the check sum read all of it"
+    stored.leave_pages()
+    assert mapped_pages(cache.path(key())) == 0
+    assert stored.plan == plan
+    cache.path(key()).unlink()
+    stored.leave_pages()
+    assert stored.plan == plan, "a plan in use outlives its name"
+    read = PlanCache(tmp_path).read(key()) or Stored(plan, {})
+    read.leave_pages()
+    assert read.plan == plan
 
 
 class PlanEvents(RuleBasedStateMachine):
     """Anything may happen to the file between two uses; a use never builds more than once and ends with a plan that loads."""
 
     folder: Path
+    mapped: bool
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache = PlanCache(self.folder / str(random.getrandbits(60)))
+        self.cache = PlanCache(self.folder / str(random.getrandbits(60)), mapped=self.mapped)
         self.version, self.made = 0, 0
 
     def load(self, stored: Stored) -> str | None:
-        good = stored.plan == f"version {self.version} plan".encode() + stored.plan[-8:]
+        good = stored.plan == f"version {self.version} plan".encode() + bytes(stored.plan[-8:])
         return f"engine {self.version}" if good else None
 
     def build(self) -> Stored:
@@ -107,11 +140,13 @@ class PlanEvents(RuleBasedStateMachine):
         """Everything cached is refused, although the key says it fits."""
         self.version += 1
 
-    @rule(cut=st.integers(0, 400), what=st.binary(max_size=3))
+    @rule(cut=st.integers(0, 4200), what=st.binary(max_size=3))
     def damage(self, cut: int, what: bytes) -> None:
         path = self.cache.path(key())
         if path.exists():
-            path.write_bytes(path.read_bytes()[:cut] + what)
+            damaged = path.read_bytes()[:cut] + what
+            path.unlink()
+            path.write_bytes(damaged)
 
     @rule()
     def delete(self) -> None:
@@ -134,8 +169,9 @@ class PlanEvents(RuleBasedStateMachine):
         assert not [p for p in self.cache.folder.glob("*") if p.suffix not in (".plan", ".lock")]
 
 
-def test_plan_events(tmp_path: Path) -> None:
-    PlanEvents.folder = tmp_path
+@pytest.mark.parametrize("mapped", [False, True])
+def test_plan_events(tmp_path: Path, mapped: bool) -> None:
+    PlanEvents.folder, PlanEvents.mapped = tmp_path, mapped
     run_state_machine_as_test(PlanEvents, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
 
 

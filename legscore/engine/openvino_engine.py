@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: the engine that runs anywhere after one `pip install`.
 
 Members are compiled in networks of a few (the recipe's `joined`, 10): one input, one output a member, activations shared, so
-that an extra member costs less memory (32 MB in FP32: `bench/ensemble.py`) with the same bits. `apart=True` compiles each alone,
+that an extra member costs less memory (27 MB in FP32: `bench/ensemble.py`) with the same bits. `apart=True` compiles each alone,
 for runs whose rows take different members. With `cache`, compiled networks are kept there (`networks.py`). All networks go over a
 tile of windows in turn, in requests of a fixed batch (tails padded with zeros) on as many streams as cores. Scores do not depend
 on the batch's neighbours, the stream or the order (bit-equal for batches 2-64).
@@ -95,6 +95,7 @@ class OpenVINOEngine(ThreadedEngine):
             min(threads, len(self.computed_together))
         ) as pool:  # lowering and compiling release the lock much of the time
             self._queues = list(pool.map(network, self.computed_together))
+        self._networks = networks  # holds what the queues' weights lie in
         trim()
 
     @refusals("OpenVINO cannot go on")

@@ -5,12 +5,17 @@ and a checksum. Files are published by rename. A plan that is damaged or that Te
 once. Locks are the kernel's: of two processes that need the same plan one builds, and a kill releases the lock.
 
 A plan is executable code: the cache folder is private (`legscore.caches`), and plans are read from nowhere else.
+
+OpenVINO's networks are mapped instead of read: they use weights where they lie in the file, and the pages that were only needed
+to load them are given back. So files are never changed in place, and a plan begins on a page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +25,27 @@ from legscore.caches import check_private, locked, private
 from legscore.errors import EngineError
 from legscore.publish import publishing, writing
 
-MAGIC = b"legscore plan 1\n"
+MAGIC = b"legscore plan 2\n"
+PAGE_BYTES = 4096
 Engine = TypeVar("Engine")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A plan's bytes and what was learnt when it was built (`scratch`: bytes of device memory a pass needs)."""
+    """A plan's bytes, read or mapped, and what was learnt when it was built (`scratch`: bytes of device memory a pass needs)."""
 
-    plan: bytes
+    plan: bytes | memoryview
     facts: dict[str, Any]
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.plan).hexdigest()
+
+    def leave_pages(self) -> None:
+        """Give the pages of a mapped plan back to the system; what is touched again is taken from the file again."""
+        mapping = self.plan.obj if isinstance(self.plan, memoryview) else None
+        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def plan_key(gpu: dict[str, Any], tensorrt: str, graph_sha256: str, build: dict[str, Any], rewrite: str) -> dict[str, Any]:
@@ -55,10 +67,12 @@ def digest(key: dict[str, Any]) -> str:
 
 
 class PlanCache:
-    """Plans by key in `folder`; `say` receives one line for each thing out of the ordinary."""
+    """Plans by key in `folder`, read or `mapped`; `say` receives one line for each thing out of the ordinary."""
 
-    def __init__(self, folder: Path, say: Callable[[str], object] = lambda line: None, word: str = "plan") -> None:
-        self.folder, self.say, self.word = folder, say, word
+    def __init__(
+        self, folder: Path, say: Callable[[str], object] = lambda line: None, word: str = "plan", mapped: bool = False
+    ) -> None:
+        self.folder, self.say, self.word, self.mapped = folder, say, word, mapped
 
     def path(self, key: dict[str, Any]) -> Path:
         return self.folder / f"{digest(key)}.plan"
@@ -71,23 +85,35 @@ class PlanCache:
         """The plan of a key, or None where there is none or its file is damaged. OutputError when the folder is not private."""
         check_private(self.folder)
         try:
-            data = self.path(key).read_bytes()
+            data = self._content(self.path(key))
         except OSError:
             return None
-        head, newline, plan = data.removeprefix(MAGIC).partition(b"\n")
+        end = data.find(b"\n", len(MAGIC))
+        if data[: len(MAGIC)] != MAGIC or end < 0:
+            return None
         try:
-            header = json.loads(head)
-            stored = Stored(plan, dict(header["facts"]))
-            good = data.startswith(MAGIC) and newline and header["key"] == key and header["sha256"] == stored.sha256
+            header = json.loads(data[len(MAGIC) : end])
+            stored = Stored(data[end + 1 :] if isinstance(data, bytes) else memoryview(data)[end + 1 :], dict(header["facts"]))
+            good = header["key"] == key and header["sha256"] == stored.sha256
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return stored if good else None
 
+    def _content(self, path: Path) -> bytes | mmap.mmap:
+        with open(path, "rb") as file:
+            if self.mapped:
+                with contextlib.suppress(OSError, ValueError):  # a file system that maps nothing; an empty file
+                    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO takes nothing read-only
+            return file.read()
+
     def write(self, key: dict[str, Any], stored: Stored) -> None:
         header = json.dumps({"key": key, "facts": stored.facts, "sha256": stored.sha256}).encode()
+        before = len(MAGIC) + len(header) + 1
+        header += b" " * (-before % PAGE_BYTES)
         path = private(self.folder) / self.path(key).name
-        with publishing(path) as temporary, writing(path):
-            temporary.write_bytes(MAGIC + header + b"\n" + stored.plan)
+        with publishing(path) as temporary, writing(path), open(temporary, "wb") as file:
+            for piece in (MAGIC, header, b"\n", stored.plan):
+                file.write(piece)
 
     def obtain(
         self, key: dict[str, Any], build: Callable[[], Stored], load: Callable[[Stored], Engine | None]
@@ -118,13 +144,14 @@ class PlanCache:
             if path.exists():
                 self.say(f"{self.word}: {path.name} does not load; building it again")
                 path.unlink(missing_ok=True)
-            stored = build()
-            loaded = load(stored)
-            if loaded is None:
+            self.write(key, build())
+            stored = self.read(key)
+            loaded = None if stored is None else load(stored)
+            if stored is None or loaded is None:
+                path.unlink(missing_ok=True)
                 raise EngineError(
                     f"a {self.word} just built does not load; another TensorRT, OpenVINO or driver may be installed beside it"
                 )
-            self.write(key, stored)
             return stored, loaded
 
 

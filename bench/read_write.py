@@ -24,7 +24,7 @@ from legscore.model.checkpoint import load_checkpoint
 from legscore.read import open_input
 from legscore.write import open_writer, output_format, result_schema
 
-PART = 32_768
+PART = 16_384
 OUTPUTS = ("out.parquet", "out.arrow", "out.csv", "out.tsv", "out.csv.gz")
 ROW_GROUPS = (1_000, 65_536, 500_000)
 

@@ -1,6 +1,6 @@
 """How fast are windowing and encoding? Rows a second on one core, for each kind of row.
 
-Checks windows against the readable twin (`Contract.window`), then times `Windower` on parts of 32,768 rows and
+Checks windows against the readable twin (`Contract.window`), then times `Windower` on parts of 16,384 rows and
 `encode.strands` on their windows. Expected: windowing ≥ 1 M rows/s a core for every kind.
 
     python bench/window.py [--rows 262144] [--rounds 5] [--save]
@@ -23,7 +23,7 @@ from legscore.window import Windower
 CHANNELS = ("A", "G", "C", "T", "is_reverse", "is_singleton")
 OUTPUT = Output("bins", "bin", 0.0, 17.0)
 CONTRACT = Contract("AGCT", CHANNELS, 0.25, rc_trained=True, output=OUTPUT, **YEAST_CONSTRUCT)
-PART = 32_768
+PART = 16_384
 
 
 def make(rows: int) -> dict[str, tuple[str, dict[str, pa.Array]]]:

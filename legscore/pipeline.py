@@ -40,8 +40,9 @@ QUEUE_PARTS = 1
 
 def part_rows(n_members: int, engine: str = "") -> int:
     """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part should be many
-    passes of thousands of rows. Never from timing: bytes depend on it."""
-    least, whole = (32_768, 262_144) if engine == "tensorrt" else (1024, 32_768)
+    passes of thousands of rows, two minutes on two cores of a CPU: that much is lost when a run is killed. Never from timing:
+    bytes depend on it."""
+    least, whole = (32_768, 262_144) if engine == "tensorrt" else (1024, 16_384)
     return max(least, whole // n_members)
 
 

@@ -78,7 +78,7 @@ def check_writable(path: Path) -> None:
     try:
         probe = _aside(path, "probe")
         probe.touch(exist_ok=False)
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # who holds the output's lock may have taken it for litter (`remove_stale`)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 

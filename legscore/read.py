@@ -22,9 +22,8 @@ from legscore.source import READ_ERRORS, Source, first_line
 from legscore.storage import Remote, expand, is_remote, reason
 from legscore.text_formats import TextSource
 
-READ_ROWS = 32_768
-"""Rows read at a time; parts are put together from these. Columns of 32-bit numbers are then larger than what the allocator keeps
-(`legscore.memory`): with 8,192 a run held 10 MiB more in fragments."""
+READ_ROWS = 8192
+"""Rows read at a time; parts are put together from these."""
 
 
 class Held:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from legscore.ranges import RangeReader
 
-BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 20
+BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 18
 """Bytes of the buffer through which each column is read."""
 DELTA, DELTA_ROWS = "DELTA_BYTE_ARRAY", 64
 """Rows of a slice where values are stored as differences, whose length the footer does not tell."""

@@ -12,7 +12,7 @@ import fnmatch
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,11 @@ class Remote:
 
     def info(self) -> Any:
         """pyarrow.fs.FileInfo. OSError when the store refuses."""
-        return self.filesystem.get_file_info(self.key)
+        return _with_length(lambda: self.filesystem.get_file_info(self.key), lambda info: info.size)
 
     def open_file(self) -> Any:
         """For reading anywhere in it; every read is one ranged request."""
-        return self.filesystem.open_input_file(self.key)
+        return _with_length(lambda: self.filesystem.open_input_file(self.key), lambda file: file.size())
 
     def open_stream(self) -> Any:
         """For reading from the beginning; unpacked where the name says that it is packed."""
@@ -97,11 +97,9 @@ class Remote:
         from pyarrow import fs
 
         fs.copy_files(str(source), self.key, fs.LocalFileSystem(), self.filesystem, chunk_size=8 << 20)
-        size, found = os.path.getsize(source), None
-        for _ in range(ATTEMPTS):  # an answer that is cut short after its first line is taken for one without a length
-            if (found := self.info().size) == size:
-                return
-        raise OSError(f"{self.uri} has {found} bytes after {size} were sent")
+        size = os.path.getsize(source)
+        if (found := self.info().size) != size:
+            raise OSError(f"{self.uri} has {found} bytes after {size} were sent")
 
     def delete(self) -> None:
         """Delete it where it is there."""
@@ -123,6 +121,17 @@ class Remote:
             self.filesystem.delete_dir(self.key)
         except FileNotFoundError:
             return
+
+
+def _with_length(ask: Callable[[], Any], length: Callable[[Any], int | None]) -> Any:
+    """An answer about an object, asked for again when it has no length: answers that are cut short after their first line are
+    taken for ones without."""
+    answer = ask()
+    for _ in range(ATTEMPTS - 1):
+        if length(answer) != 0:
+            break
+        answer = ask()
+    return answer
 
 
 @functools.lru_cache(maxsize=4)

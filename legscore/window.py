@@ -120,12 +120,13 @@ class Windower:
         if self.insert_strands:
             flipped = [self.build(sequences, rows, flip=True) for sequences in given]
             codes = [c for pair in zip(codes, flipped, strict=True) for c in pair]
-        stacked = np.concatenate(codes)
+        stacked = codes[0] if len(codes) == 1 else np.concatenate(codes)
         first, inverse = unique_rows(stacked)
         index = np.full((len(status), len(codes)), -1, dtype=np.int32)
         index[rows] = inverse.reshape(len(codes), len(rows)).T
         index_NKS = index.reshape(len(status), self.kind.windows, len(codes) // self.kind.windows)
-        return Windows(Batch(stacked[first]), index_NKS, status, n_count, len(stacked))
+        distinct = stacked if len(first) == len(stacked) else stacked[first]
+        return Windows(Batch(distinct), index_NKS, status, n_count, len(stacked))
 
     def _limit_n(self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Apply --max-n: rows left, mask over the old ones, and n_count of every row (-1 without a window)."""
@@ -147,8 +148,8 @@ class Windower:
         status = np.full(len(sequences), OK, dtype=np.uint8)
         status[length > longest] = STATUS_CODE["too_long"]
         status[length < shortest] = STATUS_CODE["too_short"]
-        bad = np.flatnonzero(sequences.flat == INVALID_CODE)
-        if len(bad):
+        if len(sequences.flat) and sequences.flat.max() == INVALID_CODE:
+            bad = np.flatnonzero(sequences.flat == INVALID_CODE)
             starts = sequences.start
             owners = np.searchsorted(starts, bad, side="right") - 1
             status[owners] = STATUS_CODE["invalid_base"]

@@ -25,6 +25,9 @@ from legscore.reduce import Results
 from legscore.schema import STATUSES
 
 ROW_GROUP_ROWS = 65_536
+DICTIONARY_BYTES = 1 << 16
+"""Most that a column's dictionary may take before its values are written plain. Statuses and gene names fit; keys and scores
+differ from row to row: dictionaries of a megabyte were filled in vain, at 8 MiB of memory and a file larger by a third."""
 DELIMITER = {"csv": ",", "tsv": "\t"}
 EXTENSIONS = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
@@ -130,26 +133,28 @@ class ParquetWriter:
     def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+        given = {"compression": "zstd", "dictionary_pagesize_limit": DICTIONARY_BYTES, "write_page_checksum": True}
+        self._writer = pq.ParquetWriter(sink, schema, **given)
         self._waiting: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
         self._waiting.append(table)
-        if sum(t.num_rows for t in self._waiting) >= ROW_GROUP_ROWS:
-            rows = pa.concat_tables(self._waiting)
-            whole = rows.num_rows - rows.num_rows % ROW_GROUP_ROWS
-            for start in range(0, whole, ROW_GROUP_ROWS):
-                self._write_group(rows.slice(start, ROW_GROUP_ROWS))
-            self._waiting = [pa.Table.from_batches(rows.slice(whole).to_batches(), rows.schema)]
+        while sum(t.num_rows for t in self._waiting) >= ROW_GROUP_ROWS:
+            self._write_group(self._taken(ROW_GROUP_ROWS))
+
+    def _taken(self, n: int) -> pa.Table:
+        """The first rows of those that wait, in one chunk: pages end where chunks do, and bytes must not show how parts were cut.
+        What they were copied from is let go before they are written."""
+        rows = pa.concat_tables(self._waiting)
+        self._waiting = [rows.slice(n)] if rows.num_rows > n else []
+        return rows.slice(0, n).combine_chunks()
 
     def _write_group(self, rows: pa.Table) -> None:
-        # in one chunk: pages end where chunks do, and bytes must not show how parts were cut
-        self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
-        rows = pa.concat_tables(self._waiting) if self._waiting else None
-        if rows is not None and rows.num_rows:
-            self._write_group(rows)
+        if n := sum(t.num_rows for t in self._waiting):
+            self._write_group(self._taken(n))
         self._writer.close()
 
     def abandon(self) -> None:

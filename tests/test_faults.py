@@ -25,6 +25,7 @@ from test_resume import PART, ROWS, Cheap, names, sequences
 from legscore.errors import EngineError, InputError, LegscoreError, OutputError
 from legscore.job import Options, score
 from legscore.parts import PartFolder, parts_folder
+from legscore.publish import check_writable, remove_stale
 
 sys.path.insert(0, str(REPOSITORY / "bench"))
 import kills
@@ -189,6 +190,19 @@ def test_two_runs_at_once(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     assert first.wait(HANG_S) == 0
     assert pq.read_metadata(out).num_rows == 400
     assert cli(*run, "-q").code == 0
+
+
+def test_a_probe_that_another_run_clears_away_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds the lock removes what killed runs left, and a probe of a run beside it looks the same."""
+    touch = Path.touch
+
+    def touched(path: Path, **given: Any) -> None:
+        touch(path, **given)
+        remove_stale(tmp_path / "o.parquet")
+        assert not path.exists()
+
+    monkeypatch.setattr(Path, "touch", touched)
+    check_writable(tmp_path / "o.parquet")
 
 
 def test_many_runs_at_once_end_with_one_whole_output(tmp_path: Path, toy_model: Path) -> None:

@@ -118,7 +118,7 @@ def test_dictionaries_count_as_what_they_stand_for(tmp_path: Path, toy_model: Pa
         writer.write_table(pa.table({"sequence": column}))
     ran = cli("run", tmp_path / "d.arrow", "-m", toy_model, "-o", tmp_path / "o.arrow", "--engine", "null")
     assert ran.code == 2
-    assert "d.arrow: rows 1 to 32,768 of columns sequence take more than" in ran.err
+    assert "d.arrow: rows 1 to 8,192 of columns sequence take more than" in ran.err
     with pa.ipc.new_file(str(tmp_path / "few.arrow"), pa.schema([("sequence", column.type)])) as writer:
         writer.write_table(pa.table({"sequence": pa.DictionaryArray.from_arrays(pa.array([0, 0, None], pa.int32()), values)}))
     part = next(open_input([tmp_path / "few.arrow"]).parts(["sequence"], 50_000))

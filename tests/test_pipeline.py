@@ -26,6 +26,7 @@ from legscore.job import Options, score
 from legscore.pipeline import part_rows
 from legscore.publish import publishing, writing
 from legscore.stream import background, in_flight
+from legscore.write import open_writer
 
 
 @settings(max_examples=30, deadline=None)
@@ -134,8 +135,29 @@ def test_output_bytes_do_not_depend_on_the_run(tmp_path: Path, toy_models: Path)
     assert {k: record[k] for k in metadata} == metadata
 
 
+def test_row_groups_and_bytes_do_not_depend_on_how_parts_were_cut(tmp_path: Path) -> None:
+    """Dictionaries are for what repeats: a key that differs in every row fills at most 64 KiB of one."""
+    rng, n = np.random.default_rng(0), 150_000
+    table = pa.table({"id": [f"v{i}" for i in range(n)], "score": rng.random(n, np.float32), "gene": rng.choice(["A", "B"], n)})
+    contents = []
+    for cuts in ((n,), (1, 65_536, 140_000, n), (70_000, 70_001, n), range(16_384, n + 16_384, 16_384)):
+        path, start = tmp_path / f"{len(contents)}.parquet", 0
+        with open_writer(str(path), "parquet", table.schema, {}) as writer:
+            for stop in cuts:
+                writer.write(table.slice(start, stop - start))
+                start = stop
+        contents.append(path.read_bytes())
+    assert len(set(contents)) == 1
+    metadata = pq.read_metadata(tmp_path / "0.parquet")
+    assert [metadata.row_group(g).num_rows for g in range(3)] == [65_536, 65_536, n - 131_072]
+    assert pq.read_table(tmp_path / "0.parquet").equals(table)
+    columns = [metadata.row_group(0).column(c) for c in range(3)]
+    assert [column.has_dictionary_page for column in columns] == [True] * 3
+    assert all(column.data_page_offset - column.dictionary_page_offset < 70_000 for column in columns)
+
+
 def test_part_rows_come_from_a_table() -> None:
-    assert [part_rows(m) for m in (1, 2, 5, 32, 50)] == [32768, 16384, 6553, 1024, 1024]
+    assert [part_rows(m) for m in (1, 2, 5, 32, 50)] == [16_384, 8192, 3276, 1024, 1024]
     assert [part_rows(m, "tensorrt") for m in (1, 5, 50)] == [262_144, 52_428, 32_768]
 
 

@@ -20,7 +20,7 @@ import pytest
 from conftest import Ran, one_line, random_dna
 
 from legscore.ranges import RangeReader
-from legscore.storage import Remote, expand, is_remote
+from legscore.storage import ATTEMPTS, Remote, _with_length, expand, is_remote
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None,
@@ -301,3 +301,17 @@ def test_ranges_give_the_bytes_of_the_object(store: Proxy, tmp_path: Path) -> No
     file = reader.file()
     assert file.seek(-10, 2) == len(content) - 10
     assert file.read() == content[-10:]
+
+
+@pytest.mark.parametrize(("lengths", "asked"), [([5], 1), ([0, 5], 2), ([None], 1), ([0] * 9, ATTEMPTS)])
+def test_answers_without_a_length_are_asked_for_again(lengths: list[int | None], asked: int) -> None:
+    """An answer cut short after its first line says nothing of a length, which then reads as 0; an empty object stays empty."""
+    left = iter(lengths)
+    seen: list[int | None] = []
+
+    def ask() -> int | None:
+        seen.append(next(left))
+        return seen[-1]
+
+    assert _with_length(ask, lambda answer: answer) == lengths[asked - 1]
+    assert len(seen) == asked

@@ -11,9 +11,9 @@ from conftest import human_contract, random_dna, yeast_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract
+from legscore.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE, Contract
 from legscore.schema import KINDS, STATUSES
-from legscore.sequences import encode_text, text_to_codes, unique_rows
+from legscore.sequences import count_n, encode_text, text_to_codes, unique_rows
 from legscore.window import Windower, decide_sequence_is
 
 YEAST, HUMAN = yeast_contract(), human_contract()
@@ -389,6 +389,22 @@ def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -
     assert (codes[first][inverse] == codes).all()
     assert (np.diff(first) > 0).all()
     assert len({row.tobytes() for row in codes}) == len(first)
+
+
+def test_many_rows_are_looked_at_in_blocks() -> None:
+    """5,000 rows, which are three blocks: repeats and N's across their borders, and one bad letter in the last."""
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, 5, (5000, 9), dtype=np.uint8)
+    codes[2040:2060] = codes[10:30]
+    codes[4990:] = codes[2047]
+    assert (count_n(codes) == (codes == N_CODE).sum(axis=1)).all()
+    first, inverse = unique_rows(codes)
+    assert (codes[first][inverse] == codes).all()
+    assert len({row.tobytes() for row in codes}) == len(first) <= 5000 - 29
+    texts = ["".join("ACGT"[code] for code in row) for row in rng.integers(0, 4, (5000, 80))]
+    texts[-1] = texts[-1][:40] + "!" + texts[-1][41:]
+    result = Windower(YEAST, KINDS["sequence"], "insert")({"sequence": pa.array(texts, pa.large_string())})
+    assert [STATUSES[code] for code in result.status_N] == ["ok"] * 4999 + ["invalid_base"]
 
 
 def test_only_na_and_nan_read_as_missing() -> None:

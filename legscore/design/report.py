@@ -147,13 +147,15 @@ def read_designs(path: str, opened: Input) -> pa.Table:
 
 
 def _numbers(column: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
-    """A column as numbers; empty texts of a CSV are nulls."""
+    """A column as numbers; empty texts of a CSV are nulls. Fractions are rounded to the float32 that designs have,
+    so that a table in text gives the same pictures."""
     import pyarrow.compute as pc
 
     try:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = pc.if_else(pc.equal(column, ""), None, column)
-        return column.cast(kind)
+        column = column.cast(kind)
+        return column.cast(pa.float32()).cast(kind) if kind == pa.float64() else column
     except pa.ArrowException as error:
         raise InputError(f"{what} must hold numbers ({first_line(error)})") from None
 

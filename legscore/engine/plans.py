@@ -141,6 +141,7 @@ class PlanCache:
                 loaded = load(stored)
                 if loaded is not None:
                     return stored, loaded
+            stored = None  # what is mapped cannot be removed on Windows
             if path.exists():
                 self.say(f"{self.word}: {path.name} does not load; building it again")
                 path.unlink(missing_ok=True)

@@ -59,9 +59,8 @@ class Networks:
         import openvino
 
         try:
-            blob = openvino.Tensor(
-                np.frombuffer(stored.plan, np.uint8), shared_memory=True
-            )  # no copy: weights stay where they are
+            # weights stay where they are: nothing is copied
+            blob = openvino.Tensor(np.frombuffer(stored.plan, np.uint8), shared_memory=True)
             return self.core.import_model(blob, "CPU", self.settings)
         except RuntimeError:  # OpenVINO says so when it does not take a blob; the cache then reports and builds it again
             return None

@@ -62,8 +62,8 @@ def plan_key(gpu: dict[str, Any], tensorrt: str, graph_sha256: str, build: dict[
 
 
 def digest(key: dict[str, Any]) -> str:
-    """Name of a key's file: the same in every process, whatever the order of the entries."""
-    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:40]
+    """Name of a key's file in this format: the same in every process, whatever the order of the entries."""
+    return hashlib.sha256(MAGIC + json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:40]
 
 
 class PlanCache:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from legscore.errors import OutputError
+from legscore.errors import LegscoreError, OutputError
 from legscore.parts import FILES, DamagedPartError, PartFolder
 from legscore.pipeline import Plan, Progress, Summary, Tell, scored_parts
 from legscore.publish import base_of, sync_folder, writing
@@ -43,7 +43,15 @@ def file_name(number: int) -> str:
 
 
 def parts_a_file(part_rows: int, file_rows: int | None) -> int:
-    """Parts of a file of at most `file_rows` rows (a million where None), and at least one."""
+    """Parts of a file of at most `file_rows` rows; of a million and at least one part where None.
+
+    Raises:
+        LegscoreError: a part has more rows than that.
+    """
+    if file_rows is not None and file_rows < part_rows:
+        raise LegscoreError(
+            f"--file-rows {file_rows}: files hold whole parts, and a part has {part_rows:,} rows; add --part-rows {file_rows}"
+        )
     return max(1, (FILE_ROWS if file_rows is None else file_rows) // part_rows)
 
 

@@ -271,11 +271,6 @@ def prepared(
             "until_se": options.until_se,
         }
         rows = options.part_rows or part_rows(len(members), engine.name)
-        if options.file_rows is not None and options.file_rows < rows:
-            raise LegscoreError(
-                f"--file-rows {options.file_rows}: files hold whole parts, and a part has {rows:,} rows; add --part-rows "
-                f"{options.file_rows}"
-            )
         together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
         if together:
             settings["parts_a_file"] = together

@@ -27,7 +27,7 @@ from legscore.schema import STATUSES
 ROW_GROUP_ROWS = 65_536
 DICTIONARY_BYTES = 1 << 16
 """Most that a column's dictionary may take before its values are written plain. Statuses and gene names fit; keys and scores
-differ from row to row: dictionaries of a megabyte were filled in vain, at 8 MiB of memory and a file larger by a third."""
+differ from row to row, and would fill a dictionary of a megabyte in vain."""
 DELIMITER = {"csv": ",", "tsv": "\t"}
 EXTENSIONS = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
@@ -140,21 +140,19 @@ class ParquetWriter:
     def write(self, table: pa.Table) -> None:
         self._waiting.append(table)
         while sum(t.num_rows for t in self._waiting) >= ROW_GROUP_ROWS:
-            self._write_group(self._taken(ROW_GROUP_ROWS))
+            self._write_group(ROW_GROUP_ROWS)
 
-    def _taken(self, n: int) -> pa.Table:
-        """The first rows of those that wait, in one chunk: pages end where chunks do, and bytes must not show how parts were cut.
-        What they were copied from is let go before they are written."""
+    def _write_group(self, n: int) -> None:
+        """Write the first `n` of the rows that wait, in one chunk: pages end where chunks do, and bytes must not show how parts
+        were cut. What the chunk was copied from is let go before."""
         rows = pa.concat_tables(self._waiting)
         self._waiting = [rows.slice(n)] if rows.num_rows > n else []
-        return rows.slice(0, n).combine_chunks()
-
-    def _write_group(self, rows: pa.Table) -> None:
+        rows = rows.slice(0, n).combine_chunks()
         self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
         if n := sum(t.num_rows for t in self._waiting):
-            self._write_group(self._taken(n))
+            self._write_group(n)
         self._writer.close()
 
     def abandon(self) -> None:

@@ -4,8 +4,8 @@ A file holds a network of up to `joined` members (7.7 MB a member), named by the
 checks and locks it as it does GPU plans. The folder stays below 4 GB: networks unused for longest go first. Where nothing can be
 kept (a home that cannot be written) networks are compiled every time, and that is said.
 
-Files are mapped: OpenVINO arranges weights anew for its convolutions, and the pages it read them from are given back. That is
-5.6 MB a member of the original network (`bench/ensemble.py`: 32.3 MB without it, 26.7 with it), and loading makes no copies.
+Files are mapped: loading makes no copies, and the pages of weights that OpenVINO has arranged anew for its convolutions are given
+back (`bench/ensemble.py` shows what a member takes).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from legscore.engine.choose import Request, open_engine
 from legscore.errors import InputError, LegscoreError, OutputError, nearest
 from legscore.heldout import held_out
 from legscore.identity import content_of
-from legscore.limits import Limits
+from legscore.limits import Limits, check_room, not_held
 from legscore.members import in_context, open_members, training_records, training_summary
 from legscore.model.checkpoint import Checkpoint
 from legscore.parts import PartFolder, parts_folder
@@ -254,10 +254,13 @@ def prepared(
         device=options.device,
         apart=varying,
     )
-    engine = (opener or open_engine)(members, request, say)
+    with not_held():
+        engine = (opener or open_engine)(members, request, say)
     guard = None
     try:
         guard = Guard(members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton))
+        what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
+        check_room(what, verifies=guard.verified.share > 0)
         if guard.verified.share:
             say(guard.said())
         settings = {

@@ -2,12 +2,16 @@
 
 Never what a part is: the bytes of the output do not depend on memory. A part that cannot fit is an error, raised while its rows
 are read. Without `--memory` half of the machine's memory counts (that of the container, where there is one). With it, the
-system also holds the process to it (RLIMIT_DATA), so that a file which claims more than it holds ends in one line.
+system also holds the process to it (RLIMIT_DATA), so that a file which claims more than it holds ends in one line; only engines
+are opened without, and what they took is looked at right after.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +23,9 @@ from legscore.errors import LegscoreError
 
 LEAST_BYTES = 256 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+ROOM_BYTES, VERIFY_BYTES = 96 << 20, 128 << 20
+"""What a run takes beside its engine: stacks of threads and parts under way (80 MiB over 2 M rows); building the network that
+scores windows again (115 MiB)."""
 COPIES = 4
 """A part is held as it was read, as windows and as output, at worst all at once."""
 SLICE_BYTES = 64 << 20
@@ -74,16 +81,58 @@ class Limits:
         return min(SLICE_BYTES, self.total // 16)
 
 
+_held: int | None = None
+"""Bytes this process is held to: like the system's limit, one a process."""
+
+
 def hold_process(limits: Limits) -> None:
     """Let the system refuse this process more data than `limits.total` (Linux; elsewhere only our own bounds hold)."""
-    import sys
-
+    global _held
     if sys.platform.startswith("linux"):
-        import resource
+        _held = _set_limit(limits.total)
 
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        soft = limits.total if hard == resource.RLIM_INFINITY else min(limits.total, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+@contextlib.contextmanager
+def not_held() -> Iterator[None]:
+    """Within, the system refuses nothing. For opening an engine: OpenVINO may end the process or wait forever when it finds no
+    memory while it loads a network. `check_room` then says whether what it took fits."""
+    if _held is None:
+        yield
+        return
+    _set_limit(None)
+    try:
+        yield
+    finally:
+        _set_limit(_held)
+
+
+def check_room(what: str, *, verifies: bool) -> None:
+    """LegscoreError when a process that is held has taken so much for `what` that the run does not fit any more, which may
+    build networks to verify scores."""
+    if _held is None:
+        return
+    taken, room = data_bytes(), ROOM_BYTES + (VERIFY_BYTES if verifies else 0)
+    if taken + room > _held:
+        raise LegscoreError(
+            f"--memory: {what} and libraries take {taken >> 20:,} MiB of {_held >> 20:,}, which leaves too little for rows; "
+            f"give at least {-(-(taken + room) // UNITS['M'])}M"
+        )
+
+
+def data_bytes() -> int:
+    """What counts against the limit: writable memory of this process that it has asked for, used or not (Linux)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmData:")) << 10
+
+
+def _set_limit(size: int | None) -> int:
+    """Limit the data of this process to `size` bytes, or as little as may be; what it then is."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard if size is None else size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    return soft
 
 
 class Sized(Protocol):
@@ -105,15 +154,17 @@ class Budget:
 
     def admit(self, parts: Iterable[P], cost: Callable[[P], int] = lambda part: COPIES * part.nbytes) -> Iterator[P]:
         """Hand parts on; each waits until there is room for it."""
-        for part in parts:
+
+        def has_room(part: P) -> bool:
             wanted = cost(part)
             with self._changed:
                 while not self._ended and self._costs and sum(self._costs) + wanted > self._limit:
                     self._changed.wait(POLL_S)
-                if self._ended:
-                    return
-                self._costs.append(wanted)
-            yield part
+                if not self._ended:
+                    self._costs.append(wanted)
+                return not self._ended
+
+        yield from itertools.takewhile(has_room, parts)  # no name stands for a part that was handed on (`legscore.stream`)
 
     def done(self) -> None:
         """The oldest part has been written."""

@@ -105,8 +105,8 @@ from legscore.verify import DEFAULT_SHARE
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the process to it. "
-    "[half of the machine's, not held]",
+    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the process to it "
+    "once the models are open. [half of the machine's, not held]",
 )
 @click.option(
     "--verify",

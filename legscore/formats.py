@@ -132,8 +132,8 @@ class ParquetSource(Source):
                 del groups[0]
         if self._ranges:
             self._ranges.cache_bytes = max(self.slice_bytes, RANGE_BYTES)
-        for batch in without_first(slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups), skip):
-            yield _in_bounds(batch)
+        found = slices(self._ranges or self._on_disk, columns, rows, self.slice_bytes, groups)
+        yield from map(_in_bounds, without_first(found, skip))
 
 
 class ArrowSource(Source):

@@ -2,8 +2,8 @@
 
     read → window → score → reduce → keep → write
 
-Reading with windowing, scoring and writing run in threads of their own and overlap; queues are bounded, order is kept,
-an exception in any stage ends the run and leaves no output. Results of a part are kept as soon as they are there
+Reading with windowing, scoring, keeping and writing run in threads of their own and overlap; queues are bounded, order is
+kept, an exception in any stage ends the run and leaves no output. Results of a part are kept as soon as they are there
 (`legscore.parts`); a run that goes on takes them from there and scores the rest. Expected: at least 0.93 of the engine
 alone, since all other stages together cost about 3 µs a window (`bench/end_to_end.py`).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -36,14 +36,16 @@ from legscore.write import open_writer, result_schema, result_table
 
 QUEUE_PARTS = 1
 """Parts that wait between two stages. The engine keeps two of its own; more only costs memory."""
+KEEPING = 4
+"""Parts that are kept at once. A disk may take 40 ms to sync one (and little longer for several), an engine 10 to score it."""
 
 
 def part_rows(n_members: int, engine: str = "") -> int:
     """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part should be many
-    passes of thousands of rows, two minutes on two cores of a CPU: that much is lost when a run is killed. Never from timing:
-    bytes depend on it."""
-    least, whole = (32_768, 262_144) if engine == "tensorrt" else (1024, 16_384)
-    return max(least, whole // n_members)
+    passes of thousands of rows, one or two minutes on two cores of a CPU: that much is lost when a run is killed. More than
+    8,192 there would only cost memory. Never from timing: bytes depend on it."""
+    least, most, whole = (32_768, 262_144, 262_144) if engine == "tensorrt" else (1024, 8_192, 16_384)
+    return min(max(least, whole // n_members), most)
 
 
 def output_schema(
@@ -163,9 +165,19 @@ class Work:
 
     number: int
     first_row: int
-    kept: pa.Table
+    carried: pa.Table
     done: Scored | None
     groups: list[Group]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that is scored: its number, the columns to carry over, its results, and whether they were there before."""
+
+    number: int
+    carried: pa.Table
+    scored: Scored
+    resumed: bool
 
 
 def run(
@@ -182,7 +194,7 @@ def run(
         store: keeps the results of parts, and has those of an interrupted run; None keeps nothing (standard output).
         progress: called with the rows done since its last call (a share of a part's rows, so not whole), from several
             threads.
-        tell: called with what happens to parts: (event, fields), from the thread that scores.
+        tell: called with what happens to parts: (event, fields); with `part` once it is kept, in order.
     """
     summary, started = Summary(), time.perf_counter()
     aside = store.output if store else None
@@ -207,14 +219,14 @@ def scored_parts(
     """The output's tables, part by part in order; `summary` grows with them."""
 
     def window(part: Part) -> Work:
-        kept, done = part.table.select(list(plan.kept)), None
+        carried, done = part.table.select(list(plan.kept)), None
         if store is not None:
             try:
                 done = store.load(part.number, part.table.num_rows)
             except DamagedPartError as error:
                 summary.parts_damaged += 1
                 tell("retry", part=part.number, reason=str(error))
-        return Work(part.number, part.first_row, kept, done, [] if done else plan.groups(part))
+        return Work(part.number, part.first_row, carried, done, [] if done else plan.groups(part))
 
     def submit(work: Work) -> Future[list[Any]]:
         def one(group: Group) -> Future[Any]:
@@ -228,10 +240,10 @@ def scored_parts(
             return plan.engine.submit(group.windows.batch, group.members, watch=watch)
 
         if work.done is not None:
-            progress(work.kept.num_rows)
+            progress(work.carried.num_rows)
         return gathered([one(group) for group in work.groups])
 
-    def reduce(work: Work, found: list[Any]) -> pa.Table:
+    def reduce(work: Work, found: list[Any]) -> Done:
         done = work.done
         if done is None:
             groups, scores = (found[0].groups, found[0].scores) if plan.until else (work.groups, found)
@@ -250,22 +262,29 @@ def scored_parts(
                 sum(group.windows.batch.n_windows for group in groups),
                 found[0].member_windows if plan.until else sum(scores_MW.size for scores_MW in scores),
             )
-            if store is not None:
-                first_row = work.number * plan.part_rows  # what was read is what the record pins
-                plan.opened.check_unchanged(first_row, first_row + work.kept.num_rows)
-                store.save(work.number, done)
-        n, resumed = work.kept.num_rows, work.done is not None and work.number not in fresh
-        summary.add(done, resumed=resumed)
-        tell("part", part=work.number, rows=n, rows_done=summary.rows, rows_total=plan.n_rows, resumed=resumed)
-        return result_table(work.kept, done.results, plan.schema)
+        return Done(work.number, work.carried, done, work.done is not None and work.number not in fresh)
+
+    def keep(part: Done, is_there: bool) -> Done:
+        if store is not None and not is_there:
+            first_row = part.number * plan.part_rows  # what was read is what the record pins
+            plan.opened.check_unchanged(first_row, first_row + part.carried.num_rows)
+            store.save(part.number, part.scored)
+        return part
+
+    def kept(part: Done) -> pa.Table:
+        summary.add(part.scored, resumed=part.resumed)
+        n = part.carried.num_rows
+        tell("part", part=part.number, rows=n, rows_done=summary.rows, rows_total=plan.n_rows, resumed=part.resumed)
+        return result_table(part.carried, part.scored.results, plan.schema)
 
     numbers = plan.numbers
     budget = Budget(plan.limits.parts)
     parts = budget.admit(plan.opened.parts(plan.columns, plan.part_rows, numbers.start, numbers.stop))
     windows = background(apply(window, parts), QUEUE_PARTS, "window", budget.end)
     scored = in_flight(windows, submit, plan.engine.depth)
-    reduced = apply(lambda pair: reduce(*pair), scored)
-    with contextlib.closing(background(reduced, QUEUE_PARTS, "score", plan.engine.interrupt)) as tables:
-        for table in tables:
-            yield table
-            budget.done()
+    with ThreadPoolExecutor(KEEPING, "legscore-keep") as pool:
+        keeping = apply(lambda pair: pool.submit(keep, reduce(*pair), pair[0].done is not None), scored)
+        with contextlib.closing(background(keeping, KEEPING, "score", plan.engine.interrupt)) as futures:
+            for future in futures:
+                yield kept(future.result())
+                budget.done()

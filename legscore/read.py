@@ -111,31 +111,35 @@ class Input:
         """Record batches of at most READ_ROWS rows from `first_row` on, columns in the order given. InputError names the
         file."""
         for source in self.sources:
-            if first_row >= source.n_rows:
-                first_row -= source.n_rows
-                continue
-            n_read, first_row = first_row, 0
-            schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
-            try:
-                for batch in source.batches(columns, READ_ROWS, n_read):
-                    n_read += batch.num_rows
-                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
-                if source.has_changed():
-                    self.check_unchanged()
-                if n_read != source.n_rows:
-                    raise InputError(
-                        f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or is damaged"
-                    )
-            except UnicodeDecodeError as error:
+            if first_row < source.n_rows:
+                yield from self._batches_of(source, columns, first_row)
+            first_row = max(first_row - source.n_rows, 0)
+
+    def _batches_of(self, source: Source, columns: Sequence[str], n_read: int) -> Iterator[pa.RecordBatch]:
+        """Record batches of a source from row `n_read` on."""
+        schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
+
+        def ordered(batch: pa.RecordBatch) -> pa.RecordBatch:
+            nonlocal n_read
+            n_read += batch.num_rows
+            return pa.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
+
+        try:
+            yield from map(ordered, source.batches(columns, READ_ROWS, n_read))
+            if source.has_changed():
                 self.check_unchanged()
-                raise InputError(f"{source.path} is not UTF-8 text ({error.reason}); convert it") from error
-            except READ_ERRORS as error:
-                self.check_unchanged()
-                if isinstance(source.path, Remote) and isinstance(error, OSError):
-                    raise InputError(f"{source.path}: reading stopped: {reason(error)}") from error
+            if n_read != source.n_rows:
                 raise InputError(
-                    f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short"
-                ) from error
+                    f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or is damaged"
+                )
+        except UnicodeDecodeError as error:
+            self.check_unchanged()
+            raise InputError(f"{source.path} is not UTF-8 text ({error.reason}); convert it") from error
+        except READ_ERRORS as error:
+            self.check_unchanged()
+            if isinstance(source.path, Remote) and isinstance(error, OSError):
+                raise InputError(f"{source.path}: reading stopped: {reason(error)}") from error
+            raise InputError(f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short") from error
 
     def n_parts(self, part_rows: int) -> int:
         return -(-self.n_rows // part_rows)
@@ -159,6 +163,7 @@ class Input:
             n_waiting += batch.num_rows
             if held.add(batch) > self.part_bytes:
                 self._refuse(number * part_rows, n_waiting, part_rows, columns)
+            del batch  # what was handed on is not held here
             while n_waiting >= part_rows:
                 yield Part(number, number * part_rows, cut(part_rows))
                 number += 1

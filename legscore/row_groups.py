@@ -49,7 +49,8 @@ def slices(
     buffer = min(BUFFER_MOST, max(BUFFER_LEAST, slice_bytes // max(len(leaves), 1)))
     if isinstance(source, RangeReader):
         source.expect(_chunks(metadata, leaves, range(metadata.num_row_groups) if groups is None else groups))
-    given = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": True}  # where pages have one
+    # checksums are verified where pages have one; the footer, a megabyte where row groups are many, is shared
+    given = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": True, "metadata": metadata}
     with pq.ParquetFile(opened(), **given) as file, pq.ParquetFile(opened(), read_dictionary=text, **given) as coded:
 
         def fitting(group: int) -> int:

@@ -62,10 +62,15 @@ class Source(ABC):
 
 
 def without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        if skip < batch.num_rows:
-            yield batch.slice(skip)
-        skip = max(0, skip - batch.num_rows)
+    """Batches without the first `skip` rows and without empty ones; holds none of them."""
+
+    def rest(batch: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal skip
+        left = batch.slice(min(skip, batch.num_rows))
+        skip -= batch.num_rows - left.num_rows
+        return left
+
+    return filter(lambda batch: batch.num_rows, map(rest, batches))
 
 
 def refuse_twice(path: Path | Remote, names: Sequence[str]) -> None:

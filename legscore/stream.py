@@ -1,4 +1,8 @@
-"""Threads between stages: bounded queues, order kept, exceptions cross, and every wait has a way out."""
+"""Threads between stages: bounded queues, order kept, exceptions cross, and every wait has a way out.
+
+Items are parts of megabytes. A generator that waits at `yield` keeps what its local names stand for, so no name here stands for
+an item that was handed on: each stage would hold one more part than is under way.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ U = TypeVar("U")
 POLL_S = 0.1
 
 
-class _End:
+class _EndError(Exception):
     """Closes a queue; carries the exception that ended the stage, if one did."""
 
     def __init__(self, error: BaseException | None = None) -> None:
@@ -30,49 +34,47 @@ def close(items: object) -> None:
 def apply(function: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
     """`map`, but closing it closes `items`."""
     try:
-        for item in items:
-            yield function(item)
+        yield from map(function, items)
     finally:
         close(items)
 
 
 def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
-    """Iterate `items` in a thread, at most `depth` ahead.
+    """Iterate `items` in a thread, at most `depth` ahead: an item is begun only once fewer than `depth` wait.
 
     The thread starts with the first item asked for. Its exception is raised here, where its next item would have come.
     Closing this generator stops the thread (after the item it is at) and closes `items`. When that happens before the end,
     `on_stop` is called first, so that the item the thread is at can be cut short.
     """
-    waiting: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    waiting: queue.Queue[Any] = queue.Queue()
+    room = threading.Semaphore(depth)
     stop = threading.Event()
 
-    def put(item: Any) -> bool:
+    def wanted() -> bool:
         while not stop.is_set():
-            try:
-                waiting.put(item, timeout=POLL_S)
+            if room.acquire(timeout=POLL_S):
                 return True
-            except queue.Full:
-                continue
         return False
 
     def work() -> None:
         iterator: Iterator[T] = iter(items)
-        end = _End()
+        end = _EndError()
         try:
             try:
-                for item in iterator:
-                    if not put(item):
-                        break
+                while wanted():
+                    waiting.put(next(iterator))
+            except StopIteration:
+                pass
             finally:
                 close(iterator)
         except BaseException as error:  # crosses to the consumer, whatever it is
-            end = _End(error)
-        put(end)
+            end = _EndError(error)
+        waiting.put(end)
 
     thread = threading.Thread(target=work, name=f"legscore-{name}", daemon=True)
-    thread.start()
-    ended = False
-    try:
+
+    def taken() -> Any:
+        """The next item; _EndError is raised after the last."""
         while True:
             try:
                 item = waiting.get(timeout=POLL_S)
@@ -80,12 +82,20 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
                 if not thread.is_alive() and waiting.empty():
                     raise RuntimeError(f"the {name} thread ended without a word") from None
                 continue
-            if isinstance(item, _End):
-                ended = True
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
+            if isinstance(item, _EndError):
+                raise item
+            room.release()
+            return item
+
+    thread.start()
+    ended = False
+    try:
+        while True:
+            yield taken()
+    except _EndError as end:
+        ended = True
+        if end.error is not None:
+            raise end.error from None
     finally:
         stop.set()
         if not ended:
@@ -96,15 +106,19 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
 def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) -> Generator[tuple[T, U], None, None]:
     """Submit items and yield (item, result) in order, keeping up to `depth` submitted."""
     pending: deque[tuple[T, Future[U]]] = deque()
+
+    def oldest() -> tuple[T, U]:
+        item, future = pending.popleft()
+        return item, future.result()
+
     try:
         for item in items:
             pending.append((item, submit(item)))
+            del item
             if len(pending) >= depth:
-                done, future = pending.popleft()
-                yield done, future.result()
+                yield oldest()
         while pending:
-            done, future = pending.popleft()
-            yield done, future.result()
+            yield oldest()
     finally:
         for _, future in pending:
             future.cancel()

@@ -143,12 +143,15 @@ class ParquetWriter:
             self._write_group(ROW_GROUP_ROWS)
 
     def _write_group(self, n: int) -> None:
-        """Write the first `n` of the rows that wait, in one chunk: pages end where chunks do, and bytes must not show how parts
-        were cut. What the chunk was copied from is let go before."""
+        """Write the first `n` of the rows that wait, each column in one chunk: pages end where chunks do, and bytes must not show
+        how parts were cut. What a column was copied from is let go before the next is copied."""
         rows = pa.concat_tables(self._waiting)
         self._waiting = [rows.slice(n)] if rows.num_rows > n else []
-        rows = rows.slice(0, n).combine_chunks()
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        schema, chunked, columns = rows.schema, rows.slice(0, n).columns[::-1], []
+        del rows
+        while chunked:
+            columns.append(chunked.pop().combine_chunks())
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP_ROWS)
 
     def close(self) -> None:
         if n := sum(t.num_rows for t in self._waiting):

@@ -89,6 +89,7 @@ def stops_at(where: str, after: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if where == "part":
             patch.setattr(PartFolder, "save", counted(PartFolder.save, lambda *_: True))
+            patch.setattr("legscore.pipeline.KEEPING", 1)
         elif where == "file":
             patch.setattr(os, "replace", counted(os.replace, lambda a, b: Path(b).name.startswith("scores-")))
         else:
@@ -150,7 +151,7 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, source: Path, toy_m
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--format", "tsv"), "--format tsv", "folder of Parquet")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--shuffle-null", 3), "--shuffle-null", "folder of files")
     one_line(cli(*given, "-o", tmp_path / "o.parquet", "--file-rows", 10), "--file-rows", "o.parquet/")
-    one_line(cli(*given, "-o", f"{tmp_path}/o/", "--file-rows", 10), "a part has 16,384 rows; add --part-rows 10")
+    one_line(cli(*given, "-o", f"{tmp_path}/o/", "--file-rows", 10), "a part has 8,192 rows; add --part-rows 10")
     assert names(tmp_path) == ["done", "done.run.json", "in.parquet", "taken"]
 
 

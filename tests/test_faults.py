@@ -254,6 +254,7 @@ def test_an_input_that_stops_or_changes_after_it_was_opened(
                 stream.write(b"\n") if how == "appended" else stream.truncate(len(content) // 2)
 
     monkeypatch.setattr(PartFolder, "save", save)
+    monkeypatch.setattr("legscore.pipeline.KEEPING", 1)  # no part is kept while the input changes
     options = Options([str(path)], str(tmp_path / "o.parquet"), [str(toy_model)])
     error = in_time(lambda: score(options))
     assert isinstance(error, InputError)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +25,12 @@ from hypothesis import strategies as st
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
 from legscore.job import Options, score
-from legscore.pipeline import part_rows
+from legscore.limits import Budget
+from legscore.parts import PartFolder, Scored, part_name, parts_folder
+from legscore.pipeline import KEEPING, part_rows
 from legscore.publish import publishing, writing
-from legscore.stream import background, in_flight
+from legscore.runlog import RunLog
+from legscore.stream import apply, background, in_flight
 from legscore.write import open_writer
 
 
@@ -48,9 +53,35 @@ def test_background_is_bounded() -> None:
     stream = background(source(), 3, "bounded")
     assert next(stream) == 0
     time.sleep(0.3)
-    assert len(made) <= 1 + 3 + 1
+    assert len(made) == 1 + 3
     stream.close()
     assert not any("bounded" in thread.name for thread in threading.enumerate())
+
+
+def test_no_stage_holds_what_it_handed_on() -> None:
+    """Items are parts of megabytes: alive are only those that wait or are worked on."""
+
+    class Item:
+        nbytes = 1
+
+    alive: weakref.WeakSet[Item] = weakref.WeakSet()
+
+    def source() -> Iterator[Item]:
+        for _ in range(20):
+            alive.add(item := Item())
+            handed = [item]
+            del item
+            yield handed.pop()
+
+    budget = Budget(1000)
+    windows = background(apply(lambda item: item, budget.admit(source())), 1, "test")
+    with ThreadPoolExecutor(1) as pool:
+        done = apply(lambda pair: pair[0], in_flight(windows, lambda item: pool.submit(id, item), 2))
+        with contextlib.closing(background(done, 1, "test-done")) as chain:
+            for _ in range(3):
+                assert isinstance(next(chain), Item)
+                time.sleep(0.2)
+                assert len(alive) == 3  # ready for us; submitted; ready to be submitted
 
 
 @pytest.mark.parametrize("at", [0, 3])
@@ -117,6 +148,36 @@ def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: P
     assert (nulls == np.array([s != "ok" for s in many["status"].to_pylist()])).all()
 
 
+def test_parts_are_kept_side_by_side_and_told_in_order(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk: parts are told of and written once they are on it, in order, whichever was there first."""
+    source, out = sequences_file(tmp_path / "in.parquet", 900), tmp_path / "out.parquet"
+    common: dict[str, Any] = {"models": [str(toy_model)], "engine": "null", "part_rows": 100}
+    score(Options([str(source)], str(tmp_path / "plain.parquet"), **common))
+    saving, at_once, told = [0], [0], []
+    whole, lock = PartFolder.save, threading.Lock()
+
+    def save(self: PartFolder, number: int, scored: Scored) -> None:
+        with lock:
+            saving[0] += 1
+            at_once[0] = max(at_once[0], saving[0])
+        time.sleep(0.2 if number % 3 == 0 else 0.05)
+        whole(self, number, scored)
+        with lock:
+            saving[0] -= 1
+
+    class Log(RunLog):
+        def event(self, event: str, **fields: Any) -> None:
+            if event == "part":
+                told.append((fields["part"], fields["rows_done"]))
+                assert (parts_folder(out) / part_name(fields["part"])).exists()
+
+    monkeypatch.setattr(PartFolder, "save", save)
+    score(Options([str(source)], str(out), **common), log=Log())
+    assert told == [(number, 100 * number + 100) for number in range(9)]
+    assert 1 < at_once[0] <= KEEPING
+    assert out.read_bytes() == (tmp_path / "plain.parquet").read_bytes()
+
+
 def test_output_bytes_do_not_depend_on_the_run(tmp_path: Path, toy_models: Path) -> None:
     """Same input, models and options: the same file, byte for byte; no path, time or rate in it."""
     source = sequences_file(tmp_path / "in.parquet", 300)
@@ -157,7 +218,7 @@ def test_row_groups_and_bytes_do_not_depend_on_how_parts_were_cut(tmp_path: Path
 
 
 def test_part_rows_come_from_a_table() -> None:
-    assert [part_rows(m) for m in (1, 2, 5, 32, 50)] == [16_384, 8192, 3276, 1024, 1024]
+    assert [part_rows(m) for m in (1, 2, 5, 32, 50)] == [8192, 8192, 3276, 1024, 1024]
     assert [part_rows(m, "tensorrt") for m in (1, 5, 50)] == [262_144, 52_428, 32_768]
 
 

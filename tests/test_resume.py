@@ -66,7 +66,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> pytest.MonkeyPatch:
-    """The run stops after it kept so many parts more."""
+    """The run stops after it kept so many parts more (one at a time, so that it is the first ones)."""
     whole, left = PartFolder.save, [parts]
 
     def save(self: PartFolder, number: int, scored: Scored) -> None:
@@ -77,6 +77,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> pytest.Monke
 
     patch = pytest.MonkeyPatch()
     patch.setattr(PartFolder, "save", save)
+    patch.setattr("legscore.pipeline.KEEPING", 1)
     return patch
 
 
@@ -623,6 +624,7 @@ def test_an_input_that_changes_while_it_is_read(tmp_path: Path, source: Path, to
 
     patch = pytest.MonkeyPatch()
     patch.setattr(PartFolder, "save", save)
+    patch.setattr("legscore.pipeline.KEEPING", 1)
     with pytest.raises(InputError, match=r"in.parquet changed while it was being read"):
         score(options)
     patch.undo()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
-from legscore.model.checkpoint import Checkpoint, load_members
+from legscore.model.checkpoint import KEPT, Checkpoint, load_members
 from legscore.read import Input
 from legscore.resources import folder
 
@@ -35,7 +35,12 @@ def in_context(opened: Input, members: list[Checkpoint], say: Say) -> list[Check
     if lengths or not isinstance(length, int) or any(s.made_by.get("context") != "genome" for s in opened.sources):
         raise InputError(f"{opened.name}: windows of genome and inserts, or of several lengths; score them in separate runs")
     say(f"context: genome; windows of {length} bases without the construct's flanks")
-    return [replace(member, contract=member.contract.in_genome(length)) for member in members]
+    found = []
+    for member in members:
+        found.append(replace(member, contract=member.contract.in_genome(length)))
+        if len(members) > KEPT:  # the arrays were looked at once more
+            member.release()
+    return found
 
 
 def training_summary(member: Checkpoint) -> dict[str, Any] | None:

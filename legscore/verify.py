@@ -24,7 +24,7 @@ from legscore.engine.base import Engine, ThreadedEngine, refusals
 from legscore.engine.recipe import load_recipe
 from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.heldout import Group
-from legscore.model.checkpoint import KEPT, Checkpoint
+from legscore.model.checkpoint import Checkpoint
 from legscore.sequences import hash_rows
 
 DEFAULT_SHARE = 0.001
@@ -138,8 +138,7 @@ class Guard:
                 self._reference = OpenVINOEngine(
                     [self.members[member]], recipe, both_strands=self._both, is_singleton=self._singleton
                 )
-            if len(self.members) > KEPT:
-                self.members[member].release()
+            self.members[member].release()
             self._held = member
         return self._reference
 

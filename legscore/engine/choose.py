@@ -21,7 +21,7 @@ from legscore.engine.machine import GPU_EXTRA, missing_for_tensorrt, nvidia_driv
 from legscore.engine.recipe import ENGINES_OF, Recipe, load_recipe
 from legscore.errors import EngineError
 from legscore.memory import trim
-from legscore.model.checkpoint import KEPT, Checkpoint
+from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION
 from legscore.resources import cache_folder
 
@@ -57,6 +57,14 @@ def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lamb
     Raises:
         EngineError: what was asked for cannot be served here.
     """
+    try:
+        return _opened(members, request, say)
+    finally:
+        for member in members:  # the engine has what it needs of the arrays
+            member.release()
+
+
+def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
     name, reason = choose_engine(request.engine)
     check_device(name, reason, request.device)
     if name == "null":
@@ -265,8 +273,7 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
                 reference = OpenVINOEngine([members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton)
             try:
                 pairs.append((found, reference.score_forward(batch, 0)))
-                if len(members) > KEPT:
-                    members[m].release()
+                members[m].release()
             finally:
                 reference.close()
     return fid.compare(pairs, "openvino fp32")

@@ -24,7 +24,7 @@ from legscore.engine.networks import Networks
 from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
 from legscore.memory import trim
-from legscore.model.checkpoint import KEPT, Checkpoint
+from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION, build_graph
 
 TILE_WINDOWS = 256
@@ -81,8 +81,7 @@ class OpenVINOEngine(ThreadedEngine):
             models = []
             for m in group:
                 models.append(core.read_model(build_graph(members[m], form, rank=rank).SerializeToString()))
-                if len(members) > KEPT:
-                    members[m].release()
+                members[m].release()
             return join(models, shape)
 
         def network(group: list[int]) -> Any:

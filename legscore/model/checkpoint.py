@@ -28,7 +28,8 @@ METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
 KEPT = 5
-"""Larger ensembles let go of their arrays, which are read again one network at a time."""
+"""Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again, one network at a
+time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
 FAMILIES = ("F1", "F2", "F3", "F5", "legscore")
 
@@ -161,6 +162,7 @@ def _load(path: Path) -> Checkpoint:
         stored = {name: (view["dtype"], view["shape"], view["data"]) for name, view in deserialize(content)}
         header_bytes = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
+        sha256 = hashlib.sha256(content).hexdigest()
     except (SafetensorError, ValueError, RecursionError) as error:
         if content[:2] == b"PK" or content[:1] == b"\x80":  # only now: a header's length may begin with these bytes too
             raise ModelError(
@@ -173,13 +175,14 @@ def _load(path: Path) -> Checkpoint:
     contract = Contract.from_json(manifest["contract"])
     expected = architecture.shapes()
     arrays = {}
-    for name, (kind, shape, data) in stored.items():
+    del content  # a model is in memory twice at most
+    for name in list(stored):
+        kind, shape, data = stored.pop(name)
         if name not in expected:
             raise ModelError(f"unknown array {name}; the manifest's architecture has none of that name")
         if kind not in ARRAY_TYPES:
             raise ModelError(f"array {name} is {kind}; checkpoints hold {' or '.join(ARRAY_TYPES)}")
         arrays[name] = np.frombuffer(data, dtype=ARRAY_TYPES[kind]).reshape(shape).astype(np.float32)
-    sha256 = hashlib.sha256(content).hexdigest()
     return Checkpoint(
         family=manifest["family"],
         architecture=architecture,

@@ -92,6 +92,11 @@ def hold_process(limits: Limits) -> None:
         _held = _set_limit(limits.total)
 
 
+def is_held() -> bool:
+    """Whether the system holds this process to a bound (`hold_process`)."""
+    return _held is not None
+
+
 @contextlib.contextmanager
 def not_held() -> Iterator[None]:
     """Within, the system refuses nothing. For opening an engine: OpenVINO may end the process or wait forever when it finds no

@@ -3,7 +3,8 @@
 Every score is held against the contract's range. And a share of the windows (`--verify`, 0.001 by default, at least one of a
 part) is scored again by the OpenVINO FP32 network on the host: one member at a time, its network built when it is first
 needed, one held at once. Which windows and which member follows from the windows themselves, so from no timing and no part
-number. A difference beyond what the engine's fidelity record allows ends the run and names the rows.
+number. Members change from part to part: networks are kept in the user's cache, where one is opened several times faster than
+built. A difference beyond what the engine's fidelity record allows ends the run and names the rows.
 
 What is compared, by engine: a reduced precision or another device with FP32 (limit: LIMIT_FACTOR × the largest error that was
 measured when the engine was built, + LEAST_LIMIT); FP32 on OpenVINO with a second network of its own, which shows wrong
@@ -24,7 +25,9 @@ from legscore.engine.base import Engine, ThreadedEngine, refusals
 from legscore.engine.recipe import load_recipe
 from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.heldout import Group
+from legscore.limits import is_held
 from legscore.model.checkpoint import Checkpoint
+from legscore.resources import cache_folder
 from legscore.sequences import hash_rows
 
 DEFAULT_SHARE = 0.001
@@ -134,9 +137,11 @@ class Guard:
             self.close()
             recipe = load_recipe("fp32")
             recipe = replace(recipe, settings={**recipe.settings, "openvino": {**recipe.settings["openvino"], "streams": 1}})
+            # what reads a kept one does not survive being refused memory, what builds one does (`limits.not_held`)
+            cache = None if is_held() else cache_folder("networks")
             with refusals("verify: OpenVINO cannot compile the fp32 network"):
                 self._reference = OpenVINOEngine(
-                    [self.members[member]], recipe, both_strands=self._both, is_singleton=self._singleton
+                    [self.members[member]], recipe, both_strands=self._both, is_singleton=self._singleton, cache=cache
                 )
             self.members[member].release()
             self._held = member

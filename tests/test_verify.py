@@ -177,6 +177,36 @@ def test_a_run_checks_itself_and_its_bytes_stay_the_same(tmp_path: Path, rows: P
     assert "verif" not in ran.err
 
 
+def test_networks_that_verify_are_kept(
+    tmp_path: Path, rows: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run builds none, though each part may be verified with another member. In a process that is held to a bound
+    they are built: loading does not survive being refused memory."""
+    import openvino
+
+    monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
+    built = []
+    compile_model = openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: built.append(1) or compile_model(*given))
+
+    def verified(out: str) -> int:
+        built.clear()
+        common = ("--precision", "fp32", "--engine", "openvino", "--part-rows", "30")
+        ran = cli("run", rows, "-m", toy_models, "-o", tmp_path / out, *common)
+        assert ran.code == 0, ran.err
+        windows: int = json.loads((tmp_path / f"{out}.run.json").read_text())["verify"]["windows"]
+        return windows
+
+    assert verified("a.parquet") >= 10
+    assert 2 < len(built) <= 4  # the ensemble, and each of its three members for what is verified
+    assert verified("b.parquet") >= 10
+    assert not built
+    monkeypatch.setattr("legscore.verify.is_held", lambda: True)
+    verified("c.parquet")
+    assert built
+    assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in "abc"}) == 1
+
+
 def test_other_engines_are_held_against_fp32(tmp_path: Path, rows: Path, toy_model: Path, cli: Any) -> None:
     """bf16, where the CPU has it, and PyTorch: every window, within what their fidelity allows."""
     import openvino

@@ -9,7 +9,6 @@ are opened without, and what they took is looked at right after.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import sys
 import threading
@@ -157,19 +156,32 @@ class Budget:
         self._limit, self._costs, self._ended = limit, deque[int](), False
         self._changed = threading.Condition()
 
-    def admit(self, parts: Iterable[P], cost: Callable[[P], int] = lambda part: COPIES * part.nbytes) -> Iterator[P]:
-        """Hand parts on; each waits until there is room for it."""
-
-        def has_room(part: P) -> bool:
+    def admit(self, parts: Iterable[P], cost: Callable[[P], int] = lambda part: COPIES * part.nbytes) -> Iterator[P | None]:
+        """Hand parts on. None comes, again whenever one of those handed on has ended, while the next one finds no room: who gets
+        it must not wait for more of them before some have ended."""
+        for part in parts:
             wanted = cost(part)
-            with self._changed:
-                while not self._ended and self._costs and sum(self._costs) + wanted > self._limit:
-                    self._changed.wait(POLL_S)
-                if not self._ended:
-                    self._costs.append(wanted)
-                return not self._ended
+            while under_way := self._without_room(wanted):
+                yield None
+                self._until_fewer(under_way)
+            if self._ended:
+                return
+            handed = [part]  # no name stands for a part that was handed on (`legscore.stream`)
+            del part
+            yield handed.pop()
 
-        yield from itertools.takewhile(has_room, parts)  # no name stands for a part that was handed on (`legscore.stream`)
+    def _without_room(self, wanted: int) -> int:
+        """Parts under way when there is no room beside them; else 0, and the new one counts."""
+        with self._changed:
+            if not self._ended and self._costs and sum(self._costs) + wanted > self._limit:
+                return len(self._costs)
+            self._costs.append(wanted)
+            return 0
+
+    def _until_fewer(self, parts: int) -> None:
+        with self._changed:
+            while not self._ended and len(self._costs) >= parts:
+                self._changed.wait(POLL_S)
 
     def done(self) -> None:
         """The oldest part has been written."""

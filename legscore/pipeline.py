@@ -218,7 +218,9 @@ def scored_parts(
 ) -> Generator[pa.Table, None, None]:
     """The output's tables, part by part in order; `summary` grows with them."""
 
-    def window(part: Part) -> Work:
+    def window(part: Part | None) -> Work | None:
+        if part is None:
+            return None
         carried, done = part.table.select(list(plan.kept)), None
         if store is not None:
             try:
@@ -279,12 +281,17 @@ def scored_parts(
 
     numbers = plan.numbers
     budget = Budget(plan.limits.parts)
+
+    def stop() -> None:
+        budget.end()
+        plan.engine.interrupt()
+
     parts = budget.admit(plan.opened.parts(plan.columns, plan.part_rows, numbers.start, numbers.stop))
     windows = background(apply(window, parts), QUEUE_PARTS, "window", budget.end)
     scored = in_flight(windows, submit, plan.engine.depth)
     with ThreadPoolExecutor(KEEPING, "legscore-keep") as pool:
         keeping = apply(lambda pair: pool.submit(keep, reduce(*pair), pair[0].done is not None), scored)
-        with contextlib.closing(background(keeping, KEEPING, "score", plan.engine.interrupt)) as futures:
+        with contextlib.closing(background(keeping, KEEPING, "score", stop)) as futures:
             for future in futures:
                 yield kept(future.result())
                 budget.done()

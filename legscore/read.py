@@ -139,6 +139,11 @@ class Input:
             self.check_unchanged()
             if isinstance(source.path, Remote) and isinstance(error, OSError):
                 raise InputError(f"{source.path}: reading stopped: {reason(error)}") from error
+            if isinstance(error, MemoryError):
+                raise InputError(
+                    f"{source.path}: reading stopped: {first_line(error)}; leave long columns out with --keep, or give more with "
+                    "--memory, unless the file is damaged"
+                ) from error
             raise InputError(f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short") from error
 
     def n_parts(self, part_rows: int) -> int:
@@ -146,32 +151,33 @@ class Input:
 
     def parts(self, columns: Sequence[str], part_rows: int, first: int = 0, stop: int | None = None) -> Iterator[Part]:
         """Cut the rows into parts of `part_rows` (the last one shorter); parts `first` up to `stop` of them."""
-        waiting: list[pa.RecordBatch] = []
-        n_waiting, number, stop = 0, first, self.n_parts(part_rows) if stop is None else stop
+        stop = self.n_parts(part_rows) if stop is None else stop
         schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
+        waiting: list[pa.RecordBatch] = []
+        number, n_waiting, held = first, 0, Held()
 
-        def cut(rows: int) -> pa.Table:
-            nonlocal waiting, n_waiting
-            table = pa.Table.from_batches(waiting, schema)
-            waiting = table.slice(rows).to_batches()
-            n_waiting -= rows
-            return table.slice(0, rows)
+        def cut() -> Part:
+            nonlocal waiting, number, n_waiting, held
+            part = Part(number, number * part_rows, pa.Table.from_batches(waiting, schema))
+            waiting, number, n_waiting, held = [], number + 1, 0, Held()
+            return part
 
-        held = Held()
+        batch: pa.RecordBatch | None
         for batch in self.batches(columns, first * part_rows) if first < stop else ():
-            waiting.append(batch)
-            n_waiting += batch.num_rows
-            if held.add(batch) > self.part_bytes:
-                self._refuse(number * part_rows, n_waiting, part_rows, columns)
-            del batch  # what was handed on is not held here
-            while n_waiting >= part_rows:
-                yield Part(number, number * part_rows, cut(part_rows))
-                number += 1
-                if number == stop and stop < self.n_parts(part_rows):  # at the end of the input its last check is wanted
-                    return
-                held = Held(waiting)
+            while batch is not None:
+                piece = batch.slice(0, part_rows - n_waiting)
+                batch = batch.slice(len(piece)) if len(piece) < len(batch) else None
+                waiting.append(piece)
+                n_waiting += len(piece)
+                if held.add(piece) > self.part_bytes:
+                    self._refuse(number * part_rows, n_waiting, part_rows, columns)
+                del piece  # what was handed on is not held here
+                if n_waiting == part_rows:
+                    yield cut()
+                    if number == stop and stop < self.n_parts(part_rows):  # at the end of the input its last check is wanted
+                        return
         if n_waiting:
-            yield Part(number, number * part_rows, cut(n_waiting))
+            yield cut()
 
     def _refuse(self, first_row: int, n_rows: int, part_rows: int, columns: Sequence[str]) -> None:
         raise InputError(

@@ -103,8 +103,9 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
         thread.join()
 
 
-def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) -> Generator[tuple[T, U], None, None]:
-    """Submit items and yield (item, result) in order, keeping up to `depth` submitted."""
+def in_flight(items: Iterable[T | None], submit: Callable[[T], Future[U]], depth: int) -> Generator[tuple[T, U], None, None]:
+    """Submit items and yield (item, result) in order, keeping up to `depth` submitted. None among the items says that no more
+    come before some of these have ended: the oldest is then waited for."""
     pending: deque[tuple[T, Future[U]]] = deque()
 
     def oldest() -> tuple[T, U]:
@@ -113,9 +114,10 @@ def in_flight(items: Iterable[T], submit: Callable[[T], Future[U]], depth: int) 
 
     try:
         for item in items:
-            pending.append((item, submit(item)))
-            del item
-            if len(pending) >= depth:
+            if item is not None:
+                pending.append((item, submit(item)))
+            if len(pending) >= (depth if item is not None else 1):
+                del item
                 yield oldest()
         while pending:
             yield oldest()

@@ -1,9 +1,9 @@
 """Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few, more and many rows.
 
-Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number. Row counts of every
-output are checked first. Expected: within 5 % from 200,000 to 2,000,000 rows. 10,000 rows fill one part and no row group of the
-output: they take less by what parts and a row group under way hold, about 15 MiB whatever the input. The same through
-`legscore.score_file`, which leaves the allocator as it is, shows what `legscore.memory` is for.
+Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number, alike but for their number
+of row groups (10,000 rows each). Row counts of every output are checked first. Expected: within 5 % from 10,000 rows, which fill
+a part but no row group of the output, to 2,000,000. The same through `legscore.score_file`, which leaves the allocator as it is,
+shows what `legscore.memory` is for.
 
     python bench/memory.py [--rows 10000,200000,2000000] [--rounds 3] [--save]
 """
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from machine import arguments, finish
 
-BLOCK = 50_000
+BLOCK = 10_000
 
 
 def make(path: Path, rows: int) -> None:

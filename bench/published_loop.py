@@ -3,8 +3,7 @@
 The published structure, written anew (`published.py`): rows are strings encoded in Python by a Dataset, a DataLoader makes
 batches of 1,024, the network runs eager in FP32, each strand in a pass of its own, averaged at the end. Both start from the
 same file, and scores are compared first (bf16 against FP32: within 5 % of their SD). Expected: ≥ 4 × on a CPU with bf16; without,
-about 3 × (kept as `published_loop_fp32`): in FP32 with AVX2 both are bound by the same multiplications, of which torch makes
-half of what the machine can and ours 0.7.
+about 3 × (kept as `published_loop_fp32`), since both multiply in FP32 then.
 
     python bench/published_loop.py [--windows 3000] [--rounds 3] [--save]
 """

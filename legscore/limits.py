@@ -23,8 +23,8 @@ from legscore.errors import LegscoreError
 LEAST_BYTES = 256 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 ROOM_BYTES, VERIFY_BYTES = 96 << 20, 128 << 20
-"""What a run takes beside its engine: stacks of threads and parts under way (80 MiB over 2 M rows); building the network that
-scores windows again (115 MiB)."""
+"""What a run takes beside its engine, generously: stacks of threads and parts under way; building the network that scores windows
+again. `test_a_bound_below_what_the_models_take_is_one_line` runs in what is then said to be enough."""
 COPIES = 4
 """A part is held as it was read, as windows and as output, at worst all at once."""
 SLICE_BYTES = 64 << 20

@@ -37,7 +37,7 @@ from legscore.write import open_writer, result_schema, result_table
 QUEUE_PARTS = 1
 """Parts that wait between two stages. The engine keeps two of its own; more only costs memory."""
 KEEPING = 4
-"""Parts that are kept at once. A disk may take 40 ms to sync one (and little longer for several), an engine 10 to score it."""
+"""Parts kept at once: a disk may take longer to sync one than a fast engine to score it, but hardly longer for several."""
 
 
 def part_rows(n_members: int, engine: str = "") -> int:

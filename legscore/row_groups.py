@@ -49,7 +49,7 @@ def slices(
     buffer = min(BUFFER_MOST, max(BUFFER_LEAST, slice_bytes // max(len(leaves), 1)))
     if isinstance(source, RangeReader):
         source.expect(_chunks(metadata, leaves, range(metadata.num_row_groups) if groups is None else groups))
-    # checksums are verified where pages have one; the footer, a megabyte where row groups are many, is shared
+    # checksums are verified where pages have one; the footer is shared
     given = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": True, "metadata": metadata}
     with pq.ParquetFile(opened(), **given) as file, pq.ParquetFile(opened(), read_dictionary=text, **given) as coded:
 

@@ -64,7 +64,7 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
                 while wanted():
                     waiting.put(next(iterator))
             except StopIteration:
-                pass
+                pass  # that was the last
             finally:
                 close(iterator)
         except BaseException as error:  # crosses to the consumer, whatever it is
@@ -74,7 +74,7 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
     thread = threading.Thread(target=work, name=f"legscore-{name}", daemon=True)
 
     def taken() -> Any:
-        """The next item; _EndError is raised after the last."""
+        """The next item, which nothing here then holds; _EndError is raised after the last."""
         while True:
             try:
                 item = waiting.get(timeout=POLL_S)

@@ -20,6 +20,7 @@ import numpy as np
 from legscore.batch import Batch
 from legscore.encode import strands
 from legscore.engine.base import ThreadedEngine, consecutive, refusals
+from legscore.engine.forms import FORMS, SETTINGS, choose_form
 from legscore.engine.networks import Networks
 from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
@@ -43,12 +44,13 @@ class OpenVINOEngine(ThreadedEngine):
         *,
         both_strands: bool,
         is_singleton: bool = False,
-        form: str = "rewritten",
+        form: str | None = None,
         apart: bool = False,
         cache: Path | None = None,
         say: Callable[[str], object] = lambda line: None,
     ) -> None:
-        """Lower and compile every member, `apart` or in networks of a few. EngineError when the CPU lacks the precision."""
+        """Lower and compile every member, `apart` or in networks of a few, in a `form` of `forms.FORMS` (the one that suits
+        the CPU, unless given). EngineError when the CPU lacks the precision."""
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)
         import openvino
         from openvino import properties
@@ -65,22 +67,24 @@ class OpenVINOEngine(ThreadedEngine):
         threads = usable_cores()
         self.streams = threads if wanted == "cores" else min(int(wanted), threads)
         kind = openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32
+        self.form = choose_form(core, self.precision) if form is None else form
+        written, rank, lowering = FORMS[self.form]
         settings = {
+            **SETTINGS.get(self.form, {}),
             properties.hint.inference_precision: kind,
             properties.num_streams: self.streams,
             properties.inference_num_threads: threads,
         }
         self.computed_together = consecutive(len(members), 1 if apart else int(recipe.get("openvino", "joined")))
-        rank = 3 if form == "plain" else 4
-
         shape = [self.batch, len(self.contract.channels), self.contract.length]
-        key = {**self.describe(), "streams": self.streams, "threads": threads, "form": form, "rank": rank, "shape": shape}
+        key = {**self.describe(), "streams": self.streams, "threads": threads, "rank": rank, "shape": shape}
         networks = Networks(core, settings, key, cache, say)
 
         def lowered(group: list[int]) -> Any:
             models = []
             for m in group:
-                models.append(core.read_model(build_graph(members[m], form, rank=rank).SerializeToString()))
+                graph = build_graph(members[m], written, rank=rank, lowering=lowering)
+                models.append(core.read_model(graph.SerializeToString()))
                 members[m].release()
             return join(models, shape)
 
@@ -138,6 +142,7 @@ class OpenVINOEngine(ThreadedEngine):
             "recipe": self.recipe.name,
             "recipe_sha256": self.recipe.sha256,
             "rewrite": REWRITE_VERSION,
+            "form": self.form,
             "cpu": self.cpu,
             "capabilities": self.capabilities,
             **self.versions,

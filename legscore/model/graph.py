@@ -21,7 +21,7 @@ Rewrites, all exact up to rounding:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,13 +63,21 @@ class Builder:
     def silu(self, x: str) -> str:
         return self.op("Mul", x, self.op("Sigmoid", x))
 
-    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray | None, groups: int = 1) -> str:
+    def conv(
+        self, x: str, weight: np.ndarray, bias: np.ndarray | None, groups: int = 1, border: tuple[int, int] | None = None,
+        step: int = 1,
+    ) -> str:  # fmt: skip
+        """Convolution; `border` positions are added left and right (as many as keep the length, unless given). With a `step`
+        taps read every step-th position, and so many positions come out."""
         kernel = [weight.shape[2]]
+        left, right = border or (kernel[0] // 2, kernel[0] // 2)
+        above = [0] * (self.rank - 3)
         if self.rank == 4:
             weight, kernel = weight[:, :, None], [1, *kernel]
-        pads = [size // 2 for size in kernel] * 2
         inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
-        return self.op("Conv", *inputs, kernel_shape=kernel, pads=pads, group=groups)
+        steps: dict[str, Any] = {} if step == 1 else {name: [1] * len(above) + [step] for name in ("strides", "dilations")}
+        pads = [*above, left, *above, right]
+        return self.op("Conv", *inputs, kernel_shape=kernel, pads=pads, group=groups, **steps)
 
     def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         return self.op("Gemm", x, self.constant(weight), self.constant(bias), transB=1)
@@ -112,6 +120,7 @@ class Lowering:
             raise ValueError(f"unknown form {form!r}")
         self.a, self.arrays, self.plain, self.b = checkpoint.architecture, checkpoint.arrays, form == "plain", builder
         contract = checkpoint.contract
+        self.length = contract.length
         base_order = [contract.alphabet.index(base) for base in BASES]
         self.input_order = base_order + list(range(4, len(contract.channels)))
 
@@ -123,6 +132,11 @@ class Lowering:
         scale = part["weight"] / np.sqrt(part["running_var"] + BN_EPSILON)
         return scale, part["bias"] - scale * part["running_mean"]
 
+    def folded(self, at: str) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [outputs, inputs, taps] and bias of a convolution with its BatchNorm (float64)."""
+        scale, shift = self.scale_shift(f"{at}.norm")
+        return self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None], shift
+
     def batch_norm(self, x: str, at: str) -> str:
         leaves = [self.b.constant(self.arrays[f"{at}.{leaf}"]) for leaf in ("weight", "bias", "running_mean", "running_var")]
         return self.b.op("BatchNormalization", x, *leaves, epsilon=BN_EPSILON)
@@ -131,18 +145,21 @@ class Lowering:
         self, x: str, at: str, groups: int = 1, inputs: np.ndarray | None = None, outputs: np.ndarray | None = None
     ) -> str:
         """Convolution, BatchNorm, SiLU; `inputs`/`outputs` reorder the channels."""
-        weight = self.arrays[f"{at}.conv.weight"]
-        if inputs is not None:
-            weight = weight[:, inputs]
+        chosen = slice(None) if inputs is None else inputs
         if self.plain:
+            weight = self.arrays[f"{at}.conv.weight"][:, chosen]
             return self.b.silu(self.batch_norm(self.b.conv(x, weight, None, groups), f"{at}.norm"))
-        scale, shift = self.scale_shift(f"{at}.norm")
-        weight = weight.astype(np.float64) * scale[:, None, None]
+        weight, shift = self.folded(at)
+        weight = weight[:, chosen]
         if outputs is not None:
             weight, shift = weight[outputs], shift[outputs]
         if groups > 1:
             weight, groups = self.packed(weight, groups)
         return self.b.silu(self.b.conv(x, weight.astype(np.float32), shift.astype(np.float32), groups))
+
+    def mix(self, x: str, at: str, length: int) -> str:
+        """The convolution that ends a block, over `length` positions, BatchNorm, SiLU."""
+        return self.conv_norm(x, at)
 
     def packed(self, weight: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
         """Weight and number of groups as a grouped convolution shall hold them."""
@@ -150,8 +167,7 @@ class Lowering:
 
     def grouped(self, blocks: list[str], at: str, order: np.ndarray) -> list[str]:
         """The grouped convolution as depthwise ones between blocks of channels (see the module's head)."""
-        scale, shift = self.scale_shift(f"{at}.norm")
-        weight = self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None]
+        weight, shift = self.folded(at)
         g, size = len(blocks), len(order) // len(blocks)
         taps = weight[order].reshape(g, size, g, -1).astype(np.float32)  # [block out, group, block in, tap]
         bias = shift[order].reshape(g, size).astype(np.float32)
@@ -184,8 +200,8 @@ class Lowering:
 
     def project(self, blocks: list[str], at: str, order: np.ndarray) -> str:
         """1×1 convolution back to the outer width, summed over the blocks, BatchNorm, SiLU."""
-        scale, shift = self.scale_shift(f"{at}.norm")
-        weight = (self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None]).astype(np.float32)
+        weight, shift = self.folded(at)
+        weight = weight.astype(np.float32)
         total = ""
         for i, (block, columns) in enumerate(zip(blocks, np.split(order, len(blocks)), strict=True)):
             term = self.b.conv(block, weight[:, columns], shift.astype(np.float32) if i == 0 else None)
@@ -205,7 +221,7 @@ class Lowering:
         right = self.b.op("MatMul", y, self.b.constant(b.astype(np.float32)))
         return self.b.linear(self.b.op("Mul", left, right), (c * weights).astype(np.float32), bias)
 
-    def block(self, x: str, i: int) -> str:
+    def block(self, x: str, i: int, length: int) -> str:
         at, inner, g = f"blocks.{i}", self.a.inner_widths[i], self.a.filters_per_group
         if self.plain or not self.as_blocks:
             order = np.arange(inner)
@@ -221,7 +237,7 @@ class Lowering:
             x = self.b.op("Concat", *((x, fx) if self.a.concat_order == "x,fx" else (fx, x)), axis=1)
         else:
             x = self.b.op("Add", x, fx) if self.a.residual == "add" else fx
-        x = self.conv_norm(x, f"{at}.mix")
+        x = self.mix(x, f"{at}.mix", length)
         pool = self.a.pools[i]
         return self.b.max_pool(x, pool) if pool > 1 else x
 
@@ -266,12 +282,21 @@ class Lowering:
     def emit(self, x: str) -> str:
         x = self.b.enter(x)
         x = self.conv_norm(x, "stem", inputs=np.array(self.input_order))
+        length = self.length
         for i in range(self.a.n_blocks):
-            x = self.block(x, i)
+            x = self.block(x, i, length)
+            length //= self.a.pools[i]
         return self.bases(x) if self.a.head == "bases" else self.score(x)
 
 
-def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3, *, probabilities: bool = False) -> ModelProto:
+def build_graph(
+    checkpoint: Checkpoint,
+    form: str = "rewritten",
+    rank: int = 3,
+    *,
+    probabilities: bool = False,
+    lowering: type[Lowering] = Lowering,
+) -> ModelProto:
     """Lower one checkpoint.
 
     Args:
@@ -279,6 +304,7 @@ def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3, 
         form: "rewritten" (fast) or "plain" (as published).
         rank: of the tensors inside: 3, [N, C, L], or 4, [N, C, 1, L] with 2-D convolutions; the input stays [N, C, L].
         probabilities: of a generator: softmax over the bases instead of logits.
+        lowering: how the rewritten form is written; `phases.PhasedLowering` is for some CPUs.
 
     Returns:
         ONNX model, x float32 ["N", channels, length] → score float32 ["N"], or ["N", 4, length] of a generator.
@@ -289,7 +315,7 @@ def build_graph(checkpoint: Checkpoint, form: str = "rewritten", rank: int = 3, 
     builder = Builder(rank)
     try:
         with np.errstate(over="raise", invalid="raise"):
-            score = Lowering(checkpoint, form, builder).emit("x")
+            score = lowering(checkpoint, form, builder).emit("x")
     except FloatingPointError:
         raise ModelError(
             f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into them; the file is "

@@ -101,7 +101,7 @@ def border_cost(rounds: int) -> dict[str, float]:
 def main() -> None:
     options = arguments(__doc__ or "", rounds=60)
     kernel = convolution(openvino.Core(), {})
-    chosen = choose_form(openvino.Core(), "fp32")
+    chosen, _ = choose_form(openvino.Core(), "fp32")
     found, border = networks(options.rounds), border_cost(options.rounds)
     print(f"OpenVINO's convolutions: {kernel}; the engine takes {chosen}")
     for network, forms in found.items():

@@ -2,8 +2,8 @@
 
 The published structure, written anew (`published.py`): rows are strings encoded in Python by a Dataset, a DataLoader makes
 batches of 1,024, the network runs eager in FP32, each strand in a pass of its own, averaged at the end. Both start from the
-same file, and scores are compared first (bf16 against FP32: within 5 % of their SD). Expected: ≥ 4 × on a CPU with bf16; without,
-about 3 × (kept as `published_loop_fp32`), since both multiply in FP32 then.
+same file, and scores are compared first (bf16 against FP32: within 5 % of their SD). Expected: ≥ 4 ×, on a CPU without bf16 too
+(kept as `published_loop_fp32`), although both multiply in FP32 then.
 
     python bench/published_loop.py [--windows 3000] [--rounds 3] [--save]
 """

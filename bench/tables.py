@@ -28,6 +28,13 @@ ENGINES = {
     "legscore bf16, optimised": "legscore, bf16, the optimised network",
     "legscore bf16, optimised x5": "legscore, bf16, five optimised ones",
 }
+ENGINES_FP32 = {
+    **{name: label for name, label in ENGINES.items() if "bf16" not in name},
+    "legscore fp32, original x5": "legscore, fp32, five members",
+    "legscore fp32, optimised": "legscore, fp32, the optimised network",
+    "legscore fp32, optimised x5": "legscore, fp32, five optimised ones",
+}
+"""Of a CPU without bf16."""
 
 
 SHARES = ("of_engine", "of_engine_opened", "of_engine_cpu")
@@ -38,15 +45,37 @@ def load(name: str) -> dict[str, Any]:
     return found
 
 
-def speed() -> str:
+def speed(name: str = "engine", labels: dict[str, str] = ENGINES) -> str:
     """Engines: rate, ratio to torch eager FP32, share of the matrix-product rate."""
-    result = load("engine")
+    result = load(name)
     lines = ["| engine | strands × members/s | × torch eager | of the measured GEMM rate |", "|---|---|---|---|"]
-    for name, label in ENGINES.items():
+    for name, label in labels.items():
         rate = result["rates"][name]
         share = f"{rate['of_gemm']:.2f} of {'bf16' if 'bf16' in name else 'fp32'}"
         ratio = "" if "optimised" in name else f"{rate['x_eager']:.1f}"  # another network
         lines.append(f"| {label} | {rate['windows_per_s']:,.0f} | {ratio} | {share} |")
+    return "\n".join(lines)
+
+
+def speed_fp32() -> str:
+    """The same on a CPU without bf16."""
+    return speed("engine_fp32", ENGINES_FP32)
+
+
+def forms() -> str:
+    """Forms of the graph, by network, against the rewritten one."""
+    result = load("forms")
+    lines = ["| form | " + " | ".join(f"{network}: strands/s | × rewritten" for network in result["forms"]) + " |"]
+    lines.append("|---|" + 2 * len(result["forms"]) * "---|")
+    for name in next(iter(result["forms"].values())):
+        rates = [found[name] for found in result["forms"].values()]
+        lines.append(f"| {name} | " + " | ".join(f"{r['strands_per_s']:.0f} | {r['x_rewritten']:.2f}" for r in rates) + " |")
+    border = result["border_gflop_per_s"]
+    lines += [
+        "",
+        f"A convolution of 7 taps does {border['by itself']:.0f} GFLOP/s a core where it adds its border itself, "
+        f"{border['before']:.0f} where its input has it.",
+    ]
     return "\n".join(lines)
 
 
@@ -107,7 +136,15 @@ def cost() -> str:
 
 
 SECTIONS = {
-    HERE / "README.md": {"engines": speed, "end-to-end": end_to_end, "ensembles": ensembles, "files": files, "cost": cost},
+    HERE / "README.md": {
+        "engines": speed,
+        "engines-fp32": speed_fp32,
+        "forms": forms,
+        "end-to-end": end_to_end,
+        "ensembles": ensembles,
+        "files": files,
+        "cost": cost,
+    },
     HERE.parent / "README.md": {"engines": speed},
 }
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from legscore.batch import Batch
 from legscore.engine import forms
+from legscore.engine.doctor import examine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
@@ -135,12 +136,15 @@ def test_phases_are_of_rank_4_and_rewritten() -> None:
 )
 def test_form_goes_by_the_kernels(kernel: str, precision: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forms, "convolution", lambda core, settings: kernel)
-    assert forms.choose_form(openvino.Core(), precision) == form
+    chosen, why = forms.choose_form(openvino.Core(), precision)
+    assert chosen == form
+    assert (kernel if precision == "fp32" else "bf16") in why
 
 
 def test_form_of_an_openvino_without_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(forms.SETTINGS, "phases", {"NO_SUCH_SETTING": "1"})
-    assert forms.choose_form(openvino.Core(), "fp32") == "rewritten"
+    chosen, why = forms.choose_form(openvino.Core(), "fp32")
+    assert (chosen, "lacks the setting" in why) == ("rewritten", True)
 
     def refused(core: Any, settings: Any) -> str:
         raise RuntimeError("no memory")
@@ -150,5 +154,13 @@ def test_form_of_an_openvino_without_the_setting(monkeypatch: pytest.MonkeyPatch
         forms.choose_form(openvino.Core(), "fp32")
 
 
-def test_kernel_of_this_cpu_has_a_name() -> None:
+def test_the_form_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "conv" in forms.convolution(openvino.Core(), {})
+    for kernel, told in (("brgconv_avx2_f32", ["form: phases (convolutions run as brgconv_avx2_f32)"]), ("other", [])):
+        monkeypatch.setattr(forms, "convolution", lambda core, settings, kernel=kernel: kernel)
+        said: list[str] = []
+        engine = OpenVINOEngine([toy_checkpoint()], FP32, both_strands=True, say=said.append)
+        assert said == told
+        assert engine.describe()["form"] == ("phases" if told else "rewritten")
+        engine.close()
+        assert forms.choose_form(openvino.Core(), "fp32")[0] in examine()["has"]["FP32 networks"]

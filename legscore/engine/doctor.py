@@ -12,7 +12,9 @@ from typing import Any
 from legscore import __version__
 from legscore.cuda.image import find_nvcc, nvcc_version
 from legscore.cuda.libcuda import driver_branch, find_gpus
+from legscore.engine.base import refusals
 from legscore.engine.choose import Request, choose_engine, choose_recipe
+from legscore.engine.forms import choose_form
 from legscore.engine.machine import GPU_EXTRA, import_complaint, kernels_installed, missing_for_tensorrt, nvidia_driver
 from legscore.errors import EngineError
 from legscore.resources import cache_folder
@@ -34,6 +36,7 @@ def examine() -> dict[str, Any]:
     if not gpus:
         has["GPU"] = reason
     has["OpenVINO"] = _package("openvino", "openvino")
+    has["FP32 networks"] = _form()
     for label, (distribution, module) in PACKAGES.items():
         has[label] = _package(distribution, module)
     has["CUDA kernels"] = "compiled" if kernels_installed() else "not compiled; the first use compiles them, with nvcc"
@@ -69,6 +72,17 @@ def _package(distribution: str, module: str) -> str:
     complaint = import_complaint(module)
     version = version or str(getattr(sys.modules.get(distribution), "__version__", "installed"))
     return f"{version}, but it does not load ({complaint})" if complaint else version
+
+
+def _form() -> str:
+    import openvino
+
+    try:
+        with refusals("OpenVINO compiles nothing here"):
+            form, why = choose_form(openvino.Core(), "fp32")
+    except EngineError as error:
+        return str(error)
+    return f"{form} form ({why})"
 
 
 def _nvcc() -> str:

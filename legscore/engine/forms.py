@@ -21,23 +21,28 @@ FORMS: dict[str, tuple[str, int, type[Lowering]]] = {
 }
 """By name: form and rank of the graph, and what writes it."""
 SETTINGS: dict[str, Mapping[str, str]] = {
-    # Passes over single elements as nodes of one kind, which all members share, instead of a program for each of the fifty
-    # passes of every member and stream: without, a member of this form takes 44 MB instead of 24.
+    # Passes over single elements share one program, instead of one for each pass of every member and stream; what a member of
+    # this form takes (bench/ensemble.py) stays below 30 MB only so.
     "phases": {"SNIPPETS_MODE": "DISABLE"},
 }
 """What OpenVINO is told besides, by form."""
 
 
-def choose_form(core: Any, precision: str) -> str:
-    """Name of the form for networks on this CPU. `core` is an openvino.Core. RuntimeError when OpenVINO compiles nothing."""
+def choose_form(core: Any, precision: str) -> tuple[str, str]:
+    """Name of the form for networks on this CPU, and why. `core` is an openvino.Core.
+
+    Raises:
+        RuntimeError: OpenVINO compiles nothing here.
+    """
     if precision != "fp32":
-        return "rewritten"
+        return "rewritten", f"the form for {precision}"
     try:
-        return "phases" if "avx2" in convolution(core, SETTINGS["phases"]) else "rewritten"
+        kernel = convolution(core, SETTINGS["phases"])
     except RuntimeError as error:
         if "Unsupported property" not in str(error):
             raise
-        return "rewritten"  # an OpenVINO without the setting; the form would take twice the memory there
+        return "rewritten", "this OpenVINO lacks the setting that keeps other forms small"
+    return "phases" if "avx2" in kernel else "rewritten", f"convolutions run as {kernel}"
 
 
 def convolution(core: Any, settings: Mapping[str, str]) -> str:

@@ -67,7 +67,10 @@ class OpenVINOEngine(ThreadedEngine):
         threads = usable_cores()
         self.streams = threads if wanted == "cores" else min(int(wanted), threads)
         kind = openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32
-        self.form = choose_form(core, self.precision) if form is None else form
+        chosen, why = (form, "asked for") if form else choose_form(core, self.precision)
+        if chosen != "rewritten":
+            say(f"form: {chosen} ({why})")
+        self.form = chosen
         written, rank, lowering = FORMS[self.form]
         settings = {
             **SETTINGS.get(self.form, {}),

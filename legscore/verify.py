@@ -8,7 +8,8 @@ built. A difference beyond what the engine's fidelity record allows ends the run
 
 What is compared, by engine: a reduced precision or another device with FP32 (limit: LIMIT_FACTOR × the largest error that was
 measured when the engine was built, + LEAST_LIMIT); FP32 on OpenVINO with a second network of its own, which shows wrong
-bookkeeping and failing memory, not rounding. Engine null computes nothing and is not checked.
+bookkeeping and failing memory, and where the CPU is given another form of the graph than the rewritten one, that too. Engine
+null computes nothing and is not checked.
 """
 
 from __future__ import annotations
@@ -141,7 +142,12 @@ class Guard:
             cache = None if is_held() else cache_folder("networks")
             with refusals("verify: OpenVINO cannot compile the fp32 network"):
                 self._reference = OpenVINOEngine(
-                    [self.members[member]], recipe, both_strands=self._both, is_singleton=self._singleton, cache=cache
+                    [self.members[member]],
+                    recipe,
+                    both_strands=self._both,
+                    is_singleton=self._singleton,
+                    form="rewritten",
+                    cache=cache,
                 )
             self.members[member].release()
             self._held = member

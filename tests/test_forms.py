@@ -3,13 +3,14 @@ published code, and which form a CPU gets."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
 import pytest
-from conftest import human_contract, random_batch, toy_checkpoint
+from conftest import human_contract, random_batch, random_dna, toy_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +165,19 @@ def test_the_form_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> No
         assert engine.describe()["form"] == ("phases" if told else "rewritten")
         engine.close()
         assert forms.choose_form(openvino.Core(), "fp32")[0] in examine()["has"]["FP32 networks"]
+
+
+def test_verify_holds_phases_against_the_rewritten_form(
+    tmp_path: Path, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "convolution", lambda core, settings: "brgconv_avx2_f32")
+    rows = "\n".join(random_dna(np.random.default_rng(i), 80) for i in range(40))
+    (tmp_path / "a.tsv").write_text(f"sequence\n{rows}\n")
+    options = ("--engine", "openvino", "--precision", "fp32", "--verify", "1")
+    ran = cli("run", tmp_path / "a.tsv", "-m", toy_model, "-o", tmp_path / "o.parquet", *options)
+    assert ran.code == 0, ran.err
+    assert "form: phases" in ran.err
+    record = json.loads((tmp_path / "o.parquet.run.json").read_text())
+    assert record["engine"]["form"] == "phases"
+    assert record["verify"]["windows"] == 40
+    assert 0 < record["verify"]["max_error"] < 1e-4

@@ -270,7 +270,9 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
         batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])
         for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
             with refusals("fidelity: OpenVINO cannot compile the fp32 network"):
-                reference = OpenVINOEngine([members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton)
+                reference = OpenVINOEngine(
+                    [members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton, form="rewritten"
+                )
             try:
                 pairs.append((found, reference.score_forward(batch, 0)))
                 members[m].release()

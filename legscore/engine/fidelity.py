@@ -1,8 +1,8 @@
 """How close an engine is to FP32, measured when it is built and carried with it.
 
 2,048 random windows and 2,048 single-base changes in all (at least 64 + 64 for each member; seeded; forward strand) are
-scored by the engine and by the OpenVINO FP32 engine on the same graph. Rank correlation of effects is the number to
-watch: it fails long before the scores do.
+scored by the engine and by the OpenVINO FP32 engine on the rewritten form of the graph, whatever form the CPU is given.
+Rank correlation of effects is the number to watch: it fails long before the scores do.
 """
 
 from __future__ import annotations

@@ -276,7 +276,9 @@ class TensorRTEngine(CardEngine):
 
         for m, member in enumerate(members):
             probe = fid.probe(member.contract, fid.LEAST, m)
-            reference = OpenVINOEngine([member], load_recipe("fp32"), both_strands=False, is_singleton=self.is_singleton)
+            reference = OpenVINOEngine(
+                [member], load_recipe("fp32"), both_strands=False, is_singleton=self.is_singleton, form="rewritten"
+            )
             try:
                 found = fid.compare([(self.score_forward(probe, m), reference.score_forward(probe, 0))], "openvino fp32")
             finally:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from legscore.batch import Batch
 from legscore.engine import forms
+from legscore.engine.choose import Request, open_engine
 from legscore.engine.doctor import examine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
@@ -160,8 +161,9 @@ def test_the_form_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> No
     for kernel, told in (("brgconv_avx2_f32", ["form: phases (convolutions run as brgconv_avx2_f32)"]), ("other", [])):
         monkeypatch.setattr(forms, "convolution", lambda core, settings, kernel=kernel: kernel)
         said: list[str] = []
-        engine = OpenVINOEngine([toy_checkpoint()], FP32, both_strands=True, say=said.append)
-        assert said == told
+        engine = open_engine([toy_checkpoint()], Request("openvino", "fp32"), said.append)
+        assert [line for line in said if line.startswith("form")] == told
+        assert isinstance(engine, OpenVINOEngine)
         assert engine.describe()["form"] == ("phases" if told else "rewritten")
         engine.close()
         assert forms.choose_form(openvino.Core(), "fp32")[0] in examine()["has"]["FP32 networks"]

@@ -179,7 +179,7 @@ def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Re
     from legscore.engine.openvino_engine import OpenVINOEngine
 
     with refusals("OpenVINO cannot compile the networks"):
-        return OpenVINOEngine(
+        engine = OpenVINOEngine(
             members,
             recipe,
             both_strands=both,
@@ -188,6 +188,9 @@ def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Re
             cache=cache_folder("networks"),
             say=say,
         )
+    if engine.form != "rewritten":
+        say(f"form: {engine.form} ({engine.form_reason})")
+    return engine
 
 
 def _on_cards(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:

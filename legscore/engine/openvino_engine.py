@@ -67,10 +67,7 @@ class OpenVINOEngine(ThreadedEngine):
         threads = usable_cores()
         self.streams = threads if wanted == "cores" else min(int(wanted), threads)
         kind = openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32
-        chosen, why = (form, "asked for") if form else choose_form(core, self.precision)
-        if chosen != "rewritten":
-            say(f"form: {chosen} ({why})")
-        self.form = chosen
+        self.form, self.form_reason = (form, "asked for") if form else choose_form(core, self.precision)
         written, rank, lowering = FORMS[self.form]
         settings = {
             **SETTINGS.get(self.form, {}),

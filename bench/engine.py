@@ -4,7 +4,7 @@ Checks that all engines agree, then times torch FP32 and bf16, eager and compile
 on the plain graph (as torch would export it) against legscore's engine at FP32 and bf16, with one member and five, of the
 original network and of the optimised one, and the machine's matrix-product rates. Expected (2 cores with AVX512-BF16): ours bf16
 ≥ 3.3 × eager and ≥ 0.82 of the bf16 GEMM rate in all four; ours FP32 ≥ 1.8 × eager. A CPU without bf16 has a result of its own
-(`engine_fp32`). Shares of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need a seventh fewer.
+(`engine_fp32`). Shares of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need some 12 % fewer.
 
     python bench/engine.py [--windows 256] [--rounds 7] [--save]
 """

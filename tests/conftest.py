@@ -26,6 +26,12 @@ from legscore.model.checkpoint import Checkpoint
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 EXTRAS = ("is_reverse", "is_singleton")
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "original.pth": {},
+    "optimized.ckpt": {"final_activation": "none", "concat_order": "fx,x"},
+    "human.ckpt": {"concat_order": "fx,x", "alphabet": "AGCT", "n_value": 0.25, "pools": (2, 2, 2, 2), "rc_trained": True},
+}
+"""Published networks in ../shared/reference, and what their files do not say."""
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
-from conftest import human_contract, random_batch, random_dna, toy_checkpoint
+from conftest import PUBLISHED, human_contract, random_batch, random_dna, toy_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,13 +104,7 @@ def test_every_form_gives_the_published_scores(shared: Path, form: str) -> None:
     pytest.importorskip("torch", reason="importing needs legscore[train]")
     from legscore.model.importers import import_checkpoint
 
-    for file, options in {
-        "original.pth": {},
-        "optimized.ckpt": {"final_activation": "none", "concat_order": "fx,x"},
-        "human.ckpt": {
-            "concat_order": "fx,x", "alphabet": "AGCT", "n_value": 0.25, "pools": (2, 2, 2, 2), "rc_trained": True,
-        },
-    }.items():  # fmt: skip
+    for file, options in PUBLISHED.items():
         vectors = np.load(shared / "reference" / f"{file.split('.')[0]}_io.npz")
         member = import_checkpoint(shared / "reference" / file, **options)
         codes = np.stack([encode_text(str(sequence)) for sequence in vectors["sequence"]])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import human_contract, toy_checkpoint, yeast_contract
+from conftest import PUBLISHED, human_contract, toy_checkpoint, yeast_contract
 
 torch = pytest.importorskip("torch", reason="the torch network needs legscore[train]")
 pytest.importorskip("tensorly")
@@ -21,11 +21,6 @@ from legscore.model.importers import import_checkpoint  # noqa: E402
 from legscore.model.legnet import LegNet, cp_rank, from_checkpoint, state_arrays  # noqa: E402
 from legscore.sequences import encode_text  # noqa: E402
 
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "original.pth": {},
-    "optimized.ckpt": {"final_activation": "none", "concat_order": "fx,x"},
-    "human.ckpt": {"concat_order": "fx,x", "alphabet": "AGCT", "n_value": 0.25, "pools": (2, 2, 2, 2), "rc_trained": True},
-}
 PARAMETERS = {"original.pth": 1_852_846, "optimized.ckpt": 2_129_602, "human.ckpt": 857_825}
 
 

@@ -12,10 +12,7 @@ sys.path.insert(0, str(HERE))  # a build does not put it there
 
 from legscore.cuda.image import compile_kernel, find_nvcc  # noqa: E402
 from legscore.errors import EngineError  # noqa: E402
-
-VERSION = next(
-    line.split('"')[1] for line in (HERE / "legscore/__init__.py").read_text().splitlines() if line.startswith("__version__")
-)
+from legscore.version import __version__  # noqa: E402
 
 TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
@@ -61,7 +58,7 @@ class BuildWithKernels(build_py):
 
 setup(
     name="legscore",
-    version=VERSION,
+    version=__version__,
     description="Score DNA variants with LegNet ensembles: exact, fast, in bounded memory",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -18,10 +18,11 @@ import numpy as np
 from machine import OPTIMISED, ORIGINAL, RESULTS, alternate, arguments, describe, finish
 
 from legscore.engine.fidelity import probe
-from legscore.engine.openvino_engine import OpenVINOEngine, usable_cores
+from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import Recipe, load_recipe
-from legscore.measure.limits import has_bf16
+from legscore.measure.hardware import has_bf16
 from legscore.model.checkpoint import load_members
+from legscore.system.cores import usable_cores
 
 BATCHES = (4, 8, 16, 32, 64)
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.02}

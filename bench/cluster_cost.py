@@ -30,8 +30,8 @@ from machine import OPTIMISED, arguments, finish
 
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
-from legscore.parts import PartFolder, Scored
-from legscore.reduce import Results
+from legscore.output.parts import PartFolder, Scored
+from legscore.rows.reduce import Results
 
 FLOP = 2 * 284e6 * 2
 """Of a window and member of the optimised network: multiply-adds, both strands."""

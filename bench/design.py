@@ -32,7 +32,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MEMBER = str(EXAMPLES / "models" / "yeast_complex_{}.safetensors")
 LEAST_CALLS = {"generator": 1, "evolve": 2, "greedy": 242}
 """Greedy needs 241 calls for its first step."""
-KEPT = ("pearson", "spearman", "mae", "check_pearson", "check_spearman", "check_mae", "random_mae")
+MAX_LOADED_MEMBERS = ("pearson", "spearman", "mae", "check_pearson", "check_spearman", "check_mae", "random_mae")
 CONSTRAINTS = ["--keep", "TATAAA", "--avoid", "EcoRI", "--avoid", "BsaI", "--gc", "30-50", "--max-homopolymer", "5"]
 ADAPTERS = ("TGCATTTTTTTCACATC", "GGTTACGGCTGTT")
 
@@ -66,7 +66,7 @@ def check(folder: Path, options: Any, models: list[str], generator: list[str]) -
         file, also = folder / f"{name.split(' ')[0]}.fa", folder / f"also_{name.split(' ')[0]}.parquet"
         record, table = design(folder, file.stem, *generator, *models, *more, *how, "--fasta", str(file))
         a = record["agreement"]
-        row = {key: value for key, value in a.items() if key in KEPT or key.startswith("nearest")}
+        row = {key: value for key, value in a.items() if key in MAX_LOADED_MEMBERS or key.startswith("nearest")}
         again = [sys.executable, "-m", "legscore", "run", "-q", str(file), "-m", options.also, "-o", str(also)]
         subprocess.run(again, check=True)
         judged = against_targets(table["target"].to_numpy(), pq.read_table(also)["score"].to_numpy())
@@ -93,7 +93,7 @@ def budgets(folder: Path, options: Any, models: list[str], generator: list[str])
             how = ["--method", method, "--calls", str(budget), "--check", options.check, "--n", str(options.each)]
             record, _ = design(folder, f"{method}{budget}", *models, *how, *(generator if method == "generator" else ()))
             a = record["agreement"]
-            found[f"{method} {budget}"] = {key: a[key] for key in KEPT} | {
+            found[f"{method} {budget}"] = {key: a[key] for key in MAX_LOADED_MEMBERS} | {
                 key: record[key] for key in ("predictor_calls_per_design", "seconds", "engine_share")
             }
             print(f"{method:9} {budget:5} calls: own error {a['mae']:.2f}; by --check Spearman {a['check_spearman']:.3f}, "

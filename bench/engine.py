@@ -22,12 +22,13 @@ import torch
 from machine import OPTIMISED, ORIGINAL, alternate, arguments, family, finish, gemm_jobs
 from published import PublishedLegNet
 
-from legscore.encode import strands
+from legscore.dna.one_hot import strands
 from legscore.engine.fidelity import probe
-from legscore.engine.openvino_engine import OpenVINOEngine, usable_cores
+from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.graph import build_graph
+from legscore.system.cores import usable_cores
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ MEMBERS = (1, 5, 10, 50)
 CHILD = """
 import time; started = time.perf_counter()
 import hashlib, json, sys
-from legscore.memory import give_back_freed_parts, use_system_pool
+from legscore.system.allocator import give_back_freed_parts, use_system_pool
 use_system_pool(); give_back_freed_parts()
 from legscore.engine import choose, fidelity
-from legscore.members import open_members
+from legscore.model.ensemble import open_members
 members = open_members(sys.argv[1:], False, lambda line: None)
 measured = [0.0]
 measure = choose.measure

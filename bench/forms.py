@@ -22,10 +22,11 @@ from openvino import properties
 
 from legscore.engine.fidelity import probe
 from legscore.engine.forms import FORMS, SETTINGS, choose_form, convolution
-from legscore.engine.openvino_engine import OpenVINOEngine, usable_cores
+from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.phases import PhasedLowering
+from legscore.system.cores import usable_cores
 
 
 class Bordered(PhasedLowering):

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from legscore.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
 from legscore.errors import LegscoreError, printable
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 
 @dataclass(frozen=True)

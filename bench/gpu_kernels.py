@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from gpu_store import Limits, seconds_each
 
-from legscore.batch import Batch
-from legscore.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.cuda import launches
 from legscore.cuda.libcuda import Gpu
-from legscore.encode import strands
+from legscore.dna.batch import Batch
+from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine
 from legscore.generate import draws
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from legscore.cuda.libcuda import Gpu
 from legscore.engine.plans import locked
-from legscore.publish import publishing
+from legscore.system.publish import publishing
 
 RESULTS = Path(__file__).parent / "results"
 

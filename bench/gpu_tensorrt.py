@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from gpu_store import Limits, seconds_each
 
-from legscore.batch import Batch
 from legscore.cuda.libcuda import Gpu
-from legscore.engine.choose import measure
+from legscore.dna.batch import Batch
 from legscore.engine.fidelity import probe
+from legscore.engine.open import measure
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import LegscoreError
-from legscore.members import open_members
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.ensemble import open_members
 from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
-from legscore.pipeline import part_rows
-from legscore.stream import in_flight
+from legscore.run.plan import part_rows
+from legscore.run.stream import in_flight
 
 PRODUCTS = ((8192, 8192, 8192), (65_536, 512, 512))
 """m, k, n of the FP16 matrix products that the engine's rate is compared with; the faster one counts."""
@@ -99,7 +99,7 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
     from legscore.cuda.driver import PyCudaCard
     from legscore.engine.plans import TimingCache
     from legscore.engine.trt import common
-    from legscore.resources import cache_folder
+    from legscore.system.resources import cache_folder
 
     card, best = PyCudaCard(gpu, say), 0.0
     try:
@@ -207,9 +207,10 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from legscore.job import Options, score
-    from legscore.schema import KINDS
-    from legscore.window import Windower
+    from legscore.rows.schema import KINDS
+    from legscore.rows.window import Windower
+    from legscore.run.job import score
+    from legscore.run.options import Options
 
     members = members_of(limits)
     insert = np.random.default_rng(0).integers(0, 4, (limits.windows, members[0].contract.insert_max))

@@ -9,10 +9,10 @@ import numpy as np
 from gpu_store import Limits, seconds_each
 
 from legscore.cuda.libcuda import Gpu
-from legscore.encode import strands
+from legscore.dna.one_hot import strands
 from legscore.engine.fidelity import probe
 from legscore.errors import EngineError
-from legscore.members import open_members
+from legscore.model.ensemble import open_members
 
 BATCHES = (1024, 4096)
 

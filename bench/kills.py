@@ -37,11 +37,11 @@ def child(engine: str, arguments: list[str]) -> None:
     """The command with small parts, and with `cheap` an engine that needs no compiling."""
     import numpy as np
 
-    import legscore.job
+    import legscore.run.job
     from legscore.cli import main
     from legscore.engine.null_engine import NullEngine
 
-    legscore.job.part_rows = lambda members, name: PART_ROWS  # type: ignore[assignment]
+    legscore.run.prepare.part_rows = lambda members, name: PART_ROWS  # type: ignore[assignment]
 
     class Cheap(NullEngine):
         def _score(self, batch: Any, members: list[int], both: bool, tell: Any) -> np.ndarray:
@@ -50,7 +50,7 @@ def child(engine: str, arguments: list[str]) -> None:
             return np.stack([codes_WL @ np.sin(np.arange(codes_WL.shape[1], dtype=np.float32) + m) for m in members])
 
     if engine == "cheap":
-        legscore.job.open_engine = lambda members, request, say: Cheap(members)  # type: ignore[assignment]
+        legscore.run.prepare.open_engine = lambda members, request, say: Cheap(members)  # type: ignore[assignment]
     sys.argv = ["legscore", *arguments]
     main()
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from legscore import __version__
-from legscore.engine.openvino_engine import usable_cores
 from legscore.measure import limits, rates
 from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
+from legscore.system.cores import usable_cores
+from legscore.version import __version__
 
 ORIGINAL = Path(__file__).resolve().parent.parent / "examples/original/yeast_complex_original.safetensors"
 """A trained network of the original architecture, which rates are given for."""

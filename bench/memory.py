@@ -3,7 +3,7 @@
 Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number, alike but for their number
 of row groups (10,000 rows each). Row counts of every output are checked first. Expected: within 5 % from 10,000 rows, which fill
 a part but no row group of the output, to 2,000,000. The same through `legscore.score_file`, which leaves the allocator as it is,
-shows what `legscore.memory` is for.
+shows what `legscore.system.allocator` is for.
 
     python bench/memory.py [--rows 10000,200000,2000000] [--rounds 3] [--save]
 """

@@ -18,14 +18,14 @@ import openvino
 from machine import ORIGINAL, alternate, arguments, finish
 from openvino import properties
 
-from legscore.encode import strands
+from legscore.dna.one_hot import strands
 from legscore.engine.fidelity import probe
 from legscore.engine.forms import SETTINGS
-from legscore.engine.openvino_engine import usable_cores
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.graph import Lowering, build_graph
 from legscore.model.phases import PhasedLowering
+from legscore.system.cores import usable_cores
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.model.architecture import Architecture
 
 BASE = {"A": 0, "G": 1, "C": 2, "T": 3}

@@ -24,9 +24,9 @@ from published import PublishedLegNet, PublishedRows
 from torch.utils.data import DataLoader, Subset
 
 import legscore
-from legscore.engine.openvino_engine import usable_cores
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
+from legscore.system.cores import usable_cores
 
 BATCH = 1024
 

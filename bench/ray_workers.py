@@ -22,9 +22,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from machine import OPTIMISED, arguments, finish
 
-from legscore.engine.openvino_engine import usable_cores
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
+from legscore.system.cores import usable_cores
 
 
 def main() -> None:

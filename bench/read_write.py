@@ -1,8 +1,8 @@
 """How fast are files read and written? Each format on its own: rows/s of reading into parts, of writing results, and bytes a row.
 
-Reading goes through `legscore.read` (80-bp inserts with a key), writing through `legscore.write` with a table of results like a
-run's; row groups of Parquet inputs come in three sizes. What was written is read back and compared first. Expected: Parquet ≥ 3
-M rows/s read and ≥ 1 M written, text ≥ 0.5 M: far above what an engine scores.
+Reading goes through `legscore.input.read` (80-bp inserts with a key), writing through `legscore.output.write` with a table of
+results like a run's; row groups of Parquet inputs come in three sizes. What was written is read back and compared first.
+Expected: Parquet ≥ 3 M rows/s read and ≥ 1 M written, text ≥ 0.5 M: far above what an engine scores.
 
     python bench/read_write.py [--rows 500000] [--rounds 3] [--save]
 """
@@ -19,10 +19,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from machine import ORIGINAL, alternate, arguments, finish
 
+from legscore.input.read import open_input
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
-from legscore.read import open_input
-from legscore.write import open_writer, output_format, result_schema
+from legscore.output.write import open_writer, output_format, result_schema
 
 PART = 16_384
 OUTPUTS = ("out.parquet", "out.arrow", "out.csv", "out.tsv", "out.csv.gz")

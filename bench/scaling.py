@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from machine import ORIGINAL, RESULTS, arguments, family, finish
 
-from legscore.engine.openvino_engine import usable_cores
 from legscore.measure.whole_run import random_table
+from legscore.system.cores import usable_cores
 
 WINDOWS = (500, 2000, 4000)
 MEMBERS = (1, 2, 5)

@@ -23,9 +23,9 @@ from published import PublishedLegNet, PublishedRows
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from legscore.contract import BASES
-from legscore.engine.openvino_engine import usable_cores
-from legscore.memory import keep_freed_parts
+from legscore.dna.contract import BASES
+from legscore.system.allocator import keep_freed_parts
+from legscore.system.cores import usable_cores
 from legscore.train.columns import DataOptions
 from legscore.train.data import read_training_data
 from legscore.train.loop import Trainer

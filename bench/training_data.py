@@ -23,7 +23,7 @@ from machine import arguments, finish
 
 CHILD = """
 import json, resource, sys, time
-from legscore.memory import keep_freed_parts
+from legscore.system.allocator import keep_freed_parts
 from legscore.train.columns import DataOptions
 from legscore.train.data import read_training_data
 from legscore.train.recipe import resolve

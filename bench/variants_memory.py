@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from machine import arguments, finish
 
-from legscore.resources import folder
+from legscore.system.resources import folder
 from legscore.variants.make import make
 from legscore.variants.options import BuildOptions
 

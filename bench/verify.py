@@ -21,14 +21,15 @@ import pyarrow.parquet as pq
 from machine import arguments, finish
 
 from legscore import score_file
-from legscore.batch import Batch
-from legscore.contract import Contract
-from legscore.engine.choose import Request, open_engine
+from legscore.dna.batch import Batch
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import Contract
+from legscore.engine.choose import Request
+from legscore.engine.open import open_engine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_members
-from legscore.sequences import encode_text
-from legscore.verify import LIMIT_FACTOR
+from legscore.run.verify import LIMIT_FACTOR
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples/promoter_variants.parquet"
 

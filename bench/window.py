@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from machine import alternate, arguments, finish
 
-from legscore.contract import YEAST_CONSTRUCT, Contract, Output
-from legscore.encode import strands
-from legscore.schema import KINDS
-from legscore.sequences import encode_text
-from legscore.window import Windower
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.one_hot import strands
+from legscore.rows.schema import KINDS
+from legscore.rows.window import Windower
 
 CHANNELS = ("A", "G", "C", "T", "is_reverse", "is_singleton")
 OUTPUT = Output("bins", "bin", 0.0, 17.0)

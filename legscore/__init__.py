@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from legscore.version import __version__
+
 __all__ = ["Effects", "Ensemble", "LegscoreError", "__version__", "load_ensemble", "score_file"]
 
 if TYPE_CHECKING:

@@ -18,22 +18,23 @@ from typing import Any, Literal, overload
 import numpy as np
 import pyarrow as pa
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
 from legscore.engine.fidelity import Fidelity
+from legscore.engine.open import open_engine
 from legscore.errors import InputError, LegscoreError
-from legscore.job import Options
-from legscore.job import score as run_job
-from legscore.members import open_members
+from legscore.input.read import as_text, is_text
 from legscore.model.checkpoint import Checkpoint
-from legscore.pipeline import part_rows
-from legscore.read import as_text, is_text
-from legscore.reduce import Results, reduce_scores
-from legscore.schema import KINDS, OK, SEQUENCE_IS, STATUSES
-from legscore.settle import check_singleton, settle_rc
-from legscore.stream import in_flight
-from legscore.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
+from legscore.model.ensemble import open_members
+from legscore.rows.reduce import Results, reduce_scores
+from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUSES
+from legscore.rows.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
+from legscore.run.job import score as run_job
+from legscore.run.options import Options
+from legscore.run.plan import part_rows
+from legscore.run.settings import check_singleton, resolve_rc
+from legscore.run.stream import in_flight
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -41,7 +42,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 @dataclass(frozen=True)
 class Effects:
     """Effects of N pairs, float32 [N] each: effect = alt_score - ref_score, means over members; `effect_sd` is the
-    spread between members (NaN with one). `status` holds one of `legscore.schema.STATUSES` per pair."""
+    spread between members (NaN with one). `status` holds one of `legscore.rows.schema.STATUSES` per pair."""
 
     ref_score: np.ndarray
     alt_score: np.ndarray
@@ -123,7 +124,7 @@ class Ensemble:
         n = lengths.pop()
         if sequence_is == "auto":
             sequence_is = decide_sequence_is(next(iter(columns.values()))[:SNIFF_ROWS], self.contract)
-        settle_rc(self.contract, self._rc, sequence_is)
+        resolve_rc(self.contract, self._rc, sequence_is)
         windower = Windower(self.contract, KINDS[kind], sequence_is, self._rc)
         step = part_rows(len(self._members), self._engine.name)
 
@@ -211,7 +212,7 @@ def load_ensemble(
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     members = open_members([os.fspath(p) for p in given], allow_duplicates, lambda line: None)
     contract = members[0].contract
-    rc = settle_rc(contract, rc, "insert")
+    rc = resolve_rc(contract, rc, "insert")
     check_singleton(contract, singleton)
     opened = open_engine(members, Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device))
     return Ensemble(members, opened, rc)
@@ -227,7 +228,7 @@ def score_file(
         output: file to write; its extension decides the format. A name that ends in a slash is a folder of Parquet files.
         models: checkpoints or directories; the bundled demonstration ensemble when empty.
         columns: {role: column}, as `--column`.
-        options: further fields of `legscore.job.Options`.
+        options: further fields of `legscore.run.options.Options`.
 
     Returns:
         The run's record (rows by status, rates, engine, fidelity), also in OUTPUT.run.json.

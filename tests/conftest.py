@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from legscore.batch import Batch
-from legscore.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.batch import Batch
+from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
 

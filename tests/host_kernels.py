@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 HEADER = Path(__file__).parent / "data" / "host_cuda.h"
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')

@@ -342,7 +342,7 @@ def _() -> bytes:
 
 @hostile("thresholds_that_let_everything_pass.toml")
 def _() -> bytes:
-    from legscore.resources import folder
+    from legscore.system.resources import folder
 
     text = (folder("engines") / "fp32.toml").read_text()
     return "\n".join(

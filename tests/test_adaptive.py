@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna, toy_checkpoint
 
-from legscore.adaptive import LEAST, T_QUANTILE, standard_error
+from legscore.run.adaptive import LEAST, T_QUANTILE, standard_error
 
 MEMBERS = 8
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from conftest import random_dna, toy_checkpoint
 
-from legscore.caches import clear, entries, locked, private
 from legscore.engine import fidelity as fid
 from legscore.engine.plans import PlanCache, Stored
 from legscore.errors import OutputError
-from legscore.resources import cache_folder
+from legscore.system.caches import clear, entries, locked, private
+from legscore.system.resources import cache_folder
 
 RECORD = fid.Fidelity("openvino fp32", 2048, 2048, 0.1, 0.01, 0.999, 0.998)
 KEY = {"engine": "x"}

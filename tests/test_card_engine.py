@@ -17,9 +17,9 @@ pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legsc
 
 from host_card import HostCard, HostEngine
 
-from legscore.batch import Batch
 from legscore.cuda.card import CardError
 from legscore.cuda.scorer import runs
+from legscore.dna.batch import Batch
 from legscore.engine.card_engine import Cards
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe

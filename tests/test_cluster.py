@@ -25,7 +25,7 @@ import pytest
 from conftest import Ran, one_line, random_dna
 
 from legscore.cluster.worker import Refused, Scorer, versions
-from legscore.parts import PartFolder, parts_folder
+from legscore.output.parts import PartFolder, parts_folder
 
 Cli = Callable[..., Ran]
 os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported: whoever runs the tests may have a token at home
@@ -142,8 +142,8 @@ def test_workers_write_the_files_of_a_folder(cli: Cli, cluster: str, tmp_path: P
 @with_ray
 def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
     """--calibration."""
-    from legscore.calibration import Calibration
     from legscore.model.checkpoint import load_members
+    from legscore.run.calibration import Calibration
 
     rng = np.random.default_rng(4)
     pairs = [random_dna(rng, 80) for _ in range(90)]

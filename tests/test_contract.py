@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import human_contract, yeast_contract
 
-from legscore.contract import CODE_OF_BYTE, INVALID_CODE, Contract, Output, reverse_complement
+from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, Contract, Output, reverse_complement
 from legscore.errors import ModelError
 
 

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, random_dna
 
-from legscore.dataset import n_files, parts_a_file, parts_of
-from legscore.job import Options, score
-from legscore.parts import FILES, PartFolder, Scored, parts_folder
+from legscore.output.parts import FILES, PartFolder, Scored, parts_folder
+from legscore.run.dataset import n_files, parts_a_file, parts_of
+from legscore.run.job import score
+from legscore.run.options import Options
 
 Cli = Callable[..., Ran]
 ROWS, PART, FILE = 700, 50, 160
@@ -89,7 +90,7 @@ def stops_at(where: str, after: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if where == "part":
             patch.setattr(PartFolder, "save", counted(PartFolder.save, lambda *_: True))
-            patch.setattr("legscore.pipeline.KEEPING", 1)
+            patch.setattr("legscore.run.pipeline.KEEPING", 1)
         elif where == "file":
             patch.setattr(os, "replace", counted(os.replace, lambda a, b: Path(b).name.startswith("scores-")))
         else:
@@ -126,7 +127,7 @@ def test_killed_between_the_name_and_the_end(tmp_path: Path, source: Path, toy_m
         raise Interrupted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("legscore.job.write_record", stop)
+        patch.setattr("legscore.run.job.write_record", stop)
         with pytest.raises(Interrupted):
             score(options)
     before = contents(tmp_path / "out")

@@ -19,21 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_generator import generator_contract, toy_generator
 
-from legscore.contract import Output
 from legscore.design import hamming
 from legscore.design.automaton import IMPOSSIBLE, Automaton
 from legscore.design.constraints import FREE, Constraints, Rules, parse_gc
 from legscore.design.curve import ks_distance
+from legscore.design.final_check import broken_rules
 from legscore.design.keep import kept_bases, places, text_of
 from legscore.design.motifs import ENZYMES, both_strands, other_strand, read_motif
 from legscore.design.plan import told_targets
 from legscore.design.search import evolve, greedy
 from legscore.design.targets import read_targets
-from legscore.design.verify import broken_rules
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import Output
 from legscore.errors import InputError, LegscoreError
 from legscore.generate.mutations import mutated
 from legscore.generate.pairing import unfit
-from legscore.sequences import encode_text
 
 YEAST = yeast_contract()
 Cli = Callable[..., Ran]

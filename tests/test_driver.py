@@ -19,7 +19,7 @@ from fake_pycuda import Fake
 from legscore.cuda.card import CardError
 from legscore.cuda.image import RejectedError
 from legscore.cuda.libcuda import Gpu
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 GPU = Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000)
 

@@ -8,9 +8,9 @@ from conftest import human_contract, yeast_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.batch import Batch
-from legscore.contract import Contract
-from legscore.encode import strands
+from legscore.dna.batch import Batch
+from legscore.dna.contract import Contract
+from legscore.dna.one_hot import strands
 
 
 def slow_one_hot(codes: np.ndarray, contract: Contract, reverse: bool, singleton: bool) -> np.ndarray:

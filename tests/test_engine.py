@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from conftest import human_contract, random_batch, toy_checkpoint
 
-from legscore.batch import Batch
+from legscore.dna.batch import Batch
 from legscore.engine import choose
 from legscore.engine import fidelity as fid
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
 from legscore.engine.networks import clear_oldest
 from legscore.engine.null_engine import NullEngine
+from legscore.engine.open import open_engine
 from legscore.engine.openvino_engine import TILE_WINDOWS, OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint, load_members
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 FP32 = load_recipe("fp32")
 FP32_TEXT = (folder("engines") / "fp32.toml").read_text()
@@ -79,7 +80,9 @@ def test_joined_networks_give_the_bits_of_networks_apart(members: list[Checkpoin
     if precision == "bf16" and not has_bf16():
         pytest.skip("this CPU has no bf16")
     many, batch = [members[i % 3] for i in range(12)], random_batch(30, 7)
-    joined, apart = (OpenVINOEngine(many, load_recipe(precision), both_strands=True, apart=apart) for apart in (False, True))
+    joined, apart = (
+        OpenVINOEngine(many, load_recipe(precision), both_strands=True, separate_members=apart) for apart in (False, True)
+    )
     assert joined.computed_together == [list(range(10)), [10, 11]]
     assert apart.computed_together == [[m] for m in range(12)]
     scores = apart.score(batch)
@@ -105,7 +108,7 @@ def test_human_networks_without_extra_channels() -> None:
     member = toy_checkpoint(1, human_contract(), pools=(2, 2), se="plain", filters_per_group=1)
     engine = OpenVINOEngine([member], FP32, both_strands=True)
     batch = random_batch(6, 0, 230)
-    from legscore.contract import reverse_complement
+    from legscore.dna.contract import reverse_complement
 
     flipped = engine.score(Batch(reverse_complement(batch.codes_WL)))
     assert np.allclose(engine.score(batch), flipped, atol=1e-5)
@@ -294,7 +297,7 @@ def test_networks_are_kept_and_damaged_ones_built_again(toy_models: Path, tmp_pa
         finally:
             engine.close()
 
-    apart = OpenVINOEngine(loaded, FP32, both_strands=True, apart=True)
+    apart = OpenVINOEngine(loaded, FP32, both_strands=True, separate_members=True)
     expected = apart.score(batch)
     apart.close()
     assert (scores() == expected).all()

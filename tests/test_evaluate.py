@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna
 
-from legscore.calibration import COLUMNS, load_calibration
 from legscore.evaluate.calibrate import calibrate, conformal_quantile, fit_line
+from legscore.run.calibration import COLUMNS, load_calibration
 
 Cli = Callable[..., Ran]
 

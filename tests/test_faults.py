@@ -23,9 +23,10 @@ from conftest import REPOSITORY, Ran
 from test_resume import PART, ROWS, Cheap, names, sequences
 
 from legscore.errors import EngineError, InputError, LegscoreError, OutputError
-from legscore.job import Options, score
-from legscore.parts import PartFolder, parts_folder
-from legscore.publish import check_writable, remove_stale
+from legscore.output.parts import PartFolder, parts_folder
+from legscore.run.job import score
+from legscore.run.options import Options
+from legscore.system.publish import check_writable, remove_stale
 
 sys.path.insert(0, str(REPOSITORY / "bench"))
 import kills
@@ -36,8 +37,8 @@ HANG_S = 60.0
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: PART)
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Cheap(members))
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
     return sequences(tmp_path / "in.parquet")
 
 
@@ -254,7 +255,7 @@ def test_an_input_that_stops_or_changes_after_it_was_opened(
                 stream.write(b"\n") if how == "appended" else stream.truncate(len(content) // 2)
 
     monkeypatch.setattr(PartFolder, "save", save)
-    monkeypatch.setattr("legscore.pipeline.KEEPING", 1)  # no part is kept while the input changes
+    monkeypatch.setattr("legscore.run.pipeline.KEEPING", 1)  # no part is kept while the input changes
     options = Options([str(path)], str(tmp_path / "o.parquet"), [str(toy_model)])
     error = in_time(lambda: score(options))
     assert isinstance(error, InputError)
@@ -320,21 +321,21 @@ def die(target: Any, name: str, at: int, error: BaseException, patch: pytest.Mon
 
 
 PLACES = {
-    "read": ("legscore.formats.ParquetSource", "batches"),
-    "read a part": ("legscore.read.Part", "__init__"),
-    "look for a part": ("legscore.parts.PartFolder", "load"),
-    "window": ("legscore.window.Windower", "__call__"),
+    "read": ("legscore.input.columnar.ParquetSource", "batches"),
+    "read a part": ("legscore.input.read.Part", "__init__"),
+    "look for a part": ("legscore.output.parts.PartFolder", "load"),
+    "window": ("legscore.rows.window.Windower", "__call__"),
     "submit": ("legscore.engine.base.ThreadedEngine", "submit"),
     "score": ("test_resume.Cheap", "_score"),
-    "reduce": ("legscore.pipeline", "reduce_scores"),
-    "check the input": ("legscore.read.Input", "check_unchanged"),
-    "keep": ("legscore.parts.PartFolder", "save"),
-    "table": ("legscore.pipeline", "result_table"),
-    "write": ("legscore.write.ParquetWriter", "write"),
-    "close": ("legscore.write.ParquetWriter", "close"),
+    "reduce": ("legscore.run.pipeline", "reduce_scores"),
+    "check the input": ("legscore.input.read.Input", "check_unchanged"),
+    "keep": ("legscore.output.parts.PartFolder", "save"),
+    "table": ("legscore.run.pipeline", "result_table"),
+    "write": ("legscore.output.write.ParquetWriter", "write"),
+    "close": ("legscore.output.write.ParquetWriter", "close"),
     "rename": ("os", "replace"),
-    "record": ("legscore.job", "_circumstances"),
-    "clear": ("legscore.parts.PartFolder", "clear"),
+    "record": ("legscore.run.job", "_circumstances"),
+    "clear": ("legscore.output.parts.PartFolder", "clear"),
 }
 
 
@@ -371,14 +372,14 @@ def test_an_engine_that_raises_in_the_middle(
     tmp_path: Path, source: Path, whole: bytes, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "o.parquet"
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Falls(members))
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Falls(members))
     ran: Ran = cli("run", source, "-m", toy_model, "-o", out)
     assert ran.code == 2
     lines = ran.err.splitlines()
     assert lines[-1] == "legscore: the card fell off"
     assert lines[-2] == f"kept: 2 of {PARTS} parts ({parts_folder(out)}); the same command goes on from there"
     assert not out.exists()
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Cheap(members))
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
     ran = cli("run", source, "-m", toy_model, "-o", out)
     assert ran.code == 0, ran.err
     assert f"resume: 2 of {PARTS} parts are there" in ran.err

@@ -14,16 +14,17 @@ from conftest import PUBLISHED, human_contract, random_batch, random_dna, toy_ch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.batch import Batch
+from legscore.dna.batch import Batch
+from legscore.dna.codes import encode_text
 from legscore.engine import forms
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
 from legscore.engine.doctor import examine
+from legscore.engine.open import open_engine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.graph import Builder, build_graph, to_model
 from legscore.model.phases import PhasedLowering
-from legscore.sequences import encode_text
 
 FP32 = load_recipe("fp32")
 BUNDLED = Path(__file__).resolve().parent.parent / "examples/models/yeast_complex_seed1.safetensors"

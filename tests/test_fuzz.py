@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from legscore.engine.recipe import load_recipe
 from legscore.errors import LegscoreError
 from legscore.model.checkpoint import load_checkpoint
-from legscore.schema import STATUSES
+from legscore.rows.schema import STATUSES
 
 SECONDS = 12
 BOUNDED = settings(max_examples=60, deadline=10_000, derandomize=True, suppress_health_check=list(HealthCheck))

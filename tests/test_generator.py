@@ -13,7 +13,7 @@ from conftest import toy_architecture, toy_arrays, toy_checkpoint, yeast_contrac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
 from legscore.errors import ModelError
 from legscore.generate.draws import PERMUTATIONS, below, shuffles, start_codes
 from legscore.generate.mutations import mutated
@@ -78,9 +78,9 @@ def test_generators_and_predictors_are_not_taken_for_one_another(tmp_path: Path,
 def reference_inputs(shared: Path) -> tuple[Checkpoint, np.ndarray, np.ndarray, np.ndarray]:
     """The published generator; inputs float32 [48, 6, 80]; the published code's logits of them; and a float64 pass."""
     torch = pytest.importorskip("torch")
+    from legscore.dna.codes import encode_text
     from legscore.model.importers import import_checkpoint
     from legscore.model.legnet import from_checkpoint
-    from legscore.sequences import encode_text
 
     checkpoint = import_checkpoint(shared / "reference" / "generator.pth")
     vectors = np.load(shared / "reference" / "generator_io.npz")

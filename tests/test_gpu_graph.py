@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import human_contract, toy_checkpoint
 
-from legscore.encode import strands
+from legscore.dna.one_hot import strands
 from legscore.engine.fidelity import correlation
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint

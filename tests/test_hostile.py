@@ -132,7 +132,7 @@ def test_what_unfolds_is_refused_where_it_does_not_fit(
     name: str, place: dict[str, Any], toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 MB as text, from a few kilobytes; a part may take 32 MiB of 256."""
-    monkeypatch.setattr("legscore.cli.run.hold_process", lambda limits: None)  # it would hold the tests to it
+    monkeypatch.setattr("legscore.cli.run.limit_process_memory", lambda limits: None)  # it would hold the tests to it
     ran = cli(*words(RUN, file=FOLDER / name, model=toy_model, **place), "--memory", "256M", "-q")
     assert ran.code == 2
     assert "of columns sequence take more than 32 MiB" in ran.err

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 
 from legscore.cuda import image
 from legscore.errors import EngineError
-from legscore.resources import cache_folder, folder
+from legscore.system.resources import cache_folder, folder
 
 STEMS = sorted(path.stem for path in folder("kernels").glob("*.cu"))
 PARTS = ("setup.py", "README.md", "LICENSE", "pyproject.toml", "legscore", "kernels", "engines", "examples")

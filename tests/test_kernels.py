@@ -13,12 +13,12 @@ from host_kernels import KERNEL, HostKernels, compiler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from legscore.batch import Batch
-from legscore.contract import Contract
 from legscore.cuda import launches
-from legscore.encode import strands
+from legscore.dna.batch import Batch
+from legscore.dna.contract import Contract
+from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

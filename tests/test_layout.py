@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 
 import legscore
 from legscore.cli import COMMANDS, cli
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 PACKAGE = REPOSITORY / "legscore"
 ROOMS = [

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legscore.errors import LegscoreError
-from legscore.limits import Budget, Limits, machine_bytes, parse_bytes
-from legscore.read import open_input
-from legscore.row_groups import slices
-from legscore.stream import apply, background, in_flight
+from legscore.input.read import open_input
+from legscore.input.row_groups import slices
+from legscore.run.stream import apply, background, in_flight
+from legscore.system.memory import Budget, Limits, machine_bytes, parse_bytes
 
 
 def test_sizes() -> None:

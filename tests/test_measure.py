@@ -20,8 +20,8 @@ from legscore.measure.dry_run import spoken
 from legscore.measure.estimate import estimate
 from legscore.measure.rates import Job, alternate
 from legscore.measure.whole_run import random_table, whole_run
-from legscore.schema import KINDS
-from legscore.window import Windower
+from legscore.rows.schema import KINDS
+from legscore.rows.window import Windower
 
 
 def test_jobs_take_turns_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_an_estimate_counts_equal_windows_once(toy_models: Path, repeated: Path)
 
 
 def test_an_estimate_scales_up_what_it_sampled(toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine="": 100)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine="": 100)
     rng = np.random.default_rng(0)
     pq.write_table(pa.table({"sequence": [random_dna(rng, 80) for _ in range(950)]}), tmp_path / "in.parquet")
     found = estimate(str(tmp_path / "in.parquet"), [str(toy_models)])
@@ -104,7 +104,7 @@ def test_an_estimate_scales_up_what_it_sampled(toy_models: Path, tmp_path: Path,
 def test_bench_tells_rates_limits_and_time(toy_models: Path, repeated: Path, tmp_path: Path, cli: Callable[..., Ran],
                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr("legscore.cli.bench.RUN_S", 0.2)
-    monkeypatch.setattr("legscore.measure.limits.JOB_FLOP", 1e8)
+    monkeypatch.setattr("legscore.measure.hardware.JOB_FLOP", 1e8)
     ran = cli("bench", repeated, "-m", toy_models, "--rounds", "1", "--json", tmp_path / "b.json")
     assert ran.code == 0, ran.err
     result = json.loads((tmp_path / "b.json").read_text())

@@ -24,14 +24,16 @@ from hypothesis import strategies as st
 
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.job import Options, score
-from legscore.limits import Budget
-from legscore.parts import PartFolder, Scored, part_name, parts_folder
-from legscore.pipeline import KEEPING, part_rows
-from legscore.publish import publishing, writing
-from legscore.runlog import RunLog
-from legscore.stream import apply, background, in_flight
-from legscore.write import open_writer
+from legscore.output.parts import PartFolder, Scored, part_name, parts_folder
+from legscore.output.write import open_writer
+from legscore.run.job import score
+from legscore.run.options import Options
+from legscore.run.pipeline import KEEPING
+from legscore.run.plan import part_rows
+from legscore.run.stream import apply, background, in_flight
+from legscore.system.log import RunLog
+from legscore.system.memory import Budget
+from legscore.system.publish import publishing, writing
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,7 +132,7 @@ def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: P
     source = sequences_file(tmp_path / "in.parquet", 500)
     options = {"models": [str(toy_models)], "precision": "fp32", "per_model": True}
     score(Options([str(source)], str(tmp_path / "one.parquet"), **options))
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 97)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 97)
     seen: list[float] = []
     record = score(Options([str(source)], str(tmp_path / "many.parquet"), **options), progress=lambda total, members: seen.append)
     one, many = pq.read_table(tmp_path / "one.parquet"), pq.read_table(tmp_path / "many.parquet")
@@ -228,7 +230,7 @@ class Broken(NullEngine):
 
 
 def test_an_engine_that_dies_leaves_nothing(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Broken(members))
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Broken(members))
     source = sequences_file(tmp_path / "in.parquet", 50)
     before = set(threading.enumerate())
     with pytest.raises(RuntimeError, match="the card fell off"):
@@ -277,8 +279,8 @@ def alive() -> list[str]:
 def test_an_error_ends_every_thread_even_while_its_traceback_is_kept(
     tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Broken(members))
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 10)
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Broken(members))
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 10)
     source = sequences_file(tmp_path / "in.parquet", 500)
     before = alive()
     with pytest.raises(RuntimeError) as caught:
@@ -289,7 +291,7 @@ def test_an_error_ends_every_thread_even_while_its_traceback_is_kept(
 
 INTERRUPTED = """
 import signal, sys, threading, time
-from legscore.job import Options, score
+from legscore.run.job import Options, score
 
 ticks = []
 timer = threading.Timer(1.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))

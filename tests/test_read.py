@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from legscore.errors import InputError
-from legscore.read import check_types, choose_kept, open_input, role_array
-from legscore.schema import find_roles
+from legscore.input.read import check_types, choose_carried_columns, open_input, role_array
+from legscore.rows.schema import find_roles
 
 
 def table(rows: int, seed: int = 0) -> pa.Table:
@@ -325,7 +325,7 @@ def test_row_trouble_in_odd_types_is_no_error(tmp_path: Path) -> None:
     )
     pq.write_table(odd, tmp_path / "odd.parquet")
     part = next(open_input([tmp_path / "odd.parquet"]).parts(odd.column_names, 9))
-    from legscore.sequences import text_to_codes
+    from legscore.dna.codes import text_to_codes
 
     assert text_to_codes(role_array(part, "sequence", "sequence")).flat.tolist() == [0, 2, 255, 255]
     assert role_array(part, "offset", "offset").to_pylist() == [1, -(2**63)]
@@ -341,11 +341,11 @@ def test_kept_columns(tmp_path: Path) -> None:
     opened = open_input([tmp_path / "t.parquet"])
     roles = find_roles(opened.schema.names, "t")
     with pytest.raises(InputError, match="already has the column 'status'.*--keep name,count,level"):
-        choose_kept(opened, roles, "auto")
-    assert choose_kept(opened, roles, "level, name") == ["level", "name"]
-    assert choose_kept(opened, roles, "none") == []
+        choose_carried_columns(opened, roles, "auto")
+    assert choose_carried_columns(opened, roles, "level, name") == ["level", "name"]
+    assert choose_carried_columns(opened, roles, "none") == []
     with pytest.raises(InputError, match=r"no column 'levle' \(did you mean \"level\"\?\)"):
-        choose_kept(opened, roles, "levle")
+        choose_carried_columns(opened, roles, "levle")
     pq.write_table(table(3).select(["sequence"]), tmp_path / "s.parquet")
     only = open_input([tmp_path / "s.parquet"])
-    assert choose_kept(only, find_roles(["sequence"], "s"), "auto") == ["sequence"]
+    assert choose_carried_columns(only, find_roles(["sequence"], "s"), "auto") == ["sequence"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from legscore.reduce import reduce_scores
-from legscore.schema import OK, STATUS_CODE, STATUSES
+from legscore.rows.reduce import reduce_scores
+from legscore.rows.schema import OK, STATUS_CODE, STATUSES
 
 
 def example(members: int, kinds: int, strands: int, rows: int = 9) -> tuple[np.ndarray, ...]:

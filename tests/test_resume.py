@@ -17,15 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna
 
-from legscore.batch import Batch
+from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.job import Options, prepared, score
-from legscore.lock import holding
-from legscore.parts import DamagedPartError, PartFolder, Scored, difference, parts_folder
-from legscore.pipeline import scored_elsewhere
-from legscore.reduce import Results
-from legscore.shards import Shard
+from legscore.output.parts import DamagedPartError, PartFolder, Scored, difference, parts_folder
+from legscore.output.shards import Shard
+from legscore.rows.reduce import Results
+from legscore.run.job import score
+from legscore.run.options import Options
+from legscore.run.pipeline import scored_elsewhere
+from legscore.run.prepare import prepared
+from legscore.system.lock import locked_folder
 
 ROWS, PART = 700, 97
 OUTPUTS = ["o.parquet", "o.arrow", "o.csv", "o.tsv", "o.csv.gz", "o.tsv.gz"]
@@ -44,7 +46,7 @@ def sequences(path: Path, rows: int = ROWS, seed: int = 0) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: PART)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
     return sequences(tmp_path / "in.parquet")
 
 
@@ -62,7 +64,7 @@ class Cheap(NullEngine):
 
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Cheap(members))
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> pytest.MonkeyPatch:
@@ -77,7 +79,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> pytest.Monke
 
     patch = pytest.MonkeyPatch()
     patch.setattr(PartFolder, "save", save)
-    patch.setattr("legscore.pipeline.KEEPING", 1)
+    patch.setattr("legscore.run.pipeline.KEEPING", 1)
     return patch
 
 
@@ -127,7 +129,7 @@ def test_a_run_goes_on_to_the_same_bytes(
 def test_bytes_are_those_of_one_pass_without_parts(source: Path, tmp_path: Path, toy_models: Path) -> None:
     """Standard output keeps no parts: its text is the twin."""
     code = (
-        "import legscore.job as job; job.part_rows = lambda members, engine: 97\n"
+        "import legscore.run.job as job; job.part_rows = lambda members, engine: 97\n"
         f"job.score(job.Options([{str(source)!r}], '-', [{str(toy_models)!r}], precision='fp32'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -168,7 +170,7 @@ def test_out_of_fold_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Rows scored by different members, and rows none may score."""
     from conftest import toy_checkpoint
 
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: PART)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
     for member in range(2):
         checkpoint = toy_checkpoint(member)
         rule = {"by": "column", "column": "fold", "fold_on": "insert", "n_folds": 3}
@@ -212,7 +214,7 @@ def test_what_changed_is_named(
         sequences(source, seed=1)
         message = rf"inputs {re.escape(str(source))} (size|modified_ns) was \d+, is now \d+"
     elif what == "version":
-        monkeypatch.setattr("legscore.job.__version__", "99.0")
+        monkeypatch.setattr("legscore.run.prepare.__version__", "99.0")
         message = r'legscore was "[\d.]+", is now "99.0"'
     elif what == "shard":
         given, message = {**given, "shard": "1/2"}, r"shard is new"
@@ -230,7 +232,7 @@ def test_what_changed_is_named(
 
 
 def test_an_older_input_of_the_same_size_is_named(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 2)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
     table = tmp_path / "s.csv"
     table.write_text("id,sequence\n" + "".join(f"{i},{'ACGT' * 5}\n" for i in range(9)))
     options = Options([str(table)], str(tmp_path / "o.csv"), [str(toy_model)], engine="null")
@@ -305,7 +307,7 @@ def test_differences_are_found() -> None:
 
 def test_a_second_run_is_refused_and_told_who_is_at_work(tmp_path: Path, source: Path, toy_model: Path, cli: Any) -> None:
     out = tmp_path / "o.parquet"
-    with holding(parts_folder(out), str(out)):
+    with locked_folder(parts_folder(out), str(out)):
         ran: Ran = cli("run", source, "-m", toy_model, "-o", out, "--engine", "null", "-q")
         assert ran.code == 2
         assert re.search(rf"o.parquet is being written by process {os.getpid()} on \S+ \(since 20", ran.err), ran.err
@@ -317,10 +319,10 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(tmp_path: Path, source:
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    code = f"import os; from pathlib import Path; from legscore.lock import holding\nwith holding(Path({str(tmp_path / 'x.parts')!r}), 'x'): os.kill(os.getpid(), 9)"
+    code = f"import os; from pathlib import Path; from legscore.system.lock import locked_folder\nwith locked_folder(Path({str(tmp_path / 'x.parts')!r}), 'x'): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     assert (tmp_path / "x.parts" / "lock").exists()
-    with holding(tmp_path / "x.parts", "x"):
+    with locked_folder(tmp_path / "x.parts", "x"):
         pass
     assert not (tmp_path / "x.parts").exists()
 
@@ -329,8 +331,8 @@ def test_no_lock_where_the_file_system_has_none(tmp_path: Path, monkeypatch: pyt
     def flock(handle: int, how: int) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("legscore.lock.fcntl.flock", flock)
-    with pytest.raises(OutputError, match="cannot be locked: Operation not supported"), holding(tmp_path / "x.parts", "x"):
+    monkeypatch.setattr("legscore.system.lock.fcntl.flock", flock)
+    with pytest.raises(OutputError, match="cannot be locked: Operation not supported"), locked_folder(tmp_path / "x.parts", "x"):
         pass
 
 
@@ -371,7 +373,7 @@ def test_carried_types_survive_a_join(tmp_path: Path, toy_model: Path, cli: Any,
     import datetime
     import decimal
 
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 3)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 3)
     day = datetime.datetime(2020, 2, 3, 4, 5, 6)
     columns = {
         "u8": pa.array([1, None, 3, 4] * 3, pa.uint8()),
@@ -468,7 +470,7 @@ def test_slices_of_every_input_are_those_of_the_whole(tmp_path: Path) -> None:
     """Parts read from their own place are the parts of one pass, whatever the format and the seams between files."""
     from pyarrow import csv
 
-    from legscore.read import open_input
+    from legscore.input.read import open_input
 
     table = pq.read_table(sequences(tmp_path / "a.parquet", 260))
     pq.write_table(table.slice(0, 90), tmp_path / "b.parquet", row_group_size=17)
@@ -493,7 +495,7 @@ def test_bytes_do_not_show_what_lay_in_memory(tmp_path: Path, world: Path, toy_m
     sequences(tmp_path / "in.parquet")
     code = f"""
 import sys
-import legscore.job as job
+import legscore.run.job as job
 from legscore.variants.make import make
 from legscore.variants.options import BuildOptions
 job.part_rows = lambda members, engine: 97
@@ -523,7 +525,7 @@ GENOME_OUTPUTS = [
 def test_runs_on_a_genome_go_on(
     world: Path, toy_models: Path, name: str, more: tuple[str, ...], cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 2)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
     base = ("run", world / "v.vcf", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20")
     base = (*base, "-m", toy_models, "--precision", "fp32", "-q", *more)
     assert cli(*base, "-o", world / f"whole.{name}").code == 0
@@ -568,7 +570,7 @@ def test_runs_on_a_genome_go_on(
 def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ("variants", "--saturate", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20")
     assert cli(*made, "--upstream", "80", "-o", world / "all.parquet").code == 0
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 100)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 100)
     base = ("run", world / "all.parquet", "-m", toy_models, "--engine", "null", "-q")
     assert cli(*base, "-o", world / "whole.bedgraph").code == 0
     patch = interrupt_after(monkeypatch, 3)
@@ -585,7 +587,7 @@ def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pyte
 def test_a_table_run_is_not_thrown_away_by_a_genome_run(
     world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 50)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 50)
     table = sequences(world / "in.parquet", 200)
     out = world / "o.parquet"
     interrupted(Options([str(table)], str(out), [str(toy_models)], engine="null"), monkeypatch, 2)
@@ -597,7 +599,7 @@ def test_a_table_run_is_not_thrown_away_by_a_genome_run(
 
 @pytest.mark.usefixtures("cheap")
 def test_shards_of_genome_runs(world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 2)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
     base = ("run", world / "v.vcf", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20", "-q")
     base = (*base, "-m", toy_models, "--engine", "null")
     assert cli(*base, "-o", world / "whole.parquet").code == 0
@@ -624,7 +626,7 @@ def test_an_input_that_changes_while_it_is_read(tmp_path: Path, source: Path, to
 
     patch = pytest.MonkeyPatch()
     patch.setattr(PartFolder, "save", save)
-    patch.setattr("legscore.pipeline.KEEPING", 1)
+    patch.setattr("legscore.run.pipeline.KEEPING", 1)
     with pytest.raises(InputError, match=r"in.parquet changed while it was being read"):
         score(options)
     patch.undo()

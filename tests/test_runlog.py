@@ -13,16 +13,16 @@ from conftest import Ran
 from test_resume import PART, ROWS, Cheap, Interrupted, interrupt_after, sequences
 
 from legscore.errors import OutputError
-from legscore.parts import parts_folder
-from legscore.runlog import RunLog, logged
+from legscore.output.parts import parts_folder
+from legscore.system.log import RunLog, logged
 
 PARTS = -(-ROWS // PART)
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: PART)
-    monkeypatch.setattr("legscore.job.open_engine", lambda members, request, say: Cheap(members))
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
+    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
     return sequences(tmp_path / "in.parquet")
 
 

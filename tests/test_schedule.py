@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from legscore.cluster.cores import take_cores
 from legscore.cluster.schedule import MOST_PARTS, Schedule, consecutive_runs
 from legscore.cluster.table import closing_table
+from legscore.system.cores import take_cores
 
 
 def test_runs_of_neighbours() -> None:
@@ -65,7 +65,7 @@ def test_cores_are_shared_out_and_free_again_after_a_kill(tmp_path: Path) -> Non
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core: nothing to share out")
     code = (
-        "import sys, time; from pathlib import Path; from legscore.cluster.cores import take_cores\n"
+        "import sys, time; from pathlib import Path; from legscore.system.cores import take_cores\n"
         f"print(take_cores(1, Path({str(tmp_path)!r})), flush=True); time.sleep(60)"
     )
     start = lambda: subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,8 @@ import pytest
 from conftest import REPOSITORY, random_dna
 
 from legscore.cli.run import command
-from legscore.job import Options, score
+from legscore.run.job import score
+from legscore.run.options import Options
 
 EXAMPLES = REPOSITORY / "examples"
 

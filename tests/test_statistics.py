@@ -14,7 +14,7 @@ from legscore.evaluate import bootstrap, correlation, dependent
 from legscore.evaluate.bootstrap import PairedMetrics, Resampling, p_of_difference, resample, spread
 from legscore.evaluate.changes import CHANGE_METRICS, ChangeMetrics, noise_of_replicates, substitutions
 from legscore.evaluate.compare import Group, Pair, compare
-from legscore.evaluate.members import ensemble_curve, subsets
+from legscore.evaluate.ensemble_curve import ensemble_curve, subsets
 
 
 def near(found: float, wanted: float, digits: int = 5) -> bool:

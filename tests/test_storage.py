@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, random_dna
 
-from legscore.ranges import RangeReader
-from legscore.storage import ATTEMPTS, Remote, _with_length, expand, is_remote
+from legscore.input.ranges import RangeReader
+from legscore.system.storage import ATTEMPTS, Remote, _with_length, expand, is_remote
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None,

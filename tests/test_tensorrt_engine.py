@@ -21,13 +21,14 @@ from fake_tensorrt import World
 from host_card import HostCard
 from test_card_engine import SMALL, batch_of, short, truth
 
-from legscore import resources
 from legscore.cuda.libcuda import Gpu
 from legscore.engine import choose
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
+from legscore.engine.open import open_engine
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint, load_members
+from legscore.system import resources
 
 GPU = Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000)
 VERSIONS = ("8.6.0", "10.13.3.9", "11.4.0.106")
@@ -303,7 +304,7 @@ def test_several_gpus_make_one_file(
     gpus = [GPU, replace(GPU, number=1)]
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: (gpus, ""))
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 192)
-    monkeypatch.setattr("legscore.job.part_rows", lambda members, engine: 20)
+    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 20)
     monkeypatch.setattr(choose, "load_recipe", lambda name: recipe(name) if name == "fp16" else load_recipe(name))
     rows = ["".join("ACGT"[i] for i in np.random.default_rng(seed).integers(0, 4, 24)) for seed in range(150)]
     (tmp_path / "in.csv").write_text("sequence\n" + "\n".join(rows) + "\n")

@@ -20,8 +20,8 @@ pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legsc
 from fake_tensorrt import World
 from test_tensorrt_engine import GPU, VERSIONS, kernels, recipe, world  # noqa: F401  (fixtures)
 
-from legscore.contract import Output
 from legscore.cuda.card import CardError
+from legscore.dna.contract import Output
 from legscore.engine import choose
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="training needs legscore[train]")
 mmh3 = pytest.importorskip("mmh3")
 
-from legscore.encode import one_hot  # noqa: E402
+from legscore.dna.folds import folds_of_rows, murmur3_32  # noqa: E402
+from legscore.dna.one_hot import one_hot  # noqa: E402
 from legscore.errors import InputError, LegscoreError, OutputError  # noqa: E402
-from legscore.folds import folds_of_rows, murmur3_32  # noqa: E402
 from legscore.model.legnet import LegNet  # noqa: E402
 from legscore.train.construct import construct_file  # noqa: E402
 from legscore.train.data import DataOptions, read_training_data  # noqa: E402
@@ -192,7 +192,7 @@ def test_encode_equals_its_numpy_twin() -> None:
     codes = np.random.default_rng(0).integers(0, 5, (6, 150), dtype=np.uint8)
     reverse, single = np.array([0, 1, 0, 1, 1, 0], bool), np.array([1, 0, 0, 1, 0, 0], bool)
     got = encode(torch.from_numpy(codes), torch.from_numpy(reverse), torch.from_numpy(single), YEAST).numpy()
-    from legscore.contract import reverse_complement
+    from legscore.dna.contract import reverse_complement
 
     for i in range(6):
         expected = np.empty((1, 6, 150), np.float32)

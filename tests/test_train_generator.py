@@ -16,7 +16,7 @@ from conftest import Ran, toy_checkpoint, yeast_contract
 torch = pytest.importorskip("torch", reason="training needs legscore[train]")
 pytest.importorskip("tensorly")
 
-from legscore.contract import Output  # noqa: E402
+from legscore.dna.contract import Output  # noqa: E402
 from legscore.errors import LegscoreError  # noqa: E402
 from legscore.generate.sample import Schedule, sample  # noqa: E402
 from legscore.generate.torch_denoiser import TorchDenoiser  # noqa: E402

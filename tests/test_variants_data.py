@@ -11,7 +11,7 @@ import pysam
 import pytest
 
 from legscore.errors import LegscoreError
-from legscore.schema import OK
+from legscore.rows.schema import OK
 from legscore.variants.alleles import canonical
 from legscore.variants.build import Builder
 from legscore.variants.make import make, tile_table

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import human_contract, random_dna, toy_checkpoint, yeast_contract
 
-from legscore.batch import Batch
+from legscore.dna.batch import Batch
 from legscore.engine import choose
 from legscore.engine.fidelity import Fidelity
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError, LegscoreError
-from legscore.heldout import Group
-from legscore.resources import folder
-from legscore.schema import KINDS
-from legscore.verify import LEAST_LIMIT, LIMIT_FACTOR, Guard, choose_windows, outside, picked
-from legscore.window import Windower
+from legscore.rows.groups import Group
+from legscore.rows.schema import KINDS
+from legscore.rows.window import Windower
+from legscore.run.verify import LEAST_LIMIT, LIMIT_FACTOR, Verifier, choose_windows, outside, picked
+from legscore.system.resources import folder
 
 
 def batch(n: int = 3000, edits: int = 2000, seed: int = 0) -> Batch:
@@ -67,7 +67,7 @@ class Altered:
         return scores
 
 
-def guarded(change: Any, share: float, fidelity: Fidelity | None = None, rows: int = 400, members: int = 2) -> Guard:
+def guarded(change: Any, share: float, fidelity: Fidelity | None = None, rows: int = 400, members: int = 2) -> Verifier:
     """Windows of `rows` rows through an altered engine and a guard."""
     models = [toy_checkpoint(seed) for seed in range(members)]
     rng = np.random.default_rng(3)
@@ -75,7 +75,7 @@ def guarded(change: Any, share: float, fidelity: Fidelity | None = None, rows: i
     windows = Windower(models[0].contract, KINDS["sequence"], "insert")({**columns})
     engine = OpenVINOEngine(models, load_recipe("fp32"), both_strands=True)
     engine.fidelity = fidelity
-    guard = Guard(models, engine, share, "a.parquet", rc="construct", singleton=False)
+    guard = Verifier(models, engine, share, "a.parquet", rc="construct", singleton=False)
     try:
         guard(1000, [Group(None, None, windows)], [Altered(engine, change).score(windows.batch)])
     finally:
@@ -207,7 +207,7 @@ def test_networks_that_verify_are_kept(
     assert 2 < len(built) <= 4  # the ensemble, and each of its three members for what is verified
     assert verified("b.parquet") >= 10
     assert not built
-    monkeypatch.setattr("legscore.verify.is_held", lambda: True)
+    monkeypatch.setattr("legscore.run.verify.is_process_limited", lambda: True)
     verified("c.parquet")
     assert built
     assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in "abc"}) == 1
@@ -245,7 +245,7 @@ def test_a_faulty_engine_ends_the_run_without_output(
         engine._score = lambda batch, *rest: score(batch, *rest) + np.float32(0.5)  # after its fidelity was measured
         return engine
 
-    monkeypatch.setattr("legscore.job.open_engine", opened)
+    monkeypatch.setattr("legscore.run.prepare.open_engine", opened)
     ran = cli("run", rows, "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "openvino", "--precision", "fp32")
     assert ran.code == 2
     assert "verify: row " in ran.err.splitlines()[-1]

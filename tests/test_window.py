@@ -11,10 +11,10 @@ from conftest import human_contract, random_dna, yeast_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE, Contract
-from legscore.schema import KINDS, STATUSES
-from legscore.sequences import count_n, encode_text, text_to_codes, unique_rows
-from legscore.window import Windower, decide_sequence_is
+from legscore.dna.codes import count_n, encode_text, text_to_codes, unique_rows
+from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE, Contract
+from legscore.rows.schema import KINDS, STATUSES
+from legscore.rows.window import Windower, decide_sequence_is
 
 YEAST, HUMAN = yeast_contract(), human_contract()
 A5, A3 = YEAST.adapter5, YEAST.adapter3
@@ -383,7 +383,7 @@ def test_unique_rows(n: int, length: int, letters: int, seed: int) -> None:
 
 
 def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.sequences.hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
+    monkeypatch.setattr("legscore.dna.codes.hash_rows", lambda codes: (codes[:, 0] % 2).astype(np.uint64))
     codes = np.random.default_rng(0).integers(0, 4, (100, 3), dtype=np.uint8)
     first, inverse = unique_rows(codes)
     assert (codes[first][inverse] == codes).all()

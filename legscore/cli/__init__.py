@@ -14,9 +14,9 @@ import threading
 
 import click
 
-from legscore import __version__
 from legscore.errors import LegscoreError, printable
-from legscore.memory import use_system_pool
+from legscore.system.allocator import use_system_pool
+from legscore.version import __version__
 
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),

@@ -19,7 +19,7 @@ from legscore.cli.training_options import (
     training_options,
 )
 from legscore.errors import LegscoreError
-from legscore.memory import keep_freed_parts
+from legscore.system.allocator import keep_freed_parts
 
 
 @click.command("ablate", short_help="Train variants of a recipe and compare them.")
@@ -56,8 +56,8 @@ def command(
     from legscore.train import ablation
     from legscore.train.data import DataOptions, read_training_data
     from legscore.train.devices import choose_device
+    from legscore.train.ensemble import Member, plan_members, train_members
     from legscore.train.loop import Trainer
-    from legscore.train.members import Member, plan_members, train_members
     from legscore.train.recipe import Recipe
 
     known = ablation.read_variants(variants_file, recipe) if variants_file else ablation.published_variants(recipe)

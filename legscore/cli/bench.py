@@ -54,13 +54,13 @@ def command(
       legscore bench
       legscore bench variants.parquet -m models/ --json bench.json
     """
-    from legscore import __version__
     from legscore.engine.choose import Request, choose_engine
     from legscore.measure.engines import calls, measure_engines
     from legscore.measure.estimate import estimate
     from legscore.measure.whole_run import whole_run
-    from legscore.members import open_members
-    from legscore.resources import folder
+    from legscore.model.ensemble import open_members
+    from legscore.system.resources import folder
+    from legscore.version import __version__
 
     if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
         raise LegscoreError(f"--json {json_path}: no such folder")
@@ -128,7 +128,7 @@ def _machine() -> dict[str, Any]:
     import openvino
     from openvino import properties
 
-    from legscore.engine.openvino_engine import usable_cores
+    from legscore.system.cores import usable_cores
 
     cpu = openvino.Core().get_property("CPU", properties.device.full_name)
     versions = {"python": platform.python_version(), "numpy": numpy.__version__, "openvino": openvino.get_version()}

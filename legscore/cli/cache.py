@@ -25,8 +25,8 @@ def command(action: str, kinds: tuple[str, ...], as_json: bool) -> None:
       legscore cache list
       legscore cache clear plans timing
     """
-    from legscore.caches import KINDS, clear, entries
-    from legscore.resources import cache_folder
+    from legscore.system.caches import KINDS, clear, entries
+    from legscore.system.resources import cache_folder
 
     found = (entries if action == "list" else clear)(kinds or KINDS)
     for entry in found if as_json or action == "list" else ():

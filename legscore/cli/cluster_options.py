@@ -13,8 +13,8 @@ from legscore.errors import LegscoreError
 if TYPE_CHECKING:
     from legscore.cluster.drive import Cluster
     from legscore.cluster.options import ClusterOptions
-    from legscore.job import Options
-    from legscore.runlog import RunLog
+    from legscore.run.options import Options
+    from legscore.system.log import RunLog
 
 F = TypeVar("F", bound=Callable[..., Any])
 

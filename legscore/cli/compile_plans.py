@@ -7,7 +7,7 @@ import click
 from legscore.engine.choose import Request, choose_engine, choose_recipe
 from legscore.engine.fit import choose_devices
 from legscore.model.checkpoint import load_members
-from legscore.resources import cache_folder, folder
+from legscore.system.resources import cache_folder, folder
 
 
 @click.command("compile", short_help="Build the TensorRT plans of an ensemble for this machine's GPUs.")

@@ -10,6 +10,7 @@ import click
 
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import InputError
+from legscore.system.log import Say
 
 
 @click.command("design", short_help="Design sequences with a wanted score.")
@@ -110,7 +111,7 @@ def command(
         bar.close()
 
 
-def _curve(given: dict[str, Any], mutations: str, mutation: str, plot: str | None, say: Callable[[str], None], bar: _Bar) -> None:
+def _curve(given: dict[str, Any], mutations: str, mutation: str, plot: str | None, say: Say, bar: _Bar) -> None:
     from legscore.design.curve import run_curve
     from legscore.engine.choose import Request
 

@@ -88,7 +88,7 @@ def command(
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
     from legscore.evaluate.show import lines, write_csv, write_json
     from legscore.evaluate.tables import Tables
-    from legscore.publish import check_writable
+    from legscore.system.publish import check_writable
 
     if calibrate and not output:
         raise InputError("--calibrate needs -o FILE for the calibration")

@@ -9,7 +9,7 @@ import click
 from legscore.errors import ModelError
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.exporters import export_generator
-from legscore.publish import check_writable
+from legscore.system.publish import check_writable
 
 
 @click.command("export", short_help="Write a generator as the published code's PyTorch file.")

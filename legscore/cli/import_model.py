@@ -10,7 +10,7 @@ import click
 
 from legscore.errors import ModelError, printable
 from legscore.model.importers import import_checkpoint
-from legscore.publish import check_writable
+from legscore.system.publish import check_writable
 
 
 @click.command("import", short_help="Convert a published PyTorch checkpoint.")

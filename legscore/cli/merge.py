@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from legscore.errors import OutputError
-from legscore.publish import check_writable, publishing, writing
-from legscore.shards import merge_shards
-from legscore.storage import is_remote
+from legscore.output.shards import merge_shards
+from legscore.system.publish import check_writable, publishing, writing
+from legscore.system.storage import is_remote
 
 
 @click.command("merge", short_help="Join the shards of a run into one output.")

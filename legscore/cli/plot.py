@@ -26,7 +26,7 @@ def command() -> None:
 
 def _picture(path: str) -> str:
     from legscore.evaluate.figures.style import check_picture
-    from legscore.publish import check_writable
+    from legscore.system.publish import check_writable
 
     check_picture(path)
     check_writable(Path(path))

@@ -30,7 +30,7 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
       legscore report designs.parquet -o report/
     """
     from legscore.design.report import is_designs, report_file
-    from legscore.read import open_input
+    from legscore.input.read import open_input
 
     def say(line: str) -> None:
         if not quiet:
@@ -40,7 +40,7 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
         report_file(scores, output, say)
         return
     from legscore.evaluate.report.page import write_report
-    from legscore.publish import check_writable
+    from legscore.system.publish import check_writable
 
     check_writable(Path(output))
     if Path(scores).is_file() and Path(output).exists() and Path(scores).samefile(output):

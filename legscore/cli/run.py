@@ -10,17 +10,18 @@ from typing import Any
 import click
 
 from legscore.cli.cluster_options import cluster_options, on_cluster, take_cluster
-from legscore.cli.genome_run import staged
 from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
-from legscore.job import Options, score
-from legscore.limits import Limits, hold_process
-from legscore.memory import give_back_freed_parts
-from legscore.publish import record_of
-from legscore.runlog import finish, logged
-from legscore.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.verify import DEFAULT_SHARE
+from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
+from legscore.run.job import score
+from legscore.run.options import Options
+from legscore.run.verify import DEFAULT_SHARE
+from legscore.system.allocator import give_back_freed_parts
+from legscore.system.log import Say, finish, logged
+from legscore.system.memory import Limits, limit_process_memory
+from legscore.system.publish import record_of
+from legscore.variants.genome_run import staged
 
 
 @click.command("run", short_help="Score sequences or variants with an ensemble.")
@@ -167,7 +168,7 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
     limits = Limits.of(given["memory"])  # with Ray it bounds the workers; a Ray started here would inherit what is held
     # other engines reserve more than they use
     if given["memory"] and cluster is None and choose_engine(given["engine"])[0] in ("null", "openvino"):
-        hold_process(limits)
+        limit_process_memory(limits)
     if given["engine"] != "torch":
         give_back_freed_parts()
 
@@ -188,15 +189,15 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
                 shown, _ = given.pop("inputs"), given.pop("output")
                 job = Options(
                     inputs=stage.inputs, shown_inputs=shown, output=stage.output, columns=roles, format=format_,
-                    made=stage.made, parts=stage.parts, **given,
+                    derived_input=stage.derived_input, parts=stage.parts, **given,
                 )  # fmt: skip
-                with on_cluster(cluster, job, log) as elsewhere:
+                with on_cluster(cluster, job, log) as workers:
                     if dry:
-                        for line in expected(job, elsewhere, say):
+                        for line in expected(job, workers, say):
                             click.echo(line)
                         return
-                    record = score(job, say=say, progress=bar.start if bar else None, log=log, elsewhere=elsewhere)
-                    told = elsewhere.lines() if elsewhere else []
+                    record = score(job, say=say, progress=bar.start if bar else None, log=log, workers=workers)
+                    told = workers.lines() if workers else []
                 lines = stage.finish(record)
         finally:
             if bar:
@@ -206,13 +207,13 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         say(line)
 
 
-def expected(job: Options, elsewhere: Any, say: Callable[[str], None]) -> list[str]:
+def expected(job: Options, workers: Any, say: Say) -> list[str]:
     """What a run would do and how long it would take, measured here or by a worker."""
-    if elsewhere is not None:
-        lines: list[str] = elsewhere.dry_run(job, say)
+    if workers is not None:
+        lines: list[str] = workers.dry_run(job, say)
         return lines
-    from legscore.job import prepared
     from legscore.measure.dry_run import expect, said
+    from legscore.run.prepare import prepared
 
     with prepared(job, say) as plan:
         return said(expect(plan))

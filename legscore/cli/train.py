@@ -11,7 +11,7 @@ import click
 
 from legscore.cli.training_options import Progress, make_folder, read_data, resolve_recipe, stop_on_signals, training_options
 from legscore.errors import LegscoreError
-from legscore.memory import keep_freed_parts
+from legscore.system.allocator import keep_freed_parts
 
 
 @click.command("train", short_help="Train LegNets on measured sequences.")
@@ -73,9 +73,9 @@ def command(
 
     from legscore.model.checkpoint import load_members
     from legscore.train.devices import choose_device, join_world
+    from legscore.train.ensemble import Member, plan_members, train_members
     from legscore.train.generator import GeneratorTrainer
     from legscore.train.loop import Trainer
-    from legscore.train.members import Member, plan_members, train_members
 
     world = join_world(given["device"])
     folder = make_folder(output)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from legscore.errors import LegscoreError, OutputError
-from legscore.publish import writing
+from legscore.system.log import Say
+from legscore.system.publish import writing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,7 +76,7 @@ def resolve_recipe(given: dict[str, Any], changes: dict[str, Any] | None = None)
     return resolve(given["preset"], given["recipe_file"], settings | (changes or {}))
 
 
-def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: Callable[[str], None]) -> Any:
+def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: Say) -> Any:
     """The table, checked against the recipe's contract; says what was found."""
     from legscore.train.data import DataOptions, read_training_data
 

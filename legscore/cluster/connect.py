@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from legscore.cluster.options import INSTALL, ClusterOptions
-from legscore.engine.openvino_engine import usable_cores
 from legscore.errors import ClusterError
+from legscore.system.cores import usable_cores
 
 STORE_BYTES = 100 << 20
 """Of a Ray started here: a few numbers a part travel, nothing else."""

@@ -15,34 +15,34 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
-from legscore.cluster.absent import AbsentEngine
 from legscore.cluster.connect import connected
 from legscore.cluster.options import ClusterOptions
+from legscore.cluster.placeholder import AbsentEngine
 from legscore.cluster.pool import Actor, Pool
 from legscore.cluster.schedule import Schedule, consecutive_runs
 from legscore.cluster.table import closing_table
 from legscore.cluster.worker import PartDone, Ready
-from legscore.dataset import n_files
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
-from legscore.identity import pinned
-from legscore.job import Options, prepared
-from legscore.limits import parse_bytes
 from legscore.measure.dry_run import MEASURED_S, said
 from legscore.model.checkpoint import Checkpoint
-from legscore.parts import DamagedPartError, PartFolder, difference
-from legscore.pipeline import Plan
-from legscore.runlog import RunLog
-from legscore.storage import is_remote
+from legscore.output.parts import DamagedPartError, PartFolder, difference
+from legscore.run.dataset import n_files
+from legscore.run.options import Options
+from legscore.run.plan import Plan
+from legscore.run.prepare import prepared
+from legscore.run.resume import fingerprint
+from legscore.system.log import RunLog, Say
+from legscore.system.memory import parse_bytes
+from legscore.system.storage import is_remote
 
-Say = Callable[[str], None]
 LEAST_PARTS = 4
 """Parts a worker below which the work is shared unevenly enough to be said."""
 
 
 class Cluster:
-    """A connection to Ray and the actors of one run; what `legscore.job.score` takes as `elsewhere`. A context."""
+    """A connection to Ray and the actors of one run; what `legscore.run.job.score` takes as `workers`. A context."""
 
     def __init__(self, options: ClusterOptions, job: Options, log: RunLog) -> None:
         self._options, self._job, self._log = options, job, log
@@ -84,7 +84,9 @@ class Cluster:
         """
         assert self._pool is not None
         started = time.perf_counter()
-        mine = pinned(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, made=options.made)
+        mine = fingerprint(
+            plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=options.derived_input
+        )
         missing, done = self._missing(plan, store, tick)
         self._schedule = Schedule(missing, self._options.retries)
         total, fresh = plan.n_rows, set[int]()
@@ -105,8 +107,8 @@ class Cluster:
             done += part.rows
             actor.rows += part.rows
             actor.n_parts += 1
-            if plan.guard is not None:
-                verified, (windows, largest, squares) = plan.guard.verified, part.verified
+            if plan.verifier is not None:
+                verified, (windows, largest, squares) = plan.verifier.verified, part.verified
                 verified.windows += windows
                 verified.square_sum += squares
                 verified.max_error = max(verified.max_error, largest)

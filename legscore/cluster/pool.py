@@ -18,7 +18,7 @@ from legscore.cluster.schedule import Schedule
 from legscore.cluster.worker import Fault, PartDone, Ready, Refused, Scorer, versions
 from legscore.errors import ClusterError, WrongScoresError
 from legscore.measure.dry_run import Expected
-from legscore.storage import environment
+from legscore.system.storage import environment
 
 POLL_S = 1.0
 START_S = 900.0
@@ -63,7 +63,7 @@ class Pool:
         """Start the actors.
 
         Args:
-            job: fields of `legscore.job.Options`, with absolute paths.
+            job: fields of `legscore.run.options.Options`, with absolute paths.
             memory: bytes that Ray sets aside for each, or None.
             on_fault: called with the actor, the part blamed (None: a start) and the reason.
         """

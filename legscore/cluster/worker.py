@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from legscore import __version__
-from legscore.cluster.absent import EngineCard
-from legscore.cluster.cores import take_cores
-from legscore.dataset import write_file
+from legscore.cluster.placeholder import EngineCard
 from legscore.errors import EngineError, LegscoreError, WrongScoresError
-from legscore.identity import pinned
-from legscore.job import Options, prepared
 from legscore.measure.dry_run import Expected, expect
-from legscore.memory import give_back_freed_parts
-from legscore.parts import PartFolder, difference
-from legscore.pipeline import Plan, scored_elsewhere
-from legscore.remote_parts import open_store
+from legscore.output.parts import PartFolder, difference
+from legscore.output.remote_parts import open_store
+from legscore.run.dataset import write_file
+from legscore.run.options import Options
+from legscore.run.pipeline import scored_elsewhere
+from legscore.run.plan import Plan
+from legscore.run.prepare import prepared
+from legscore.run.resume import fingerprint
+from legscore.system.allocator import give_back_freed_parts
+from legscore.system.cores import take_cores
+from legscore.version import __version__
 
 SHOWN = ("engine:", "precision:", "fidelity:", "gpu:", "plan", "members:")
 """Decisions of an actor that the driver repeats; it makes the others itself."""
@@ -91,7 +93,7 @@ class Scorer:
     def open(
         self, given: Mapping[str, Any], expected: Mapping[str, str], n_cores: int, environment: Mapping[str, str]
     ) -> Ready | Refused | Fault:
-        """Open the job `given` (the fields of `legscore.job.Options`) on `n_cores` cores of this machine (0: all).
+        """Open the job `given` (the fields of `legscore.run.options.Options`) on `n_cores` cores of this machine (0: all).
 
         Args:
             expected: versions of the driver; others are refused.
@@ -108,7 +110,9 @@ class Scorer:
             if options.engine != "torch":
                 give_back_freed_parts()
             plan = self._stack.enter_context(prepared(options, said.append))
-            record = pinned(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, made=options.made)
+            record = fingerprint(
+                plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=options.derived_input
+            )
         except LegscoreError as error:
             return Refused(f"worker on {host}: {error}")
         except Exception as error:  # whatever a broken machine raises: told once, then it counts as a start that failed
@@ -150,7 +154,7 @@ class Scorer:
             yield Fault(f"worker on {host}: {_line(error)}")
 
     def _scored(self, plan: Plan, store: PartFolder, parts: range) -> Iterator[PartDone]:
-        verified = plan.guard.verified if plan.guard else None
+        verified = plan.verifier.verified if plan.verifier else None
         before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
         last = time.perf_counter()
         with contextlib.closing(scored_elsewhere(plan, store, parts)) as tables:

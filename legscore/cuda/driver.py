@@ -8,7 +8,7 @@ wait for the default one. Everything is freed by name, in a thread where the con
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from legscore.cuda.card import CardError
 from legscore.cuda.image import Images, RejectedError, load_images
 from legscore.cuda.launches import BLOCK, SOURCE, Launch
 from legscore.cuda.libcuda import Gpu
+from legscore.system.log import Say
 
 _CONTEXTS: dict[int, Any] = {}
 """Primary contexts by GPU, kept until the process ends: PyCUDA leaves a context that it releases earlier current in the
@@ -58,7 +59,7 @@ class PyCudaCard:
         EngineError: its kernels can be neither found nor compiled.
     """
 
-    def __init__(self, gpu: Gpu, say: Callable[[str], object] = lambda line: None) -> None:
+    def __init__(self, gpu: Gpu, say: Say = lambda line: None) -> None:
         self.gpu, self.name = gpu, gpu.name
         with self.reported():
             cuda.init()

@@ -13,10 +13,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from legscore.caches import locked, private
 from legscore.errors import EngineError
-from legscore.publish import publishing, writing
-from legscore.resources import cache_folder, folder
+from legscore.system.caches import locked, private
+from legscore.system.log import Say
+from legscore.system.publish import publishing, writing
+from legscore.system.resources import cache_folder, folder
 
 EVERY_GENERATION = "all-major"
 """nvcc's own name for "every generation and PTX of the newest": holds for each toolkit, unlike a list of numbers."""
@@ -50,7 +51,7 @@ def compile_kernel(nvcc: str, source: Path, target: Path, architecture: str = EV
     _run([nvcc, "-fatbin", f"-arch={architecture}", "-o", str(target), str(source)])
 
 
-def load_images(accept: Callable[[Images], None], architecture: str, say: Callable[[str], object] = lambda line: None) -> str:
+def load_images(accept: Callable[[Images], None], architecture: str, say: Say = lambda line: None) -> str:
     """Give `accept` images that it takes: the shipped ones, else compiled ones.
 
     Args:
@@ -86,7 +87,7 @@ def load_images(accept: Callable[[Images], None], architecture: str, say: Callab
     return "compiled here"
 
 
-def _cached(nvcc: str, source: Path, architecture: str, say: Callable[[str], object]) -> bytes:
+def _cached(nvcc: str, source: Path, architecture: str, say: Say) -> bytes:
     text = source.read_bytes()
     digest = hashlib.sha256(text + nvcc_version(nvcc).encode() + architecture.encode()).hexdigest()
     path = private(cache_folder("kernels")) / f"{source.stem}-{architecture}-{digest[:24]}.fatbin"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.model.gpu_graph import LAYOUTS
 
 BLOCK = 256
@@ -66,7 +66,7 @@ def one_hot(
     layout: str,
     precision: str,
 ) -> Launch:
-    """Fill the input at address `x` from `windows` rows of codes at address `codes` (twin: `legscore.encode.strands`)."""
+    """Fill the input at address `x` from `windows` rows of codes at address `codes` (twin: `legscore.dna.one_hot.strands`)."""
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}")
     if layout == "hwc8" and precision == "fp32":

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.contract import Contract
 from legscore.cuda import launches
 from legscore.cuda.card import Card, CardError, Memory, Pinned
+from legscore.dna.batch import Batch
+from legscore.dna.contract import Contract
 
 ALIGNMENT = 256
 

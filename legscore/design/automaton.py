@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from legscore.sequences import encode_text
+from legscore.dna.codes import encode_text
 
 IS_GC = np.array([0, 1, 1, 0])
 """Of the codes A, G, C, T."""

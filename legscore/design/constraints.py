@@ -1,7 +1,7 @@
 """What every design must hold to: bases and motifs kept, motifs avoided, GC content, runs of one base.
 
 Checked before work starts (a set of constraints that no insert satisfies is an error that says which), kept at every step of
-the loop (`Constraints.hold`), and checked once more on the finished designs by `legscore.design.verify`, which knows nothing
+the loop (`Constraints.hold`), and checked once more on the finished designs by `legscore.design.final_check`, which knows nothing
 of this module. Motifs and runs are looked for across the junctions with the flanks, on both strands.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.contract import BASES, Contract
 from legscore.design.automaton import IMPOSSIBLE, IS_GC, Automaton
 from legscore.design.motifs import both_strands, read_motif
+from legscore.dna.contract import BASES, Contract
 from legscore.errors import InputError
 
 FREE = 255

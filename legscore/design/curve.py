@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from legscore import __version__
 from legscore.design.judge import Judge, load_predictors, open_judge
 from legscore.design.outputs import check_drawing
 from legscore.design.starts import read_starts
@@ -24,8 +23,10 @@ from legscore.engine.choose import Request
 from legscore.engine.fidelity import correlation
 from legscore.errors import InputError
 from legscore.generate.mutations import mutated
-from legscore.publish import check_writable, publishing, writing
-from legscore.write import open_writer, output_format
+from legscore.output.write import open_writer, output_format
+from legscore.system.log import Say
+from legscore.system.publish import check_writable, publishing, writing
+from legscore.version import __version__
 
 LEAST_SEQUENCES = 20
 KS_95 = 1.358
@@ -134,7 +135,7 @@ def run_curve(
     plot: str | None,
     rc: str | None,
     request: Request,
-    say: Callable[[str], object],
+    say: Say,
     bar: Callable[[int, str], Callable[[int], object]],
 ) -> list[str]:
     """`legscore design --mutation-curve`: the table to `output`, the picture to `plot`; returns closing lines.

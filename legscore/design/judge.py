@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.contract import Contract
+from legscore.dna.batch import Batch
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
+from legscore.engine.open import open_engine
 from legscore.errors import LegscoreError, ModelError
-from legscore.members import open_members
 from legscore.model.checkpoint import Checkpoint
-from legscore.reduce import spread
-from legscore.sequences import encode_text
-from legscore.settle import settle_rc
+from legscore.model.ensemble import open_members
+from legscore.rows.reduce import spread
+from legscore.run.settings import resolve_rc
 
 ROWS = 4096
 """Inserts sent to the engine at a time."""
@@ -87,7 +88,7 @@ def load_predictors(paths: Sequence[str], say: Any, what: str = "-m") -> list[Ch
 def open_judge(members: Sequence[Checkpoint], rc: str | None, request: Request, length: int, say: Any) -> Judge:
     """Build the engine. `request` says engine and precision; strands come from `rc` and the models."""
     contract = members[0].contract
-    settled = settle_rc(contract, rc, "insert")
+    settled = resolve_rc(contract, rc, "insert")
     if settled == "insert":
         raise LegscoreError("--rc insert turns the insert in its flanks, another design; use construct or none")
     both = settled == "construct"

@@ -11,12 +11,12 @@ import re
 
 import numpy as np
 
-from legscore.contract import N_CODE, Contract
 from legscore.design.constraints import FREE, Constraints, Rules
 from legscore.design.motifs import IUPAC, expanded, other_strand, read_motif
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import N_CODE, Contract
 from legscore.errors import InputError
 from legscore.generate.draws import below
-from legscore.sequences import encode_text
 
 KEEP_STEP = 1 << 24
 """Step of the designs' random numbers (`draws.below`) that the places of motifs are drawn from."""

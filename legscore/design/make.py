@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from legscore import __version__
 from legscore.design import outputs
 from legscore.design.constraints import Rules
+from legscore.design.final_check import broken_rules
 from legscore.design.judge import Judge, mean_and_sd, open_judge
 from legscore.design.keep import text_of
 from legscore.design.options import DesignOptions
-from legscore.design.plan import Plan, Say, prepare
+from legscore.design.plan import Plan, prepare
 from legscore.design.produce import Chosen, Producer, choose
 from legscore.design.starts import Starts, read_starts
-from legscore.design.verify import broken_rules
 from legscore.engine.choose import Request
 from legscore.errors import LegscoreError
 from legscore.generate.choose import open_denoiser
 from legscore.generate.draws import start_codes
 from legscore.model.checkpoint import Checkpoint
+from legscore.system.log import Say
+from legscore.version import __version__
 
 RANDOM_SEED = 1 << 50
 Bar = Callable[[int, str], Callable[[int], object]]

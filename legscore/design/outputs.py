@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from legscore.contract import Contract
 from legscore.design import hamming
 from legscore.design.keep import text_of
 from legscore.design.produce import Chosen
 from legscore.design.starts import Starts, edits_of
+from legscore.dna.contract import Contract
 from legscore.engine.fidelity import correlation, ranks
 from legscore.errors import OutputError
-from legscore.publish import check_writable, publishing, writing
-from legscore.write import open_writer, output_format
+from legscore.output.write import open_writer, output_format
+from legscore.system.publish import check_writable, publishing, writing
 
 RANDOM_QUANTILES = 200
 FASTA = (".fa", ".fasta", ".fna")

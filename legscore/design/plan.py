@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.contract import Contract
 from legscore.design import outputs
 from legscore.design.constraints import Constraints
 from legscore.design.judge import load_predictors
@@ -15,13 +13,14 @@ from legscore.design.keep import kept_bases
 from legscore.design.options import PUBLISHED_EMPHASIS, DesignOptions
 from legscore.design.starts import Starts, read_starts
 from legscore.design.targets import read_targets, target_range
+from legscore.dna.contract import Contract
 from legscore.errors import InputError, ModelError
 from legscore.generate.pairing import unfit
 from legscore.generate.sample import Schedule
 from legscore.model.checkpoint import Checkpoint, load_generator
+from legscore.system.log import Say
 
 DEFAULT_LENGTH = 80
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)

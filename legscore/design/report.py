@@ -8,7 +8,7 @@ A folder gets `index.html` (everything in one file), the pictures `hexbin.png`, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ import pyarrow as pa
 from legscore.design import hamming, pictures
 from legscore.design.outputs import agreement, check_drawing
 from legscore.design.page import render
+from legscore.dna.codes import encode_text
 from legscore.errors import InputError, OutputError, shorten
-from legscore.publish import check_writable, publishing, writing
-from legscore.read import Input, open_input
-from legscore.run_record import run_record
-from legscore.sequences import encode_text
-from legscore.source import READ_ERRORS, first_line
+from legscore.input.read import Input, open_input
+from legscore.input.source import READ_ERRORS, first_line, run_record
+from legscore.system.log import Say
+from legscore.system.publish import check_writable, publishing, writing
 
 MOST_BINS = 12
 COLUMNS = ("insert", "target", "score", "error", "steps", "seed")
@@ -106,7 +106,7 @@ def write_report(table: pa.Table, output: Path, record: Mapping[str, Any], name:
     return [*files, _written(output / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())]
 
 
-def report_file(path: str, output: str, say: Callable[[str], object]) -> None:
+def report_file(path: str, output: str, say: Say) -> None:
     """What `legscore report` does with a file of designs.
 
     Raises:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from legscore.contract import N_CODE, Contract
 from legscore.design.keep import text_of
+from legscore.dna.codes import text_to_codes
+from legscore.dna.contract import N_CODE, Contract
 from legscore.errors import InputError, nearest, shorten
-from legscore.read import open_input, role_array
-from legscore.schema import KINDS, OK, STATUSES
-from legscore.sequences import text_to_codes
-from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
+from legscore.input.read import open_input, role_array
+from legscore.rows.schema import KINDS, OK, STATUSES
+from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
 
 NAME_COLUMNS = ("id", "name", "tile_id", "gene", "seq_id")
 PART_ROWS = 65_536

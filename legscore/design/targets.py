@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from legscore.contract import Output
+from legscore.dna.contract import Output
 from legscore.errors import InputError, nearest, shorten
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -58,7 +58,7 @@ def read_targets(
 
 
 def _column(text: str) -> np.ndarray:
-    from legscore.read import open_input
+    from legscore.input.read import open_input
 
     path, colon, column = text.rpartition(":")
     if not colon or not path or not column:

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from legscore.engine.fit import Need, member_groups
 from legscore.engine.plans import PlanCache, Stored
 from legscore.errors import EngineError
-
-Say = Callable[[str], object]
+from legscore.system.log import Say
 
 
 class Compiler(Protocol):

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.contract import Contract
+from legscore.dna.batch import Batch
+from legscore.dna.contract import Contract
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import EngineError
 

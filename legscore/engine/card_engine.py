@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.contract import Contract
 from legscore.cuda.card import Card, CardError
 from legscore.cuda.scorer import Flight, Scorer
+from legscore.dna.batch import Batch
+from legscore.dna.contract import Contract
 from legscore.engine.base import ThreadedEngine, Watch
 from legscore.errors import EngineError
 

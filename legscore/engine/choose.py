@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from legscore import __version__
-from legscore.engine import fidelity as fid
-from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
-from legscore.engine.fit import choose_devices
 from legscore.engine.machine import GPU_EXTRA, missing_for_tensorrt, nvidia_driver
 from legscore.engine.recipe import ENGINES_OF, Recipe, load_recipe
 from legscore.errors import EngineError
-from legscore.memory import trim
-from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import REWRITE_VERSION
-from legscore.resources import cache_folder
 
 ENGINES = ("auto", "openvino", "torch", "tensorrt", "null")
 PRECISION_CHOICES = ("auto", "fp32", "bf16", "fp16")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,55 +30,8 @@ class Request:
     is_singleton: bool = False
     null_rate: float = 0.0
     device: str | None = None
-    apart: bool = False
+    separate_members: bool = False
     """Rows will take different members: none may be computed in vain."""
-
-
-def open_engine(members: Sequence[Checkpoint], request: Request, say: Say = lambda line: None) -> Engine:
-    """Build the engine for an ensemble, with its fidelity measured or read from the cache.
-
-    Args:
-        members: a loaded ensemble.
-        request: engine and precision wanted.
-        say: receives one line for each choice made.
-
-    Raises:
-        EngineError: what was asked for cannot be served here.
-    """
-    try:
-        return _opened(members, request, say)
-    finally:
-        for member in members:  # the engine has what it needs of the arrays
-            member.release()
-
-
-def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
-    name, reason = choose_engine(request.engine)
-    check_device(name, reason, request.device)
-    if name == "null":
-        from legscore.engine.null_engine import NullEngine
-
-        if request.precision != "auto" or request.recipe:
-            raise EngineError("engine null computes nothing; --precision and --recipe do not go with it")
-        say(f"engine: null ({reason})")
-        return NullEngine(members, windows_per_s=request.null_rate)
-    recipe, why = choose_recipe(request, name, reason)
-    say(f"engine: {name} ({reason}), precision {recipe.precision} ({why})")
-    engine, shortfall = _build_measured(name, members, recipe, request, say)
-    if not shortfall:
-        return engine
-    engine.close()
-    if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
-        raise EngineError(
-            f"precision {recipe.precision}: measured fidelity is too low for this ensemble ({shortfall}); "
-            "use --precision fp32" + (" on another engine" if recipe.precision == "fp32" else "")
-        )
-    say(f"precision: fp32 instead of {recipe.precision} ({shortfall} for this ensemble)")
-    engine, shortfall = _build_measured(name, members, load_recipe("fp32"), request, say)
-    if shortfall:
-        engine.close()
-        raise EngineError(f"precision fp32 on {name}: {shortfall}; this ensemble's scores hardly vary, check its training")
-    return engine
 
 
 def choose_engine(asked: str) -> tuple[str, str]:
@@ -163,122 +104,3 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
     if engine not in recipe.settings:
         raise EngineError(f"recipe {recipe.name} has no table [{engine}]; add one, or use another recipe")
     return recipe, why
-
-
-def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
-    both, singleton = request.both_strands, request.is_singleton
-    if name == "torch":
-        from legscore.engine.torch_engine import TorchEngine
-
-        device = None if request.device is None else f"cuda:{request.device}"
-        return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton, device=device)
-    if name == "tensorrt":
-        return _on_cards(members, recipe, request, say)
-    if name != "openvino":
-        raise EngineError(f"engine {name!r} cannot be built")
-    from legscore.engine.openvino_engine import OpenVINOEngine
-
-    with refusals("OpenVINO cannot compile the networks"):
-        engine = OpenVINOEngine(
-            members,
-            recipe,
-            both_strands=both,
-            is_singleton=singleton,
-            apart=request.apart,
-            cache=cache_folder("networks"),
-            say=say,
-        )
-    if engine.form != "rewritten":
-        say(f"form: {engine.form} ({engine.form_reason})")
-    return engine
-
-
-def _on_cards(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
-    """TensorRT on each card chosen, as one engine."""
-    from legscore.cuda.libcuda import find_gpus
-    from legscore.engine.card_engine import Cards
-    from legscore.engine.tensorrt_engine import TensorRTEngine
-
-    gpus, _ = find_gpus()
-    opened: list[ThreadedEngine] = []
-    try:
-        for number in choose_devices(request.device, [gpu.name for gpu in gpus]):
-            say(f"gpu: {number} ({gpus[number].name}, compute capability {gpus[number].compute})")
-            opened.append(
-                TensorRTEngine(
-                    members, recipe, gpus[number], both_strands=request.both_strands, is_singleton=request.is_singleton, say=say
-                )
-            )
-    except BaseException:
-        for engine in opened:
-            engine.close()
-        raise
-    return opened[0] if len(opened) == 1 else Cards(opened)
-
-
-def _build_measured(
-    name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
-) -> tuple[ThreadedEngine, str]:
-    """An engine with its fidelity attached, and what falls short of the recipe, if anything."""
-    engine = _build(name, members, recipe, request, say)
-    try:
-        return engine, _attach_fidelity(engine, members, recipe, say)
-    except BaseException:
-        engine.close()
-        raise
-
-
-def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe, say: Say) -> str:
-    """Measure (or read) the engine's fidelity, keep it on the engine; returns what falls short, if anything."""
-    if engine.name == "openvino" and recipe.precision == "fp32":
-        say("fidelity: fp32 on openvino is the reference")
-        return ""
-
-    def measured() -> fid.Fidelity:
-        say(f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine")
-        found = measure(engine, members)
-        trim()
-        return found
-
-    record = _record(engine, members, recipe)
-    engine.fidelity, cached = fid.remembered(*record, measured, say) if record else (measured(), False)
-    say(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}")
-    return engine.fidelity.shortfall(recipe.settings["fidelity"])
-
-
-def _record(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
-    """Where the fidelity of this engine is remembered, and its key; None for models that are not files."""
-    if not all(m.sha256 for m in members):
-        return None
-    import openvino
-
-    key: dict[str, Any] = {
-        "engine": engine.describe(),
-        "reference": {"openvino": openvino.get_version(), "rewrite": REWRITE_VERSION},
-        "legscore": __version__,
-        "models": [m.sha256 for m in members],
-        "windows": fid.per_member(len(members), recipe.precision),
-        "singleton": engine.is_singleton,
-        "length": members[0].contract.length,
-    }
-    return fid.record_path(cache_folder("fidelity"), key), key
-
-
-def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:
-    """Score probes with the engine and with OpenVINO FP32, one network at a time. Members computed together share their probe."""
-    from legscore.engine.openvino_engine import OpenVINOEngine
-
-    recipe, pairs = load_recipe("fp32"), []
-    for group in engine.computed_together or consecutive(len(members), 1):
-        batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])
-        for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
-            with refusals("fidelity: OpenVINO cannot compile the fp32 network"):
-                reference = OpenVINOEngine(
-                    [members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton, form="rewritten"
-                )
-            try:
-                pairs.append((found, reference.score_forward(batch, 0)))
-                members[m].release()
-            finally:
-                reference.close()
-    return fid.compare(pairs, "openvino fp32")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from legscore import __version__
 from legscore.cuda.image import find_nvcc, nvcc_version
 from legscore.cuda.libcuda import driver_branch, find_gpus
 from legscore.engine.base import refusals
@@ -17,7 +16,8 @@ from legscore.engine.choose import Request, choose_engine, choose_recipe
 from legscore.engine.forms import choose_form
 from legscore.engine.machine import GPU_EXTRA, import_complaint, kernels_installed, missing_for_tensorrt, nvidia_driver
 from legscore.errors import EngineError
-from legscore.resources import cache_folder
+from legscore.system.resources import cache_folder
+from legscore.version import __version__
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "asimd", "bf16", "sve")
 PACKAGES = {"TensorRT": ("tensorrt", "tensorrt"), "PyCUDA": ("pycuda", "pycuda.driver"), "PyTorch": ("torch", "torch")}

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.caches import locked, private
-from legscore.contract import Contract
+from legscore.dna.batch import Batch
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import Contract
 from legscore.errors import OutputError
-from legscore.publish import publishing, writing
-from legscore.sequences import encode_text
+from legscore.system.caches import locked, private
+from legscore.system.log import Say
+from legscore.system.publish import publishing, writing
 
 TOTAL = 2048
 TOTAL_FP32 = 256
@@ -148,9 +149,7 @@ def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
         temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))
 
 
-def remembered(
-    path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Callable[[str], object]
-) -> tuple[Fidelity, bool]:
+def remembered(path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Say) -> tuple[Fidelity, bool]:
     """The record of a key, and whether it was there; measured once, however many processes want it, and kept.
 
     Args:

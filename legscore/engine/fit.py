@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from legscore.contract import Contract
 from legscore.cuda.launches import input_bytes
+from legscore.dna.contract import Contract
 from legscore.errors import EngineError, shorten
 
 ALIGNMENT = 256

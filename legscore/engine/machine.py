@@ -8,7 +8,7 @@ from pathlib import Path
 
 from legscore.cuda.image import INSTALL, find_nvcc
 from legscore.cuda.libcuda import find_gpus
-from legscore.resources import folder
+from legscore.system.resources import folder
 
 GPU_EXTRA = "legscore[gpu]"
 

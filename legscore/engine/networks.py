@@ -20,6 +20,7 @@ import numpy as np
 
 from legscore.engine.plans import PlanCache, Stored
 from legscore.errors import OutputError
+from legscore.system.log import Say
 
 LIMIT_BYTES = 4 << 30
 
@@ -27,7 +28,7 @@ LIMIT_BYTES = 4 << 30
 class Networks:
     """Compiles networks or takes them from `folder`; `say` hears what is out of the ordinary."""
 
-    def __init__(self, core: Any, settings: Any, key: dict[str, Any], folder: Path | None, say: Callable[[str], object]) -> None:
+    def __init__(self, core: Any, settings: Any, key: dict[str, Any], folder: Path | None, say: Say) -> None:
         self.core, self.settings, self.key, self.say = core, settings, key, say
         self.kept: list[Stored] = []
         """Files whose weights networks use; to be kept for as long as these."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from legscore.batch import Batch
+from legscore.dna.batch import Batch
 from legscore.engine.base import ThreadedEngine
 from legscore.model.checkpoint import Checkpoint
 

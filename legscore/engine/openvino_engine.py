@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: the engine that runs anywhere after one `pip install`.
 
 Members are compiled in networks of a few (the recipe's `joined`, 10): one input, one output a member, activations shared, so
-that an extra member costs less memory (27 MB in FP32: `bench/ensemble.py`) with the same bits. `apart=True` compiles each alone,
+that an extra member costs less memory (27 MB in FP32: `bench/ensemble.py`) with the same bits. `separate_members` compiles each alone,
 for runs whose rows take different members. With `cache`, compiled networks are kept there (`networks.py`). All networks go over a
 tile of windows in turn, in requests of a fixed batch (tails padded with zeros) on as many streams as cores. Scores do not depend
 on the batch's neighbours, the stream or the order (bit-equal for batches 2-64).
@@ -9,7 +9,6 @@ on the batch's neighbours, the stream or the order (bit-equal for batches 2-64).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,16 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from legscore.batch import Batch
-from legscore.encode import strands
+from legscore.dna.batch import Batch
+from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine, consecutive, refusals
 from legscore.engine.forms import FORMS, SETTINGS, choose_form
 from legscore.engine.networks import Networks
 from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
-from legscore.memory import trim
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION, build_graph
+from legscore.system.allocator import trim
+from legscore.system.cores import usable_cores
+from legscore.system.log import Say
 
 TILE_WINDOWS = 256
 """Windows encoded at once: 256 × 2 strands × 6 × 150 floats = 1.8 MB, which stays in cache while members read it."""
@@ -45,12 +46,18 @@ class OpenVINOEngine(ThreadedEngine):
         both_strands: bool,
         is_singleton: bool = False,
         form: str | None = None,
-        apart: bool = False,
+        separate_members: bool = False,
         cache: Path | None = None,
-        say: Callable[[str], object] = lambda line: None,
+        say: Say = lambda line: None,
     ) -> None:
-        """Lower and compile every member, `apart` or in networks of a few, in a `form` of `forms.FORMS` (the one that suits
-        the CPU, unless given). EngineError when the CPU lacks the precision."""
+        """Lower and compile every member, in networks of a few or, with `separate_members`, one by one.
+
+        Args:
+            form: one of `forms.FORMS`; the one that suits the CPU by default.
+
+        Raises:
+            EngineError: the CPU lacks the precision.
+        """
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)
         import openvino
         from openvino import properties
@@ -75,7 +82,7 @@ class OpenVINOEngine(ThreadedEngine):
             properties.num_streams: self.streams,
             properties.inference_num_threads: threads,
         }
-        self.computed_together = consecutive(len(members), 1 if apart else int(recipe.get("openvino", "joined")))
+        self.computed_together = consecutive(len(members), 1 if separate_members else int(recipe.get("openvino", "joined")))
         shape = [self.batch, len(self.contract.channels), self.contract.length]
         key = {**self.describe(), "streams": self.streams, "threads": threads, "rank": rank, "shape": shape}
         networks = Networks(core, settings, key, cache, say)
@@ -170,10 +177,3 @@ def join(models: Sequence[Any], shape: list[int]) -> Any:
             reader.replace_source_output(x.output(0))
         outputs.append(ops.result(model.output(0).get_node().input(0).get_source_output()))
     return openvino.Model(outputs, [x], "legnets")
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (affinity respected, as in containers)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

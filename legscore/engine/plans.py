@@ -4,7 +4,7 @@ A plan's file name is the hash of everything it depends on; the file also holds 
 and a checksum. Files are published by rename. A plan that is damaged or that TensorRT does not take is built again,
 once. Locks are the kernel's: of two processes that need the same plan one builds, and a kill releases the lock.
 
-A plan is executable code: the cache folder is private (`legscore.caches`), and plans are read from nowhere else.
+A plan is executable code: the cache folder is private (`legscore.system.caches`), and plans are read from nowhere else.
 
 OpenVINO's networks are mapped instead of read: they use weights where they lie in the file, and the pages that were only needed
 to load them are given back. So files are never changed in place, and a plan begins on a page.
@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from legscore.caches import check_private, locked, private
 from legscore.errors import EngineError
-from legscore.publish import publishing, writing
+from legscore.system.caches import check_private, locked, private
+from legscore.system.log import Say
+from legscore.system.publish import publishing, writing
 
 MAGIC = b"legscore plan 2\n"
 PAGE_BYTES = 4096
@@ -69,9 +70,7 @@ def digest(key: dict[str, Any]) -> str:
 class PlanCache:
     """Plans by key in `folder`, read or `mapped`; `say` receives one line for each thing out of the ordinary."""
 
-    def __init__(
-        self, folder: Path, say: Callable[[str], object] = lambda line: None, word: str = "plan", mapped: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, say: Say = lambda line: None, word: str = "plan", mapped: bool = False) -> None:
         self.folder, self.say, self.word, self.mapped = folder, say, word, mapped
 
     def path(self, key: dict[str, Any]) -> Path:

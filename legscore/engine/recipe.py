@@ -15,8 +15,8 @@ from typing import Any
 
 from legscore.errors import EngineError, nearest, shorten
 from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
-from legscore.resources import folder
-from legscore.small_files import read_small
+from legscore.system.resources import folder
+from legscore.system.small_files import read_small
 
 if sys.version_info >= (3, 11):
     import tomllib

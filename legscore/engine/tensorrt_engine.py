@@ -32,10 +32,10 @@ from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.gpu_graph import GPU_REWRITE_VERSION, GpuForm, build_gpu_graph, float_names
 from legscore.model.graph import REWRITE_VERSION
-from legscore.resources import cache_folder
+from legscore.system.log import Say
+from legscore.system.resources import cache_folder
 
 REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
-Say = Callable[[str], object]
 Made = TypeVar("Made")
 GRAPH_TOLERANCE = 1e-3
 """Largest difference between a captured pass and a plain one, in units of the score: the same kernels run in both."""

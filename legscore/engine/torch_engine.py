@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from legscore.batch import Batch
-from legscore.contract import BASES
-from legscore.encode import strands
+from legscore.dna.batch import Batch
+from legscore.dna.contract import BASES
+from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine
 from legscore.engine.recipe import Recipe
 from legscore.model.checkpoint import Checkpoint

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from legscore.calibration import SETTINGS, Calibration
 from legscore.errors import InputError
 from legscore.evaluate.bootstrap import Resampling, resample, spread
 from legscore.evaluate.evaluation import EvaluationOptions
 from legscore.evaluate.tables import Tables, numbers
+from legscore.run.calibration import SETTINGS, Calibration
 
 FOLDS = 10
 FLOORS = 2.0 ** np.arange(-6, 9)

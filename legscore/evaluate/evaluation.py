@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +14,11 @@ from legscore.evaluate.bootstrap import Resampling
 from legscore.evaluate.changes import Noise, noise_of_replicates, substitutions
 from legscore.evaluate.classes import ClassScore, class_scores, read_weights
 from legscore.evaluate.compare import Group, Pair, compare
+from legscore.evaluate.ensemble_curve import Point, ensemble_curve
 from legscore.evaluate.figures.scatter import Panel
-from legscore.evaluate.members import Point, ensemble_curve
 from legscore.evaluate.tables import Selection, Tables, lists, numbers
-from legscore.schema import ALIASES
+from legscore.rows.schema import ALIASES
+from legscore.system.log import Say
 
 WHOLE = "all"
 SUBSTITUTIONS = "substitutions"
@@ -117,7 +118,7 @@ def pairs_of(truths: Sequence[str], predictions: Sequence[str]) -> list[Pair]:
     return pairs
 
 
-def evaluate(options: EvaluationOptions, say: Callable[[str], None] = lambda line: None) -> Evaluation:
+def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evaluation:
     """Read, select, compute. InputError for anything wrong with files, columns or values; `say` hears of long work."""
     pairs = pairs_of(options.truths, options.predictions)
     tables = Tables(options.paths, options.keys)

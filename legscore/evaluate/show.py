@@ -10,13 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from legscore import __version__
-from legscore.calibration import Calibration
 from legscore.evaluate.changes import CHANGE_METRICS, MEANING
 from legscore.evaluate.compare import ASSUMES, Comparison, Group, Metric
 from legscore.evaluate.correlation import METRICS
 from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
-from legscore.publish import publishing, writing
+from legscore.run.calibration import Calibration
+from legscore.system.publish import publishing, writing
+from legscore.version import __version__
 
 CSV_COLUMNS = (
     "section", "group", "truth", "prediction", "other", "metric", "k", "n", "value", "low", "high", "boot_mean", "boot_sd", "z",

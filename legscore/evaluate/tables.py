@@ -18,10 +18,9 @@ import polars as pl
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.read import Input, open_input
-from legscore.run_record import run_record
-from legscore.schema import STATUSES
-from legscore.source import READ_ERRORS, first_line
+from legscore.input.read import Input, open_input
+from legscore.input.source import READ_ERRORS, first_line, run_record
+from legscore.rows.schema import STATUSES
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", ".")
 """Texts of CSV files that stand for no number."""

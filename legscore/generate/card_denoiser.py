@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from legscore.contract import BASES
 from legscore.cuda import launches
 from legscore.cuda.card import Card, CardError, Memory, Pinned
+from legscore.dna.contract import BASES
 from legscore.errors import EngineError
 
 FP16_MOST = 65504

@@ -7,7 +7,6 @@ that moves probabilities or arg max by more than the limits here is given up, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +18,10 @@ from legscore.errors import EngineError
 from legscore.generate.draws import start_codes
 from legscore.generate.sample import Denoiser, one_hot_bases
 from legscore.model.checkpoint import Checkpoint
+from legscore.system.log import Say
 
 PROBES = 128
 RMSE_MAX, SAME_MIN = 0.02, 0.98
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)

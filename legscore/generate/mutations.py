@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from legscore.contract import N_CODE
+from legscore.dna.contract import N_CODE
 
 MUTATIONS = ("draw4", "sub3")
 

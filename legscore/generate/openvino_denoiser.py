@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from legscore.contract import BASES
-from legscore.engine.openvino_engine import usable_cores
+from legscore.dna.contract import BASES
 from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
 from legscore.generate.draws import PERMUTATIONS, drawn, shuffles
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import build_graph
+from legscore.system.cores import usable_cores
 
 
 class OpenVINODenoiser:

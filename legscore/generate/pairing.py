@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 
 
 def unfit(generator: Contract, predictor: Contract) -> str:

@@ -8,7 +8,6 @@ and PyCUDA. It has run with stand-ins for both, on a CPU; it has not run on a GP
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +25,8 @@ from legscore.generate.card_denoiser import CardDenoiser
 from legscore.generate.sample import BATCH
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.gpu_graph import build_gpu_graph
-from legscore.resources import cache_folder
-
-Say = Callable[[str], object]
+from legscore.system.log import Say
+from legscore.system.resources import cache_folder
 
 
 class LoopCompiler(TensorRTCompiler):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legscore.contract import BASES, Contract
+from legscore.dna.contract import BASES, Contract
 from legscore.generate.draws import _DRAWN_FROM, _PLACES, GRAIN, PERMUTATIONS
 from legscore.model.legnet import LegNet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from legscore.pipeline import Plan
+from legscore.run.plan import Plan
 
 SAMPLED_PARTS = 4
 MEASURED_S = 30.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from legscore.engine.fidelity import probe
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import Recipe, load_recipe
-from legscore.measure.limits import best, has_bf16, matrix_products, memory_copy
+from legscore.measure.hardware import best, has_bf16, matrix_products, memory_copy
 from legscore.measure.rates import Job, Tick, alternate
 from legscore.model.checkpoint import Checkpoint
 

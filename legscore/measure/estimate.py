@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from legscore.job import Options, prepared
+from legscore.run.options import Options
+from legscore.run.prepare import prepared
 
 SAMPLED_PARTS = 4
 

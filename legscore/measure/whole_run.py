@@ -1,7 +1,7 @@
 """From Parquet to Parquet against the engine alone: what reading, windowing, reducing, writing and keeping parts cost.
 
 Both score the same random windows in the same parts; scores are compared before times mean anything. The run is the whole of
-`legscore.job.score` with an engine that is open already for the engine alone, so that "whole" also holds opening one.
+`legscore.run.job.score` with an engine that is open already for the engine alone, so that "whole" also holds opening one.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
-from legscore.engine.choose import Request, open_engine
+from legscore.engine.choose import Request
+from legscore.engine.open import open_engine
 from legscore.errors import EngineError
-from legscore.job import Options, score
-from legscore.members import open_members
-from legscore.pipeline import part_rows
-from legscore.schema import KINDS
-from legscore.stream import in_flight
-from legscore.window import Windower
+from legscore.model.ensemble import open_members
+from legscore.rows.schema import KINDS
+from legscore.rows.window import Windower
+from legscore.run.job import score
+from legscore.run.options import Options
+from legscore.run.plan import part_rows
+from legscore.run.stream import in_flight
 
 KINDS_OF_TABLE = ("sequence", "pair", "saturation")
 

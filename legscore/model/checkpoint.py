@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
 from legscore.model.stored import StoredArrays
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
 
 FORMAT = 1
 METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
-KEPT = 5
+MAX_LOADED_MEMBERS = 5
 """Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again, one network at a
 time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
@@ -265,7 +265,7 @@ def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False)
     members = []
     for path in found:
         members.append(load_checkpoint(path))
-        if len(found) > KEPT:
+        if len(found) > MAX_LOADED_MEMBERS:
             members[-1].release()
     first = members[0]
     seen: dict[str, str] = {}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from legscore.contract import BASES
+from legscore.dna.contract import BASES
 from legscore.errors import ModelError
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.families import upstream_name
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
 
 
 def upstream_state(checkpoint: Checkpoint) -> dict[str, np.ndarray]:

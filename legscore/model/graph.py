@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from legscore.contract import BASES
+from legscore.dna.contract import BASES
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from legscore.contract import GENERATOR_CHANNELS, HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.contract import GENERATOR_CHANNELS, HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import MAX_ELEMENTS, Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.families import PREFIX, detect_family, upstream_name
 from legscore.model.pickles import load_plain
-from legscore.small_files import read_small
+from legscore.system.small_files import read_small
 
 OPTION_OF = {
     "final_activation": "--final-activation silu|none",

@@ -18,11 +18,12 @@ import numpy as np
 from legscore.errors import LegscoreError, nearest
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.legnet import from_checkpoint
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
+from legscore.system.small_files import read_toml
 from legscore.train.data import TrainingData
 from legscore.train.devices import choose_device, choose_precision
 from legscore.train.predict import correlations, predict
-from legscore.train.recipe import Recipe, changed, read_toml
+from legscore.train.recipe import Recipe, changed
 
 PATH: dict[str, dict[str, Any]] = {
     "original": {},

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
+from legscore.dna.folds import SEED, folds_of_split
 from legscore.errors import InputError, nearest, shorten
-from legscore.folds import SEED, folds_of_split
-from legscore.read import Input, Part, is_text
-from legscore.source import first_line
+from legscore.input.read import Input, Part, is_text
+from legscore.input.source import first_line
 
 EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", "y")
 

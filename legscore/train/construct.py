@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from legscore.contract import BASES, HUMAN_CONSTRUCT, YEAST_CONSTRUCT
+from legscore.dna.contract import BASES, HUMAN_CONSTRUCT, YEAST_CONSTRUCT
 from legscore.errors import LegscoreError, nearest
+from legscore.system.small_files import read_toml
 
 
 @dataclass(frozen=True)
 class Construct:
-    """Fields of `legscore.contract.Contract` that describe the DNA, the unit of the score, and what lies around."""
+    """Fields of `legscore.dna.contract.Contract` that describe the DNA, the unit of the score, and what lies around."""
 
     length: int
     flank5: str
@@ -76,6 +77,4 @@ def read_construct(given: Any, where: str) -> Construct:
 
 def construct_file(path: str | Path) -> Construct:
     """Read a construct's TOML file."""
-    from legscore.train.recipe import read_toml
-
     return read_construct(read_toml(path, "construct"), f"construct {path}")

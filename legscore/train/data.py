@@ -1,7 +1,7 @@
 """A table of measured sequences → windows as codes, expressions, folds: what training draws from.
 
 Windows are uint8 codes [N, L], in memory up to `MEMORY_BYTES`, memory-mapped above (30 million yeast windows are
-4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.window`), so that adapters are
+4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.rows.window`), so that adapters are
 verified and windows padded from the construct in one place only.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from legscore.contract import Contract
+from legscore.dna.codes import hash_rows, text_to_codes
+from legscore.dna.contract import Contract
+from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows
 from legscore.errors import InputError, OutputError
-from legscore.folds import LETTERS, folds_as_given, folds_of_rows
-from legscore.read import Input, Part, open_input, role_array
-from legscore.schema import KINDS, OK, STATUSES
-from legscore.sequences import hash_rows, text_to_codes
+from legscore.input.read import Input, Part, open_input, role_array
+from legscore.rows.schema import KINDS, OK, STATUSES
+from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
 from legscore.train.columns import DataOptions, chosen_rows, find_columns, fold_rule, in_range, numbers, split_folds
-from legscore.window import SNIFF_ROWS, Windower, decide_sequence_is
 
 MEMORY_BYTES = 2 << 30
 PART_ROWS = 65_536

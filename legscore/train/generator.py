@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legscore.contract import N_CODE, Contract
+from legscore.dna.codes import encode_text
+from legscore.dna.contract import N_CODE, Contract
 from legscore.errors import LegscoreError
 from legscore.generate.pairing import unfit
 from legscore.generate.sample import Schedule, sample
 from legscore.generate.torch_denoiser import TorchDenoiser
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.legnet import from_checkpoint
-from legscore.sequences import encode_text
 from legscore.train.loop import Trainer
 from legscore.train.mutate import generator_input, mutate
 from legscore.train.predict import correlations, predict

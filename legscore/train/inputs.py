@@ -1,6 +1,6 @@
 """Codes → network inputs on the device that trains: one-hot channels, the other strand, shifts along the vector.
 
-The torch twin of `legscore.encode`. Nothing here is per row in Python; draws come from the sampler.
+The torch twin of `legscore.dna.one_hot`. Nothing here is per row in Python; draws come from the sampler.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legscore.contract import CODE_OF_BYTE, Contract
+from legscore.dna.contract import CODE_OF_BYTE, Contract
 
 
 def encode(codes_NL: Tensor, reverse_N: Tensor, singleton_N: Tensor, contract: Contract) -> Tensor:
-    """Network input, float32 [N, channels, L], on the device of the codes: the torch twin of `legscore.encode`.
+    """Network input, float32 [N, channels, L], on the device of the codes: the torch twin of `legscore.dna.one_hot`.
 
     Rows where `reverse_N` is true are reverse-complemented as a whole and flagged.
     """

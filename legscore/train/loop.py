@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legscore import __version__
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.errors import LegscoreError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.legnet import LegNet, state_arrays
@@ -31,6 +30,7 @@ from legscore.train.recipe import Recipe
 from legscore.train.sampler import Sampler
 from legscore.train.state import load_state, save_state
 from legscore.train.targets import adaptive_sd, soft_targets
+from legscore.version import __version__
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from legscore.errors import LegscoreError
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
 from legscore.train.loop import Trainer
 
 SMOOTHING = 0.9

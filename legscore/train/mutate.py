@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from legscore.contract import N_CODE
+from legscore.dna.contract import N_CODE
 from legscore.errors import LegscoreError
 from legscore.generate.mutations import MUTATIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from legscore.contract import Contract
+from legscore.dna.contract import Contract
 from legscore.engine.fidelity import correlation, ranks
 from legscore.model.legnet import LegNet
 from legscore.train.inputs import encode

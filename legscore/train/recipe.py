@@ -8,24 +8,18 @@ Every field of `Recipe` is a switch of the published ablation or a setting of it
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from legscore.contract import GENERATOR_CHANNELS, Contract, Output
+from legscore.dna.contract import GENERATOR_CHANNELS, Contract, Output
 from legscore.errors import LegscoreError, nearest
 from legscore.generate.mutations import MUTATIONS
 from legscore.generate.sample import FEEDS
 from legscore.model.architecture import Architecture
-from legscore.small_files import read_small
+from legscore.system.small_files import read_toml
 from legscore.train.construct import CONSTRUCTS, Construct, read_construct
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "inner_from": ("in", "out"),
@@ -230,14 +224,6 @@ PRESETS: dict[str, Recipe] = {
         singleton_channel=False, rc="none", n_folds=5, max_lr=0.001, schedule="constant", epochs=200,
     ),
 }  # fmt: skip
-
-
-def read_toml(path: str | Path, what: str) -> dict[str, Any]:
-    """A TOML file's table; LegscoreError names the file."""
-    try:
-        return tomllib.loads(read_small(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LegscoreError(f"{what} {path} cannot be read ({error})") from None
 
 
 def resolve(preset: str | None = None, file: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Recipe:

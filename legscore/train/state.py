@@ -10,7 +10,7 @@ import torch
 
 from legscore.errors import LegscoreError, OutputError
 from legscore.model.pickles import load_plain
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
 
 if TYPE_CHECKING:
     from legscore.train.loop import Trainer

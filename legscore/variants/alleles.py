@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legscore.schema import OK, STATUS_CODE
-from legscore.sequences import Sequences, text_to_codes
+from legscore.dna.codes import Sequences, text_to_codes
+from legscore.rows.schema import OK, STATUS_CODE
 from legscore.variants.genome import NO_BASE, UPPER
 
 ON_MISMATCH = ("status", "fail", "use-fasta")

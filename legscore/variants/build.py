@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import InputError, shorten
-from legscore.schema import ALIASES, OK, RESULT_COLUMNS, STATUS_CODE, STATUSES, TAIL_COLUMNS
+from legscore.rows.schema import ALIASES, OK, RESULT_COLUMNS, STATUS_CODE, STATUSES, TAIL_COLUMNS
+from legscore.system.log import Say
 from legscore.variants.alleles import Changes, canonical
 from legscore.variants.contigs import ContigMap, reconcile
-from legscore.variants.options import Say, Setting
+from legscore.variants.options import Setting
 from legscore.variants.output import coded, dictionary, fixed_texts, ragged_texts, status_column
 from legscore.variants.places import Placer, Places
 from legscore.variants.records import Block, Records

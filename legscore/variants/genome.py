@@ -13,7 +13,7 @@ import numpy as np
 import pysam
 
 from legscore.errors import InputError
-from legscore.source import READ_ERRORS, first_line
+from legscore.input.source import READ_ERRORS, first_line
 
 HELD_BYTES = 1 << 30
 MOST_PACKED = 1100

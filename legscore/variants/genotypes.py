@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.source import READ_ERRORS
+from legscore.input.source import READ_ERRORS
 from legscore.variants.vcf_file import is_vcf, open_vcf, unreadable
 
 MISSING, ABSENT = -1, -2

@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.schema import OK, STATUS_CODE, STATUSES
+from legscore.rows.schema import OK, STATUS_CODE, STATUSES
+from legscore.system.log import Say
 from legscore.variants.alleles import Changes, canonical
 from legscore.variants.build import FIELDS, PAIR, STATUS, Builder, listed
 from legscore.variants.genotypes import MISSING, Genotypes, columns, read_genotypes
 from legscore.variants.haplotype_windows import Change, construct, refill, turned
-from legscore.variants.options import Say, Setting
+from legscore.variants.options import Setting
 from legscore.variants.output import coded, status_column
 from legscore.variants.places import LABELS, Placer
 from legscore.variants.records import Block, Records, VcfRecords

@@ -11,18 +11,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from legscore import __version__
 from legscore.errors import InputError
+from legscore.system.log import Say
 from legscore.variants.build import Builder
 from legscore.variants.contigs import ContigMap
 from legscore.variants.genotypes import choose_samples
 from legscore.variants.haplotypes import SCHEMA as HAPLOTYPES
 from legscore.variants.haplotypes import HaplotypeBuilder
-from legscore.variants.options import BuildOptions, Say, Setting, prepare
+from legscore.variants.options import BuildOptions, Setting, prepare
 from legscore.variants.output import check_output, dictionary, fixed_texts, open_table
 from legscore.variants.records import open_records
 from legscore.variants.saturate import SCHEMA, WITH_INDELS, Saturated, saturated
 from legscore.variants.windows import tile_letters
+from legscore.version import __version__
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from legscore.errors import LegscoreError
+from legscore.system.log import Say
 from legscore.variants.alleles import ON_MISMATCH
 from legscore.variants.contigs import read_contig_map
 from legscore.variants.genome import Genome
 from legscore.variants.tiles import PromoterOptions, Tiles, promoter_tiles, region_tiles
 from legscore.variants.windows import ANCHORS, INDELS
 
-Say = Callable[[str], None]
 CONTEXTS = ("construct", "genome")
 ORIENTATIONS = ("+", "-", "gene")
 

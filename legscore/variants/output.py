@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import OutputError
-from legscore.publish import check_writable, publishing, writing
-from legscore.schema import STATUSES
-from legscore.write import METADATA_KEY, open_writer, output_format, plain_type
+from legscore.output.write import METADATA_KEY, open_writer, output_format, plain_type
+from legscore.rows.schema import STATUSES
+from legscore.system.publish import check_writable, publishing, writing
 
 Write = Callable[[pa.Table], None]
 PLAIN_TEXT = ("variant_id", "ref", "alt", "alt_sequence")

@@ -1,6 +1,6 @@
 """VCF, BCF and tables of alleles → blocks of alleles, one per ALT, in the order of the file.
 
-VCF and BCF are read with pysam (an index allows --region); tables through `legscore.read`. A record that htslib cannot read
+VCF and BCF are read with pysam (an index allows --region); tables through `legscore.input.read`. A record that htslib cannot read
 is an InputError with its line number.
 """
 
@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.read import is_text, open_input
-from legscore.source import READ_ERRORS, first_line
-from legscore.text_formats import TextSource
+from legscore.input.read import is_text, open_input
+from legscore.input.source import READ_ERRORS, first_line
+from legscore.input.text import TextSource
 from legscore.variants.vcf_file import first_column, is_vcf, open_vcf, unreadable
 
 BLOCK_RECORDS = 32_768

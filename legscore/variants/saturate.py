@@ -2,7 +2,7 @@
 
 Rows go by tile, then offset from the tile's 5' end, then alt_base in the order A, C, G, T. Nothing is built per row but numbers
 into dictionaries and the name; the engine makes the changes. With `indels` the deletions and insertions of one base stand between
-them, at their offsets, and the column `refill` says how the insert keeps its length (`legscore.indels`). Expected: at least
+them, at their offsets, and the column `refill` says how the insert keeps its length (`legscore.rows.indels`). Expected: at least
 2 million rows/s (`bench/variants.py`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.schema import OK, STATUS_CODE
+from legscore.rows.schema import OK, STATUS_CODE
 from legscore.variants.build import FIELDS, STATUS
 from legscore.variants.options import Setting
 from legscore.variants.output import coded, dictionary, fixed_texts, status_column

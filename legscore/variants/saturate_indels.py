@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.schema import OK, STATUS_CODE
+from legscore.rows.schema import OK, STATUS_CODE
 from legscore.variants.alleles import FIRST
 from legscore.variants.genome import COMPLEMENT
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import InputError
-from legscore.read import open_input
-from legscore.write import open_writer, output_format
+from legscore.input.read import open_input
+from legscore.output.write import open_writer, output_format
 
 ROW = "_row"
 NULL_SCHEMA = pa.schema([(ROW, pa.int64()), ("sequence", pa.large_string()), ("offset", pa.int64()), ("alt_base", pa.string())])

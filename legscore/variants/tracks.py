@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from legscore.errors import InputError, OutputError
-from legscore.publish import check_writable, publishing, writing
+from legscore.system.publish import check_writable, publishing, writing
 
 NOTE = (
     "mean |effect| of the three SNVs of a position, largest over tiles, {strand} gene strand (legscore; SNVs only; "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
-from legscore.source import READ_ERRORS, first_line
+from legscore.input.source import READ_ERRORS, first_line
 
 PYSAM_TROUBLE = (AssertionError, NotImplementedError, TypeError)
 """What pysam raises for some damaged files in place of an error of their own: a header without its tables, a stream that has

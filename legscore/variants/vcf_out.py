@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pysam
 
 from legscore.errors import InputError, OutputError
-from legscore.publish import publishing, writing
-from legscore.source import READ_ERRORS, first_line
+from legscore.input.source import READ_ERRORS, first_line
+from legscore.system.publish import publishing, writing
 from legscore.variants.build import ALT_NUMBER, RECORD
 from legscore.variants.contigs import ContigMap
 from legscore.variants.vcf_file import open_vcf, opened, unreadable

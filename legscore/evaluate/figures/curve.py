@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
+from legscore.evaluate.ensemble_curve import Point
 from legscore.evaluate.figures.style import COLOURS, new_figure, plain, save
-from legscore.evaluate.members import Point
 
 LABELS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "rmse": "RMSE", "mae": "MAE"}
 

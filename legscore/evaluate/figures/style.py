@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import LegscoreError, OutputError
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
 
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")

@@ -19,7 +19,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from legscore import __version__
 from legscore.errors import LegscoreError, OutputError
 from legscore.evaluate.report.collect import (
     Scores,
@@ -33,7 +32,8 @@ from legscore.evaluate.report.collect import (
     top,
 )  # fmt: skip
 from legscore.evaluate.report.layers import heat_maps, track
-from legscore.publish import publishing, writing
+from legscore.system.publish import publishing, writing
+from legscore.version import __version__
 
 SD_OF = {"effect": "effect_sd", "score": "score_sd"}
 TEMPLATE = """<!DOCTYPE html>

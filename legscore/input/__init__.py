@@ -1,0 +1,1 @@
+"""Files to parts: formats, columns, and record batches in bounded memory."""

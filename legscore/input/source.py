@@ -1,0 +1,99 @@
+"""What an input file is to those who read it, and what its readers raise."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from legscore.errors import InputError
+from legscore.system.memory import SLICE_BYTES
+from legscore.system.storage import Remote, stamp
+
+LOOKS = 3
+READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
+"""What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
+
+
+class Source(ABC):
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it,
+    `run_record` the record of the run that wrote it."""
+
+    format = ""
+    slice_bytes = SLICE_BYTES
+    """Bytes that a batch and the buffers behind it may take, where the format lets us choose."""
+
+    def __init__(self, path: Path | Remote) -> None:
+        self.path = path
+        self.schema: pa.Schema
+        self.n_rows: int
+        self.made_by: dict[str, Any] = {}
+        self.run_record: bytes | None = None
+        self._found = stamp(path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file when it was opened."""
+        return self._found.size
+
+    @property
+    def modified_ns(self) -> int:
+        return self._found.modified_ns
+
+    def has_changed(self) -> bool:
+        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError when a store
+        does not answer."""
+        looks = LOOKS if isinstance(self.path, Remote) else 1  # an answer that was cut short may look like another object
+        try:
+            return all(stamp(self.path) != self._found for _ in range(looks))
+        except OSError as error:
+            if isinstance(self.path, Remote) and not isinstance(error, FileNotFoundError):
+                raise
+            return True
+
+    @abstractmethod
+    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of the file."""
+
+
+def without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    """Batches without the first `skip` rows and without empty ones; holds none of them."""
+
+    def rest(batch: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal skip
+        left = batch.slice(min(skip, batch.num_rows))
+        skip -= batch.num_rows - left.num_rows
+        return left
+
+    return filter(lambda batch: batch.num_rows, map(rest, batches))
+
+
+def refuse_twice(path: Path | Remote, names: Sequence[str]) -> None:
+    counts = Counter(names)
+    if twice := [name for name in names if counts[name] > 1]:
+        raise InputError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 300 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def run_record(source: Source) -> dict[str, Any] | None:
+    """From the file's schema, or from FILE.run.json; None where there is neither. InputError when it is damaged."""
+    raw, beside = source.run_record, Path(f"{source.path}.run.json")
+    if raw is None and beside.is_file():
+        raw = beside.read_bytes()
+    if raw is None:
+        return None
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
+    return record if isinstance(record, dict) else None

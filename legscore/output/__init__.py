@@ -1,0 +1,1 @@
+"""Parts to files: kept parts, shards, and the writers of each format."""

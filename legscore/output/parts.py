@@ -1,0 +1,254 @@
+"""What a run has done so far: the scores of its finished parts, and a record of what they depend on, in a folder beside the
+output.
+
+A part file holds the results of one part and nothing of the input: the columns that are carried over are read again, from an
+input that the record pins. So parts take 10 to 20 bytes a row (more with --per-model), and the output is written once, while
+scoring. Files are written aside, synced and renamed, and carry a checksum: a part that is there but damaged is scored again.
+
+    OUT.parts/record.json       what the bytes of the output depend on
+    OUT.parts/part-00000012     results of part 12
+    OUT.parts/output            the output while it is being written
+    OUT.parts/files/            its files, where it is a folder of them
+    OUT.parts/lock              held while a run is at work (legscore.system.lock)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from legscore.errors import OutputError
+from legscore.rows.reduce import Results
+from legscore.system.publish import publishing, writing
+from legscore.system.storage import reason
+
+MAGIC = b"legscore part 1\n"
+CHECK = struct.Struct("<QI")
+"""After the magic: bytes of the payload and their CRC-32."""
+SUFFIX = ".parts"
+RECORD = "record.json"
+STAGED = "scores"
+"""Folder in OUT.parts for the parts of a run that makes its table itself (`legscore run --fasta`)."""
+FILES = "files"
+"""Folder in OUT.parts for the files of an output that is a folder (`legscore.run.dataset`)."""
+N_MEMBERS = "n_members"
+PER_MODEL = "per_model:"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Results of one part, with the windows it asked for, those that were scored (equal ones once), and windows × members."""
+
+    results: Results
+    windows_asked: int
+    windows_scored: int
+    member_windows: int
+
+
+class DamagedPartError(Exception):
+    """A part file is not what was written; it counts as not there."""
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:08d}"
+
+
+def parts_folder(output: str | Path) -> Path:
+    """Where the parts of an output lie: beside the file that `output` stands for, through links."""
+    return Path(os.path.realpath(output) + SUFFIX)
+
+
+class PartFolder:
+    """Parts in a folder that this run holds (`legscore.system.lock.holding`) or, for single parts, that its driver holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "output"
+        self._record = folder / "record.json"
+
+    @property
+    def where(self) -> str:
+        """For messages, and for a process elsewhere to open it."""
+        return str(self.folder)
+
+    def _names(self) -> list[str]:
+        return [entry.name for entry in os.scandir(self.folder)]
+
+    def _read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def _write(self, name: str, *pieces: bytes) -> None:
+        """Whole or not at all; OutputError when the disk refuses."""
+        path = self.folder / name
+        with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+
+    def _remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    def _remove_unfinished(self) -> None:
+        for stale in self.folder.glob(".part-*"):  # half-written when their run was killed
+            stale.unlink(missing_ok=True)
+
+    def begin(self, fingerprint: Mapping[str, Any], *, restart: bool) -> None:
+        """Make the folder this run's: parts that an interrupted run with the same record left stay.
+
+        Args:
+            fingerprint: what the bytes of the output depend on (`legscore.run.resume.fingerprint`).
+            restart: throw away what is there, whatever it belongs to.
+
+        Raises:
+            OutputError: what is there belongs to a run that differs; what differs is said.
+        """
+        now = json.loads(json.dumps(fingerprint))
+        if not restart and PartFolder(self.folder / STAGED).is_begun():
+            raise OutputError(
+                f"{self.folder} holds an interrupted run on a genome; go on with that, or add --restart to begin anew"
+            )
+        if not restart and (before := self._read_record()) is not None:
+            if found := difference(before, now):
+                raise OutputError(
+                    f"{self.where} holds an interrupted run that differs from this one: {found}. "
+                    "Run what was run then to go on with it, or add --restart to begin anew"
+                )
+        else:
+            self.clear()
+        self._remove_unfinished()
+        self._write(RECORD, (json.dumps(now, indent=1) + "\n").encode())
+
+    def check_begun(self, host: str) -> None:
+        """OutputError unless the record of a run lies here: for who keeps parts in a folder that another process holds."""
+        if not self.is_begun():
+            raise OutputError(
+                f"{self.where}, where the driver keeps parts, is not on {host}; put the output where all machines see it"
+            )
+
+    def is_begun(self) -> bool:
+        """Whether a run left its record here."""
+        return self._record.exists()
+
+    def _read_record(self) -> dict[str, Any] | None:
+        """The record of an earlier run; None when there is none (without it parts count for nothing)."""
+        try:
+            before = json.loads(self._read(RECORD))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.where}/{RECORD} cannot be read ({error}); add --restart to begin anew") from error
+        if not isinstance(before, dict):
+            raise OutputError(f"{self.where}/{RECORD} is no record of a run; add --restart to begin anew")
+        return before
+
+    def numbers(self) -> set[int]:
+        """Parts that are there (whether they are whole shows when they are loaded)."""
+        names = [re.fullmatch(r"part-(\d{8,})", name) for name in self._names()]
+        return {int(name[1]) for name in names if name}
+
+    def save(self, number: int, scored: Scored) -> None:
+        """Keep a part; it survives a loss of power once this returns. OutputError when the disk refuses."""
+        results = scored.results
+        arrays = {name: pa.array(values) for name, values in results.columns.items()}
+        arrays["status"], arrays["n_count"] = pa.array(results.status_N), pa.array(results.n_count_N)
+        for name, values_NM in results.per_model.items():
+            arrays[PER_MODEL + name] = pa.FixedSizeListArray.from_arrays(pa.array(values_NM.ravel()), values_NM.shape[1])
+        if results.n_members_N is not None:
+            arrays[N_MEMBERS] = pa.array(results.n_members_N)
+        counts = {name: str(getattr(scored, name)) for name in ("windows_asked", "windows_scored", "member_windows")}
+        table = pa.table(arrays).replace_schema_metadata(counts)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_table(table)
+        payload = sink.getvalue()
+        self._write(part_name(number), MAGIC + CHECK.pack(len(payload), zlib.crc32(payload)), payload)
+
+    def load(self, number: int, rows: int) -> Scored | None:
+        """A part, or None when it is not there.
+
+        Raises:
+            DamagedPartError: it is there, but cut short, changed, or of another number of rows.
+        """
+        name = part_name(number)
+        path = f"{self.where}/{name}"
+        try:
+            content = self._read(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamagedPartError(f"{path} cannot be read ({reason(error)})") from error
+        start = len(MAGIC) + CHECK.size
+        if len(content) < start or content[: len(MAGIC)] != MAGIC:
+            raise DamagedPartError(f"{path} is damaged")
+        size, check = CHECK.unpack_from(content, len(MAGIC))
+        payload = memoryview(content)[start:]
+        if len(payload) != size or zlib.crc32(payload) != check:
+            raise DamagedPartError(f"{path} is damaged")
+        with pa.ipc.open_file(pa.py_buffer(payload)) as reader:
+            table = reader.read_all().combine_chunks()
+        if table.num_rows != rows:
+            raise DamagedPartError(f"{path} holds {table.num_rows:,} rows instead of {rows:,}")
+        columns, per_model = {}, {}
+        for name in table.column_names:
+            column = table.column(name)
+            if name.startswith(PER_MODEL):
+                width = column.type.list_size
+                flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
+                per_model[name.removeprefix(PER_MODEL)] = flat.to_numpy(zero_copy_only=False).reshape(rows, width)
+            else:
+                columns[name] = column.to_numpy()
+        status, n_count = columns.pop("status"), columns.pop("n_count")
+        counts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
+        return Scored(Results(columns, per_model, status, n_count, columns.pop(N_MEMBERS, None)), **counts)
+
+    def tidy(self) -> None:
+        """After a failure: the half-written output goes, and the record too when there are no parts."""
+        with contextlib.suppress(OSError):  # the failure itself is the one to report
+            self.output.unlink(missing_ok=True)
+            if not self.numbers():
+                self._remove(RECORD)
+        with contextlib.suppress(OSError):  # not there, or with files that stay
+            (self.folder / FILES).rmdir()
+
+    def clear(self) -> None:
+        """Throw everything away but the lock; the record first, so that what a kill leaves counts for nothing."""
+        with writing(self.folder):
+            self._record.unlink(missing_ok=True)
+            for entry in list(os.scandir(self.folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                elif re.fullmatch(r"\.?part-.*|\.?record\.json.*|output", entry.name):
+                    os.unlink(entry.path)
+
+
+def difference(before: Any, now: Any, where: str = "", words: tuple[str, str] = ("was", "is now")) -> str:
+    """The first thing in which two records differ, in words; empty when they agree."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = dict(enumerate(before, 1)), dict(enumerate(now, 1))
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in (*now, *(key for key in before if key not in now)):
+            name = before[key].get("path", key) if isinstance(before.get(key), dict) else key
+            place = f"{where} {name}".strip()
+            if key not in before:
+                return f"{place} is new"
+            if key not in now:
+                return f"{place} is gone"
+            if found := difference(before[key], now[key], place, words):
+                return found
+        return ""
+    return "" if before == now else f"{where} {words[0]} {_short(before)}, {words[1]} {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,89 @@
+"""Parts of a run whose output lies in an object store: beside it, as OUT.parts/record.json and OUT.parts/part-00000012.
+
+So any machine can go on with the run, and workers need no disk in common. A store has no locks: on one machine two runs exclude
+each other by a lock in the temporary folder; two machines that run the same command write the same bytes twice, and a different
+run is refused by its record. The output is built in the temporary folder of this machine and uploaded when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from legscore.errors import OutputError
+from legscore.output.parts import SUFFIX, PartFolder
+from legscore.system.lock import locked_folder
+from legscore.system.publish import writing
+from legscore.system.storage import Remote, is_remote, reason
+
+
+class RemoteParts(PartFolder):
+    """As PartFolder, in a store. `stage` is a folder of this machine for the unfinished output."""
+
+    def __init__(self, place: Remote, stage: Path) -> None:
+        super().__init__(stage)
+        self.place = place
+
+    @property
+    def where(self) -> str:
+        return str(self.place)
+
+    def is_begun(self) -> bool:
+        return "record.json" in self._names()
+
+    def _names(self) -> list[str]:
+        try:
+            return self.place.names()
+        except OSError as error:
+            raise OutputError(f"{self.place} cannot be read: {reason(error)}") from error
+
+    def _read(self, name: str) -> bytes:
+        return self.place.child(name).read()
+
+    def _write(self, name: str, *pieces: bytes) -> None:
+        with writing(str(self.place.child(name))):
+            self.place.child(name).put(b"".join(pieces))
+
+    def _remove(self, name: str) -> None:
+        with writing(str(self.place.child(name))):
+            self.place.child(name).delete()
+
+    def _remove_unfinished(self) -> None:
+        """Nothing: an object is there whole or not at all."""
+
+    def clear(self) -> None:
+        """Throw everything away; the record first, so that what a kill leaves counts for nothing."""
+        self._remove("record.json")
+        with writing(str(self.place)):
+            self.place.delete_below()
+        self.output.unlink(missing_ok=True)
+
+
+def stage_folder(place: str) -> Path:
+    """This user's folder on this machine for a run whose parts lie at `place`."""
+    return Path(tempfile.gettempdir()) / f"legscore-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+
+
+def open_store(place: str) -> PartFolder:
+    """The parts at `place`, which another process holds."""
+    return RemoteParts(Remote(place), stage_folder(place)) if is_remote(place) else PartFolder(Path(place))
+
+
+@contextlib.contextmanager
+def locked_parts(output: str, folder: str | None, usual: Path) -> Iterator[PartFolder]:
+    """The parts of `output`, held by this process.
+
+    Args:
+        folder: where they lie, if not beside the output; usual: beside it, on a disk.
+    """
+    place = folder or (output.rstrip("/") + SUFFIX if is_remote(output) else str(usual))
+    if not is_remote(place):
+        with locked_folder(Path(place), output) as held:
+            yield PartFolder(held)
+        return
+    with locked_folder(stage_folder(place), output) as held:
+        yield RemoteParts(Remote(place), held)

@@ -1,0 +1,1 @@
+"""One run: options, checks, the pipeline, and what lets it be resumed."""

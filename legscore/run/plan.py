@@ -1,0 +1,94 @@
+"""Everything decided before the first row: what to read, how to window, what to write where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from legscore.engine.base import Engine
+from legscore.input.read import Input, Part, role_array
+from legscore.output.write import result_schema
+from legscore.rows.groups import Group
+from legscore.rows.schema import RESULT_COLUMNS, Roles
+from legscore.rows.window import Windower
+from legscore.run.adaptive import AdaptiveScorer
+from legscore.run.calibration import COLUMNS, Calibration
+from legscore.run.out_of_fold import OutOfFold
+from legscore.run.verify import Verifier
+from legscore.system.memory import Limits
+
+
+def part_rows(n_members: int, engine: str = "") -> int:
+    """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part should be many
+    passes of thousands of rows, one or two minutes on two cores of a CPU: that much is lost when a run is killed. More than
+    8,192 there would only cost memory. Never from timing: bytes depend on it."""
+    least, most, whole = (32_768, 262_144, 262_144) if engine == "tensorrt" else (1024, 8_192, 16_384)
+    return min(max(least, whole // n_members), most)
+
+
+def output_schema(
+    opened: Input,
+    kept: Sequence[str],
+    roles: Roles,
+    members: int,
+    per_model: bool,
+    varying: bool = False,
+    calibrated: bool = False,
+) -> pa.Schema:
+    """Columns of the output."""
+    results = RESULT_COLUMNS[roles.kind.windows]
+    lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    named = [*results, *(COLUMNS if calibrated else ())]
+    return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before the first row: what to read, how to window, what to write where."""
+
+    opened: Input
+    roles: Roles
+    carried_columns: tuple[str, ...]
+    windower: Windower
+    engine: Engine
+    output: str
+    format_name: str
+    part_rows: int
+    schema: pa.Schema
+    per_model: bool
+    metadata: dict[str, Any]
+    out_of_fold: OutOfFold | None = None
+    adaptive: AdaptiveScorer | None = None
+    parts: range | None = None
+    """Numbers of the parts to score; all of the input's when None."""
+    limits: Limits = field(default_factory=lambda: Limits.of(None))
+    verifier: Verifier | None = None
+    calibration: Calibration | None = None
+    parts_a_file: int = 0
+    """Where the output is a folder of files (`legscore.run.dataset`)."""
+
+    @property
+    def numbers(self) -> range:
+        return range(self.opened.n_parts(self.part_rows)) if self.parts is None else self.parts
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the parts to score."""
+        first, stop = (min(number * self.part_rows, self.opened.n_rows) for number in (self.numbers.start, self.numbers.stop))
+        return stop - first
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns to read."""
+        apart = self.out_of_fold.reads if self.out_of_fold else ()
+        return tuple(dict.fromkeys((*self.carried_columns, *self.roles.column_of.values(), *apart)))
+
+    def groups(self, part: Part) -> list[Group]:
+        """A part windowed: one group that every member scores, or groups by the fold kept from their members."""
+        columns = {role: role_array(part, role, c) for role, c in self.roles.column_of.items()}
+        if self.out_of_fold is None:
+            return [Group(None, None, self.windower(columns))]
+        return self.out_of_fold.groups(part.table, columns, self.windower)

@@ -1,0 +1,78 @@
+"""What a run counted, and what its record says."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from legscore.output.parts import Scored
+from legscore.rows.schema import STATUSES
+from legscore.run.options import Options
+
+
+def _circumstances(options: Options, summary: Summary, started: datetime.datetime, n_members: int) -> dict[str, Any]:
+    """What a record holds beyond what defines the scores."""
+    seconds = max(summary.seconds, 1e-9)
+    rows, windows = summary.rows - summary.rows_resumed, summary.windows_scored - summary.windows_resumed
+    return {
+        "inputs": [str(path) for path in options.shown_inputs or options.inputs],
+        "output": options.output,
+        "model_paths": [str(path) for path in options.models],
+        "started": started.isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "seconds": round(summary.seconds, 3),
+        "rows": summary.rows,
+        "status": summary.status_counts,
+        "windows_asked": summary.windows_asked,
+        "windows_scored": summary.windows_scored,
+        "windows_x_members_scored": summary.member_windows,
+        "windows_x_members_of_all": round(summary.member_windows / max(summary.windows_scored * n_members, 1), 4),
+        "rows_resumed": summary.rows_resumed,
+        "parts_damaged": summary.parts_damaged,
+        "rows_per_s": round(rows / seconds, 1),
+        "windows_per_s": round(windows / seconds, 1),
+        "window_members_per_s": round((summary.member_windows - summary.member_windows_resumed) / seconds, 1),
+    }
+
+
+@dataclass
+class Summary:
+    """What happened: rows by status, windows asked for and scored, windows × members scored, seconds of scoring; rows whose
+    results were there already, and parts that were there but damaged."""
+
+    rows: int = 0
+    by_status: np.ndarray = field(default_factory=lambda: np.zeros(len(STATUSES), dtype=np.int64))
+    windows_asked: int = 0
+    windows_scored: int = 0
+    member_windows: int = 0
+    seconds: float = 0.0
+    rows_resumed: int = 0
+    windows_resumed: int = 0
+    member_windows_resumed: int = 0
+    parts_damaged: int = 0
+
+    def add(self, scored: Scored, *, resumed: bool) -> None:
+        n = len(scored.results.status_N)
+        self.rows += n
+        self.by_status += np.bincount(scored.results.status_N, minlength=len(STATUSES))
+        self.windows_asked += scored.windows_asked
+        self.windows_scored += scored.windows_scored
+        self.member_windows += scored.member_windows
+        if resumed:
+            self.rows_resumed += n
+            self.windows_resumed += scored.windows_scored
+            self.member_windows_resumed += scored.member_windows
+
+    def take(self, other: Summary) -> None:
+        """Add what another one counted."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+    @property
+    def status_counts(self) -> dict[str, int]:
+        return {name: int(count) for name, count in zip(STATUSES, self.by_status, strict=True) if count}

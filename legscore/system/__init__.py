@@ -1,0 +1,1 @@
+"""What knows no DNA: files, locks, caches, memory, cores, logs."""

@@ -1,0 +1,139 @@
+"""What a run tells schedulers: events as JSON lines in a file, and warnings once per kind with counts.
+
+One object a line, appended (a resumed run goes on in the same file), each with `event`, `time` (ISO 8601, UTC) and `pid`:
+
+    start    legscore, inputs, output, rows, parts, members, engine, shard
+    resume   parts: how many are there already
+    part     part, rows, rows_done, rows_total, resumed (taken from an interrupted run), seconds since the start
+    retry    part, reason: it was there, but damaged, and is scored again; with kind "worker": its worker failed (--ray)
+    worker   host, process, cores, seconds it took to start, whether it takes the place of a dead one (--ray)
+    warning  kind, message, the first of its kind
+    finish   ok, exit_code, seconds, warnings {kind: count}; with ok rows, status, rows_per_s, output; else error
+
+`finish` is the last line of every run that ends by itself; a killed run has none. A run that makes two passes
+(--shuffle-null) has two of `start`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from legscore.errors import LegscoreError
+from legscore.system.publish import writing
+
+Say = Callable[[str], object]
+"""Takes one line of text for the user."""
+Progress = Callable[[float], object]
+"""Takes the rows done since its last call (a share of a part's rows, so not whole), from any thread."""
+StartProgress = Callable[[int, int], Progress]
+"""Takes the rows of a run and its members, once they are known."""
+Tell = Callable[..., object]
+"""Takes an event's name and, as keywords, its fields."""
+INTERRUPTED, READER_LEFT, DEFECT = 130, 141, 1
+
+
+class RunLog:
+    """Takes events from any thread. Without a path they go nowhere; warnings are said all the same."""
+
+    def __init__(self, path: str | None = None, say: Say = lambda line: None) -> None:
+        """OutputError when the file cannot be written to."""
+        self._path, self._say, self._lock = path, say, threading.Lock()
+        self._stream: TextIO | None = None
+        self._started = time.perf_counter()
+        self.warnings: Counter[str] = Counter()
+        if path is not None:
+            with writing(path):
+                self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Write one line. OutputError when the disk refuses."""
+        if event == "retry":
+            self.warn(fields.get("kind", "damaged part"), f"part {fields['part']} is scored again: {fields['reason']}")
+        if self._stream is None:
+            return
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        if event == "part":
+            fields["seconds"] = self.seconds
+        line = json.dumps({"event": event, "time": now, "pid": os.getpid(), **fields}) + "\n"
+        with self._lock, writing(str(self._path)):
+            self._stream.write(line)
+            self._stream.flush()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.perf_counter() - self._started, 3)
+
+    def totals(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "warnings": dict(self.warnings)}
+
+    def warn(self, kind: str, message: str) -> None:
+        """Say a warning if it is the first of its kind; others are counted."""
+        with self._lock:
+            self.warnings[kind] += 1
+            first = self.warnings[kind] == 1
+        if first:
+            self._say(f"warning: {message}")
+            self.event("warning", kind=kind, message=message)
+
+    def close(self) -> None:
+        """Say how many warnings were not said, and close the file."""
+        for kind, count in self.warnings.items():
+            if count > 1:
+                self._say(f"warning: {kind}: {count:,} in all")
+        if self._stream is not None:
+            with contextlib.suppress(OSError):  # every line was flushed when it was written
+                self._stream.close()
+
+
+@contextlib.contextmanager
+def logged(path: str | None, say: Say) -> Iterator[RunLog]:
+    """A log for one run of the command line, which also takes Python's own warnings; an exception becomes its `finish`."""
+    log = RunLog(path, say)
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        log.warn(category.__name__, " ".join(str(message).split()))
+
+    warnings.showwarning = show
+    try:
+        yield log
+    except BaseException as error:
+        with contextlib.suppress(LegscoreError):  # the first error is the one to report
+            text = " ".join(str(error).split()) or type(error).__name__
+            log.event(
+                "finish", ok=False, exit_code=exit_code(error), error=text, seconds=log.seconds, warnings=dict(log.warnings)
+            )
+        raise
+    finally:
+        warnings.showwarning = before
+        log.close()
+
+
+def finish(log: RunLog, record: dict[str, Any]) -> None:
+    """The last event of a run that ended well; `record` is the run's."""
+    told = {name: record[name] for name in ("rows", "rows_resumed", "status", "rows_per_s", "output")}
+    log.event("finish", ok=True, exit_code=0, **told, **log.totals())
+
+
+def exit_code(error: BaseException) -> int:
+    """The code that the command line ends with after an exception."""
+    if isinstance(error, LegscoreError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return READER_LEFT
+    if isinstance(error, OSError):
+        return 2
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else DEFECT
+    return DEFECT

@@ -1,0 +1,39 @@
+"""Recipes, configs, lists: small text files that a user names. A device, a pipe or a gigabyte under such a name is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from legscore.errors import LegscoreError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MOST_BYTES = 4 << 20
+
+
+def read_small(path: str | Path) -> str:
+    """The UTF-8 text of a regular file of at most MOST_BYTES. OSError or ValueError say what is wrong."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for one
+    with open(handle, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if found.st_size > MOST_BYTES:
+            raise ValueError(f"{found.st_size:,} bytes; such a file has at most {MOST_BYTES:,}")
+        return stream.read(MOST_BYTES + 1).decode()
+
+
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """A TOML file's table; LegscoreError names the file."""
+    try:
+        return tomllib.loads(read_small(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LegscoreError(f"{what} {path} cannot be read ({error})") from None

@@ -1,0 +1,195 @@
+"""Which members a training makes, and making them one by one: claimed with flock, resumed, published by rename.
+
+Several processes, on one machine or on a shared file system with working locks, may share a folder: each takes the members
+that are neither finished nor claimed. A member's lock is the kernel's and ends with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from legscore.errors import LegscoreError, OutputError, shorten
+from legscore.model.checkpoint import load_checkpoint
+from legscore.system.log import Say
+from legscore.train.data import TrainingData
+from legscore.train.devices import World
+from legscore.train.loop import Metrics, Trainer
+from legscore.train.recipe import Recipe
+from legscore.train.state import difference
+
+TRAIN, FINISHED, ELSEWHERE, UNFINISHED = range(4)
+Report = Callable[["Member", Trainer, Metrics], None]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model to train: its seed and the folds kept from it (validation first, then test; none: all data)."""
+
+    name: str
+    seed: int
+    held_out: tuple[int, ...]
+
+
+def plan_members(
+    data: TrainingData, seeds: Sequence[int], *, folds: str = "one", valid: int | None = None, test: int | None = None
+) -> list[Member]:
+    """The members of a training.
+
+    Args:
+        folds: `one` (validate on `valid`, by default the last fold), `none` (train on everything), `all` (each fold
+            validates once: cross-validation) or `pairs` (every ordered pair of a validation and a test fold, as in the
+            human lentiMPRA work: 90 with ten folds).
+        valid, test: folds, with `one`.
+
+    Raises:
+        LegscoreError: a fold that the data do not have.
+    """
+    rule = data.folds
+    present = [int(fold) for fold in np.unique(data.fold_N)]
+    known = list(range(rule["n_folds"])) if rule["by"] == "mmh3" else [0, 1] if rule["by"] == "split" else present
+    for option, fold in (("--valid-fold", valid), ("--test-fold", test)):
+        if fold is not None and fold not in known:
+            raise LegscoreError(f"{option} {fold}: the folds are {shorten([str(f) for f in known], 12)}")
+    if valid is not None and valid == test:
+        raise LegscoreError(f"fold {valid} cannot be both validation and test fold")
+    if folds in ("all", "pairs") and rule["by"] == "split":
+        raise LegscoreError(
+            f"--folds {folds} needs fold numbers; a split column has train and valid only (--fold hash makes folds)"
+        )
+    if folds == "none":
+        sets: list[tuple[str, tuple[int, ...]]] = [("", ())]
+    elif folds == "all":
+        sets = [(f"fold{fold}.", (fold,)) for fold in present]
+    elif folds == "pairs":
+        sets = [(f"val{v}.test{t}.", (v, t)) for t in present for v in present if v != t]
+    else:
+        validation = known[-1] if valid is None else valid
+        sets = [("", (validation,) if test is None else (validation, test))]
+    return [Member(f"{prefix}seed{seed}", seed, held_out) for seed in seeds for prefix, held_out in sets]
+
+
+def train_members(
+    members: Sequence[Member],
+    folder: Path,
+    make: Callable[[Member, Path], Trainer],
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    resume: bool,
+    save_every: int,
+    log_every: int,
+    report: Report,
+    tick: Callable[[Member, Trainer], object],
+    say: Say,
+    stop: Callable[[], bool] = lambda: False,
+    world: World | None = None,
+) -> list[Path]:
+    """Train what is neither finished nor claimed by another process.
+
+    Args:
+        make: builds the trainer of a member with the path of its state file.
+        resume: go on from saved states; without it, a saved state is an error.
+        report, tick: hear of metrics, and of every step.
+
+    Returns:
+        Paths of the finished checkpoints of all `members` that exist at the end.
+
+    Raises:
+        LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or `stop()` (the
+            state is saved).
+    """
+    world, elsewhere = world or World(), []
+    for member in members:
+        target, state = folder / f"{member.name}.safetensors", folder / f".{member.name}.state.pt"
+        with contextlib.ExitStack() as stack:
+            todo = _decide(member, target, state, folder, stack, resume) if world.leads else TRAIN
+            todo = int(world.same(todo))  # the leading process decides: the others must not come to another answer
+            if todo == FINISHED:
+                _check_same(target, member, recipe, data)
+                say(f"{target}: finished already")
+                continue
+            if todo == ELSEWHERE:
+                elsewhere.append(member.name)
+                continue
+            if todo == UNFINISHED:
+                raise LegscoreError(f"{state} holds an unfinished training; pass --resume to go on, or remove it to start anew")
+            trainer = make(member, state)
+            if trainer.resume():
+                say(f"{member.name}: going on from step {trainer.step:,} of {trainer.steps:,}")
+            told = functools.partial(report, member, trainer)
+            drawn = functools.partial(_tick, tick, member, trainer)
+            if not trainer.run(save_every, told, stop, log_every=log_every, tick=drawn):
+                raise LegscoreError(f"{member.name} stopped at step {trainer.step:,}, saved; go on with --resume")
+            checkpoint = trainer.checkpoint()
+            if world.leads:
+                checkpoint.save(target)
+                state.unlink(missing_ok=True)
+                say(f"{target}: {checkpoint.architecture.n_parameters():,} parameters")
+    if elsewhere:
+        say(f"trained by other processes: {', '.join(elsewhere)}")
+    return [path for path in (folder / f"{member.name}.safetensors" for member in members) if path.exists()]
+
+
+def _check_same(path: Path, member: Member, recipe: Recipe, data: TrainingData) -> None:
+    """LegscoreError when a finished member is not what is asked for now."""
+    record = load_checkpoint(path).training
+    asked = {"recipe": recipe.to_json(), "data_sha256": data.sha256, "folds_held_out": list(member.held_out)}
+    for name, value in asked.items():
+        if record.get(name) != value:
+            what = difference(name, record.get(name), value)
+            raise LegscoreError(f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again")
+
+
+def _decide(member: Member, target: Path, state: Path, folder: Path, stack: contextlib.ExitStack, resume: bool) -> int:
+    """What to do with a member; TRAIN leaves its lock held until the stack is left."""
+    if target.exists():
+        return FINISHED
+    if not stack.enter_context(claim(folder / f".{member.name}.lock")):
+        return ELSEWHERE
+    if target.exists():  # finished by another process between the two looks
+        return FINISHED
+    return UNFINISHED if state.exists() and not resume else TRAIN
+
+
+def _tick(tick: Callable[[Member, Trainer], object], member: Member, trainer: Trainer, step: int) -> None:
+    tick(member, trainer)
+
+
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Whether the lock of a member is ours, for as long as the block runs. The file goes when we are done with it."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            if not _is_at(handle, path):  # its last owner removed it between our opening and locking: again
+                continue
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,5 +1,6 @@
-"""Packaging. Metadata is here rather than in pyproject.toml because kernels/, engines/ and the bundled model lie outside
-the Python package and are mapped into it: text only, so a wheel, an editable install and a bare checkout all find them."""
+"""Packaging. Metadata is here rather than in pyproject.toml because kernels/, engines/ and the bundled model
+lie outside the Python package and are mapped into it: text only, so a wheel, an editable install and a bare
+checkout all find them."""
 
 import sys
 from pathlib import Path
@@ -36,8 +37,8 @@ TEST = [
 
 
 class BuildWithKernels(build_py):
-    """Copies the package, then compiles kernels/*.cu beside their copies where nvcc is here. A failing nvcc is a warning:
-    the first use on a GPU compiles then."""
+    """Copies the package, then compiles kernels/*.cu beside their copies where nvcc is here. A failing nvcc
+    is a warning: the first use on a GPU compiles then."""
 
     def run(self) -> None:
         super().run()
@@ -65,8 +66,17 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=[*find_packages(include=["legscore", "legscore.*"]), "legscore.kernels", "legscore.engines", "legscore.bundled"],
-    package_dir={"legscore.kernels": "kernels", "legscore.engines": "engines", "legscore.bundled": "examples/models"},
+    packages=[
+        *find_packages(include=["legscore", "legscore.*"]),
+        "legscore.kernels",
+        "legscore.engines",
+        "legscore.bundled",
+    ],
+    package_dir={
+        "legscore.kernels": "kernels",
+        "legscore.engines": "engines",
+        "legscore.bundled": "examples/models",
+    },
     package_data={
         "legscore": ["py.typed"],
         "legscore.evaluate.report": ["*.js", "*.css"],

@@ -1,8 +1,10 @@
-"""Which batch and how many streams are fastest on this kind of CPU? Rates of the engine over both, in one run.
+"""Which batch and how many streams are fastest on this kind of CPU? Rates of the engine over both, in one
+run.
 
-Every setting scores the same random windows, both strands; settings take turns, and their scores are compared before any time is
-believed. Results are kept by kind of CPU (name and instruction sets), so that the defaults in `engines/*.toml` rest on a table
-with as many rows as machines were measured. Expected: batch 16 on one stream a core within 3 % of the best everywhere.
+Every setting scores the same random windows, both strands; settings take turns, and their scores are compared
+before any time is believed. Results are kept by kind of CPU (name and instruction sets), so that the defaults
+in `engines/*.toml` rest on a table with as many rows as machines were measured. Expected: batch 16 on one
+stream a core within 3 % of the best everywhere.
 
     python bench/batches.py [--windows 256] [--rounds 3] [--save]
 """
@@ -51,7 +53,9 @@ def measure(precision: str, network: Any, windows: int, rounds: int) -> dict[str
         for name, found in scores.items():
             if np.abs(found - first).max() > TOLERANCE[precision] * np.abs(first).max():
                 raise SystemExit(f"{precision}, {name}: other scores; no timing of wrong numbers")
-        jobs: dict[str, Any] = {name: lambda engine=engine: engine.score(batch_W) for name, engine in engines.items()}
+        jobs: dict[str, Any] = {
+            name: lambda engine=engine: engine.score(batch_W) for name, engine in engines.items()
+        }
         return alternate(jobs, dict.fromkeys(jobs, 2.0 * batch_W.n_windows), rounds)
     finally:
         for engine in engines.values():
@@ -71,9 +75,19 @@ def main() -> None:
             best, default = max(rates.values()), rates[f"16 x {usable_cores()}"]
             found[f"{precision}, {label}"] = {"strands_per_s": rates, "default_of_best": default / best}
             for name, rate in rates.items():
-                print(f"{precision} {label:10s} batch x streams {name:8s} {rate:8.1f} strands/s {rate / best:6.3f} of the best",
-                      flush=True)  # fmt: skip
-    kinds[kind] = {"settings": found, "versions": machine["versions"], "commit": machine["commit"], "date": machine["date"]}
+                print(
+                    (
+                        f"{precision} {label:10s} batch x streams {name:8s} {rate:8.1f} strands/s "
+                        f"{rate / best:6.3f} of the best"
+                    ),
+                    flush=True,
+                )
+    kinds[kind] = {
+        "settings": found,
+        "versions": machine["versions"],
+        "commit": machine["commit"],
+        "date": machine["date"],
+    }
     finish("batches", {"kinds": kinds}, options.save)
 
 

@@ -1,8 +1,8 @@
 """How fast is the paired bootstrap?
 
-Checks first, on a small table, every draw against scipy on the drawn rows. Then times 10,000 resamples of 4,000 rows and five
-models: all but Spearman, and with Spearman ranked anew in each; and, for scale, sorting anew (scipy.stats.rankdata) on a few
-draws. Expected: under 10 s and under 60 s on 2 cores.
+Checks first, on a small table, every draw against scipy on the drawn rows. Then times 10,000 resamples of
+4,000 rows and five models: all but Spearman, and with Spearman ranked anew in each; and, for scale, sorting
+anew (scipy.stats.rankdata) on a few draws. Expected: under 10 s and under 60 s on 2 cores.
 
     python bench/bootstrap.py [--rows 4000] [--models 5] [--draws 10000] [--rounds 3] [--save]
 """
@@ -25,17 +25,31 @@ def main() -> None:
     pairs = [(0, i + 1) for i in range(options.models)]
     how = Resampling(options.draws, 1)
     jobs = {
-        "without Spearman": lambda: resample(PairedMetrics(columns, pairs, spearman=False), options.rows, how),
+        "without Spearman": lambda: resample(
+            PairedMetrics(columns, pairs, spearman=False), options.rows, how
+        ),
         "with Spearman": lambda: resample(PairedMetrics(columns, pairs), options.rows, how),
         "Spearman by sorting": lambda: sort_anew(columns, pairs),
     }
-    rates = alternate(jobs, {name: float(SORTED_DRAWS if "sorting" in name else options.draws) for name in jobs}, options.rounds)
+    rates = alternate(
+        jobs,
+        {name: float(SORTED_DRAWS if "sorting" in name else options.draws) for name in jobs},
+        options.rounds,
+    )
     seconds = {name: options.draws / rate for name, rate in rates.items()}
     for name, taken in seconds.items():
-        print(f"{name:22s} {taken:8.1f} s for {options.draws:,} draws of {options.rows:,} rows × {options.models} models")
-    print(f"re-ranking by sums is {seconds['Spearman by sorting'] / seconds['with Spearman']:.1f} × as fast as by sorting")
+        print(
+            f"{name:22s} {taken:8.1f} s for {options.draws:,} draws of {options.rows:,} rows × "
+            f"{options.models} models"
+        )
+    print(
+        f"re-ranking by sums is {seconds['Spearman by sorting'] / seconds['with Spearman']:.1f} × as fast "
+        "as by sorting"
+    )
     finish(
-        "bootstrap", {"seconds": seconds, "rows": options.rows, "models": options.models, "draws": options.draws}, options.save
+        "bootstrap",
+        {"seconds": seconds, "rows": options.rows, "models": options.models, "draws": options.draws},
+        options.save,
     )
 
 
@@ -52,9 +66,16 @@ def check() -> None:
     for d, rows in enumerate(np.random.default_rng(5).integers(0, 80, (30, 80))):
         for i, (t, p) in enumerate(pairs):
             x, y = columns[t][rows], columns[p][rows]
-            twin = (stats.pearsonr(x, y)[0], stats.spearmanr(x, y)[0], np.sqrt(np.mean((x - y) ** 2)), np.abs(x - y).mean())
+            twin = (
+                stats.pearsonr(x, y)[0],
+                stats.spearmanr(x, y)[0],
+                np.sqrt(np.mean((x - y) ** 2)),
+                np.abs(x - y).mean(),
+            )
             if not np.allclose(found[:, i, d], twin, atol=1e-12):
-                raise SystemExit(f"draw {d} differs from scipy: {found[:, i, d]} and {twin}; no timing of wrong numbers")
+                raise SystemExit(
+                    f"draw {d} differs from scipy: {found[:, i, d]} and {twin}; no timing of wrong numbers"
+                )
 
 
 def sort_anew(columns: np.ndarray, pairs: list[tuple[int, int]]) -> None:

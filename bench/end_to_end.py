@@ -1,11 +1,13 @@
-"""What do reading, windowing, reducing, writing and keeping parts cost? From Parquet to Parquet against the engine alone.
+"""What do reading, windowing, reducing, writing and keeping parts cost? From Parquet to Parquet against the
+engine alone.
 
-Random distinct windows (inserts of 80 bp), both strands, real engine: 100,000 windows with 1 member, 20,000 with 5, 1,000 with
-50; pairs and saturation with one member; and the null engine on 1,000,000 rows, which shows the ceiling of everything else. The
-engine alone and the whole run take turns (half the engine's turn before, half after) on the same windows in the same parts;
-scores are compared before times. Beside the clock, the core seconds of both: what everything but the engine costs. Members
-beyond the first are its weights with noise. A setting of its own replaces that setting's result only. Expected: ≥ 0.95 of the
-engine alone at 100,000 × 1, ≥ 0.98 at 20,000 × 5; null ≥ 0.3 M rows/s.
+Random distinct windows (inserts of 80 bp), both strands, real engine: 100,000 windows with 1 member, 20,000
+with 5, 1,000 with 50; pairs and saturation with one member; and the null engine on 1,000,000 rows, which
+shows the ceiling of everything else. The engine alone and the whole run take turns (half the engine's turn
+before, half after) on the same windows in the same parts; scores are compared before times. Beside the clock,
+the core seconds of both: what everything but the engine costs. Members beyond the first are its weights with
+noise. A setting of its own replaces that setting's result only. Expected: ≥ 0.95 of the engine alone at
+100,000 × 1, ≥ 0.98 at 20,000 × 5; null ≥ 0.3 M rows/s.
 
     python bench/end_to_end.py [--real 20000x5,1000x1:pair] [--null 1000000x1] [--rounds 1] [--save]
 """
@@ -38,29 +40,49 @@ def settings(text: str) -> list[tuple[int, int, str]]:
 
 def main() -> None:
     options = arguments(__doc__ or "", real=REAL, null=NULL, rounds=1)
-    wanted = [("auto", *one) for one in settings(options.real)] + [("null", *one) for one in settings(options.null)]
-    before = json.loads((RESULTS / "end_to_end.json").read_text())["runs"] if (RESULTS / "end_to_end.json").exists() else []
+    wanted = [("auto", *one) for one in settings(options.real)] + [
+        ("null", *one) for one in settings(options.null)
+    ]
+    before = (
+        json.loads((RESULTS / "end_to_end.json").read_text())["runs"]
+        if (RESULTS / "end_to_end.json").exists()
+        else []
+    )
     results = {(run["engine"], run["asked"], run["members"], run["kind"]): run for run in before}
     commit = describe()["commit"]
     with tempfile.TemporaryDirectory() as folder:
         for n in sorted({members for _, _, members, _ in wanted}):
             family(ORIGINAL, n, Path(folder) / str(n))
         for engine, windows, n, kind in wanted:
-            run = whole_run([f"{folder}/{n}"], windows, kind=kind, rounds=options.rounds, request=Request(engine=engine))
+            run = whole_run(
+                [f"{folder}/{n}"], windows, kind=kind, rounds=options.rounds, request=Request(engine=engine)
+            )
             kept = (
-                f"{run.of_engine:6.3f} of the engine, {run.of_engine_opened:6.3f} with opening, {run.of_engine_cpu:6.3f} of cores"
+                f"{run.of_engine:6.3f} of the engine, {run.of_engine_opened:6.3f} with opening, "
+                f"{run.of_engine_cpu:6.3f} of cores"
             )
             kept = "" if engine == "null" else kept
             rows_per_s = run.rows / min(run.run_s)
-            print(f"{engine:5s} {kind:10s} {run.windows:>9,} windows × {n:2d}: {run.windows_per_s:12,.1f} windows/s "
-                  f"{rows_per_s:12,.1f} rows/s {kept}", flush=True)  # fmt: skip
+            print(
+                f"{engine:5s} {kind:10s} {run.windows:>9,} windows × {n:2d}: {run.windows_per_s:12,.1f} "
+                "windows/s "
+                f"{rows_per_s:12,.1f} rows/s {kept}",
+                flush=True,
+            )
             derived = {
                 "of_engine": run.of_engine,
                 "of_engine_cpu": run.of_engine_cpu,
                 "of_engine_opened": run.of_engine_opened,
                 "rows_per_s": rows_per_s,
             }
-            found = {"engine": engine, "kind": kind, "asked": windows, "commit": commit, **asdict(run), **derived}
+            found = {
+                "engine": engine,
+                "kind": kind,
+                "asked": windows,
+                "commit": commit,
+                **asdict(run),
+                **derived,
+            }
             results[engine, windows, n, kind] = found
             if options.save:  # long runs: each is kept as it ends
                 (RESULTS / "end_to_end.json").write_text(json.dumps({"runs": list(results.values())}))

@@ -1,10 +1,11 @@
 """How fast is the engine? Random yeast windows, one run, engines in turn.
 
-Checks that all engines agree, then times torch FP32 and bf16, eager and compiled (`published.py`), ONNX Runtime FP32 and OpenVINO
-on the plain graph (as torch would export it) against legscore's engine at FP32 and bf16, with one member and five, of the
-original network and of the optimised one, and the machine's matrix-product rates. Expected (2 cores with AVX512-BF16): ours bf16
-≥ 3.3 × eager and ≥ 0.82 of the bf16 GEMM rate in all four; ours FP32 ≥ 1.8 × eager. A CPU without bf16 has a result of its own
-(`engine_fp32`). Shares of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need some 12 % fewer.
+Checks that all engines agree, then times torch FP32 and bf16, eager and compiled (`published.py`), ONNX
+Runtime FP32 and OpenVINO on the plain graph (as torch would export it) against legscore's engine at FP32 and
+bf16, with one member and five, of the original network and of the optimised one, and the machine's
+matrix-product rates. Expected (2 cores with AVX512-BF16): ours bf16 ≥ 3.3 × eager and ≥ 0.82 of the bf16 GEMM
+rate in all four; ours FP32 ≥ 1.8 × eager. A CPU without bf16 has a result of its own (`engine_fp32`). Shares
+of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need some 12 % fewer.
 
     python bench/engine.py [--windows 256] [--rounds 7] [--save]
 """
@@ -41,7 +42,9 @@ def main() -> None:
 
     torch.set_num_threads(usable_cores())
     network = PublishedLegNet(checkpoint.architecture).eval()
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}, strict=False)
+    network.load_state_dict(
+        {name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}, strict=False
+    )
     if contract.alphabet != "AGCT":
         raise SystemExit("this benchmark feeds torch directly and needs a checkpoint with alphabet AGCT")
     session_options = onnxruntime.SessionOptions()
@@ -52,29 +55,39 @@ def main() -> None:
     engines = {}
     for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
         recipe = load_recipe(precision)
-        engines[f"openvino {precision}, plain graph"] = OpenVINOEngine([checkpoint], recipe, both_strands=False, form="plain")
+        engines[f"openvino {precision}, plain graph"] = OpenVINOEngine(
+            [checkpoint], recipe, both_strands=False, form="plain"
+        )
         engines[f"legscore {precision}"] = OpenVINOEngine([checkpoint], recipe, both_strands=False)
 
     def eager() -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([network.score(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
+            return np.concatenate(
+                [network.score(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)]
+            )
 
     def bf16_eager() -> np.ndarray:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return np.concatenate([network.score(torch.from_numpy(x[i : i + 64])).float().numpy() for i in range(0, rows, 64)])
+            return np.concatenate(
+                [network.score(torch.from_numpy(x[i : i + 64])).float().numpy() for i in range(0, rows, 64)]
+            )
 
     compiled = torch.compile(network.score)
 
     def compiled_fp32() -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([compiled(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)])
+            return np.concatenate(
+                [compiled(torch.from_numpy(x[i : i + 64])).numpy() for i in range(0, rows, 64)]
+            )
 
     def onnx_runtime() -> np.ndarray:
         return np.concatenate([session.run(None, {"x": x[i : i + 64]})[0] for i in range(0, rows, 64)])
 
     jobs: dict[str, Callable[[], np.ndarray]] = {
-        "torch eager fp32": eager, "torch compiled fp32": compiled_fp32, "onnxruntime fp32": onnx_runtime
-    }  # fmt: skip
+        "torch eager fp32": eager,
+        "torch compiled fp32": compiled_fp32,
+        "onnxruntime fp32": onnx_runtime,
+    }
     if has_bf16:
         jobs["torch eager bf16"] = bf16_eager
     for name, engine in engines.items():
@@ -93,7 +106,11 @@ def main() -> None:
     work = dict.fromkeys(jobs, float(rows))
     flop = dict.fromkeys(jobs, 2.0 * checkpoint.architecture.multiply_adds(contract.length))
     with tempfile.TemporaryDirectory() as folder:
-        for label, path, members in (("original x5", ORIGINAL, 5), ("optimised", OPTIMISED, 1), ("optimised x5", OPTIMISED, 5)):
+        for label, path, members in (
+            ("original x5", ORIGINAL, 5),
+            ("optimised", OPTIMISED, 1),
+            ("optimised x5", OPTIMISED, 5),
+        ):
             ensemble = family(path, members, Path(folder) / label)
             for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
                 engine = OpenVINOEngine(ensemble, load_recipe(precision), both_strands=False)
@@ -117,7 +134,11 @@ def main() -> None:
     for name in flop:
         precision = "bf16" if "bf16" in name else "fp32"
         fraction = rates[name] * flop[name] / peak[precision]
-        table[name] = {"windows_per_s": rates[name], "x_eager": rates[name] / rates["torch eager fp32"], "of_gemm": fraction}
+        table[name] = {
+            "windows_per_s": rates[name],
+            "x_eager": rates[name] / rates["torch eager fp32"],
+            "of_gemm": fraction,
+        }
         print(f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})")
     print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))
     for engine in engines.values():

@@ -1,10 +1,11 @@
-"""Which form of the graph does OpenVINO run fastest on this CPU in FP32, and what does each rewrite of `phases.py` bring?
+"""Which form of the graph does OpenVINO run fastest on this CPU in FP32, and what does each rewrite of
+`phases.py` bring?
 
-Engines of one member take turns of a few batches, each round beginning with another, since machines change their pace within
-seconds; ratios are those of turns of the same round. Scores are compared first (1e-5). Then single convolutions as the first
-block has them, with the border that keeps the length added by the convolution or before it. Expected with AVX2 kernels: phases
-1.15 to 1.25 × rewritten, and a fifth more from a convolution without a border of its own; elsewhere nothing is known, and the
-engine takes the rewritten form.
+Engines of one member take turns of a few batches, each round beginning with another, since machines change
+their pace within seconds; ratios are those of turns of the same round. Scores are compared first (1e-5). Then
+single convolutions as the first block has them, with the border that keeps the length added by the
+convolution or before it. Expected with AVX2 kernels: phases 1.15 to 1.25 × rewritten, and a fifth more from a
+convolution without a border of its own; elsewhere nothing is known, and the engine takes the rewritten form.
 
     python bench/forms.py [--rounds 60] [--save]
 """
@@ -49,7 +50,9 @@ def networks(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     for network, path in (("original", ORIGINAL), ("optimised", OPTIMISED)):
         checkpoint = load_checkpoint(path)
         names = ["rewritten", "phases", *TRIED]
-        engines = {name: OpenVINOEngine([checkpoint], recipe, both_strands=False, form=name) for name in names}
+        engines = {
+            name: OpenVINOEngine([checkpoint], recipe, both_strands=False, form=name) for name in names
+        }
         batch = probe(checkpoint.contract, recipe.get("openvino", "batch") * usable_cores(), 0)
         scores = {name: engine.score(batch)[0] for name, engine in engines.items()}
         for name in names:
@@ -95,7 +98,11 @@ def border_cost(rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for request, values, taken in jobs.values():
             request.infer({0: values})
-            taken += [node.real_time.total_seconds() for node in request.profiling_info if node.node_type == "Convolution"]
+            taken += [
+                node.real_time.total_seconds()
+                for node in request.profiling_info
+                if node.node_type == "Convolution"
+            ]
     return {name: 2 * 16 * 150 * weight.size / median(taken) / 1e9 for name, (_, _, taken) in jobs.items()}
 
 
@@ -107,9 +114,18 @@ def main() -> None:
     print(f"OpenVINO's convolutions: {kernel}; the engine takes {chosen}")
     for network, forms in found.items():
         for name, form in forms.items():
-            print(f"{network:10s} {name:30s} {form['strands_per_s']:7.1f} strands/s  {form['x_rewritten']:.3f} × rewritten")
-    print("a convolution's border: " + ", ".join(f"{name} {rate:.1f} GFLOP/s" for name, rate in border.items()))
-    finish("forms", {"kernel": kernel, "chosen": chosen, "forms": found, "border_gflop_per_s": border}, options.save)
+            print(
+                f"{network:10s} {name:30s} {form['strands_per_s']:7.1f} strands/s  "
+                f"{form['x_rewritten']:.3f} × rewritten"
+            )
+    print(
+        "a convolution's border: " + ", ".join(f"{name} {rate:.1f} GFLOP/s" for name, rate in border.items())
+    )
+    finish(
+        "forms",
+        {"kernel": kernel, "chosen": chosen, "forms": found, "border_gflop_per_s": border},
+        options.save,
+    )
 
 
 if __name__ == "__main__":

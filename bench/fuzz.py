@@ -1,13 +1,13 @@
-"""Does any file, however damaged, end in anything but scores, statuses or one line? Seeded damage to every kind of file that
-legscore reads (`fuzz_targets.py`, `fuzz_mutate.py`), each in a process that is watched.
+"""Does any file, however damaged, end in anything but scores, statuses or one line? Seeded damage to every
+kind of file that legscore reads (`fuzz_targets.py`, `fuzz_mutate.py`), each in a process that is watched.
 
-Found are: a traceback, an exit code other than 0 and 2, an error of several lines or with control characters, a crash of a
-library, more than 10 s of processor time, no end after 60 s and, once more alone, after 300 s (a busy machine may give a process
-nothing for a minute), more than 1 GB of memory beyond what the process had. Inputs that did are kept with --keep FOLDER.
-Expected: none.
+Found are: a traceback, an exit code other than 0 and 2, an error of several lines or with control characters,
+a crash of a library, more than 10 s of processor time, no end after 60 s and, once more alone, after 300 s (a
+busy machine may give a process nothing for a minute), more than 1 GB of memory beyond what the process had.
+Inputs that did are kept with --keep FOLDER. Expected: none.
 
-    python bench/fuzz.py [--inputs 100000] [--minutes 10] [--seed 1] [--processes 2] [--only parquet] [--keep FOLDER] [--save]
-    python bench/fuzz.py --replay parquet:123 [--seed 1]
+    python bench/fuzz.py [--inputs 100000] [--minutes 10] [--seed 1] [--processes 2] [--only parquet] [--keep
+    FOLDER] [--save] python bench/fuzz.py --replay parquet:123 [--seed 1]
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from machine import finish
 CPU_S, WALL_S, WALL_AGAIN_S = 10.0, 60.0, 300.0
 MEMORY_BYTES = 1 << 30
 HARD_BYTES = 6 << 30
-"""The system's own limit for a process, so that a bomb does not take the machine along; above MEMORY_BYTES on purpose."""
+"""The system's own limit for a process, so that a bomb does not take the machine along; above MEMORY_BYTES on
+purpose."""
 
 
 def input_of(target: Target, seed: int, number: int) -> bytes:
@@ -102,7 +103,8 @@ def judged(target: Target, path: Path, seen: Path) -> tuple[str, str]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """A worker: numbers options.first, first + step, … ; its place and findings go to files that the parent watches."""
+    """A worker: numbers options.first, first + step, … ; its place and findings go to files that the parent
+    watches."""
     import resource
 
     room = Path(options.worker)
@@ -119,7 +121,10 @@ def work(options: argparse.Namespace) -> None:
             outcome, why = judged(target, path, room / "seen")
             counts[target.name, outcome] += 1
             if why:
-                found.write(json.dumps({"number": number, "target": target.name, "outcome": outcome, "why": why}) + "\n")
+                found.write(
+                    json.dumps({"number": number, "target": target.name, "outcome": outcome, "why": why})
+                    + "\n"
+                )
                 found.flush()
             _tell(room, counts)
             if number // options.step % 50 == 0:
@@ -147,7 +152,16 @@ class Watched:
         self.room.mkdir(exist_ok=True)
         for name in ("at", "counts"):
             (self.room / name).unlink(missing_ok=True)
-        words = [sys.executable, __file__, "--worker", self.room, "--first", self.first, "--step", self.options.processes]
+        words = [
+            sys.executable,
+            __file__,
+            "--worker",
+            self.room,
+            "--first",
+            self.first,
+            "--step",
+            self.options.processes,
+        ]
         words += ["--inputs", self.options.inputs, "--seed", self.options.seed, "--only", self.options.only]
         words += ["--minutes", self.options.minutes, "--until", self.options.until]
         with open(self.room / "worker.log", "ab") as log:
@@ -192,7 +206,9 @@ class Watched:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (
         ("inputs", 100_000),
         ("seed", 1),
@@ -239,10 +255,13 @@ def main() -> None:
     for name, outcomes in by_target.items():
         print(f"{name:>18}: " + ", ".join(f"{outcome} {n:,}" for outcome, n in outcomes.items()))
     for finding in found[:40]:
-        print(f"{finding['outcome']} {finding['target']}:{finding['number']}: {finding['why'].strip().splitlines()[-1][:300]}")
+        print(
+            f"{finding['outcome']} {finding['target']}:{finding['number']}: "
+            f"{finding['why'].strip().splitlines()[-1][:300]}"
+        )
     result = {
-        "inputs": sum(by_outcome.values()), "seed": options.seed, "seconds": round(seconds, 1), "outcomes": dict(by_outcome),
-        "targets": by_target, "found": len(found),
+        "inputs": sum(by_outcome.values()), "seed": options.seed, "seconds": round(seconds, 1),
+        "outcomes": dict(by_outcome), "targets": by_target, "found": len(found),
     }  # fmt: skip
     finish("fuzz", result, options.save)
     if found:

@@ -1,4 +1,5 @@
-"""Damage for `fuzz.py`: a good file and a random generator → a bad one. Each function takes and returns bytes."""
+"""Damage for `fuzz.py`: a good file and a random generator → a bad one. Each function takes and returns
+bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,23 @@ from typing import Any
 import numpy as np
 
 Mutate = Callable[[bytes, np.random.Generator], bytes]
-NUMBERS = (0, 1, -1, 2**7, 2**8 - 1, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, -(2**31), -(2**63))
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2**7,
+    2**8 - 1,
+    2**15,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63 - 1,
+    -(2**31),
+    -(2**63),
+)
 TOKENS = (
     b"\0", b"\t", b"\n", b"\r\n", b'"', b"'", b",", b"\x1b[2J", b"\xff\xfe", b"\xef\xbb\xbf", b"\x07", b"=cmd|' /C calc'!A0",
     "Ａ".encode(), "\u202e".encode(), b"NaN", b"-inf", b"1e999", b"99999999999999999999", b"-1", b"0", b"chr1", b"<DEL>", b"*", b".",
@@ -35,7 +52,11 @@ def anywhere(data: bytes, rng: np.random.Generator) -> bytes:
         kind = int(rng.integers(0, 9))
         at = int(rng.integers(0, size + 1))
         if rng.random() < 0.3:  # footers and headers decide most
-            at = int(rng.integers(max(0, size - 400), size + 1) if rng.random() < 0.6 else rng.integers(0, min(size, 64) + 1))
+            at = int(
+                rng.integers(max(0, size - 400), size + 1)
+                if rng.random() < 0.6
+                else rng.integers(0, min(size, 64) + 1)
+            )
         if kind == 0 and size:
             for place in rng.integers(0, size, int(rng.integers(1, 9))):
                 out[place] ^= 1 << int(rng.integers(0, 8))
@@ -82,14 +103,19 @@ def text(data: bytes, rng: np.random.Generator) -> bytes:
             lines[at] += token
         elif kind == 4:
             lines[at] = re.sub(
-                rb"\d+", lambda found: str(NUMBERS[int(rng.integers(0, len(NUMBERS)))]).encode(), lines[at], count=1
+                rb"\d+",
+                lambda found: str(NUMBERS[int(rng.integers(0, len(NUMBERS)))]).encode(),
+                lines[at],
+                count=1,
             )
         else:
             lines[at] = token + lines[at]
     return b"\n".join(lines) if rng.random() < 0.8 else anywhere(b"\n".join(lines), rng)
 
 
-def inside_gzip(change: Mutate, pack: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1)) -> Mutate:
+def inside_gzip(
+    change: Mutate, pack: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1)
+) -> Mutate:
     """Change what is packed half of the time, the packed bytes otherwise."""
 
     def mutate(data: bytes, rng: np.random.Generator) -> bytes:

@@ -1,4 +1,5 @@
-"""What `fuzz.py` feeds damaged files to: every reader, importer, loader and parser, through the command line where there is one."""
+"""What `fuzz.py` feeds damaged files to: every reader, importer, loader and parser, through the command line
+where there is one."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from legscore.system.resources import folder
 
 @dataclass(frozen=True)
 class Target:
-    """Damaged files of one kind. `seeds`: good ones; `run(path)`: what is done with a damaged one, in `world`."""
+    """Damaged files of one kind. `seeds`: good ones; `run(path)`: what is done with a damaged one, in
+    `world`."""
 
     name: str
     suffix: str
@@ -35,7 +37,8 @@ class Target:
 
 
 def command(*args: object) -> None:
-    """A command of legscore in this process, through its entry point: SystemExit with its code, or nothing."""
+    """A command of legscore in this process, through its entry point: SystemExit with its code, or
+    nothing."""
     from legscore.cli import main
 
     sys.argv = ["legscore", *map(str, args)]
@@ -45,22 +48,37 @@ def command(*args: object) -> None:
 def tiny_checkpoint() -> Checkpoint:
     """The smallest LegNet that has every part."""
     contract = Contract(
-        "AGCT", (*"AGCT", "is_reverse", "is_singleton"), 0.25, rc_trained=True,
-        output=Output("bins", "bin", 0.0, 17.0, 4.0), **YEAST_CONSTRUCT,
-    )  # fmt: skip
-    architecture = Architecture(6, (4, 4), (8,), 3, 3, 2, "bilinear", (2,), (2,), "concat", "x,fx", "silu", (1,), "bins", 18)
+        "AGCT",
+        (*"AGCT", "is_reverse", "is_singleton"),
+        0.25,
+        rc_trained=True,
+        output=Output("bins", "bin", 0.0, 17.0, 4.0),
+        **YEAST_CONSTRUCT,
+    )
+    architecture = Architecture(
+        6, (4, 4), (8,), 3, 3, 2, "bilinear", (2,), (2,), "concat", "x,fx", "silu", (1,), "bins", 18
+    )
     rng = np.random.default_rng(0)
-    arrays = {name: rng.uniform(0.5, 1.0, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+    arrays = {
+        name: rng.uniform(0.5, 1.0, shape).astype(np.float32) for name, shape in architecture.shapes().items()
+    }
     return Checkpoint("legscore", architecture, contract, arrays)
 
 
 def table(rows: int = 24) -> pa.Table:
     rng = np.random.default_rng(1)
     texts = ["".join(rng.choice(list("ACGT"), 80)) for _ in range(rows)]
-    return pa.table({
-        "id": [f"v{i}" for i in range(rows)], "sequence": texts, "offset": rng.integers(0, 80, rows), "alt_base": list("ACGT") * (rows // 4),
-        "weight": rng.normal(size=rows), "tags": [[1, 2]] * rows, "gene": pa.array(["a", "b", None, "c"] * (rows // 4)).dictionary_encode(),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "id": [f"v{i}" for i in range(rows)],
+            "sequence": texts,
+            "offset": rng.integers(0, 80, rows),
+            "alt_base": list("ACGT") * (rows // 4),
+            "weight": rng.normal(size=rows),
+            "tags": [[1, 2]] * rows,
+            "gene": pa.array(["a", "b", None, "c"] * (rows // 4)).dictionary_encode(),
+        }
+    )
 
 
 def parquet(**options: Any) -> bytes:
@@ -91,7 +109,11 @@ def contig() -> str:
 GTF = "".join(
     f'1\tt\t{kind}\t{start}\t{end}\t.\t{strand}\t.\tgene_id "{gene}"; gene_biotype "protein_coding";{extra}\n'
     for gene, start, end, strand in (("A", 301, 600, "+"), ("B", 100, 280, "-"))
-    for kind, extra in (("gene", ""), ("transcript", f' transcript_id "{gene}.t";'), ("exon", f' transcript_id "{gene}.t";'))
+    for kind, extra in (
+        ("gene", ""),
+        ("transcript", f' transcript_id "{gene}.t";'),
+        ("exon", f' transcript_id "{gene}.t";'),
+    )
 )
 GFF = "".join(
     f"1\tt\tgene\t{start}\t{end}\t.\t{strand}\t.\tID=gene:{gene};biotype=protein_coding\n"
@@ -108,7 +130,9 @@ def vcf() -> str:
     head += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS1\tS2\n"
     rows = [(at, text[at - 1], "A,C" if text[at - 1] in "GT" else "G,T") for at in (230, 255, 290, 296)]
     rows += [(270, text[269:273], text[269]), (275, text[274], text[274] + "GAT"), (280, text[279], "<DEL>")]
-    return head + "".join(f"1\t{at}\trs{at}\t{ref}\t{alt}\t.\tPASS\t.\tGT\t0|1\t1|1\n" for at, ref, alt in sorted(rows))
+    return head + "".join(
+        f"1\t{at}\trs{at}\t{ref}\t{alt}\t.\tPASS\t.\tGT\t0|1\t1|1\n" for at, ref, alt in sorted(rows)
+    )
 
 
 def targets(world: Path) -> list[Target]:
@@ -122,7 +146,10 @@ def targets(world: Path) -> list[Target]:
     (world / "g.gtf").write_text(GTF)
     (world / "t.bed").write_text("1\t200\t280\ta\t0\t+\n1\t250\t330\tb\t0\t-\n")
     (world / "v.vcf").write_text(vcf())
-    with pysam.VariantFile(str(world / "v.vcf")) as old, pysam.VariantFile(str(world / "v.bcf"), "wb", header=old.header) as new:
+    with (
+        pysam.VariantFile(str(world / "v.vcf")) as old,
+        pysam.VariantFile(str(world / "v.bcf"), "wb", header=old.header) as new,
+    ):
         for record in old:
             new.write(record)
     pysam.tabix_compress(str(world / "v.vcf"), str(world / "v.vcf.gz"), force=True)
@@ -135,7 +162,9 @@ def targets(world: Path) -> list[Target]:
         command("run", path, "-m", world / "model.safetensors", "--engine", "null", *to_table)
 
     def as_text(path: Path) -> None:
-        command("run", path, "-m", world / "model.safetensors", "--engine", "null", "-o", world / "out.tsv", "-q")
+        command(
+            "run", path, "-m", world / "model.safetensors", "--engine", "null", "-o", world / "out.tsv", "-q"
+        )
 
     def built(*more: object) -> Callable[[Path], None]:
         return lambda path: command("variants", path, *genome, *more, *to_table)
@@ -151,7 +180,8 @@ def targets(world: Path) -> list[Target]:
 
     bed, promoters = ("--regions", world / "t.bed"), ("--promoters", world / "g.gtf")
     fa = "".join(
-        f">{name} some text\n{row}\n" for name, row in zip("abcd", table()["sequence"].to_pylist(), strict=False)
+        f">{name} some text\n{row}\n"
+        for name, row in zip("abcd", table()["sequence"].to_pylist(), strict=False)
     ).encode()
     zipped = damage.inside_gzip(damage.text)
     found = [
@@ -198,12 +228,19 @@ def _torch_targets(world: Path) -> list[Target]:
     from legscore.model.families import PREFIX, upstream_name
 
     made = tiny_checkpoint()
-    state = {"model." + upstream_name("F2", n, wrapped=True, bilinear=True): torch.from_numpy(a) for n, a in made.arrays.items()}
+    state = {
+        "model." + upstream_name("F2", n, wrapped=True, bilinear=True): torch.from_numpy(a)
+        for n, a in made.arrays.items()
+    }
     state[PREFIX["F2"] + "bins"] = torch.arange(18)
     files = []
     for form in (True, False):
         sink = io.BytesIO()
-        torch.save({"state_dict": state, "epoch": 1, "hyper_parameters": {"lr": 0.1}}, sink, _use_new_zipfile_serialization=form)
+        torch.save(
+            {"state_dict": state, "epoch": 1, "hyper_parameters": {"lr": 0.1}},
+            sink,
+            _use_new_zipfile_serialization=form,
+        )
         files.append(sink.getvalue())
     (world / "good.ckpt").write_bytes(files[0])
     answers = ("--final-activation", "silu", "--concat-order", "x,fx", "-o", world / "imported.safetensors")
@@ -215,11 +252,28 @@ def _torch_targets(world: Path) -> list[Target]:
         "data_cfg": {"reverse_augment": True},
     }  # fmt: skip
     return [
-        Target("pytorch", ".ckpt", tuple(files), damage.torch_file, lambda path: command("import", path, *answers)),
-        Target("import config", ".json", (json.dumps(config).encode(),), damage.json_file,
-               lambda path: command("import", world / "good.ckpt", "--config", path, *answers[4:])),
-        Target("saved training", ".state", (_state(torch),), damage.torch_file, lambda path: _quietly(_state_read, path)),
-    ]  # fmt: skip
+        Target(
+            "pytorch",
+            ".ckpt",
+            tuple(files),
+            damage.torch_file,
+            lambda path: command("import", path, *answers),
+        ),
+        Target(
+            "import config",
+            ".json",
+            (json.dumps(config).encode(),),
+            damage.json_file,
+            lambda path: command("import", world / "good.ckpt", "--config", path, *answers[4:]),
+        ),
+        Target(
+            "saved training",
+            ".state",
+            (_state(torch),),
+            damage.torch_file,
+            lambda path: _quietly(_state_read, path),
+        ),
+    ]
 
 
 def _quietly(read: Callable[[Path], object], path: Path) -> None:
@@ -240,7 +294,9 @@ def _engine_recipe(path: Path) -> None:
 def _training_recipe() -> bytes:
     return (
         b'preset = "optimized"\nepochs = 4\nmax_lr = 0.005\nwidths = [64, 32, 32]\nse = "plain"\nsingleton_channel = true\n\n[construct]\n'
-        + ("\n".join(f"{name} = {json.dumps(value)}" for name, value in YEAST_CONSTRUCT.items()) + "\n").encode()
+        + (
+            "\n".join(f"{name} = {json.dumps(value)}" for name, value in YEAST_CONSTRUCT.items()) + "\n"
+        ).encode()
     )
 
 

@@ -1,4 +1,5 @@
-"""kernels/*.cu on the GPU: equal to their numpy twins bit for bit, then GB/s against a copy within the card."""
+"""kernels/*.cu on the GPU: equal to their numpy twins bit for bit, then GB/s against a copy within the
+card."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def on_card(card: Any, launch_of: Any, inputs: list[np.ndarray], nbytes: int) ->
 
 
 def check(card: Any, rounds: int = 4) -> dict[str, int]:
-    """Every kernel against its twin over random shapes; returns how many arrays were compared. SystemExit on a difference."""
+    """Every kernel against its twin over random shapes; returns how many arrays were compared. SystemExit on
+    a difference."""
     rng, compared = np.random.default_rng(0), Counter[str]()
 
     def same(name: str, found: np.ndarray, expected: np.ndarray) -> None:
@@ -95,18 +97,33 @@ def check(card: Any, rounds: int = 4) -> dict[str, int]:
                         expected = padded.transpose(0, 2, 1)
 
                     def one_hot(
-                        at: list[int], out: int, windows: int = windows, rows: int = rows, contract: Contract = contract,
-                        both: bool = both, layout: str = layout, precision: str = precision,
-                    ) -> launches.Launch:  # fmt: skip
+                        at: list[int],
+                        out: int,
+                        windows: int = windows,
+                        rows: int = rows,
+                        contract: Contract = contract,
+                        both: bool = both,
+                        layout: str = layout,
+                        precision: str = precision,
+                    ) -> launches.Launch:
                         form = {"both": both, "is_singleton": True, "layout": layout, "precision": precision}
                         return launches.one_hot(at[0], out, windows, rows, contract, **form)
 
                     same("one_hot", on_card(card, one_hot, [codes], expected.nbytes), expected)
                 members = int(rng.integers(1, 51))
                 scores = rng.normal(0, 10, (members, rows)).astype(np.float32)
-                average = {"members": members, "batch": rows, "windows": windows, "both": both, "columns": windows, "start": 0}
+                average = {
+                    "members": members,
+                    "batch": rows,
+                    "windows": windows,
+                    "both": both,
+                    "columns": windows,
+                    "start": 0,
+                }
 
-                def strands_averaged(at: list[int], out: int, average: dict[str, Any] = average) -> launches.Launch:
+                def strands_averaged(
+                    at: list[int], out: int, average: dict[str, Any] = average
+                ) -> launches.Launch:
                     return launches.average_strands(at[0], out, **average)
 
                 found = on_card(card, strands_averaged, [scores], 4 * members * windows)
@@ -132,8 +149,14 @@ def check(card: Any, rounds: int = 4) -> dict[str, int]:
 
 
 def check_loop(card: Any, rng: np.random.Generator, same: Any) -> None:
-    """The kernels of a generator's loop against `legscore.generate.draws`, over one random batch of designs."""
-    designs, length, n, step = int(rng.integers(1, 90)), 80, int(rng.integers(1, 200)), int(rng.integers(1, 1000))
+    """The kernels of a generator's loop against `legscore.generate.draws`, over one random batch of
+    designs."""
+    designs, length, n, step = (
+        int(rng.integers(1, 90)),
+        80,
+        int(rng.integers(1, 200)),
+        int(rng.integers(1, 1000)),
+    )
     seeds = rng.integers(0, 1 << 62, designs)
     order = draws.shuffles(seeds, step, n, length)
     sites = draws.below(seeds, step, length, n, length)
@@ -141,7 +164,10 @@ def check_loop(card: Any, rng: np.random.Generator, same: Any) -> None:
     hits[np.arange(designs)[:, None], sites] = step
     shape = {"length": length, "step": step}
     found = on_card(
-        card, lambda at, out: launches.mark_sites(at[0], out, designs=designs, mutations=n, **shape), [seeds], hits.nbytes
+        card,
+        lambda at, out: launches.mark_sites(at[0], out, designs=designs, mutations=n, **shape),
+        [seeds],
+        hits.nbytes,
     )
     same("mark_sites", found, hits)
     bases = rng.dirichlet(np.ones(4), (designs, length)).transpose(0, 2, 1).astype(np.float32).copy()
@@ -164,33 +190,59 @@ def check_loop(card: Any, rng: np.random.Generator, same: Any) -> None:
 
 
 def rates(card: Any, limits: Limits, windows: int = 32_768) -> list[dict[str, Any]]:
-    """GB/s (read and written) of each kernel and of a copy within the card that moves as many bytes as one_hot does."""
+    """GB/s (read and written) of each kernel and of a copy within the card that moves as many bytes as
+    one_hot does."""
     contract = contracts()[0]
     stream = card.stream()
     size = launches.input_bytes(2 * windows, contract, "hwc8", "fp16")
     codes, x, other = card.allocate(windows * contract.length), card.allocate(size), card.allocate(size)
     rows = []
     try:
-        copied = 2 * size / seconds_each(lambda: card.copy_across(other.address, x.address, size, stream), card.drain)
+        copied = (
+            2
+            * size
+            / seconds_each(lambda: card.copy_across(other.address, x.address, size, stream), card.drain)
+        )
         rows.append({"what": "copy within the card", "rate": copied / 1e9, "unit": "GB/s"})
         jobs: dict[str, tuple[launches.Launch, int]] = {}
         for layout, precision in (("ncl", "fp16"), ("hwc8", "fp16")):
             launch = launches.one_hot(
-                codes.address, x.address, windows, 2 * windows, contract,
-                both=True, is_singleton=False, layout=layout, precision=precision,
-            )  # fmt: skip
+                codes.address,
+                x.address,
+                windows,
+                2 * windows,
+                contract,
+                both=True,
+                is_singleton=False,
+                layout=layout,
+                precision=precision,
+            )
             moved = launches.input_bytes(2 * windows, contract, layout, precision) + windows * contract.length
             jobs[f"one_hot {layout} {precision}"] = launch, moved
         batch, each = windows // 4, windows // 8
         average = {"members": 50, "batch": batch, "windows": each, "both": True, "columns": each, "start": 0}
-        jobs["average_strands, 50 members"] = launches.average_strands(x.address, other.address, **average), 50 * each * 12
+        jobs["average_strands, 50 members"] = (
+            launches.average_strands(x.address, other.address, **average),
+            50 * each * 12,
+        )
         plain = {"plain": windows, "length": contract.length, "start": 0, "count": windows}
         edits = (other.address,) * 3  # no window is edited here: the kernel copies every one
-        jobs["mutate"] = launches.mutate(codes.address, edits, x.address, **plain), 2 * windows * contract.length
+        jobs["mutate"] = (
+            launches.mutate(codes.address, edits, x.address, **plain),
+            2 * windows * contract.length,
+        )
         for name, (launch, moved) in jobs.items():
             if limits.may(name):
                 rate = moved / seconds_each(lambda launch=launch: card.launch(launch, stream), card.drain)
-                rows.append({"what": name, "rate": rate / 1e9, "unit": "GB/s", "ratio": rate / copied, "of": "of the copy"})
+                rows.append(
+                    {
+                        "what": name,
+                        "rate": rate / 1e9,
+                        "unit": "GB/s",
+                        "ratio": rate / copied,
+                        "of": "of the copy",
+                    }
+                )
     finally:
         for memory in (codes, x, other):
             memory.free()

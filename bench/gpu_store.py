@@ -1,4 +1,5 @@
-"""Results of bench/gpu.py: one JSON file for each GPU and day, an entry a part; and the table of all of them."""
+"""Results of bench/gpu.py: one JSON file for each GPU and day, an entry a part; and the table of all of
+them."""
 
 from __future__ import annotations
 
@@ -58,13 +59,20 @@ def table(folder: Path) -> str:
         data = json.loads(path.read_text())
         if "gpu" not in data or "parts" not in data:
             continue
-        lines += [f"### {data['gpu']} ({path.name})", "", "| part | what | rate | ratio |", "|---|---|---|---|"]
+        lines += [
+            f"### {data['gpu']} ({path.name})",
+            "",
+            "| part | what | rate | ratio |",
+            "|---|---|---|---|",
+        ]
         for part, entry in data["parts"].items():
             for row in entry["rows"]:
                 rate = f"{row['rate']:,.4g} {row['unit']}" if "rate" in row else ""
                 ratio = f"{row['ratio']:.3g} {row['of']}" if "ratio" in row else ""
                 lines.append(f"| {part} | {row['what']} | {rate} | {ratio} |")
-            lines += [f"| {part} | not reached in time: {what} | | |" for what in entry.get("not_reached", ())]
+            lines += [
+                f"| {part} | not reached in time: {what} | | |" for what in entry.get("not_reached", ())
+            ]
         lines.append("")
     return "\n".join(lines) or "no GPU results: bench/gpu.py has not been run on a GPU"
 

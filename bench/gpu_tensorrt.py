@@ -59,12 +59,16 @@ def opened(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, both: bool =
 
 
 def close_enough(engine: Any, members: Sequence[Checkpoint]) -> float:
-    """Largest error of 64 windows a distinct member against OpenVINO FP32; SystemExit when it is no rounding."""
+    """Largest error of 64 windows a distinct member against OpenVINO FP32; SystemExit when it is no
+    rounding."""
     worst = 0.0
     for m, member in enumerate(members):
         if any(member is before for before in members[:m]):
             continue
-        batch, reference = probe(member.contract, 64, m), OpenVINOEngine([member], load_recipe("fp32"), both_strands=False)
+        batch, reference = (
+            probe(member.contract, 64, m),
+            OpenVINOEngine([member], load_recipe("fp32"), both_strands=False),
+        )
         truth, found = reference.score_forward(batch, 0), engine.score_forward(batch, m)
         reference.close()
         error = float(np.abs(found - truth).max())
@@ -115,10 +119,16 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
                 timings = TimingCache(cache_folder("timing") / "products.cache")
                 stored = common.build(model.SerializeToString(), frozenset(), settings, timings)
                 engine = common.load(stored)
-                held = [card.allocate(max(1, size)) for size in (2 * m * k, 2 * m * n, stored.facts["scratch"])]
-                context = common.bind(engine, held[0].address, held[1].address, held[2].address, held[2].nbytes)
+                held = [
+                    card.allocate(max(1, size)) for size in (2 * m * k, 2 * m * n, stored.facts["scratch"])
+                ]
+                context = common.bind(
+                    engine, held[0].address, held[1].address, held[2].address, held[2].nbytes
+                )
                 stream = card.stream()
-                taken = seconds_each(lambda context=context, stream=stream: common.enqueue(context, stream.handle), card.drain)
+                taken = seconds_each(
+                    lambda context=context, stream=stream: common.enqueue(context, stream.handle), card.drain
+                )
                 best = max(best, 2.0 * m * k * n / taken)
                 del context, engine
                 for memory in held:
@@ -129,7 +139,8 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
 
 
 def engines(gpu: Gpu, limits: Limits, batch: int = 4096) -> dict[str, Any]:
-    """One member: forms of the grouped convolution, then layouts, then SiLU, each on the best so far; then batches."""
+    """One member: forms of the grouped convolution, then layouts, then SiLU, each on the best so far; then
+    batches."""
     members, recipe = members_of(limits)[:1], load_recipe("fp16")
     flop = 2.0 * members[0].architecture.multiply_adds(members[0].contract.length)
     peak = product_rate(gpu, limits)
@@ -197,7 +208,13 @@ def ensemble(gpu: Gpu, limits: Limits) -> dict[str, Any]:
             alone = engine.arrangement.batch / 2 / pass_seconds(engine)
         rate = done / taken
         rows.append(
-            {"what": what, "rate": rate, "unit": "windows/s", "ratio": rate / alone, "of": "of the passes alone"}
+            {
+                "what": what,
+                "rate": rate,
+                "unit": "windows/s",
+                "ratio": rate / alone,
+                "of": "of the passes alone",
+            }
             | {"groups": len(engine.arrangement.groups), "batch": engine.arrangement.batch}
         )
     return {"rows": rows}
@@ -216,21 +233,32 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     insert = np.random.default_rng(0).integers(0, 4, (limits.windows, members[0].contract.insert_max))
     sequences = [row.tobytes().decode() for row in np.frombuffer(b"AGCT", np.uint8)[insert]]
     table = pa.table({"id": np.arange(limits.windows), "sequence": sequences})
-    windower, step = Windower(members[0].contract, KINDS["sequence"], "insert"), part_rows(len(members), "tensorrt")
+    windower, step = (
+        Windower(members[0].contract, KINDS["sequence"], "insert"),
+        part_rows(len(members), "tensorrt"),
+    )
     parts = (table["sequence"].slice(start, step).combine_chunks() for start in range(0, len(table), step))
     batches = [windower({"sequence": part}).batch for part in parts]
     with opened(members, load_recipe("fp16"), gpu, both=True) as engine:
         engine.score(Batch(batches[0].codes_WL[:4096]))
         started = time.perf_counter()
-        expected = np.concatenate([found.mean(axis=0) for _, found in in_flight(iter(batches), engine.submit, engine.depth)])
+        expected = np.concatenate(
+            [found.mean(axis=0) for _, found in in_flight(iter(batches), engine.submit, engine.depth)]
+        )
         alone = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.parquet", Path(folder) / "out.parquet"
         pq.write_table(table, source)
         options = Options(
-            [str(source)], str(out), [limits.model] if limits.model else [], engine="tensorrt", precision="fp16",
-            rc="construct", sequence_is="insert", device=str(gpu.number),
-        )  # fmt: skip
+            [str(source)],
+            str(out),
+            [limits.model] if limits.model else [],
+            engine="tensorrt",
+            precision="fp16",
+            rc="construct",
+            sequence_is="insert",
+            device=str(gpu.number),
+        )
         started = time.perf_counter()
         record = score(options, say=say)
         whole = time.perf_counter() - started
@@ -239,5 +267,13 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     rows = [{"what": "engine alone", "rate": limits.windows / alone, "unit": "windows/s"}]
     for what, taken in (("Parquet to Parquet", record["seconds"]), ("the same with loading", whole)):
         rate = limits.windows / taken
-        rows.append({"what": what, "rate": rate, "unit": "windows/s", "ratio": alone / taken, "of": "of the engine alone"})
+        rows.append(
+            {
+                "what": what,
+                "rate": rate,
+                "unit": "windows/s",
+                "ratio": alone / taken,
+                "of": "of the engine alone",
+            }
+        )
     return {"windows": limits.windows, "rows": rows}

@@ -1,4 +1,5 @@
-"""PyTorch on the same card: eager, torch.compile and CUDA graphs; the network of legscore.model.legnet (channels last)."""
+"""PyTorch on the same card: eager, torch.compile and CUDA graphs; the network of legscore.model.legnet
+(channels last)."""
 
 from __future__ import annotations
 
@@ -26,8 +27,11 @@ def torch_rates(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     return measure(torch.device("cuda", gpu.number), torch.cuda.synchronize, limits, BATCHES)
 
 
-def measure(device: Any, finish: Callable[[], object], limits: Limits, batches: tuple[int, ...]) -> dict[str, Any]:
-    """Rows of strands/s, checked against FP32 on the CPU first; `device` may be a CPU, for tests, without CUDA graphs."""
+def measure(
+    device: Any, finish: Callable[[], object], limits: Limits, batches: tuple[int, ...]
+) -> dict[str, Any]:
+    """Rows of strands/s, checked against FP32 on the CPU first; `device` may be a CPU, for tests, without
+    CUDA graphs."""
     import torch
 
     from legscore.engine.torch_engine import _reordered
@@ -50,23 +54,36 @@ def measure(device: Any, finish: Callable[[], object], limits: Limits, batches: 
                 raise SystemExit(f"torch {name} differs from the CPU's FP32 by {error}; nothing is timed")
             for batch in batches:
                 x = small.to(device, kind).repeat(-(-batch // len(small)), 1, 1)[:batch].contiguous()
-                for how, make in (("eager", lambda n, x: lambda: n(x)), ("compile", _compiled), ("CUDA graph", _graphed)):
+                for how, make in (
+                    ("eager", lambda n, x: lambda: n(x)),
+                    ("compile", _compiled),
+                    ("CUDA graph", _graphed),
+                ):
                     what = f"torch {name} {how}, batch {batch:,}"
                     if (how == "CUDA graph" and not cuda) or not limits.may(what):
                         continue
                     try:
                         taken = seconds_each(make(network, x), finish)
-                    except Exception as problem:  # what torch cannot do here is a result too, and the others go on
+                    except Exception as problem:
+                        # what torch cannot do here is a result too, and the others go on
                         rows.append({"what": f"{what}: failed ({type(problem).__name__})"})
                         continue
-                    rows.append({"what": what, "rate": batch / taken, "unit": "strands/s", "tflops": flop * batch / taken / 1e12})
+                    rows.append(
+                        {
+                            "what": what,
+                            "rate": batch / taken,
+                            "unit": "strands/s",
+                            "tflops": flop * batch / taken / 1e12,
+                        }
+                    )
     return {"flop_per_strand": flop, "torch": torch.__version__, "rows": rows}
 
 
 def _compiled(network: Any, x: Any) -> Callable[[], object]:
     import torch
 
-    made = torch.compile(network, dynamic=False)  # else a second batch is compiled for any batch, which is slower
+    # else a second batch is compiled for any batch, which is slower
+    made = torch.compile(network, dynamic=False)
     return lambda: made(x)
 
 

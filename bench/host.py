@@ -1,8 +1,9 @@
 """Where does the host spend its time? Samples of a run without a network (py-spy), by module of legscore.
 
-`legscore run --engine null` scores rows of distinct 80-bp inserts: everything but the network is real. py-spy samples all threads
-that are running, native frames included; each sample counts for the innermost module of legscore on its stack. Expected:
-windowing and reading take most; no module waits for the interpreter's lock more than it works.
+`legscore run --engine null` scores rows of distinct 80-bp inserts: everything but the network is real. py-spy
+samples all threads that are running, native frames included; each sample counts for the innermost module of
+legscore on its stack. Expected: windowing and reading take most; no module waits for the interpreter's lock
+more than it works.
 
     python bench/host.py [--rows 2000000] [--save]     (needs py-spy: pip install 'legscore[bench]')
 """
@@ -42,12 +43,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pq.write_table(random_table(load_checkpoint(ORIGINAL).contract, options.rows), folder / "in.parquet")
-        run = [sys.executable, "-m", "legscore", "run", str(folder / "in.parquet"), "-m", str(ORIGINAL), "--engine", "null", "-q",
-               "--sequence-is", "insert", "-o", str(folder / "out.parquet")]  # fmt: skip
-        spy = ["py-spy", "record", "--rate", str(RATE_HZ), "--format", "raw", "--output", str(folder / "stacks"), "--"]
+        run = [
+            sys.executable,
+            "-m",
+            "legscore",
+            "run",
+            str(folder / "in.parquet"),
+            "-m",
+            str(ORIGINAL),
+            "--engine",
+            "null",
+            "-q",
+            "--sequence-is",
+            "insert",
+            "-o",
+            str(folder / "out.parquet"),
+        ]
+        spy = [
+            "py-spy",
+            "record",
+            "--rate",
+            str(RATE_HZ),
+            "--format",
+            "raw",
+            "--output",
+            str(folder / "stacks"),
+            "--",
+        ]
         subprocess.run([*spy, *run], check=True, capture_output=True)
         if (rows := pq.read_metadata(folder / "out.parquet").num_rows) != options.rows:
-            raise SystemExit(f"{rows:,} rows came out of {options.rows:,}; no profile of a run that lost rows")
+            raise SystemExit(
+                f"{rows:,} rows came out of {options.rows:,}; no profile of a run that lost rows"
+            )
         folded = (folder / "stacks").read_text()
     found = shares(folded)
     for module, share in found.items():

@@ -1,9 +1,11 @@
-"""Does a run survive being killed? Random kills of `legscore run`, resumed each time, outputs compared byte for byte.
+"""Does a run survive being killed? Random kills of `legscore run`, resumed each time, outputs compared byte
+for byte.
 
-Runs over a table (to Parquet, Arrow, packed text) and over a VCF (to VCF and to a table) are killed at seeded random moments,
-four of five times with SIGKILL, else with SIGTERM or SIGINT, and started again with the same command until they finish; then
-the next begins. After each kill the output is either not there or whole, and nothing lies beside it but its parts. Small toy
-models and parts of 150 rows make a run last a second or two; everything else is the command as users have it.
+Runs over a table (to Parquet, Arrow, packed text) and over a VCF (to VCF and to a table) are killed at seeded
+random moments, four of five times with SIGKILL, else with SIGTERM or SIGINT, and started again with the same
+command until they finish; then the next begins. After each kill the output is either not there or whole, and
+nothing lies beside it but its parts. Small toy models and parts of 150 rows make a run last a second or two;
+everything else is the command as users have it.
 
     python bench/kills.py [--kills 200] [--seed 0] [--engine openvino] [--save]
 
@@ -47,7 +49,9 @@ def child(engine: str, arguments: list[str]) -> None:
         def _score(self, batch: Any, members: list[int], both: bool, tell: Any) -> np.ndarray:
             time.sleep(0.02)
             codes_WL = batch.expand().astype(np.float32)
-            return np.stack([codes_WL @ np.sin(np.arange(codes_WL.shape[1], dtype=np.float32) + m) for m in members])
+            return np.stack(
+                [codes_WL @ np.sin(np.arange(codes_WL.shape[1], dtype=np.float32) + m) for m in members]
+            )
 
     if engine == "cheap":
         legscore.run.prepare.open_engine = lambda members, request, say: Cheap(members)  # type: ignore[assignment]
@@ -66,12 +70,18 @@ def make_inputs(folder: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     for member in range(2):
         toy_checkpoint(member).save(folder / f"m{member}.safetensors")
-    texts = [None if i % 17 == 5 else random_dna(rng, int(n)) for i, n in enumerate(rng.integers(40, 120, rows))]
+    texts = [
+        None if i % 17 == 5 else random_dna(rng, int(n)) for i, n in enumerate(rng.integers(40, 120, rows))
+    ]
     names = [None if i % 13 == 1 else f"gene {i // 40}" for i in range(rows)]
     pq.write_table(pa.table({"id": np.arange(rows), "gene": names, "sequence": texts}), folder / "in.parquet")
     contig = random_dna(rng, rows + 200)
     (folder / "g.fa").write_text(f">1\n{contig}\n")
-    lines = ["##fileformat=VCFv4.2", f"##contig=<ID=1,length={len(contig)}>", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
+    lines = [
+        "##fileformat=VCFv4.2",
+        f"##contig=<ID=1,length={len(contig)}>",
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO",
+    ]
     for at in range(100, 100 + rows):
         ref = contig[at - 1]
         lines.append(f"1\t{at}\t.\t{ref}\t{'ACGT'['ACGT'.index(ref) - 1]}\t.\t.\t.")
@@ -80,7 +90,8 @@ def make_inputs(folder: Path, rows: int) -> None:
 
 @dataclass
 class Tally:
-    """What happened: kills by signal, runs that took up parts, runs finished and compared, longest end after a kill."""
+    """What happened: kills by signal, runs that took up parts, runs finished and compared, longest end after
+    a kill."""
 
     kills: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
@@ -112,12 +123,26 @@ class Folder:
     def start(self, name: str) -> subprocess.Popen[bytes]:
         table = name.startswith("o.") and "vcf" not in name
         what = ["in.parquet"] if table else ["v.vcf", "--fasta", "g.fa", "--centered"]
-        command = [sys.executable, str(HERE / "kills.py"), "--child", self.engine, "run", *what, "-m", ".", "-o", name]
+        command = [
+            sys.executable,
+            str(HERE / "kills.py"),
+            "--child",
+            self.engine,
+            "run",
+            *what,
+            "-m",
+            ".",
+            "-o",
+            name,
+        ]
         path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [*command, "--precision", "fp32"], cwd=self.folder, stderr=open(self.folder.parent / "stderr", "wb"),
-            env={**os.environ, "PYTHONPATH": path}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-        )  # fmt: skip
+            [*command, "--precision", "fp32"],
+            cwd=self.folder,
+            stderr=open(self.folder.parent / "stderr", "wb"),
+            env={**os.environ, "PYTHONPATH": path},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        )
 
     def said(self) -> str:
         return (self.folder.parent / "stderr").read_text()
@@ -131,9 +156,16 @@ class Folder:
         out = self.folder / name
         if out.exists() and out.read_bytes() != self.expected[name]:
             raise SystemExit(f"{name} differs from an uninterrupted run's; kept in {self.folder}")
-        allowed = {*self.given, name, f"{name}.run.json", f"{name}.tbi", *([] if finished else [f"{name}.parts"])}
+        allowed = {
+            *self.given,
+            name,
+            f"{name}.run.json",
+            f"{name}.tbi",
+            *([] if finished else [f"{name}.parts"]),
+        }
         stray = {entry for entry in os.listdir(self.folder) if entry not in allowed}
-        stray = {entry for entry in stray if finished or not entry.startswith(f".{name}.")}  # the next run removes those
+        # the next run removes those
+        stray = {entry for entry in stray if finished or not entry.startswith(f".{name}.")}
         if stray or (finished and not out.exists()):
             raise SystemExit(f"after {name}: left over {stray}" if stray else f"{name} is not there")
 
@@ -160,16 +192,28 @@ def kill_runs(folder: Folder, kills: int, seed: int, say: Any = lambda line: Non
     return tally
 
 
-def _kill(process: subprocess.Popen[bytes], folder: Folder, name: str, rng: random.Random, tally: Tally) -> bool:
-    """Kill the run at a random moment: after a random time, or (more often) a little after it has kept a random number of
-    parts more. False when it ended before."""
+def _kill(
+    process: subprocess.Popen[bytes], folder: Folder, name: str, rng: random.Random, tally: Tally
+) -> bool:
+    """Kill the run at a random moment: after a random time, or (more often) a little after it has kept a
+    random number of parts more. False when it ended before."""
     number = rng.choice([signal.SIGKILL] * 4 + [rng.choice([signal.SIGTERM, signal.SIGINT])])
-    anywhere, share, more, after_s = rng.random() < 0.25, rng.random(), rng.randint(0, folder.n_parts // 3), rng.uniform(0, 0.06)
+    anywhere, share, more, after_s = (
+        rng.random() < 0.25,
+        rng.random(),
+        rng.randint(0, folder.n_parts // 3),
+        rng.uniform(0, 0.06),
+    )
     parts, ends = folder.folder / f"{name}.parts", time.perf_counter() + END_S
     wanted = _kept(parts) + more
     if anywhere:
         after_s = share * folder.seconds[name]
-    while not anywhere and process.poll() is None and _kept(parts) < max(wanted, 1) and time.perf_counter() < ends:
+    while (
+        not anywhere
+        and process.poll() is None
+        and _kept(parts) < max(wanted, 1)
+        and time.perf_counter() < ends
+    ):
         time.sleep(0.003)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(after_s)
@@ -207,9 +251,10 @@ def main() -> None:
         started = time.perf_counter()
         tally = kill_runs(folder, options.kills, options.seed, print)
     result = {
-        "kills": dict(tally.kills), "seed": options.seed, "runs_finished": tally.finished, "runs_resumed": tally.resumed,
-        "outputs_that_differ": 0, "rows_lost": 0, "slowest_end_s": round(tally.slowest_end_s, 2),
-        "seconds": round(time.perf_counter() - started, 1), "outputs": list(RUNS), "engine": options.engine,
+        "kills": dict(tally.kills), "seed": options.seed, "runs_finished": tally.finished,
+        "runs_resumed": tally.resumed, "outputs_that_differ": 0, "rows_lost": 0,
+        "slowest_end_s": round(tally.slowest_end_s, 2), "seconds": round(time.perf_counter() - started, 1),
+        "outputs": list(RUNS), "engine": options.engine,
     }  # fmt: skip
     finish("kills", result, options.save)
 

@@ -29,7 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 def describe() -> dict[str, Any]:
     """Machine, versions, commit."""
     model = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor()
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
     )
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
     commit, dirty = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "legscore")
@@ -52,7 +53,9 @@ def describe() -> dict[str, Any]:
 def _git(*arguments: str) -> str:
     """What git says of the checkout; nothing where there is no git, as on machines that only run."""
     try:
-        return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True
+        ).stdout.strip()
     except OSError:
         return ""
 
@@ -65,7 +68,8 @@ def _lines(path: str) -> list[str]:
 
 
 def alternate(jobs: dict[str, Callable[[], object]], work: dict[str, float], rounds: int) -> dict[str, float]:
-    """Run the jobs in turn, `rounds` times; median rate (work a second) of each. Turns cancel a machine's moods."""
+    """Run the jobs in turn, `rounds` times; median rate (work a second) of each. Turns cancel a machine's
+    moods."""
     return rates.alternate({name: rates.Job(job, work[name]) for name, job in jobs.items()}, rounds)
 
 
@@ -76,14 +80,16 @@ def gemm_jobs(precision: str) -> tuple[dict[str, Callable[[], object]], dict[str
 
 
 def family(path: Path, n: int, folder: Path) -> list[Checkpoint]:
-    """n different members, as files in `folder`, with the weights of one model times noise of 2 %. What is timed does not depend
-    on weights, but members must differ: equal ones would be computed once."""
+    """n different members, as files in `folder`, with the weights of one model times noise of 2 %. What is
+    timed does not depend on weights, but members must differ: equal ones would be computed once."""
     model = load_checkpoint(path)
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(n):
         rng = np.random.default_rng(i)
         noisy = {
-            name: (array * (1 + 0.02 * rng.standard_normal(array.shape))).astype(np.float32) if array.ndim > 1 else array
+            name: (array * (1 + 0.02 * rng.standard_normal(array.shape))).astype(np.float32)
+            if array.ndim > 1
+            else array
             for name, array in model.arrays.items()
         }
         replace(model, arrays=noisy).save(folder / f"member{i:02d}.safetensors")
@@ -91,7 +97,8 @@ def family(path: Path, n: int, folder: Path) -> list[Checkpoint]:
 
 
 def arguments(about: str, **defaults: Any) -> argparse.Namespace:
-    """Command line of a benchmark: one option per default, and --save to keep the result in bench/results/."""
+    """Command line of a benchmark: one option per default, and --save to keep the result in
+    bench/results/."""
     parser = argparse.ArgumentParser(description=about)
     for name, value in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"[{value}]")

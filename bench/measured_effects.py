@@ -1,11 +1,13 @@
-"""Do predicted effects agree with measured ones? Variants are built from the genome, scored, and set beside measurements.
+"""Do predicted effects agree with measured ones? Variants are built from the genome, scored, and set beside
+measurements.
 
-The table has variant_id, chrom, pos, ref, alt, ref_seq, alt_seq, the name of the tile (--tile), the measured effect (--measured)
-and another model's prediction (--other). Effects from coordinates must equal effects from ref_seq and alt_seq exactly, or the
-script ends. Prints Pearson and Spearman on the rows that have all values, with a standard error that resamples tiles, since
-variants of one tile are not independent.
+The table has variant_id, chrom, pos, ref, alt, ref_seq, alt_seq, the name of the tile (--tile), the measured
+effect (--measured) and another model's prediction (--other). Effects from coordinates must equal effects from
+ref_seq and alt_seq exactly, or the script ends. Prints Pearson and Spearman on the rows that have all values,
+with a standard error that resamples tiles, since variants of one tile are not independent.
 
-    python bench/measured_effects.py --table measured.parquet --fasta genome.fa.gz --tiles tiles.bed [--models DIR] [--save]
+    python bench/measured_effects.py --table measured.parquet --fasta genome.fa.gz --tiles tiles.bed [--models
+    DIR] [--save]
 """
 
 from __future__ import annotations
@@ -26,23 +28,38 @@ DRAWS = 1000
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", table="", fasta="", tiles="", models="", measured="complex_delta", other="complex_legnet_delta",
+        __doc__ or "",
+        table="",
+        fasta="",
+        tiles="",
+        models="",
+        measured="complex_delta",
+        other="complex_legnet_delta",
         tile="promoter",
-    )  # fmt: skip
+    )
     if not (options.table and options.fasta and options.tiles):
         raise SystemExit("give --table, --fasta and --tiles")
     models = [options.models] if options.models else []
     with tempfile.TemporaryDirectory() as folder:
-        make(options.table, f"{folder}/v.parquet", BuildOptions(options.fasta, regions_bed=options.tiles), say=print)
+        make(
+            options.table,
+            f"{folder}/v.parquet",
+            BuildOptions(options.fasta, regions_bed=options.tiles),
+            say=print,
+        )
         built = scores(f"{folder}/v.parquet", f"{folder}/built.parquet", models)
         table = pl.read_parquet(options.table)
         table.select("variant_id", "ref_seq", "alt_seq").write_parquet(f"{folder}/given.parquet")
         given = scores(f"{folder}/given.parquet", f"{folder}/direct.parquet", models)
     table = table.join(given.select("variant_id", "effect").unique("variant_id"), on="variant_id")
-    built = built.with_columns(pl.col("tile_id").cast(pl.String)).select("variant_id", "tile_id", pl.col("effect").alias("built"))
+    built = built.with_columns(pl.col("tile_id").cast(pl.String)).select(
+        "variant_id", "tile_id", pl.col("effect").alias("built")
+    )
     table = table.join(built, left_on=["variant_id", options.tile], right_on=["variant_id", "tile_id"])
     if len(table) != len(given) or not (table["effect"] == table["built"]).all():
-        raise SystemExit("effects from coordinates differ from effects of the sequences; no correlation of wrong effects")
+        raise SystemExit(
+            "effects from coordinates differ from effects of the sequences; no correlation of wrong effects"
+        )
     print(f"{len(table):,} effects from coordinates equal those of the sequences exactly")
     whole = table.filter(pl.all_horizontal(pl.col(options.measured, options.other, "built").is_finite()))
     found = {}
@@ -54,9 +71,13 @@ def main() -> None:
             "se": error(x, y, whole[options.tile].to_numpy()),
         }
         print(
-            f"{name:24s} Pearson {found[name]['pearson']:.3f} ± {found[name]['se']:.3f}, Spearman {found[name]['spearman']:.3f}"
+            f"{name:24s} Pearson {found[name]['pearson']:.3f} ± {found[name]['se']:.3f}, Spearman "
+            f"{found[name]['spearman']:.3f}"
         )
-    print(f"{len(whole):,} variants in {whole[options.tile].n_unique():,} tiles; ± resamples tiles {DRAWS:,} times")
+    print(
+        f"{len(whole):,} variants in {whole[options.tile].n_unique():,} tiles; ± resamples tiles "
+        f"{DRAWS:,} times"
+    )
     finish("measured_effects", {"rows": len(whole), "measured": options.measured, **found}, options.save)
 
 

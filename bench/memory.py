@@ -1,9 +1,10 @@
-"""Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few, more and many rows.
+"""Does memory grow with rows? Peak resident memory of `legscore run --engine null` on few, more and many
+rows.
 
-Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number, alike but for their number
-of row groups (10,000 rows each). Row counts of every output are checked first. Expected: within 5 % from 10,000 rows, which fill
-a part but no row group of the output, to 2,000,000. The same through `legscore.score_file`, which leaves the allocator as it is,
-shows what `legscore.system.allocator` is for.
+Each run is a process of its own, over Parquet files of distinct 80-bp inserts with a key and a number, alike
+but for their number of row groups (10,000 rows each). Row counts of every output are checked first. Expected:
+within 5 % from 10,000 rows, which fill a part but no row group of the output, to 2,000,000. The same through
+`legscore.score_file`, which leaves the allocator as it is, shows what `legscore.system.allocator` is for.
 
     python bench/memory.py [--rows 10000,200000,2000000] [--rounds 3] [--save]
 """
@@ -32,7 +33,11 @@ def make(path: Path, rows: int) -> None:
         for start in range(0, rows, BLOCK):
             n = min(BLOCK, rows - start)
             letters = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (n, 80))]
-            columns = [[f"v{start + i}" for i in range(n)], rng.normal(size=n), [row.tobytes().decode() for row in letters]]
+            columns = [
+                [f"v{start + i}" for i in range(n)],
+                rng.normal(size=n),
+                [row.tobytes().decode() for row in letters],
+            ]
             writer.write_table(pa.table(columns, schema=schema))
 
 
@@ -57,7 +62,9 @@ def main() -> None:
             for rows in sizes:
                 source, out = f"{folder}/{rows}.parquet", f"{folder}/{rows}.out.parquet"
                 peaks[rows].append(
-                    peak_bytes([sys.executable, "-m", "legscore", "run", source, "-o", out, "--engine", "null", "-q"])
+                    peak_bytes(
+                        [sys.executable, "-m", "legscore", "run", source, "-o", out, "--engine", "null", "-q"]
+                    )
                 )
                 if pq.read_metadata(out).num_rows != rows:
                     raise SystemExit(f"{out} lacks rows; no measurement of wrong output")
@@ -65,12 +72,18 @@ def main() -> None:
                 untouched[rows].append(peak_bytes([sys.executable, "-c", call]))
     median = {rows: statistics.median(found) for rows, found in peaks.items()}
     for rows in sizes:
-        print(f"{rows:>10,} rows: peak {median[rows] / 2**20:7.1f} MiB, with the allocator as it is "
-              f"{statistics.median(untouched[rows]) / 2**20:7.1f} MiB")  # fmt: skip
+        print(
+            f"{rows:>10,} rows: peak {median[rows] / 2**20:7.1f} MiB, with the allocator as it is "
+            f"{statistics.median(untouched[rows]) / 2**20:7.1f} MiB"
+        )
     growth = {rows: median[sizes[-1]] / median[rows] - 1 for rows in sizes[:-1]}
     for rows, share in growth.items():
         print(f"growth from {rows:,} to {sizes[-1]:,} rows: {100 * share:+.1f} %")
-    finish("memory", {"rows": sizes, "peak_bytes": peaks, "untouched_peak_bytes": untouched, "growth": growth}, options.save)
+    finish(
+        "memory",
+        {"rows": sizes, "peak_bytes": peaks, "untouched_peak_bytes": untouched, "growth": growth},
+        options.save,
+    )
 
 
 if __name__ == "__main__":

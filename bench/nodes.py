@@ -1,9 +1,9 @@
-"""Where does the engine's time go? OpenVINO's counters per kind of node, at rank 3 and rank 4 and in FP32 in phases too, and
-the rates of all.
+"""Where does the engine's time go? OpenVINO's counters per kind of node, at rank 3 and rank 4 and in FP32 in
+phases too, and the rates of all.
 
-Scores are compared first; the forms then alternate. Expected: convolutions above 90 % of the time, no layout reorders at rank 4;
-with AVX2 kernels phases take a fifth from the time of convolutions, and what they add (borders, sums, laying phases side by side)
-stays below 5 %.
+Scores are compared first; the forms then alternate. Expected: convolutions above 90 % of the time, no layout
+reorders at rank 4; with AVX2 kernels phases take a fifth from the time of convolutions, and what they add
+(borders, sums, laying phases side by side) stays below 5 %.
 
     python bench/nodes.py [--precision bf16] [--rounds 15] [--save]
 """
@@ -32,7 +32,12 @@ def main() -> None:
     options = arguments(__doc__ or "", precision="bf16", rounds=15, windows=512)
     checkpoint = load_checkpoint(ORIGINAL)
     batch = int(load_recipe(options.precision).get("openvino", "batch"))
-    x = strands(probe(checkpoint.contract, options.windows // 2, 0).expand(), checkpoint.contract, both=False, is_singleton=False)
+    x = strands(
+        probe(checkpoint.contract, options.windows // 2, 0).expand(),
+        checkpoint.contract,
+        both=False,
+        is_singleton=False,
+    )
     core, jobs, scores, shares = openvino.Core(), {}, {}, {}
     kind = openvino.Type.bf16 if options.precision == "bf16" else openvino.Type.f32
     forms: dict[str, tuple[int, type[Lowering]]] = {"rank 3": (3, Lowering), "rank 4": (4, Lowering)}
@@ -60,7 +65,9 @@ def main() -> None:
         profiled.set_callback(count)
         queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings), threads + 1)
         out = np.empty(len(x), dtype=np.float32)
-        queue.set_callback(lambda request, at, out=out: out.__setitem__(at, request.get_output_tensor(0).data))
+        queue.set_callback(
+            lambda request, at, out=out: out.__setitem__(at, request.get_output_tensor(0).data)
+        )
 
         def run(queue: Any = queue) -> None:
             for start in range(0, len(x), batch):
@@ -71,14 +78,17 @@ def main() -> None:
         run()
         jobs[name], scores[name] = run, out.copy()
         total = sum(counted.values())
-        shares[name] = {node: seconds / total for node, seconds in counted.most_common() if seconds / total >= 0.0005}
+        shares[name] = {
+            node: seconds / total for node, seconds in counted.most_common() if seconds / total >= 0.0005
+        }
     error = max(float(np.abs(found - scores["rank 4"]).max()) for found in scores.values())
     if not error <= (0.1 if options.precision == "bf16" else 1e-4):
         raise SystemExit(f"the forms differ by {error}; no timing of wrong numbers")
     rates = alternate(jobs, dict.fromkeys(jobs, float(len(x))), options.rounds)
     for name, kinds in shares.items():
         print(
-            f"{name}: {rates[name]:.0f} windows/s; " + ", ".join(f"{node} {100 * share:.1f} %" for node, share in kinds.items())
+            f"{name}: {rates[name]:.0f} windows/s; "
+            + ", ".join(f"{node} {100 * share:.1f} %" for node, share in kinds.items())
         )
     finish(
         "nodes" if options.precision == "bf16" else f"nodes_{options.precision}",

@@ -1,8 +1,10 @@
-"""The published way, written anew: the network on plain [N, channels, length] tensors and a Dataset that works row by row.
+"""The published way, written anew: the network on plain [N, channels, length] tensors and a Dataset that
+works row by row.
 
-What benchmarks compare with. Module names are those of `legscore.model.legnet`, so that weights load from one into the
-other. The bilinear gate composes its tensor in every forward pass, rows are strings that are padded, reversed and encoded in
-Python, and soft targets come from the normal distribution row by row: Penzar et al. 2023 and the DREAM 2022 write-up.
+What benchmarks compare with. Module names are those of `legscore.model.legnet`, so that weights load from one
+into the other. The bilinear gate composes its tensor in every forward pass, rows are strings that are padded,
+reversed and encoded in Python, and soft targets come from the normal distribution row by row: Penzar et al.
+2023 and the DREAM 2022 write-up.
 """
 
 from __future__ import annotations
@@ -39,8 +41,14 @@ class Factors(nn.Module):
     def __init__(self, width: int, rank: int) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.ones(rank))
-        self.factor_0, self.factor_1 = nn.Parameter(torch.zeros(width, rank)), nn.Parameter(torch.zeros(width, rank))
-        self.factor_2, self.bias = nn.Parameter(torch.zeros(width // 2, rank)), nn.Parameter(torch.zeros(width // 2))
+        self.factor_0, self.factor_1 = (
+            nn.Parameter(torch.zeros(width, rank)),
+            nn.Parameter(torch.zeros(width, rank)),
+        )
+        self.factor_2, self.bias = (
+            nn.Parameter(torch.zeros(width // 2, rank)),
+            nn.Parameter(torch.zeros(width // 2)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         tensor = torch.einsum("r,ir,jr,kr->ijk", self.weights, self.factor_0, self.factor_1, self.factor_2)
@@ -80,7 +88,10 @@ class Block(nn.Module):
 class Head(nn.Module):
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.conv, self.act = nn.Conv1d(a.widths[-1], a.outputs, 1), nn.SiLU() if a.final_activation == "silu" else nn.Identity()
+        self.conv, self.act = (
+            nn.Conv1d(a.widths[-1], a.outputs, 1),
+            nn.SiLU() if a.final_activation == "silu" else nn.Identity(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x)).mean(dim=2)
@@ -105,9 +116,12 @@ class PublishedLegNet(nn.Module):
 
 
 class PublishedRows(Dataset[tuple[Tensor, Tensor]]):
-    """Every sequence on both strands, encoded row by row when asked for; index 2 i is forward, 2 i + 1 reverse."""
+    """Every sequence on both strands, encoded row by row when asked for; index 2 i is forward, 2 i + 1
+    reverse."""
 
-    def __init__(self, inserts: list[str], expression: np.ndarray, contract: Contract, bins: int = 18) -> None:
+    def __init__(
+        self, inserts: list[str], expression: np.ndarray, contract: Contract, bins: int = 18
+    ) -> None:
         self.inserts, self.expression, self.contract, self.bins = inserts, expression, contract, bins
 
     def __len__(self) -> int:
@@ -126,6 +140,8 @@ class PublishedRows(Dataset[tuple[Tensor, Tensor]]):
                     plane[i] = 0.25
             else:
                 planes[BASE[base]][i] = 1.0
-        x = torch.tensor([*planes, [float(reverse)] * len(sequence), [float(value.is_integer())] * len(sequence)])
+        x = torch.tensor(
+            [*planes, [float(reverse)] * len(sequence), [float(value.is_integer())] * len(sequence)]
+        )
         edges = np.array([-np.inf, *range(1, self.bins), np.inf])
         return x, torch.tensor(np.diff(norm.cdf(edges, loc=value + 0.5, scale=0.5)), dtype=torch.float32)

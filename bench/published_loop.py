@@ -1,9 +1,11 @@
-"""How much faster is a run than the published way of scoring? From a Parquet file to a Parquet file, one member.
+"""How much faster is a run than the published way of scoring? From a Parquet file to a Parquet file, one
+member.
 
-The published structure, written anew (`published.py`): rows are strings encoded in Python by a Dataset, a DataLoader makes
-batches of 1,024, the network runs eager in FP32, each strand in a pass of its own, averaged at the end. Both start from the
-same file, and scores are compared first (bf16 against FP32: within 5 % of their SD). Expected: ≥ 4 ×, on a CPU without bf16 too
-(kept as `published_loop_fp32`), although both multiply in FP32 then.
+The published structure, written anew (`published.py`): rows are strings encoded in Python by a Dataset, a
+DataLoader makes batches of 1,024, the network runs eager in FP32, each strand in a pass of its own, averaged
+at the end. Both start from the same file, and scores are compared first (bf16 against FP32: within 5 % of
+their SD). Expected: ≥ 4 ×, on a CPU without bf16 too (kept as `published_loop_fp32`), although both multiply
+in FP32 then.
 
     python bench/published_loop.py [--windows 3000] [--rounds 3] [--save]
 """
@@ -35,7 +37,9 @@ def published(source: str, out: str) -> np.ndarray:
     """Score a file the published way; from loading the network to the file written."""
     checkpoint = load_checkpoint(ORIGINAL)
     network = PublishedLegNet(checkpoint.architecture).eval()
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}, strict=False)
+    network.load_state_dict(
+        {name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}, strict=False
+    )
     table = pq.read_table(source)
     inserts = table["sequence"].to_pylist()
     # an expression of 0.5 keeps the is_singleton channel at 0, as predictions want it
@@ -55,12 +59,16 @@ def main() -> None:
     torch.set_num_threads(usable_cores())
     precision = ""
     with tempfile.TemporaryDirectory() as folder:
-        source, ours, theirs = (str(Path(folder) / name) for name in ("in.parquet", "ours.parquet", "theirs.parquet"))
+        source, ours, theirs = (
+            str(Path(folder) / name) for name in ("in.parquet", "ours.parquet", "theirs.parquet")
+        )
         pq.write_table(random_table(load_checkpoint(ORIGINAL).contract, options.windows), source)
 
         def run() -> np.ndarray:
             nonlocal precision
-            precision = legscore.score_file(source, ours, models=[ORIGINAL], sequence_is="insert")["engine"]["precision"]
+            precision = legscore.score_file(source, ours, models=[ORIGINAL], sequence_is="insert")["engine"][
+                "precision"
+            ]
             return np.asarray(pq.read_table(ours)["score"].to_numpy())
 
         run()  # the first run measures its fidelity once for a machine
@@ -79,7 +87,13 @@ def main() -> None:
     for name, taken in seconds.items():
         print(f"{name:16s} {options.windows / median(taken):8.1f} windows/s (both strands)")
     print(f"{ratio:.2f} × (largest difference of scores {error:.4f})")
-    found = {"windows": options.windows, "precision": precision, "seconds": seconds, "ratio": ratio, "max_error": error}
+    found = {
+        "windows": options.windows,
+        "precision": precision,
+        "seconds": seconds,
+        "ratio": ratio,
+        "max_error": error,
+    }
     finish("published_loop" if precision == "bf16" else f"published_loop_{precision}", found, options.save)
 
 

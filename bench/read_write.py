@@ -1,8 +1,10 @@
-"""How fast are files read and written? Each format on its own: rows/s of reading into parts, of writing results, and bytes a row.
+"""How fast are files read and written? Each format on its own: rows/s of reading into parts, of writing
+results, and bytes a row.
 
-Reading goes through `legscore.input.read` (80-bp inserts with a key), writing through `legscore.output.write` with a table of
-results like a run's; row groups of Parquet inputs come in three sizes. What was written is read back and compared first.
-Expected: Parquet ≥ 3 M rows/s read and ≥ 1 M written, text ≥ 0.5 M: far above what an engine scores.
+Reading goes through `legscore.input.read` (80-bp inserts with a key), writing through `legscore.output.write`
+with a table of results like a run's; row groups of Parquet inputs come in three sizes. What was written is
+read back and compared first. Expected: Parquet ≥ 3 M rows/s read and ≥ 1 M written, text ≥ 0.5 M: far above
+what an engine scores.
 
     python bench/read_write.py [--rows 500000] [--rounds 3] [--save]
 """
@@ -57,7 +59,9 @@ def main() -> None:
     schema = result_schema([table.schema.field("id")], ["score", "score_sd"], [], 1)
     status = pa.DictionaryArray.from_arrays(pa.array(np.zeros(options.rows, np.int8)), pa.array(["ok"]))
     scores = [pa.array(rng.normal(10, 3, options.rows).astype(np.float32)) for _ in range(2)]
-    results = pa.table([table["id"], *scores, status, pa.array(np.zeros(options.rows, np.int32))], schema=schema)
+    results = pa.table(
+        [table["id"], *scores, status, pa.array(np.zeros(options.rows, np.int32))], schema=schema
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -74,7 +78,9 @@ def main() -> None:
         inputs = sources(table, folder)
         for label, path in inputs.items():
             opened = open_input([str(path)])
-            texts = pa.concat_tables(part.table.select(["sequence"]) for part in opened.parts(("sequence",), PART))
+            texts = pa.concat_tables(
+                part.table.select(["sequence"]) for part in opened.parts(("sequence",), PART)
+            )
             if texts["sequence"].cast(pa.string()).to_pylist() != table["sequence"].to_pylist():
                 raise SystemExit(f"{path.name} does not read back as it was written; no timing of wrong rows")
             jobs[label] = lambda path=path: read(path)
@@ -82,12 +88,17 @@ def main() -> None:
             target = folder / output
             write(target)
             back = pa.concat_tables(part.table for part in open_input([str(target)]).parts(("score",), PART))
-            if not np.allclose(np.asarray(back["score"].cast(pa.float64())), np.asarray(scores[0]), rtol=1e-6):
+            if not np.allclose(
+                np.asarray(back["score"].cast(pa.float64())), np.asarray(scores[0]), rtol=1e-6
+            ):
                 raise SystemExit(f"{output} does not read back as it was written; no timing of wrong rows")
             jobs[f"write {output.removeprefix('out.')}"] = lambda target=target: write(target)
         rates = alternate(jobs, dict.fromkeys(jobs, float(options.rows)), options.rounds)
         sizes = {label: path.stat().st_size / options.rows for label, path in inputs.items()}
-        sizes |= {f"write {output.removeprefix('out.')}": (folder / output).stat().st_size / options.rows for output in OUTPUTS}
+        sizes |= {
+            f"write {output.removeprefix('out.')}": (folder / output).stat().st_size / options.rows
+            for output in OUTPUTS
+        }
     for label, rate in rates.items():
         print(f"{label:36s} {rate / 1e6:6.2f} M rows/s {sizes[label]:7.1f} bytes a row")
     finish("read_write", {"rows": options.rows, "rows_per_s": rates, "bytes_per_row": sizes}, options.save)

@@ -1,7 +1,8 @@
 """How long does a report of a million rows take, and how large is it?
 
-Makes saturated promoters with random effects (--rows in all), writes the page, checks that it counts every row and that its heat
-maps hold the effects, and times reading, counting and writing together. Expected: under 30 s and under 20 MB.
+Makes saturated promoters with random effects (--rows in all), writes the page, checks that it counts every
+row and that its heat maps hold the effects, and times reading, counting and writing together. Expected: under
+30 s and under 20 MB.
 
     python bench/report.py [--rows 1000000] [--rounds 3] [--save]
 """
@@ -22,7 +23,24 @@ from machine import alternate, arguments, finish
 from legscore.evaluate.report.page import write_report
 
 LENGTH, CHANGES = 80, 3
-CHROMOSOMES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI")
+CHROMOSOMES = (
+    "I",
+    "II",
+    "III",
+    "IV",
+    "V",
+    "VI",
+    "VII",
+    "VIII",
+    "IX",
+    "X",
+    "XI",
+    "XII",
+    "XIII",
+    "XIV",
+    "XV",
+    "XVI",
+)
 GENOME = 12_000_000
 
 
@@ -47,7 +65,10 @@ def make(rows: int) -> pa.Table:
     rng = np.random.default_rng(0)
     tiles = -(-rows // (LENGTH * CHANGES))
     n = tiles * LENGTH * CHANGES
-    tile, offset = np.repeat(np.arange(tiles), LENGTH * CHANGES), np.tile(np.repeat(np.arange(LENGTH), CHANGES), tiles)
+    tile, offset = (
+        np.repeat(np.arange(tiles), LENGTH * CHANGES),
+        np.tile(np.repeat(np.arange(LENGTH), CHANGES), tiles),
+    )
     letters = np.array(list("ACGT"))
     base = rng.integers(0, 4, (tiles, LENGTH))
     others = np.array([[k for k in range(4) if k != b] for b in range(4)])
@@ -59,12 +80,25 @@ def make(rows: int) -> pa.Table:
     start = rng.normal(8, 3, tiles)[tile]
     names = np.array([f"Y{i:05d}" for i in range(tiles)])
     columns = {
-        "variant_id": [f"{c}:{p}:{r}:{a}" for c, p, r, a in zip(chrom, pos, letters[ref], letters[alt], strict=True)],
-        "chrom": np.array(CHROMOSOMES)[chrom], "pos": pos, "ref": letters[ref], "alt": letters[alt], "tile_id": names[tile],
-        "gene": names[tile], "strand": np.full(n, "+"), "offset": offset, "alt_base": letters[alt], "ref_score": start,
-        "alt_score": start + effect, "effect": effect, "effect_sd": np.abs(rng.normal(0, 0.1, n)),
-        "measured": effect + rng.normal(size=n), "status": np.full(n, "ok"),
-    }  # fmt: skip
+        "variant_id": [
+            f"{c}:{p}:{r}:{a}" for c, p, r, a in zip(chrom, pos, letters[ref], letters[alt], strict=True)
+        ],
+        "chrom": np.array(CHROMOSOMES)[chrom],
+        "pos": pos,
+        "ref": letters[ref],
+        "alt": letters[alt],
+        "tile_id": names[tile],
+        "gene": names[tile],
+        "strand": np.full(n, "+"),
+        "offset": offset,
+        "alt_base": letters[alt],
+        "ref_score": start,
+        "alt_score": start + effect,
+        "effect": effect,
+        "effect_sd": np.abs(rng.normal(0, 0.1, n)),
+        "measured": effect + rng.normal(size=n),
+        "status": np.full(n, "ok"),
+    }
     table = pa.table(columns)
     for name in ("ref_score", "alt_score", "effect", "effect_sd"):
         table = table.set_column(table.column_names.index(name), name, table.column(name).cast(pa.float32()))
@@ -85,7 +119,10 @@ def check(page: Path, made: pa.Table) -> None:
     whole = np.frombuffer(base64.b64decode(heat["effect"]["data"]), "<i2")[: 4 * LENGTH].reshape(LENGTH, 4)
     effects = made.column("effect").slice(0, LENGTH * CHANGES).to_numpy()
     if set(counted) != {n} or len(heat["titles"]) != heat["of"] or heat["of"] != n // (LENGTH * CHANGES):
-        raise SystemExit(f"the page counts {counted} rows and {len(heat['titles'])} promoters of {n} rows; no timing of that")
+        raise SystemExit(
+            f"the page counts {counted} rows and {len(heat['titles'])} promoters of {n} rows; no timing "
+            "of that"
+        )
     if not np.allclose(whole[whole != -32768] * heat["effect"]["step"], effects, atol=heat["effect"]["step"]):
         raise SystemExit("the page's first promoter has other effects; no timing of that")
 

@@ -1,8 +1,9 @@
-"""Does a Parquet file that is one huge row group fit a small memory? `legscore run --engine null --memory 2G` over 1 GB in one
-row group, as a process of its own that the system holds to it, beside the same rows in groups of 65,536.
+"""Does a Parquet file that is one huge row group fit a small memory? `legscore run --engine null --memory 2G`
+over 1 GB in one row group, as a process of its own that the system holds to it, beside the same rows in
+groups of 65,536.
 
-The two outputs must be equal, byte for byte, before anything is reported. Expected: it runs, and the peaks are equal within a
-few per cent, since row groups are streamed.
+The two outputs must be equal, byte for byte, before anything is reported. Expected: it runs, and the peaks
+are equal within a few per cent, since row groups are streamed.
 
     python bench/row_group.py [--megabytes 1024] [--memory 2G] [--save]
 """
@@ -29,7 +30,9 @@ def letters(rng: np.random.Generator, rows: int, width: int) -> pa.Array:
     """Random texts of one width."""
     text = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (rows, width), dtype=np.uint8)]
     offsets = np.arange(rows + 1, dtype=np.int32) * width
-    return pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text))])
+    return pa.Array.from_buffers(
+        pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text))]
+    )
 
 
 def make(folder: Path, megabytes: int) -> tuple[Path, Path, int]:
@@ -39,7 +42,9 @@ def make(folder: Path, megabytes: int) -> tuple[Path, Path, int]:
     for start in range(0, rows, BLOCK):
         rng = np.random.default_rng(start)
         n = min(BLOCK, rows - start)
-        blocks.append(pa.table({"note": letters(rng, n, NOTE_BYTES), "sequence": letters(rng, n, INSERT_BYTES)}))
+        blocks.append(
+            pa.table({"note": letters(rng, n, NOTE_BYTES), "sequence": letters(rng, n, INSERT_BYTES)})
+        )
     table = pa.concat_tables(blocks)
     one, many = folder / "one.parquet", folder / "many.parquet"
     pq.write_table(table, one, row_group_size=rows, use_dictionary=False, compression="snappy")
@@ -60,7 +65,19 @@ def main() -> None:
         peaks, seconds, hashes = {}, {}, {}
         for path in (one, many):
             out = path.with_suffix(".out.parquet")
-            command = ["-m", "legscore", "run", str(path), "-o", str(out), "--engine", "null", "--memory", options.memory, "-q"]
+            command = [
+                "-m",
+                "legscore",
+                "run",
+                str(path),
+                "-o",
+                str(out),
+                "--engine",
+                "null",
+                "--memory",
+                options.memory,
+                "-q",
+            ]
             started = time.perf_counter()
             peaks[path.stem] = peak_bytes([sys.executable, *command])
             seconds[path.stem] = round(time.perf_counter() - started, 1)
@@ -71,7 +88,13 @@ def main() -> None:
         raise SystemExit("the outputs of one row group and of many differ")
     for name, peak in peaks.items():
         print(f"{name:>5}: peak {peak / 2**20:7.1f} MiB of {options.memory}, {seconds[name]} s")
-    result = {"rows": rows, "row_group_bytes": group, "memory": options.memory, "peak_bytes": peaks, "seconds": seconds}
+    result = {
+        "rows": rows,
+        "row_group_bytes": group,
+        "memory": options.memory,
+        "peak_bytes": peaks,
+        "seconds": seconds,
+    }
     finish("row_group", result, options.save)
 
 

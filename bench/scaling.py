@@ -1,8 +1,9 @@
 """What does a run cost, by rows, members and cores? Times of whole runs, a fit, and a plot.
 
-The time of `legscore run` (a process of its own, from start to exit) is fitted as start + windows × members ÷ rate + members ×
-opening, over grids of windows and members; then the same work on 1 to all cores (affinity). Scores on one core must equal those
-on all. Expected: the fit within 5 % of every time, and cores that add up (≥ 0.9 each).
+The time of `legscore run` (a process of its own, from start to exit) is fitted as start + windows × members ÷
+rate + members × opening, over grids of windows and members; then the same work on 1 to all cores (affinity).
+Scores on one core must equal those on all. Expected: the fit within 5 % of every time, and cores that add up
+(≥ 0.9 each).
 
     python bench/scaling.py [--rounds 3] [--save]
 """
@@ -43,8 +44,18 @@ def main() -> None:
             pq.write_table(random_table(contract, windows), folder / f"{windows}.parquet")
 
         def run(windows: int, members: int, cores: int = cores) -> float:
-            command = [sys.executable, "-m", "legscore", "run", str(folder / f"{windows}.parquet"), "-q",
-                       "-m", str(folder / f"m{members}"), "-o", str(folder / f"{windows}.{members}.{cores}.parquet")]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "legscore",
+                "run",
+                str(folder / f"{windows}.parquet"),
+                "-q",
+                "-m",
+                str(folder / f"m{members}"),
+                "-o",
+                str(folder / f"{windows}.{members}.{cores}.parquet"),
+            ]
             started = time.perf_counter()
             subprocess.run(command, check=True, preexec_fn=lambda: os.sched_setaffinity(0, set(range(cores))))
             return time.perf_counter() - started
@@ -53,7 +64,9 @@ def main() -> None:
         for members in MEMBERS:
             for used in range(1, cores + 1):
                 run(WINDOWS[0], members, used)  # the first run measures its fidelity and fills the cache
-        taken: dict[Any, list[float]] = {key: [] for key in [*grid, *((WINDOWS[1], 1, used) for used in range(1, cores + 1))]}
+        taken: dict[Any, list[float]] = {
+            key: [] for key in [*grid, *((WINDOWS[1], 1, used) for used in range(1, cores + 1))]
+        }
         for _ in range(options.rounds):
             for key in taken:
                 taken[key].append(run(*key))
@@ -67,7 +80,8 @@ def main() -> None:
     fitted = work @ np.array([start, each, opening])
     worst = float(np.abs(fitted / seconds - 1).max())
     print(
-        f"seconds = {start:.2f} + {opening:.3f} × members + windows × members / {1 / each:,.0f}; worst error {100 * worst:.1f} %"
+        f"seconds = {start:.2f} + {opening:.3f} × members + windows × members / {1 / each:,.0f}; worst "
+        f"error {100 * worst:.1f} %"
     )
     by_cores = {used: times[WINDOWS[1], 1, used] - start for used in range(1, cores + 1)}
     for used, left in by_cores.items():
@@ -75,8 +89,18 @@ def main() -> None:
     points = [[*key, times[key], float(fit)] for key, fit in zip(grid, fitted, strict=True)]
     if options.save:
         plot(points)
-    result = {"points": points, "start_s": start, "opening_s": opening, "windows_x_members_per_s": 1 / each, "worst_error": worst}
-    finish("scaling", {**result, "cores": {used: by_cores[1] / left for used, left in by_cores.items()}}, options.save)
+    result = {
+        "points": points,
+        "start_s": start,
+        "opening_s": opening,
+        "windows_x_members_per_s": 1 / each,
+        "worst_error": worst,
+    }
+    finish(
+        "scaling",
+        {**result, "cores": {used: by_cores[1] / left for used, left in by_cores.items()}},
+        options.save,
+    )
 
 
 def plot(points: list[list[float]]) -> None:
@@ -89,7 +113,11 @@ def plot(points: list[list[float]]) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 4), constrained_layout=True)
     for members in MEMBERS:
         rows = [(windows, seconds, fit) for windows, m, seconds, fit in points if m == members]
-        (line,) = axes.plot([r[0] for r in rows], [r[2] for r in rows], label=f"{members} members" if members > 1 else "1 member")
+        (line,) = axes.plot(
+            [r[0] for r in rows],
+            [r[2] for r in rows],
+            label=f"{members} members" if members > 1 else "1 member",
+        )
         axes.plot([r[0] for r in rows], [r[1] for r in rows], "o", color=line.get_color())
     axes.set(
         xlabel="windows (both strands)",

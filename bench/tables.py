@@ -1,7 +1,8 @@
 """Write the tables of bench/README.md and the speed table of README.md, and the plots, from bench/results/.
 
-python bench/tables.py           rewrites what stands between the markers <!-- name --> and <!-- /name -->, and the PNGs
-python bench/tables.py --check   only says whether the tables are those of the results (exit code 1 when not)
+python bench/tables.py           rewrites what stands between the markers <!-- name --> and <!-- /name -->,
+and the PNGs python bench/tables.py --check   only says whether the tables are those of the results (exit code
+1 when not)
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def load(name: str) -> dict[str, Any]:
 def speed(name: str = "engine", labels: dict[str, str] = ENGINES) -> str:
     """Engines: rate, ratio to torch eager FP32, share of the matrix-product rate."""
     result = load(name)
-    lines = ["| engine | strands × members/s | × torch eager | of the measured GEMM rate |", "|---|---|---|---|"]
+    lines = [
+        "| engine | strands × members/s | × torch eager | of the measured GEMM rate |",
+        "|---|---|---|---|",
+    ]
     for name, label in labels.items():
         rate = result["rates"][name]
         share = f"{rate['of_gemm']:.2f} of {'bf16' if 'bf16' in name else 'fp32'}"
@@ -65,15 +69,22 @@ def speed_fp32() -> str:
 def forms() -> str:
     """Forms of the graph, by network, against the rewritten one."""
     result = load("forms")
-    lines = ["| form | " + " | ".join(f"{network}: strands/s | × rewritten" for network in result["forms"]) + " |"]
+    lines = [
+        "| form | " + " | ".join(f"{network}: strands/s | × rewritten" for network in result["forms"]) + " |"
+    ]
     lines.append("|---|" + 2 * len(result["forms"]) * "---|")
     for name in next(iter(result["forms"].values())):
         rates = [found[name] for found in result["forms"].values()]
-        lines.append(f"| {name} | " + " | ".join(f"{r['strands_per_s']:.0f} | {r['x_rewritten']:.2f}" for r in rates) + " |")
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"{r['strands_per_s']:.0f} | {r['x_rewritten']:.2f}" for r in rates)
+            + " |"
+        )
     border = result["border_gflop_per_s"]
     lines += [
         "",
-        f"A convolution of 7 taps does {border['by itself']:.0f} GFLOP/s a core where it adds its border itself, "
+        f"A convolution of 7 taps does {border['by itself']:.0f} GFLOP/s a core where it adds its border "
+        "itself, "
         f"{border['before']:.0f} where its input has it.",
     ]
     return "\n".join(lines)
@@ -82,14 +93,21 @@ def forms() -> str:
 def end_to_end() -> str:
     """Whole runs against the engine alone; the null engine's rows show the ceiling of everything else."""
     lines = [
-        "| engine | rows | windows × members | windows/s | rows/s | of the engine alone | with opening | of its core seconds |",
+        (
+            "| engine | rows | windows × members | windows/s | rows/s | of the engine alone | with "
+            "opening | of "
+            "its core seconds |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
-    for run in sorted(load("end_to_end")["runs"], key=lambda run: (run["engine"], run["kind"], run["members"])):
+    for run in sorted(
+        load("end_to_end")["runs"], key=lambda run: (run["engine"], run["kind"], run["members"])
+    ):
         shares = ["" if run["engine"] == "null" or name not in run else f"{run[name]:.3f}" for name in SHARES]
         label = "null (zeros)" if run["engine"] == "null" else run["engine"]
         lines.append(
-            f"| {label} | {run['kind']} | {run['windows']:,} × {run['members']} | {run['windows'] / median(run['run_s']):,.0f} | "
+            f"| {label} | {run['kind']} | {run['windows']:,} × {run['members']} | "
+            f"{run['windows'] / median(run['run_s']):,.0f} | "
             f"{run['rows_per_s']:,.0f} | {' | '.join(shares)} |"
         )
     return "\n".join(lines)
@@ -98,19 +116,27 @@ def end_to_end() -> str:
 def ensembles() -> str:
     """Opening 1 to 50 members, the first time and from the cache."""
     lines = [
-        "| members | compiled, s | from the cache, s | fidelity the first time, s | memory from the cache, MB |",
+        (
+            "| members | compiled, s | from the cache, s | fidelity the first time, s | memory from the "
+            "cache, MB |"
+        ),
         "|---|---|---|---|---|",
     ]
     result = load("ensemble")
     for n, runs in result["members"].items():
         first, cached = runs["first"], runs["cached"]
         lines.append(
-            f"| {n} | {first['open_s']:.1f} | {cached['open_s']:.1f} | {first['fidelity_s']:.1f} | {cached['bytes'] / 1e6:,.0f} |"
+            f"| {n} | {first['open_s']:.1f} | {cached['open_s']:.1f} | {first['fidelity_s']:.1f} | "
+            f"{cached['bytes'] / 1e6:,.0f} |"
         )
     extra = result["extra_member_bytes"]
     lines += [
         "",
-        f"An extra member takes {extra['first'] / 1e6:.1f} MB the first time, {extra['cached'] / 1e6:.1f} MB from the cache.",
+        (
+            f"An extra member takes {extra['first'] / 1e6:.1f} MB the first time, "
+            f"{extra['cached'] / 1e6:.1f} "
+            "MB from the cache."
+        ),
     ]
     return "\n".join(lines)
 
@@ -152,7 +178,11 @@ SECTIONS = {
 def written(text: str, name: str, body: str) -> str:
     """The text with `body` between the markers of `name`."""
     found, n = re.subn(
-        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: f"{m[1]}\n{body}\n\n{m[2]}", text, count=1, flags=re.DOTALL
+        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+        lambda m: f"{m[1]}\n{body}\n\n{m[2]}",
+        text,
+        count=1,
+        flags=re.DOTALL,
     )
     if n != 1:
         raise SystemExit(f"the markers of {name!r} are missing")
@@ -176,14 +206,18 @@ def plot() -> None:
     for i, rate in enumerate(rates):
         axes.text(rate, i, f" {rate:,.0f}", va="center")
     axes.set_xlim(0, 1.12 * max(rates))
-    axes.set_xlabel(f"strands/s, one original LegNet, {result['machine']['cores']} cores ({result['machine']['cpu']})")
+    axes.set_xlabel(
+        f"strands/s, one original LegNet, {result['machine']['cores']} cores ({result['machine']['cpu']})"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(RESULTS / "engine.png", dpi=120)
     pyplot.close(figure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     for path, sections in SECTIONS.items():
@@ -195,7 +229,9 @@ def main() -> None:
                 body = f"Not measured yet: there is no `results/{Path(error.filename).name}`."
             text = written(text, name, body)
         if check and text != before:
-            raise SystemExit(f"{path.name} does not hold the tables of the results; run python bench/tables.py")
+            raise SystemExit(
+                f"{path.name} does not hold the tables of the results; run python bench/tables.py"
+            )
         if not check:
             path.write_text(text)
     if not check:

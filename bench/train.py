@@ -1,10 +1,10 @@
 """How fast is training? Samples a second against the published way, same batch, same machine, in turn.
 
-First checks that both ways give the same inputs, targets, loss and gradients in FP32, then times optimiser steps: a
-DataLoader with row-by-row Python encoding in a worker process feeding the plain network in FP32, and legscore's trainer in
-FP32 and in the precision it chooses. Expected on 2 cores with AVX512-BF16, original network, batch 128: 75-85 samples/s
-for the plain loop, 170 for legscore (convolutions as channels-last bf16 products, grouped ones in blocks): ≥ 1.8 ×;
-time spent on getting batches under 1 %.
+First checks that both ways give the same inputs, targets, loss and gradients in FP32, then times optimiser
+steps: a DataLoader with row-by-row Python encoding in a worker process feeding the plain network in FP32, and
+legscore's trainer in FP32 and in the precision it chooses. Expected on 2 cores with AVX512-BF16, original
+network, batch 128: 75-85 samples/s for the plain loop, 170 for legscore (convolutions as channels-last bf16
+products, grouped ones in blocks): ≥ 1.8 ×; time spent on getting batches under 1 %.
 
     python bench/train.py [--data FILE] [--preset noginet] [--batch 128] [--rounds 5] [--steps 3] [--save]
 """
@@ -39,16 +39,20 @@ def random_table(folder: Path, rows: int = 4000) -> Path:
     rng = np.random.default_rng(0)
     path = folder / "random.tsv"
     letters = rng.choice(list("ACGT"), (rows, 80))
-    path.write_text("sequence\texpression\n" + "".join(f"{''.join(row)}\t{rng.uniform(0, 17):.3f}\n" for row in letters))
+    path.write_text(
+        "sequence\texpression\n" + "".join(f"{''.join(row)}\t{rng.uniform(0, 17):.3f}\n" for row in letters)
+    )
     return path
 
 
 def check(trainer: Trainer, plain: PublishedLegNet, rows: PublishedRows) -> float:
-    """Same inputs, targets, loss and gradients both ways; returns the largest relative error of a gradient."""
+    """Same inputs, targets, loss and gradients both ways; returns the largest relative error of a
+    gradient."""
     picked, reverse, _ = trainer.sampler.draw(0)
     picked = trainer.train_rows[picked[:16]]
     x, target = (
-        torch.stack(t) for t in zip(*(rows[int(2 * r + s)] for r, s in zip(picked, reverse[:16], strict=True)), strict=True)
+        torch.stack(t)
+        for t in zip(*(rows[int(2 * r + s)] for r, s in zip(picked, reverse[:16], strict=True)), strict=True)
     )
     ours_x, expression = trainer.batch(0)
     ours_target = soft_targets(expression[:16])
@@ -71,19 +75,28 @@ def check(trainer: Trainer, plain: PublishedLegNet, rows: PublishedRows) -> floa
         if scale > 1e-7:
             errors.append(float((parameter.grad - expected).norm()) / scale)
     if abs(losses[0] - losses[1]) > 1e-4 * losses[1] or max(errors) > 1e-2:
-        raise SystemExit(f"losses {losses} or gradients (relative error {max(errors):.1e}) differ; no timing of wrong steps")
+        raise SystemExit(
+            f"losses {losses} or gradients (relative error {max(errors):.1e}) differ; no timing of "
+            "wrong steps"
+        )
     trainer.network.zero_grad()
     plain.zero_grad()
     return max(errors)
 
 
-def published_steps(plain: PublishedLegNet, rows: PublishedRows, recipe: object, batch: int) -> Iterator[float]:
+def published_steps(
+    plain: PublishedLegNet, rows: PublishedRows, recipe: object, batch: int
+) -> Iterator[float]:
     """Optimiser steps of the plain loop, one at a time."""
     optimizer = make_optimizer(plain, recipe)  # type: ignore[arg-type]
     while True:
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(rows, batch, shuffle=True, num_workers=1, drop_last=True)
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            rows, batch, shuffle=True, num_workers=1, drop_last=True
+        )
         for x, target in loader:
-            loss = torch.nn.functional.kl_div(torch.log_softmax(plain(x), dim=1), target, reduction="batchmean")
+            loss = torch.nn.functional.kl_div(
+                torch.log_softmax(plain(x), dim=1), target, reduction="batchmean"
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -99,18 +112,24 @@ def main() -> None:
         path = Path(options.data) if options.data else random_table(folder)
         settings = {"batch": options.batch, "rc": "both"}
         recipe = resolve(options.preset, options=settings)
-        table = read_training_data(path, recipe.contract(), DataOptions(fold_column="hash", out_of_range="clip"))
+        table = read_training_data(
+            path, recipe.contract(), DataOptions(fold_column="hash", out_of_range="clip")
+        )
         letters = np.frombuffer((BASES + "N").encode(), dtype=np.uint8)
         left = recipe.construct.length - len(recipe.construct.flank3) - 80
         inserts = [letters[codes[left : left + 80]].tobytes().decode() for codes in table.codes_NL]
         rows = PublishedRows(inserts, table.expression_N, recipe.contract())
         trainers = {
             f"legscore {precision}": Trainer(
-                resolve(options.preset, options={**settings, "precision": precision}), recipe.contract(), table, (9,), 1,
+                resolve(options.preset, options={**settings, "precision": precision}),
+                recipe.contract(),
+                table,
+                (9,),
+                1,
                 folder / precision,
             )
             for precision in ("fp32", "auto")
-        }  # fmt: skip
+        }
         plain = PublishedLegNet(recipe.architecture())
         plain.load_state_dict(trainers["legscore fp32"].network.state_dict(), strict=False)
         error = check(trainers["legscore fp32"], plain, rows)
@@ -138,11 +157,15 @@ def main() -> None:
     print(f"\n{options.preset}, batch {options.batch}, {recipe.architecture().n_parameters():,} parameters")
     for name, rate in rates.items():
         print(f"{name:18s} {rate:7.1f} samples/s  {rate / rates['published, fp32']:5.2f} ×")
-    print(f"legscore auto is {str(chosen.dtype).removeprefix('torch.')}; getting batches takes {wait:.2%} of its time")
+    print(
+        f"legscore auto is {str(chosen.dtype).removeprefix('torch.')}; getting batches takes {wait:.2%} of "
+        "its time"
+    )
     result = {
         "preset": options.preset, "batch": options.batch, "samples_per_s": rates,
-        "ratio": rates["legscore auto"] / rates["published, fp32"], "data_wait": wait, "gradient_error": error,
-        "precision": str(chosen.dtype), "rounds": options.rounds, "steps": options.steps,
+        "ratio": rates["legscore auto"] / rates["published, fp32"], "data_wait": wait,
+        "gradient_error": error, "precision": str(chosen.dtype), "rounds": options.rounds,
+        "steps": options.steps,
     }  # fmt: skip
     finish(f"train_{options.preset}", result, options.save)
 

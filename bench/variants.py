@@ -1,10 +1,12 @@
 """How fast are variants built from a genome? (`variants_memory.py`: whether scoring them takes flat memory.)
 
-Checks first: every base changed in a sample of tiles against the genome read by hand; every REF against the FASTA (no
-`ref_mismatch`). Then times, on one core, reading a VCF, the whole path from a VCF to a Parquet file, and saturation with and
-without writing. Expected: reading ≥ 150 k records/s, saturation to a file ≥ 2 M rows/s.
+Checks first: every base changed in a sample of tiles against the genome read by hand; every REF against the
+FASTA (no `ref_mismatch`). Then times, on one core, reading a VCF, the whole path from a VCF to a Parquet
+file, and saturation with and without writing. Expected: reading ≥ 150 k records/s, saturation to a file ≥ 2 M
+rows/s.
 
-    python bench/variants.py --fasta genome.fa.gz --gtf genes.gtf.gz --vcf cohort.vcf.gz [--assume_utr 47] [--rounds 3] [--save]
+    python bench/variants.py --fasta genome.fa.gz --gtf genes.gtf.gz --vcf cohort.vcf.gz [--assume_utr 47]
+    [--rounds 3] [--save]
 """
 
 from __future__ import annotations
@@ -34,9 +36,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         every = f"{folder}/every.parquet"
         jobs = {
-            "reading a VCF (records)": lambda: sum(len(block) for block in open_records(options.vcf).blocks()),
+            "reading a VCF (records)": lambda: sum(
+                len(block) for block in open_records(options.vcf).blocks()
+            ),
             "VCF to Parquet (records)": lambda: make(options.vcf, f"{folder}/vcf.parquet", built),
-            "saturation in memory (rows)": lambda: sum(table.num_rows for table in saturated(setting, Saturated())),
+            "saturation in memory (rows)": lambda: sum(
+                table.num_rows for table in saturated(setting, Saturated())
+            ),
             "saturation to Parquet (rows)": lambda: make(None, every, built, saturate=True),
         }
         work = dict(zip(jobs, (n_records, n_records, n_rows, n_rows), strict=True))

@@ -1,9 +1,11 @@
 """What does --verify cost, and would it stop a run that is right?
 
-1. Windows unlike those that fidelity is measured on (native promoters, all their changes, repeats, stretches of N, one base
-   only) are scored by the engine and in FP32: the largest difference over that of the fidelity record must stay below the
-   factor that `--verify` allows.
-2. The same windows scored with `--verify 0` and with the default, in turn: the ratio of the times. Outputs must be equal.
+1. Windows unlike those that fidelity is measured on (native promoters, all their changes, repeats, stretches
+of N, one base
+   only) are scored by the engine and in FP32: the largest difference over that of the fidelity record must
+   stay below the factor that `--verify` allows.
+2. The same windows scored with `--verify 0` and with the default, in turn: the ratio of the times. Outputs
+must be equal.
 
     python bench/verify.py [--windows 4000] [--rounds 3] [--models examples/models] [--save]
 """
@@ -35,7 +37,8 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples/promoter_variants.p
 
 
 def windows(contract: Contract, n: int) -> np.ndarray:
-    """Native promoters with changes, then inserts of one base, of two in turn, with runs of N, and all N; uint8 [n, length]."""
+    """Native promoters with changes, then inserts of one base, of two in turn, with runs of N, and all N;
+    uint8 [n, length]."""
     rng = np.random.default_rng(5)
     table = pq.read_table(EXAMPLE, columns=["sequence", "offset", "alt_base"]).slice(0, None)
     texts = []
@@ -66,7 +69,10 @@ def main() -> None:
         engine.close()
         reference.close()
     factor = float(error.max() / recorded) if recorded else 0.0
-    print(f"largest difference {error.max():.4g}, recorded {recorded:.4g}: {factor:.2f} × (allowed: {LIMIT_FACTOR:g} ×)")
+    print(
+        f"largest difference {error.max():.4g}, recorded {recorded:.4g}: {factor:.2f} × (allowed: "
+        f"{LIMIT_FACTOR:g} ×)"
+    )
 
     times: dict[float, list[float]] = {0.0: [], 0.001: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -84,18 +90,26 @@ def main() -> None:
     if outputs[0.0] != outputs[0.001]:
         raise SystemExit("the output depends on --verify")
     cost = statistics.median(times[0.001]) / statistics.median(times[0.0]) - 1
-    print(f"cost of --verify 0.001 over {options.windows:,} windows ({record['verify']['windows']} checked): {100 * cost:+.2f} %")
+    print(
+        f"cost of --verify 0.001 over {options.windows:,} windows ({record['verify']['windows']} checked): "
+        f"{100 * cost:+.2f} %"
+    )
     finish(
         "verify",
         {
-            "engine": described["engine"], "precision": described["precision"], "windows": options.windows,
-            "recorded_max_error": recorded, "natural_max_error": float(error.max()), "factor": factor,
+            "engine": described["engine"],
+            "precision": described["precision"],
+            "windows": options.windows,
+            "recorded_max_error": recorded,
+            "natural_max_error": float(error.max()),
+            "factor": factor,
             "natural_rms_error": float(np.sqrt((error.astype(np.float64) ** 2).mean())),
-            "seconds": {str(share): taken for share, taken in times.items()}, "cost": cost,
+            "seconds": {str(share): taken for share, taken in times.items()},
+            "cost": cost,
             "verified": record["verify"],
         },
         options.save,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

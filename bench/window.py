@@ -1,7 +1,7 @@
 """How fast are windowing and encoding? Rows a second on one core, for each kind of row.
 
-Checks windows against the readable twin (`Contract.window`), then times `Windower` on parts of 16,384 rows and
-`encode.strands` on their windows. Expected: windowing ≥ 1 M rows/s a core for every kind.
+Checks windows against the readable twin (`Contract.window`), then times `Windower` on parts of 16,384 rows
+and `encode.strands` on their windows. Expected: windowing ≥ 1 M rows/s a core for every kind.
 
     python bench/window.py [--rows 262144] [--rounds 5] [--save]
 """
@@ -44,8 +44,14 @@ def make(rows: int) -> dict[str, tuple[str, dict[str, pa.Array]]]:
         "inserts, 80 bp": ("insert", {"sequence": pa.array(inserts)}),
         "inserts, 60-99 bp": ("insert", {"sequence": pa.array(mixed)}),
         "oligos, 110 bp": ("oligo", {"sequence": pa.array(oligos)}),
-        "pairs of oligos": ("oligo", {"ref_sequence": pa.array(oligos), "alt_sequence": pa.array(changed_oligos)}),
-        "edits (saturation)": ("insert", {"sequence": tiles, "offset": pa.array(offset), "alt_base": pa.array(base)}),
+        "pairs of oligos": (
+            "oligo",
+            {"ref_sequence": pa.array(oligos), "alt_sequence": pa.array(changed_oligos)},
+        ),
+        "edits (saturation)": (
+            "insert",
+            {"sequence": tiles, "offset": pa.array(offset), "alt_base": pa.array(base)},
+        ),
     }
 
 
@@ -69,7 +75,10 @@ def main() -> None:
         for start in range(0, len(codes), 256):
             strands(codes[start : start + 256], CONTRACT, both=True, is_singleton=False)
 
-    jobs["encoding, both strands (windows)"], work["encoding, both strands (windows)"] = encode, float(len(codes))
+    jobs["encoding, both strands (windows)"], work["encoding, both strands (windows)"] = (
+        encode,
+        float(len(codes)),
+    )
     rates = alternate(jobs, work, options.rounds)
     for name, rate in rates.items():
         print(f"{name:34s} {rate / 1e6:6.2f} M rows/s on one core")

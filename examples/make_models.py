@@ -1,12 +1,14 @@
-"""Train the bundled models: three optimised LegNets on measured complex-medium promoters, stored with FP16 weights.
+"""Train the bundled models: three optimised LegNets on measured complex-medium promoters, stored with FP16
+weights.
 
     python examples/make_models.py gpra_yeast.parquet -o trained/ [--publish examples/models]
 
-DATA holds public measurements (Vaishnav et al. 2022 and the experiments before it) as a table with sequence, medium, split and
-expression_calibrated; rows of `split` train and valid in complex medium are used, which share no family with the test
-sequences. Four passes, one random strand for each sequence and pass, seeds 1 to 4; the three that correlate best with the
-validation sequences are published. On 2 cores with AVX512-BF16 about 90 minutes; start it twice with OMP_NUM_THREADS=1 and the
-processes share the work. Interrupted, the same command goes on.
+DATA holds public measurements (Vaishnav et al. 2022 and the experiments before it) as a table with sequence,
+medium, split and expression_calibrated; rows of `split` train and valid in complex medium are used, which
+share no family with the test sequences. Four passes, one random strand for each sequence and pass, seeds 1 to
+4; the three that correlate best with the validation sequences are published. On 2 cores with AVX512-BF16
+about 90 minutes; start it twice with OMP_NUM_THREADS=1 and the processes share the work. Interrupted, the
+same command goes on.
 """
 
 from __future__ import annotations
@@ -21,18 +23,44 @@ from legscore.model.checkpoint import load_checkpoint
 
 SETTINGS = {"batch": 128, "rc": "random", "epochs": 4, "steps_per_epoch": 0, "max_lr": 0.0007}
 PUBLISHED = 3
-NOTE = "trained for four passes over 48,772 measured sequences in complex medium; published LegNets saw 30 million"
+NOTE = (
+    "trained for four passes over 48,772 measured sequences in complex medium; published LegNets saw 30 "
+    "million"
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--publish", type=Path, help="folder that gets the finished models with FP16 weights")
-    parser.add_argument("--original", type=Path, help="publish also this model of the original network (bench/learning.py's)")
+    parser.add_argument(
+        "--original", type=Path, help="publish also this model of the original network (bench/learning.py's)"
+    )
     options = parser.parse_args()
-    command = [sys.executable, "-m", "legscore", "train", str(options.data), "-o", str(options.output), "--preset", "optimized"]
-    command += ["--where", "medium=complex", "--split", "split", "--expression", "expression_calibrated", "--seeds", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "legscore",
+        "train",
+        str(options.data),
+        "-o",
+        str(options.output),
+        "--preset",
+        "optimized",
+    ]
+    command += [
+        "--where",
+        "medium=complex",
+        "--split",
+        "split",
+        "--expression",
+        "expression_calibrated",
+        "--seeds",
+        "4",
+    ]
     for key, value in SETTINGS.items():
         command += ["--set", f"{key}={value}"]
     subprocess.run([*command, "--save-every", "100", "--resume"], check=True)

@@ -2,9 +2,10 @@
 
     python examples/make_promoter_variants.py [OUT]
 
-The inserts are 80 bp, -210 to -130 from the start codon in the gene's 5'→3' direction (S. cerevisiae R64-1-1; `start`,
-`end` 0-based half-open, `sequence` on the gene's strand). Each row is one change: `offset` and `alt_base` on the insert's
-strand, and the same allele as `chrom`, `pos`, `ref`, `alt` on the plus strand (1-based).
+The inserts are 80 bp, -210 to -130 from the start codon in the gene's 5'→3' direction (S. cerevisiae R64-1-1;
+`start`, `end` 0-based half-open, `sequence` on the gene's strand). Each row is one change: `offset` and
+`alt_base` on the insert's strand, and the same allele as `chrom`, `pos`, `ref`, `alt` on the plus strand
+(1-based).
 """
 
 from __future__ import annotations
@@ -53,12 +54,44 @@ def variants() -> pa.Table:
             pos = int(start) + offset + 1 if plus else int(end) - offset
             for base in "ACGT":
                 if base != present:
-                    ref, alt = (present, base) if plus else (present.translate(COMPLEMENT), base.translate(COMPLEMENT))
+                    ref, alt = (
+                        (present, base)
+                        if plus
+                        else (present.translate(COMPLEMENT), base.translate(COMPLEMENT))
+                    )
                     rows.append(
-                        (gene, gene_id, chrom, pos, ref, alt, strand, int(start), int(end), insert, offset, present, base)
+                        (
+                            gene,
+                            gene_id,
+                            chrom,
+                            pos,
+                            ref,
+                            alt,
+                            strand,
+                            int(start),
+                            int(end),
+                            insert,
+                            offset,
+                            present,
+                            base,
+                        )
                     )
     names = [
-        *["gene", "gene_id", "chrom", "pos", "ref", "alt", "strand", "start", "end", "sequence", "offset", "ref_base", "alt_base"]
+        *[
+            "gene",
+            "gene_id",
+            "chrom",
+            "pos",
+            "ref",
+            "alt",
+            "strand",
+            "start",
+            "end",
+            "sequence",
+            "offset",
+            "ref_base",
+            "alt_base",
+        ]
     ]
     table = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
     for name in ("start", "end", "pos"):

@@ -41,8 +41,9 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects of N pairs, float32 [N] each: effect = alt_score - ref_score, means over members; `effect_sd` is the
-    spread between members (NaN with one). `status` holds one of `legscore.rows.schema.STATUSES` per pair."""
+    """Effects of N pairs, float32 [N] each: effect = alt_score - ref_score, means over members; `effect_sd`
+    is the spread between members (NaN with one). `status` holds one of `legscore.rows.schema.STATUSES` per
+    pair."""
 
     ref_score: np.ndarray
     alt_score: np.ndarray
@@ -84,8 +85,12 @@ class Ensemble:
         self, sequences: Any, *, sequence_is: str = ..., per_member: Literal[False] = ..., invalid: str = ...
     ) -> np.ndarray: ...
     @overload
-    def score(self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...) -> np.ndarray: ...
-    def score(self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise") -> np.ndarray:
+    def score(
+        self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...
+    ) -> np.ndarray: ...
+    def score(
+        self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise"
+    ) -> np.ndarray:
         """Scores of sequences.
 
         Args:
@@ -112,7 +117,9 @@ class Ensemble:
         status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
         return Effects(status=status, **columns)
 
-    def _run(self, kind: str, given: dict[str, Any], sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
+    def _run(
+        self, kind: str, given: dict[str, Any], sequence_is: str, invalid: str, per_member: bool
+    ) -> list[Results]:
         if invalid not in ("raise", "nan"):
             raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
         if sequence_is not in (*SEQUENCE_IS, "auto"):
@@ -134,18 +141,23 @@ class Ensemble:
                 bad = np.flatnonzero(windowed.status_N != OK)
                 if invalid == "raise" and len(bad):
                     raise InputError(
-                        f"sequence {start + bad[0]} has status {STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); "
+                        f"sequence {start + bad[0]} has status {STATUSES[windowed.status_N[bad[0]]]} (read "
+                        f"as {sequence_is}); "
                         "pass invalid='nan' to score the others"
                     )
                 yield windowed
 
         def checked(results: Results) -> Results:
             if invalid == "raise" and (results.status_N != OK).any():
-                raise InputError("a score is not finite (status nonfinite); pass invalid='nan' to get the others")
+                raise InputError(
+                    "a score is not finite (status nonfinite); pass invalid='nan' to get the others"
+                )
             return results
 
         scored = in_flight(windows(), lambda w: self._engine.submit(w.batch), self._engine.depth)
-        reduced = (reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored)
+        reduced = (
+            reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored
+        )
         return [checked(results) for results in reduced]
 
     def close(self) -> None:
@@ -214,18 +226,26 @@ def load_ensemble(
     contract = members[0].contract
     rc = resolve_rc(contract, rc, "insert")
     check_singleton(contract, singleton)
-    opened = open_engine(members, Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device))
+    opened = open_engine(
+        members, Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device)
+    )
     return Ensemble(members, opened, rc)
 
 
 def score_file(
-    inputs: Paths, output: str | os.PathLike[str], *, models: Paths = (), columns: Mapping[str, str] | None = None, **options: Any
+    inputs: Paths,
+    output: str | os.PathLike[str],
+    *,
+    models: Paths = (),
+    columns: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """`legscore run` as a function.
 
     Args:
         inputs: file, directory, pattern, or several.
-        output: file to write; its extension decides the format. A name that ends in a slash is a folder of Parquet files.
+        output: file to write; its extension decides the format. A name that ends in a slash is a folder of
+            Parquet files.
         models: checkpoints or directories; the bundled demonstration ensemble when empty.
         columns: {role: column}, as `--column`.
         options: further fields of `legscore.run.options.Options`.
@@ -239,5 +259,10 @@ def score_file(
 
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
-        raise LegscoreError(f"score_file has no option {sorted(unknown)[0]!r}; it has {', '.join(Options.__dataclass_fields__)}")
-    return run_job(Options(listed(inputs), os.fspath(output), listed(models), columns=dict(columns or {}), **options))
+        raise LegscoreError(
+            f"score_file has no option {sorted(unknown)[0]!r}; it has "
+            f"{', '.join(Options.__dataclass_fields__)}"
+        )
+    return run_job(
+        Options(listed(inputs), os.fspath(output), listed(models), columns=dict(columns or {}), **options)
+    )

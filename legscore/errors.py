@@ -34,7 +34,8 @@ class EngineError(LegscoreError):
 
 
 class WrongScoresError(EngineError):
-    """Scores were compared and found wrong: nothing that this run computes can be trusted, and trying again is no way out."""
+    """Scores were compared and found wrong: nothing that this run computes can be trusted, and trying again
+    is no way out."""
 
 
 class ClusterError(LegscoreError):
@@ -45,8 +46,8 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069
 
 
 def printable(text: str) -> str:
-    """One line that a terminal only shows: control characters, which can move its cursor, colour or retitle it, and those that
-    turn the direction of writing are spelt out, as \\x1b. Names in files are not ours."""
+    """One line that a terminal only shows: control characters, which can move its cursor, colour or retitle
+    it, and those that turn the direction of writing are spelt out, as \\x1b. Names in files are not ours."""
     escapes = lambda found: found[0].encode("unicode_escape", "backslashreplace").decode("ascii")
     return _UNSEEN.sub(escapes, " ".join(text.splitlines()))
 

@@ -1,11 +1,15 @@
-"""Fixtures: toy models (random weights, no torch needed), the reference folder, the command line in this process."""
+"""Fixtures: toy models (random weights, no torch needed), the reference folder, the command line in this
+process."""
 
 from __future__ import annotations
 
 import os
 
-if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before anything that counts them is loaded
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
+# workers share the cores; before anything that counts them is loaded
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    )
 
 import sys
 from collections.abc import Callable
@@ -29,7 +33,13 @@ EXTRAS = ("is_reverse", "is_singleton")
 PUBLISHED: dict[str, dict[str, Any]] = {
     "original.pth": {},
     "optimized.ckpt": {"final_activation": "none", "concat_order": "fx,x"},
-    "human.ckpt": {"concat_order": "fx,x", "alphabet": "AGCT", "n_value": 0.25, "pools": (2, 2, 2, 2), "rc_trained": True},
+    "human.ckpt": {
+        "concat_order": "fx,x",
+        "alphabet": "AGCT",
+        "n_value": 0.25,
+        "pools": (2, 2, 2, 2),
+        "rc_trained": True,
+    },
 }
 """Published networks in ../shared/reference, and what their files do not say."""
 
@@ -174,7 +184,9 @@ def measured(rows: int, seed: int = 0) -> pa.Table:
     """Oligos whose expression follows their GC content, every seventh a whole number, with read counts."""
     rng = np.random.default_rng(seed)
     contract = yeast_contract()
-    texts = [contract.adapter5 + random_dna(rng, int(n)) + contract.adapter3 for n in rng.integers(70, 90, rows)]
+    texts = [
+        contract.adapter5 + random_dna(rng, int(n)) + contract.adapter3 for n in rng.integers(70, 90, rows)
+    ]
     gc = np.array([sum(c in "GC" for c in t) / len(t) for t in texts])
     expression = np.clip(8 + 60 * (gc - gc.mean()) + rng.normal(0, 0.3, rows), 0, 17)
     expression[::7] = np.round(expression[::7])
@@ -197,16 +209,25 @@ def contig() -> str:
 
 @pytest.fixture
 def world(tmp_path: Path, contig: str) -> Path:
-    """A genome of two contigs, and genes: A on + at 301 (ATG at 331), B on − at 280 (divergent), C on + at 20, M mitochondrial."""
+    """A genome of two contigs, and genes: A on + at 301 (ATG at 331), B on − at 280 (divergent), C on + at
+    20, M mitochondrial."""
     (tmp_path / "g.fa").write_text(f">1\n{contig[:700]}\n{contig[700:].lower()}\n>MT\n{'ACGT' * 50}\n")
     rows = []
 
     def gene(
-        name: str, chrom: str, start: int, end: int, strand: str, cds: tuple[int, int], biotype: str = "protein_coding"
+        name: str,
+        chrom: str,
+        start: int,
+        end: int,
+        strand: str,
+        cds: tuple[int, int],
+        biotype: str = "protein_coding",
     ) -> None:
         text = f'gene_id "{name}"; gene_name "{name.lower()}"; gene_biotype "{biotype}";'
         rows.append((chrom, "t", "gene", start, end, ".", strand, ".", text))
-        rows.append((chrom, "t", "transcript", start, end, ".", strand, ".", text + f' transcript_id "{name}.t";'))
+        rows.append(
+            (chrom, "t", "transcript", start, end, ".", strand, ".", text + f' transcript_id "{name}.t";')
+        )
         rows.append((chrom, "t", "exon", start, end, ".", strand, ".", text + f' transcript_id "{name}.t";'))
         rows.append((chrom, "t", "CDS", *cds, ".", strand, "0", text + f' transcript_id "{name}.t";'))
 

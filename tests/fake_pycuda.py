@@ -1,5 +1,6 @@
-"""A `pycuda.driver` made of the CPU: the calls that legscore/cuda/driver.py makes, with PyCUDA 2026.1's signatures and its rules
-for contexts (a stack in each thread; nothing works without a current one). Streams run at once."""
+"""A `pycuda.driver` made of the CPU: the calls that legscore/cuda/driver.py makes, with PyCUDA 2026.1's
+signatures and its rules for contexts (a stack in each thread; nothing works without a current one). Streams
+run at once."""
 
 from __future__ import annotations
 
@@ -112,7 +113,9 @@ class Fake:
                 """What makes a lazy driver load the kernel."""
                 assert which == 4
                 if self.image.startswith(b"late"):
-                    raise Error("cuFuncGetAttribute failed: no kernel image is available for execution on the device")
+                    raise Error(
+                        "cuFuncGetAttribute failed: no kernel image is available for execution on the device"
+                    )
                 return 32
 
             def prepare(self, arg_types: str) -> Function:

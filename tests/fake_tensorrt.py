@@ -1,7 +1,8 @@
 """A TensorRT made of ONNX Runtime and the test's card, with the names of one real version and no others.
 
-It lets the code that drives TensorRT run without a GPU: networks really compute, failures are None and False as in the
-bindings, and a name that the version lacks is an AttributeError. It proves nothing about TensorRT itself.
+It lets the code that drives TensorRT run without a GPU: networks really compute, failures are None and False
+as in the bindings, and a name that the version lacks is an AttributeError. It proves nothing about TensorRT
+itself.
 """
 
 from __future__ import annotations
@@ -81,8 +82,17 @@ def make(world: World) -> ModuleType:
 
         def __init__(self, node: Any) -> None:
             self.name, self.precision, self.out = node.name, None, None
-            kinds = {"ReduceMean": "REDUCE", "Softmax": "SOFTMAX", "Conv": "CONVOLUTION", "Mul": "ELEMENTWISE"}
-            self.type = getattr(trt.LayerType, kinds[node.op_type]) if major == 8 and node.op_type in kinds else "OTHER"
+            kinds = {
+                "ReduceMean": "REDUCE",
+                "Softmax": "SOFTMAX",
+                "Conv": "CONVOLUTION",
+                "Mul": "ELEMENTWISE",
+            }
+            self.type = (
+                getattr(trt.LayerType, kinds[node.op_type])
+                if major == 8 and node.op_type in kinds
+                else "OTHER"
+            )
             self._output = Tensor(node.output[0], None)
 
         def get_output(self, i: int) -> Tensor:
@@ -124,7 +134,9 @@ def make(world: World) -> ModuleType:
             self.sources = 0
 
         def set_flag(self, flag: str) -> None:
-            assert not (major > 8 and flag in ("FP16", "OBEY_PRECISION_CONSTRAINTS")), "refused by strongly typed networks"
+            assert not (major > 8 and flag in ("FP16", "OBEY_PRECISION_CONSTRAINTS")), (
+                "refused by strongly typed networks"
+            )
             self.on.add(flag)
 
         def clear_flag(self, flag: str) -> None:
@@ -141,7 +153,11 @@ def make(world: World) -> ModuleType:
             return cache.data == b"" or cache.data.startswith(b"time")
 
         def get_timing_cache(self) -> Cache:
-            return Cache(self.timing.data + f"{len(world.builds):04d}".encode()) if self.timing.data else Cache(b"time")
+            return (
+                Cache(self.timing.data + f"{len(world.builds):04d}".encode())
+                if self.timing.data
+                else Cache(b"time")
+            )
 
     class Builder:
         def __init__(self, log: Any) -> None:
@@ -168,11 +184,19 @@ def make(world: World) -> ModuleType:
             world.timings.append(config.timing.data)
             world.builds.append(
                 {
-                    "flags": set(config.on), "sources": config.sources, "level": config.builder_optimization_level,
-                    "aux": config.max_aux_streams, "formats": network.inputs[0].allowed_formats, "fp32": fp32,
+                    "flags": set(config.on),
+                    "sources": config.sources,
+                    "level": config.builder_optimization_level,
+                    "aux": config.max_aux_streams,
+                    "formats": network.inputs[0].allowed_formats,
+                    "fp32": fp32,
                 }
-            )  # fmt: skip
-            return len(world.builds).to_bytes(4, "big") + bytes([network.inputs[0].allowed_formats]) + network.onnx
+            )
+            return (
+                len(world.builds).to_bytes(4, "big")
+                + bytes([network.inputs[0].allowed_formats])
+                + network.onnx
+            )
 
     class Parser:
         def __init__(self, network: Network, log: Any) -> None:
@@ -257,7 +281,10 @@ def make(world: World) -> ModuleType:
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
             if plan[:4] in world.refuse_plans:
-                error(self.log, "The engine plan file is not compatible with this version of TensorRT, please rebuild.")
+                error(
+                    self.log,
+                    "The engine plan file is not compatible with this version of TensorRT, please rebuild.",
+                )
                 return None
             return Engine(plan, self.log)
 

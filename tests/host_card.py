@@ -1,7 +1,9 @@
-"""A card made of the CPU, for tests: kernels/*.cu run by g++, networks by ONNX Runtime, streams by an unkind scheduler.
+"""A card made of the CPU, for tests: kernels/*.cu run by g++, networks by ONNX Runtime, streams by an unkind
+scheduler.
 
-Work is only noted when it is queued. It runs when the host waits for something, one piece at a time, from a stream picked
-at random among those that may go on: an order of events that the pipeline failed to demand shows as a wrong score.
+Work is only noted when it is queued. It runs when the host waits for something, one piece at a time, from a
+stream picked at random among those that may go on: an order of events that the pipeline failed to demand
+shows as a wrong score.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ from legscore.model.gpu_graph import GpuForm, build_gpu_graph
 
 def at(address: int, nbytes: int) -> np.ndarray:
     """Bytes at an address, as a view."""
-    return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)) if nbytes else np.empty(0, np.uint8)
+    return (
+        np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+        if nbytes
+        else np.empty(0, np.uint8)
+    )
 
 
 class HostMemory:
@@ -59,11 +65,17 @@ class HostStream:
 
 
 class HostCard:
-    """See `legscore.cuda.card.Card`. `fail_at`: that piece of work fails, and everything after it, as on a lost card."""
+    """See `legscore.cuda.card.Card`. `fail_at`: that piece of work fails, and everything after it, as on a
+    lost card."""
 
     def __init__(self, kernels: HostKernels, seed: int = 0, memory: int = 1 << 40, fail_at: int = -1) -> None:
         self.name, self.kernels, self.memory, self.fail_at = "host", kernels, memory, fail_at
-        self._random, self._lock, self._streams, self.done_work = random.Random(seed), threading.RLock(), [], 0
+        self._random, self._lock, self._streams, self.done_work = (
+            random.Random(seed),
+            threading.RLock(),
+            [],
+            0,
+        )
         self.held: set[HostMemory] = set()
         self._current = threading.local()
 
@@ -98,7 +110,9 @@ class HostCard:
         self._used()
         return HostEvent()
 
-    def queue(self, stream: HostStream, work: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
+    def queue(
+        self, stream: HostStream, work: Callable[[], None], ready: Callable[[], bool] = lambda: True
+    ) -> None:
         self._used()
         with self._lock:
             stream.work.append((ready, work))
@@ -145,7 +159,9 @@ class HostCard:
         self.queue(stream, lambda: np.copyto(at(target, nbytes), at(source, nbytes)))
 
     def close(self) -> None:
-        assert self.fail_at >= 0 or not any(stream.work for stream in self._streams), "closed with work left to do"
+        assert self.fail_at >= 0 or not any(stream.work for stream in self._streams), (
+            "closed with work left to do"
+        )
 
     def launch(self, launch: Launch, stream: HostStream) -> None:
         assert launch.grid > 0
@@ -162,14 +178,19 @@ def session(member: Checkpoint, form: GpuForm, batch: int) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         graph = build_gpu_graph(member, form, batch).SerializeToString()
-        _SESSIONS[key] = member, onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        _SESSIONS[key] = (
+            member,
+            onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]),
+        )
     return _SESSIONS[key][1]
 
 
 class HostMembers:
     """Members as ONNX Runtime sessions of the very graphs TensorRT builds from."""
 
-    def __init__(self, members: Sequence[Checkpoint], form: GpuForm, batch: int, groups: list[list[int]] | None = None) -> None:
+    def __init__(
+        self, members: Sequence[Checkpoint], form: GpuForm, batch: int, groups: list[list[int]] | None = None
+    ) -> None:
         self.n_members, self.form, self.batch = len(members), form, batch
         self.groups = groups or [list(range(len(members)))]
         self.sessions = [session(member, form, batch) for member in members]
@@ -192,7 +213,12 @@ class HostMembers:
             memory = at(self._x, n * length * 16).view(np.float16).reshape(n, 1, length, 8)
             x = np.ascontiguousarray(memory.transpose(0, 3, 1, 2)[:, :channels])
         else:
-            x = at(self._x, int(np.prod(self.shape)) * np.dtype(self.kind).itemsize).view(self.kind).reshape(self.shape).copy()
+            x = (
+                at(self._x, int(np.prod(self.shape)) * np.dtype(self.kind).itemsize)
+                .view(self.kind)
+                .reshape(self.shape)
+                .copy()
+            )
         score = self.sessions[self.groups[group][slot]].run(None, {"x": x})[0]
         at(self._rows + 4 * self.batch * slot, 4 * self.batch)[:] = score.view(np.uint8)
 
@@ -206,16 +232,29 @@ class HostEngine(CardEngine):
     name = "host"
 
     def __init__(
-        self, members: Sequence[Checkpoint], card: HostCard, form: GpuForm, *, batch: int, both: bool = True,
-        is_singleton: bool = False, groups: list[list[int]] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        members: Sequence[Checkpoint],
+        card: HostCard,
+        form: GpuForm,
+        *,
+        batch: int,
+        both: bool = True,
+        is_singleton: bool = False,
+        groups: list[list[int]] | None = None,
+    ) -> None:
         super().__init__(members[0].contract, card, both_strands=both, is_singleton=is_singleton)
         self.precision, self.n_members = form.precision, len(members)
         self.loaded = HostMembers(members, form, batch, groups)
         with card.use():
             self.scorer = Scorer(
-                card, self.loaded, self.contract, batch=batch, layout=form.layout, precision=form.precision, is_singleton=is_singleton
-            )  # fmt: skip
+                card,
+                self.loaded,
+                self.contract,
+                batch=batch,
+                layout=form.layout,
+                precision=form.precision,
+                is_singleton=is_singleton,
+            )
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name}

@@ -1,4 +1,5 @@
-"""kernels/*.cu compiled by g++ and run on the CPU: the very same text that a GPU runs, through tests/data/host_cuda.h."""
+"""kernels/*.cu compiled by g++ and run on the CPU: the very same text that a GPU runs, through
+tests/data/host_cuda.h."""
 
 from __future__ import annotations
 
@@ -30,9 +31,18 @@ class HostKernels:
             names = KERNEL.findall(source.read_text())
             wrapper, library = build / f"{source.stem}.cpp", build / f"{source.stem}.so"
             wrapper.write_text(
-                f'#include "{HEADER}"\n#include "{source}"\n' + "".join(f"HOST_KERNEL({name})\n" for name in names)
+                f'#include "{HEADER}"\n#include "{source}"\n'
+                + "".join(f"HOST_KERNEL({name})\n" for name in names)
             )
-            command = [compiler() or "g++", "-O1", "-std=c++17", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+            command = [
+                compiler() or "g++",
+                "-O1",
+                "-std=c++17",
+                "-ffp-contract=off",
+                "-Wno-unknown-pragmas",
+                "-shared",
+                "-fPIC",
+            ]
             subprocess.run([*command, "-o", str(library), str(wrapper)], check=True)
             loaded = ctypes.CDLL(str(library))
             self.functions |= {name: loaded[f"host_{name}"] for name in names}

@@ -1,5 +1,6 @@
-"""Makes tests/data/hostile: small files that claim, hide, overflow, mislead or run code. `python tests/make_hostile.py` writes
-them anew; libraries of other versions may lay them out differently, the tests only need that each is as hostile as it says."""
+"""Makes tests/data/hostile: small files that claim, hide, overflow, mislead or run code.
+`python tests/make_hostile.py` writes them anew; libraries of other versions may lay them out differently, the
+tests only need that each is as hostile as it says."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def hostile(name: str) -> Callable[[Maker], Maker]:
 
 def table(rows: int = 40) -> pa.Table:
     rng = np.random.default_rng(1)
-    return pa.table({"id": list(range(rows)), "sequence": ["".join(rng.choice(list("ACGT"), 80)) for _ in range(rows)]})
+    return pa.table(
+        {"id": list(range(rows)), "sequence": ["".join(rng.choice(list("ACGT"), 80)) for _ in range(rows)]}
+    )
 
 
 def parquet(rows: pa.Table, **options: Any) -> bytes:
@@ -82,7 +85,8 @@ def _() -> bytes:
 
 @hostile("optional_made_required.parquet")
 def _() -> bytes:
-    """The schema's promise changed in one bit, its statistics not: pyarrow 26 ends the process when asked about such a column."""
+    """The schema's promise changed in one bit, its statistics not: pyarrow 26 ends the process when asked
+    about such a column."""
     data = parquet(table(), write_statistics=True)
     return replaced(data, b"\x25\x02\x18\x08sequence", b"\x25\x00\x18\x08sequence")
 
@@ -142,7 +146,9 @@ def _() -> bytes:
 @hostile("numbers_outside_the_dictionary.arrow")
 def _() -> bytes:
     rows = pa.table({"sequence": pa.array(["ACGT", "CCGT", "GCGT", "ACGT"]).dictionary_encode()})
-    return replaced(bytes(arrow(rows)), struct.pack("<4i", 0, 1, 2, 0), struct.pack("<4i", 0, 1, 70_000_000, -5))
+    return replaced(
+        bytes(arrow(rows)), struct.pack("<4i", 0, 1, 2, 0), struct.pack("<4i", 0, 1, 70_000_000, -5)
+    )
 
 
 @hostile("cut.arrow")
@@ -161,7 +167,9 @@ def _() -> bytes:
     rng = np.random.default_rng(4)
     whole = bytearray(
         gzip.compress(
-            b"sequence\n" + b"".join(rng.choice(list(b"ACGT"), 80).astype(np.uint8).tobytes() + b"\n" for _ in range(50)), mtime=0
+            b"sequence\n"
+            + b"".join(rng.choice(list(b"ACGT"), 80).astype(np.uint8).tobytes() + b"\n" for _ in range(50)),
+            mtime=0,
         )
     )
     whole[len(whole) // 2] ^= 16
@@ -246,15 +254,22 @@ def _() -> bytes:
 @hostile("overlapping.safetensors")
 def _() -> bytes:
     header, body = checkpoint()
-    names = sorted((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"])
-    header[names[1]]["data_offsets"] = [header[names[0]]["data_offsets"][0], header[names[1]]["data_offsets"][1]]
+    names = sorted(
+        (name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"]
+    )
+    header[names[1]]["data_offsets"] = [
+        header[names[0]]["data_offsets"][0],
+        header[names[1]]["data_offsets"][1],
+    ]
     return packed(header, body)
 
 
 @hostile("claims_2_gb.safetensors")
 def _() -> bytes:
     header, body = checkpoint()
-    last = max((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"])
+    last = max(
+        (name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"]
+    )
     header[last]["shape"] = [2**29]
     header[last]["data_offsets"][1] = header[last]["data_offsets"][0] + 2**31
     return packed(header, body)
@@ -327,11 +342,19 @@ def _() -> bytes:
 
 @hostile("one_number_as_a_terabyte.pth")
 def _() -> bytes:
-    """A tensor of 2^38 elements that all lie at one place, in half precision: widening it would take a terabyte."""
+    """A tensor of 2^38 elements that all lie at one place, in half precision: widening it would take a
+    terabyte."""
     import torch
 
     sink = io.BytesIO()
-    torch.save({"state_dict": {"model.stem_block.block.0.weight": torch.zeros(1, dtype=torch.float16).expand(1 << 38)}}, sink)
+    torch.save(
+        {
+            "state_dict": {
+                "model.stem_block.block.0.weight": torch.zeros(1, dtype=torch.float16).expand(1 << 38)
+            }
+        },
+        sink,
+    )
     return sink.getvalue()
 
 
@@ -346,7 +369,8 @@ def _() -> bytes:
 
     text = (folder("engines") / "fp32.toml").read_text()
     return "\n".join(
-        "score_pearson_min = nan" if line.startswith("score_pearson_min") else line for line in text.splitlines()
+        "score_pearson_min = nan" if line.startswith("score_pearson_min") else line
+        for line in text.splitlines()
     ).encode()
 
 

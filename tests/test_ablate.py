@@ -28,7 +28,15 @@ def test_the_path_leads_from_the_original_to_the_optimised_network() -> None:
     variants = {variant.name: variant for variant in published_variants(PRESETS["noginet"])}
     assert variants["original"].recipe == PRESETS["noginet"]
     last, optimized = variants["Lion"].recipe, PRESETS["optimized"]
-    for name in ("final_activation", "se", "filters_per_group", "inner_from", "optimizer", "max_lr", "weight_decay"):
+    for name in (
+        "final_activation",
+        "se",
+        "filters_per_group",
+        "inner_from",
+        "optimizer",
+        "max_lr",
+        "weight_decay",
+    ):
         assert getattr(last, name) == getattr(optimized, name)
     assert last.architecture().n_parameters() == 2_129_602
     assert variants["one strand"].recipe.contract().channels == ("A", "G", "C", "T", "is_singleton")
@@ -40,9 +48,17 @@ def test_the_path_leads_from_the_original_to_the_optimised_network() -> None:
 
 def test_variants_file(tmp_path: Path) -> None:
     path = tmp_path / "v.toml"
-    path.write_text('[[variant]]\nname = "a"\nse = "plain"\n[[variant]]\nname = "b"\nafter = "a"\nkernel = 5\nfolds = "all"\n')
+    path.write_text(
+        '[[variant]]\nname = "a"\nse = "plain"\n[[variant]]\nname = "b"\nafter = "a"\nkernel = 5\nfolds = "all"\n'
+    )
     a, b = read_variants(path, resolve("noginet"))
-    assert (a.recipe.se, a.recipe.kernel, b.recipe.se, b.recipe.kernel, b.folds) == ("plain", 7, "plain", 5, "all")
+    assert (a.recipe.se, a.recipe.kernel, b.recipe.se, b.recipe.kernel, b.folds) == (
+        "plain",
+        7,
+        "plain",
+        5,
+        "all",
+    )
     for text, message in (
         ("", r"write tables \[\[variant\]\]"),
         ("[[variant]]\nse = 'plain'\n", "needs a name of its own"),
@@ -61,15 +77,29 @@ def test_variants_file(tmp_path: Path) -> None:
 def test_mean_and_sample_sd() -> None:
     variant = published_variants(PRESETS["noginet"])[0]
     row = summarise(variant, [(0.5, 0.6), (0.7, 0.4), (0.9, 0.8)])
-    assert row == Row("original", "", 3, pytest.approx(0.7), pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.2))  # type: ignore[arg-type]
+    assert row == Row(
+        "original", "", 3, pytest.approx(0.7), pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.2)
+    )  # type: ignore[arg-type]
     assert summarise(variant, [(0.5, 0.6)]).pearson_sd is None
 
 
 def test_command(table: Path, tmp_path: Path, cli: Any) -> None:
-    """Two variants × two seeds and one by folds; tables agree with each other; a second call trains nothing."""
+    """Two variants × two seeds and one by folds; tables agree with each other; a second call trains
+    nothing."""
     pq.write_table(measured(64, seed=5), tmp_path / "test.parquet")
     only = ["--only", "original", "--only", "no SE", "--only", "plateau schedule"]
-    command = ("ablate", table, "-o", tmp_path / "a", "--test", tmp_path / "test.parquet", "--seeds", "2", *only, *SMALL)
+    command = (
+        "ablate",
+        table,
+        "-o",
+        tmp_path / "a",
+        "--test",
+        tmp_path / "test.parquet",
+        "--seeds",
+        "2",
+        *only,
+        *SMALL,
+    )
     ran = cli(*command)
     assert ran.code == 0, ran.err
     assert len(ran.out.splitlines()) == 3
@@ -77,14 +107,20 @@ def test_command(table: Path, tmp_path: Path, cli: Any) -> None:
         members = list(csv.DictReader(stream))
     with open(tmp_path / "a/ablation.csv") as stream:
         rows = {row["variant"]: row for row in csv.DictReader(stream)}
-    assert {name: row["models"] for name, row in rows.items()} == {"original": "2", "no SE": "2", "plateau schedule": "3"}
+    assert {name: row["models"] for name, row in rows.items()} == {
+        "original": "2",
+        "no SE": "2",
+        "plateau schedule": "3",
+    }
     for name, row in rows.items():
         values = [float(m["pearson"]) for m in members if m["variant"] == name]
         assert float(row["pearson"]) == pytest.approx(statistics.mean(values))
         assert float(row["pearson_sd"]) == pytest.approx(statistics.stdev(values))
     assert (tmp_path / "a/ablation.png").read_bytes()[:4] == b"\x89PNG"
     model = tmp_path / "a/no-se/seed2.safetensors"
-    ran = cli("run", tmp_path / "test.parquet", "-m", model, "-o", tmp_path / "o.parquet", "--precision", "fp32")
+    ran = cli(
+        "run", tmp_path / "test.parquet", "-m", model, "-o", tmp_path / "o.parquet", "--precision", "fp32"
+    )
     assert ran.code == 0, ran.err
     scored = pq.read_table(tmp_path / "o.parquet")
     listed = next(float(m["pearson"]) for m in members if (m["variant"], m["model"]) == ("no SE", "seed2"))
@@ -100,7 +136,9 @@ def test_fair_steps_and_start() -> None:
     base = resolve("noginet", options={"steps_per_epoch": 0})
     equal = with_equal_steps(published_variants(base), 50)
     assert {variant.recipe.steps_per_epoch for variant in equal} == {50}
-    with pytest.raises(LegscoreError, match="starts from the original network, but final_activation is 'none'"):
+    with pytest.raises(
+        LegscoreError, match="starts from the original network, but final_activation is 'none'"
+    ):
         published_variants(PRESETS["optimized"])
 
 

@@ -44,7 +44,9 @@ def twin(values_NM: np.ndarray, bound: float) -> list[int]:
     needed = []
     for values in values_NM:
         n = LEAST
-        while n < len(values) and t.ppf(norm.cdf(1), n - 1) * np.std(values[:n], ddof=1) / np.sqrt(n) >= bound:
+        while (
+            n < len(values) and t.ppf(norm.cdf(1), n - 1) * np.std(values[:n], ddof=1) / np.sqrt(n) >= bound
+        ):
             n += 1
         needed.append(n)
     return needed
@@ -63,7 +65,18 @@ def test_each_row_uses_the_members_it_needs(
     ensemble: Path, pairs: Path, tmp_path: Path, cli: Callable[..., Ran], kind: str
 ) -> None:
     pytest.importorskip("scipy", reason="the twin needs scipy")
-    given = [pairs, "-m", ensemble, "--kind", kind, "--per-model", "--precision", "fp32", "--sequence-is", "insert"]
+    given = [
+        pairs,
+        "-m",
+        ensemble,
+        "--kind",
+        kind,
+        "--per-model",
+        "--precision",
+        "fp32",
+        "--sequence-is",
+        "insert",
+    ]
     if kind == "sequence":
         given += ["--column", "sequence=ref_sequence"]
     assert cli("run", *given, "-o", tmp_path / "all.parquet").code == 0
@@ -81,19 +94,25 @@ def test_each_row_uses_the_members_it_needs(
     needed = dict(zip(ok, twin(values[ok], bound), strict=True))
     assert some["n_members"] == [needed.get(i) for i in range(60)]
     assert LEAST < np.mean(list(needed.values())) < MEMBERS
-    assert kind == "sequence" or len(set(needed.values())) > 2  # toy members differ by much the same in every sequence
+    # toy members differ by much the same in every sequence
+    assert kind == "sequence" or len(set(needed.values())) > 2
     for i in ok:
         used = values[i, : needed[i]]
         assert some[name][i] == pytest.approx(used.mean(), rel=1e-5, abs=1e-6)
         assert some[f"{name}_sd"][i] == pytest.approx(np.std(used, ddof=1), rel=1e-4, abs=1e-6)
-        assert some[f"{name}_per_model"][i] == [*full[f"{name}_per_model"][i][: needed[i]], *[None] * (MEMBERS - needed[i])]
+        assert some[f"{name}_per_model"][i] == [
+            *full[f"{name}_per_model"][i][: needed[i]],
+            *[None] * (MEMBERS - needed[i]),
+        ]
     record = json.loads((tmp_path / "some.parquet.run.json").read_text())
     assert record["options"]["until_se"] == bound
     assert record["windows_x_members_scored"] < record["windows_scored"] * MEMBERS
     assert f"{1 - record['windows_x_members_of_all']:.0%} of windows × members saved" in ran.err
 
 
-def test_a_bound_out_of_reach_takes_every_member(ensemble: Path, pairs: Path, tmp_path: Path, cli: Callable[..., Ran]) -> None:
+def test_a_bound_out_of_reach_takes_every_member(
+    ensemble: Path, pairs: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
     given: list[Any] = ["run", pairs, "-m", ensemble, "--precision", "fp32", "-q"]
     assert cli(*given, "-o", tmp_path / "all.parquet").code == 0
     assert cli(*given, "--until-se", "1e-9", "-o", tmp_path / "some.parquet").code == 0
@@ -103,9 +122,16 @@ def test_a_bound_out_of_reach_takes_every_member(ensemble: Path, pairs: Path, tm
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_parts_without_a_row_to_score(ensemble: Path, tmp_path: Path, cli: Callable[..., Ran], rows: int) -> None:
+def test_parts_without_a_row_to_score(
+    ensemble: Path, tmp_path: Path, cli: Callable[..., Ran], rows: int
+) -> None:
     pq.write_table(pa.table({"sequence": pa.array(["AXA"] * rows, pa.string())}), tmp_path / "in.parquet")
-    assert cli("run", tmp_path / "in.parquet", "-m", ensemble, "--until-se", "0.1", "-o", tmp_path / "o.parquet").code == 0
+    assert (
+        cli(
+            "run", tmp_path / "in.parquet", "-m", ensemble, "--until-se", "0.1", "-o", tmp_path / "o.parquet"
+        ).code
+        == 0
+    )
     table = pq.read_table(tmp_path / "o.parquet")
     assert table["n_members"].to_pylist() == [None] * rows
 
@@ -127,7 +153,9 @@ def test_bounds_that_make_no_sense(
     assert not (tmp_path / "o.parquet").exists()
 
 
-def test_small_ensembles_are_refused(toy_models: Path, pairs: Path, tmp_path: Path, cli: Callable[..., Ran]) -> None:
+def test_small_ensembles_are_refused(
+    toy_models: Path, pairs: Path, tmp_path: Path, cli: Callable[..., Ran]
+) -> None:
     ran = cli("run", pairs, "-m", toy_models, "--until-se", "0.1", "-o", tmp_path / "o.parquet")
     assert ran.code == 2
     assert "at least 5 members" in ran.err

@@ -53,7 +53,8 @@ def paired(change: Change, from_right: bool) -> list[int | None]:
 
 
 def slow_refill(contig: str, change: Change, start: int, end: int, strand: str, anchor: str) -> str | None:
-    """Letters of the changed contig carry the place they came from; the tile is cut around the anchored one."""
+    """Letters of the changed contig carry the place they came from; the tile is cut around the anchored
+    one."""
     length = end - start
     index = {"3": length - 1, "5": 0, "center": length // 2}[anchor]
     place = index if strand == "+" else length - 1 - index
@@ -73,7 +74,8 @@ def slow_refill(contig: str, change: Change, start: int, end: int, strand: str, 
 
 
 def slow_construct(contig: str, change: Change, start: int, end: int, strand: str) -> str:
-    """The tile's own letters with those replaced that lie in it; letters without a partner count when their end lies inside."""
+    """The tile's own letters with those replaced that lie in it; letters without a partner count when their
+    end lies inside."""
     over_left, over_right = change.start < start, change.end > end
     from_right = over_left and not (over_right and strand == "+")
     middle = ""
@@ -104,7 +106,15 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         alt = draw(st.text(letters.replace("N", "") or "A", min_size=1, max_size=9))
         keep = draw(st.integers(0, min(3, len(ref))))
         variants.append(
-            (pos, ref, draw(st.sampled_from([ref[:keep] + alt, alt + ref[len(ref) - keep :], alt, ref[:1], alt.lower()])))
+            (
+                pos,
+                ref,
+                draw(
+                    st.sampled_from(
+                        [ref[:keep] + alt, alt + ref[len(ref) - keep :], alt, ref[:1], alt.lower()]
+                    )
+                ),
+            )
         )
     tiles = []
     for _ in range(draw(st.integers(1, 5))):
@@ -117,9 +127,13 @@ def build(folder: Path, case: dict[str, Any], **options: Any) -> list[dict[str, 
     """The case written as FASTA, CSV and BED, then read and built as the command does."""
     (folder / "g.fa").write_text(f">c\n{case['contig']}\n>other\nACGTACGT\n")
     pysam.faidx(str(folder / "g.fa"))
-    (folder / "v.csv").write_text("chrom,pos,ref,alt\n" + "".join(f"c,{p},{r},{a}\n" for p, r, a in case["variants"]))
+    (folder / "v.csv").write_text(
+        "chrom,pos,ref,alt\n" + "".join(f"c,{p},{r},{a}\n" for p, r, a in case["variants"])
+    )
     (folder / "t.bed").write_text("".join(f"c\t{a}\t{b}\t.\t0\t{s}\n" for a, b, s in case["tiles"]))
-    setting = prepare(BuildOptions(str(folder / "g.fa"), regions_bed=str(folder / "t.bed"), **options), lambda line: None)
+    setting = prepare(
+        BuildOptions(str(folder / "g.fa"), regions_bed=str(folder / "t.bed"), **options), lambda line: None
+    )
     builder = Builder(setting, TableRecords(folder / "v.csv"))
     return [row for table in builder.tables() for row in table.to_pylist()]
 
@@ -129,7 +143,8 @@ def expected(case: dict[str, Any], anchor: str, indel: str) -> list[tuple[Any, .
     for pos, ref, alt in case["variants"]:
         change = slow_change(contig, pos, ref, alt.upper())
         if alt.upper() == ref:
-            change = Change(pos - 1 + len(ref), pos - 1 + len(ref), "")  # where a change of nothing is put does not matter
+            # where a change of nothing is put does not matter
+            change = Change(pos - 1 + len(ref), pos - 1 + len(ref), "")
         for start, end, strand in case["tiles"]:
             if alt.upper() == ref or not overlaps(change, start, end):
                 continue
@@ -138,15 +153,30 @@ def expected(case: dict[str, Any], anchor: str, indel: str) -> list[tuple[Any, .
                 continue
             tile = contig[start:end] if strand == "+" else contig[start:end][::-1].translate(FLIP)
             if indel == "construct" and not (change.end - change.start == len(change.inserted) == 1):
-                rows.append((pos, ref, alt, start, strand, "ok", tile, slow_construct(contig, change, start, end, strand)))
+                rows.append(
+                    (
+                        pos,
+                        ref,
+                        alt,
+                        start,
+                        strand,
+                        "ok",
+                        tile,
+                        slow_construct(contig, change, start, end, strand),
+                    )
+                )
                 continue
             made = slow_refill(contig, change, start, end, strand, anchor)
             rows.append((pos, ref, alt, start, strand, "edge" if made is None else "ok", tile, made))
     return rows
 
 
-@pytest.mark.parametrize(("anchor", "indel"), [("3", "refill"), ("5", "refill"), ("center", "refill"), ("3", "construct")])
-def test_sequences_equal_the_slow_ones(tmp_path_factory: pytest.TempPathFactory, anchor: str, indel: str) -> None:
+@pytest.mark.parametrize(
+    ("anchor", "indel"), [("3", "refill"), ("5", "refill"), ("center", "refill"), ("3", "construct")]
+)
+def test_sequences_equal_the_slow_ones(
+    tmp_path_factory: pytest.TempPathFactory, anchor: str, indel: str
+) -> None:
     folder = tmp_path_factory.mktemp("alleles")
 
     @settings(max_examples=150, deadline=None)
@@ -180,7 +210,8 @@ def test_sequences_equal_the_slow_ones(tmp_path_factory: pytest.TempPathFactory,
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_an_allele_is_the_same_however_it_is_written(data: st.DataObject) -> None:
-    """Context added on either side of REF and ALT, and a repeat's unit taken from another copy, change nothing."""
+    """Context added on either side of REF and ALT, and a repeat's unit taken from another copy, change
+    nothing."""
     contig = data.draw(st.text("AC", min_size=12, max_size=40))
     start = data.draw(st.integers(0, len(contig) - 1))
     end = data.draw(st.integers(start, min(len(contig), start + 5)))
@@ -200,7 +231,11 @@ def test_an_allele_is_the_same_however_it_is_written(data: st.DataObject) -> Non
     if contig[start:end] == inserted:
         return
     seen = {
-        (int(made.start_A[i]), int(made.end_A[i]), made.inserted[made.at_A[i] : made.at_A[i] + made.n_A[i]].tobytes())
+        (
+            int(made.start_A[i]),
+            int(made.end_A[i]),
+            made.inserted[made.at_A[i] : made.at_A[i] + made.n_A[i]].tobytes(),
+        )
         for i in range(len(ways))
     }
     assert len(seen) == 1
@@ -218,9 +253,22 @@ def test_statuses_of_alleles(tmp_path: Path) -> None:
     }  # fmt: skip
     rows = build(tmp_path, case, keep_outside=True)
     assert [row["status"] for row in rows] == [
-        "ok", "ref_mismatch", "ref_alt_swapped", "ref_equals_alt", "unsupported_allele", "unsupported_allele",
-        "unsupported_allele", "invalid_base", "invalid_base", "ok", "ok", "ok", "edge", "edge", "no_window",
-    ]  # fmt: skip
+        "ok",
+        "ref_mismatch",
+        "ref_alt_swapped",
+        "ref_equals_alt",
+        "unsupported_allele",
+        "unsupported_allele",
+        "unsupported_allele",
+        "invalid_base",
+        "invalid_base",
+        "ok",
+        "ok",
+        "ok",
+        "edge",
+        "edge",
+        "no_window",
+    ]
     assert rows[0]["alt_sequence"] == rows[9]["alt_sequence"] == "GCGTACGTACGTACGT"
     assert [row["offset"] for row in rows[:1]] == [0]
     assert [row["tile_id"] is None for row in rows[-3:]] == [True, True, True]
@@ -232,7 +280,9 @@ def test_use_fasta_and_fail(tmp_path: Path) -> None:
     rows = build(tmp_path, case, on_mismatch="use-fasta")
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert rows[0]["alt_sequence"] == "ACGTACGTAGGT"
-    with pytest.raises(InputError, match="record 1: ref is 'T' but c:3 of the FASTA reads 'G'. Wrong genome build"):
+    with pytest.raises(
+        InputError, match="record 1: ref is 'T' but c:3 of the FASTA reads 'G'. Wrong genome build"
+    ):
         build(tmp_path, case, on_mismatch="fail")
 
 

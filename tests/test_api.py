@@ -46,7 +46,12 @@ def test_score_takes_every_container(ensemble: Any) -> None:
 def test_score_equals_files_and_members(ensemble: Any, toy_models: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"sequence": TEXTS}), tmp_path / "s.parquet")
     record = legscore.score_file(
-        tmp_path / "s.parquet", tmp_path / "o.parquet", models=toy_models, engine="openvino", precision="fp32", per_model=True
+        tmp_path / "s.parquet",
+        tmp_path / "o.parquet",
+        models=toy_models,
+        engine="openvino",
+        precision="fp32",
+        per_model=True,
     )
     assert record["status"] == {"ok": 40}
     out = pq.read_table(tmp_path / "o.parquet")
@@ -77,7 +82,11 @@ def test_invalid_sequences(ensemble: Any) -> None:
         ensemble.score(["ACGT", "AC GT"])
     scores = ensemble.score(["ACGT", "AC GT", None, ""], invalid="nan")
     assert np.isnan(scores).tolist() == [False, True, True, True]
-    for given, message in (("ACGT", "not one string"), ([1, 2], "must be text"), (pa.array([1]), "must be text")):
+    for given, message in (
+        ("ACGT", "not one string"),
+        ([1, 2], "must be text"),
+        (pa.array([1]), "must be text"),
+    ):
         with pytest.raises(InputError, match=message):
             ensemble.score(given)
     with pytest.raises(ValueError, match="invalid is 'drop'"):
@@ -125,14 +134,18 @@ def test_long_inputs_are_cut_into_parts(ensemble: Any, monkeypatch: pytest.Monke
         ({"rc": "both"}, "rc is 'both'"),
     ],
 )
-def test_option_values_are_checked(tmp_path: Path, toy_model: Path, options: dict[str, Any], message: str) -> None:
+def test_option_values_are_checked(
+    tmp_path: Path, toy_model: Path, options: dict[str, Any], message: str
+) -> None:
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     with pytest.raises(LegscoreError, match=message):
         legscore.score_file(tmp_path / "s.csv", tmp_path / "o.parquet", models=toy_model, **options)
     assert not (tmp_path / "o.parquet").exists()
 
 
-def test_threads_may_load_and_score_at_once(toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_may_load_and_score_at_once(
+    toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Six threads on a cold cache; one ensemble used by all."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -140,7 +153,9 @@ def test_threads_may_load_and_score_at_once(toy_models: Path, tmp_path: Path, mo
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
 
     def load(_: int) -> np.ndarray:
-        with legscore.load_ensemble(toy_models / "member0.safetensors", engine="torch", precision="fp32") as loaded:
+        with legscore.load_ensemble(
+            toy_models / "member0.safetensors", engine="torch", precision="fp32"
+        ) as loaded:
             return loaded.score(TEXTS)
 
     with ThreadPoolExecutor(6) as pool:

@@ -1,4 +1,5 @@
-"""bench/gpu.py as far as a CPU allows: kernels on the test's card, TensorRT parts over its stand-in, torch on the CPU, results."""
+"""bench/gpu.py as far as a CPU allows: kernels on the test's card, TensorRT parts over its stand-in, torch on
+the CPU, results."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ from legscore.engine.recipe import load_recipe
 def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script's modules, which lie outside the package; short timings."""
     monkeypatch.syspath_prepend(REPOSITORY / "bench")
-    modules = {name: importlib.import_module(name) for name in ("gpu_store", "gpu_kernels", "gpu_tensorrt", "gpu_torch", "gpu")}
+    modules = {
+        name: importlib.import_module(name)
+        for name in ("gpu_store", "gpu_kernels", "gpu_tensorrt", "gpu_torch", "gpu")
+    }
     for name in ("gpu_kernels", "gpu_tensorrt", "gpu_torch"):
         monkeypatch.setattr(modules[name], "seconds_each", lambda job, finish: (job(), finish(), 0.5)[2])
     yield type("Bench", (), modules)
@@ -40,7 +44,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Any) -> Path:
     """Two tiny models, recipes of a tiny batch."""
     for seed in range(2):
-        toy_checkpoint(seed, yeast_contract(**{**short(), "insert_min": 20}), **SMALL).save(tmp_path / f"m{seed}.safetensors")
+        toy_checkpoint(seed, yeast_contract(**{**short(), "insert_min": 20}), **SMALL).save(
+            tmp_path / f"m{seed}.safetensors"
+        )
 
     def tiny(name: str) -> Any:
         made = load_recipe(name)
@@ -62,14 +68,25 @@ def test_kernels_part(bench: Any, world: World) -> None:  # noqa: F811
     with world.card.use():
         compared = bench.gpu_kernels.check(world.card, rounds=1)
         rows = bench.gpu_kernels.rates(world.card, limits(bench), windows=64)
-    assert compared == {"one_hot": 18, "average_strands": 6, "mutate": 3, "mark_sites": 1, "mutate_bases": 1, "keep_bases": 2}
+    assert compared == {
+        "one_hot": 18,
+        "average_strands": 6,
+        "mutate": 3,
+        "mark_sites": 1,
+        "mutate_bases": 1,
+        "keep_bases": 2,
+    }
     assert rows[0]["what"] == "copy within the card"
     assert all(row["rate"] > 0 for row in rows)
     assert len(rows) == 5
     assert not world.card.held
 
 
-def test_kernels_part_notices_a_wrong_kernel(bench: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_kernels_part_notices_a_wrong_kernel(
+    bench: Any,
+    world: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plain = HostKernels.launch
 
     def wrong(self: HostKernels, name: str, grid: int, block: int, arguments: Any) -> None:
@@ -88,8 +105,9 @@ def test_tensorrt_parts(bench: Any, world: World, small: Path, monkeypatch: pyte
     monkeypatch.setattr(bench.gpu_tensorrt, "LEAST_WINDOWS", 100)
     found = bench.gpu_tensorrt.ensemble(GPU, limits(bench, small))
     assert [row["what"] for row in found["rows"]] == [
-        "1 members, both strands", "3 members (2 distinct, loaded repeatedly), both strands",
-    ]  # fmt: skip
+        "1 members, both strands",
+        "3 members (2 distinct, loaded repeatedly), both strands",
+    ]
     monkeypatch.setattr(bench.gpu_tensorrt, "product_rate", lambda gpu, limits: 1e12)
     found = bench.gpu_tensorrt.engines(GPU, limits(bench, small), batch=64)
     assert len({row["what"] for row in found["rows"]}) == len(found["rows"]) == 1 + 5 + 2 + 1 + 1
@@ -109,7 +127,11 @@ def test_end_to_end_part(bench: Any, world: World, small: Path, monkeypatch: pyt
     monkeypatch.setattr(choose, "missing_for_tensorrt", list)
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: ([GPU], ""))
     found = bench.gpu_tensorrt.end_to_end(GPU, limits(bench, small, windows=200))
-    assert [row["what"] for row in found["rows"]] == ["engine alone", "Parquet to Parquet", "the same with loading"]
+    assert [row["what"] for row in found["rows"]] == [
+        "engine alone",
+        "Parquet to Parquet",
+        "the same with loading",
+    ]
 
 
 def test_product(bench: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -124,10 +146,15 @@ def test_torch_part(bench: Any, small: Path, monkeypatch: pytest.MonkeyPatch) ->
     tf32, asked = list[bool](), list[dict[str, object]]()
     monkeypatch.setattr(torch, "compile", lambda network, **how: (asked.append(how), network)[1])
     monkeypatch.setattr(
-        bench.gpu_torch, "seconds_each", lambda job, finish: (job(), tf32.append(torch.backends.cudnn.allow_tf32), 0.5)[2]
+        bench.gpu_torch,
+        "seconds_each",
+        lambda job, finish: (job(), tf32.append(torch.backends.cudnn.allow_tf32), 0.5)[2],
     )
     found = bench.gpu_torch.measure(torch.device("cpu"), lambda: None, limits(bench, small), (32,))
-    assert [row["what"] for row in found["rows"]] == ["torch fp32 eager, batch 32", "torch fp32 compile, batch 32"]
+    assert [row["what"] for row in found["rows"]] == [
+        "torch fp32 eager, batch 32",
+        "torch fp32 compile, batch 32",
+    ]
     assert tf32 == [False, False], "cuDNN's default is TF32, which is not FP32"
     assert asked == [{"dynamic": False}], "each batch has code of its own"
 
@@ -152,29 +179,40 @@ def test_results_are_added_and_shown(bench: Any, tmp_path: Path) -> None:
 
 def test_seconds_each_fills_its_time(bench: Any) -> None:
     calls: list[int] = []
-    taken = bench.gpu_store.seconds_each(lambda: (calls.append(1), time.sleep(0.001)), lambda: None, least_s=0.05)
+    taken = bench.gpu_store.seconds_each(
+        lambda: (calls.append(1), time.sleep(0.001)), lambda: None, least_s=0.05
+    )
     assert 0.001 <= taken < 0.01
     assert len(calls) > 30
 
 
-def test_a_machine_without_a_gpu_is_told(bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_without_a_gpu_is_told(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(bench.gpu, "find_gpus", lambda: ([], "no NVIDIA driver (libcuda.so.1 is not here)"))
     for part in bench.gpu.PARTS:
         assert bench.gpu.main(["--part", part]) == 2
-        assert capsys.readouterr().err == f"part {part} needs an NVIDIA GPU: no NVIDIA driver (libcuda.so.1 is not here)\n"
+        assert (
+            capsys.readouterr().err
+            == f"part {part} needs an NVIDIA GPU: no NVIDIA driver (libcuda.so.1 is not here)\n"
+        )
     monkeypatch.setattr(bench.gpu, "find_gpus", lambda: ([GPU], ""))
     monkeypatch.setitem(sys.modules, "pycuda", None)
     assert bench.gpu.main(["--part", "kernels"]) == 2
     assert "part kernels needs pycuda" in capsys.readouterr().err
 
 
-def test_a_machine_without_git_is_described(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_git_is_described(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """What a part measured for minutes must not be lost for want of a commit's name."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert bench.gpu.describe()["commit"] == ""
 
 
 def test_the_script_shows_its_table() -> None:
-    done = subprocess.run([sys.executable, "bench/gpu.py", "--table"], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "bench/gpu.py", "--table"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "GPU" in done.stdout

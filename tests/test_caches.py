@@ -1,4 +1,5 @@
-"""Caches: private, one user's own, made once however many want them, rebuilt when damaged, listed and cleared."""
+"""Caches: private, one user's own, made once however many want them, rebuilt when damaged, listed and
+cleared."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def test_a_folder_that_others_may_write_to_is_refused(cache: Path) -> None:
     for folder in (cache / "plans", cache):
         folder.chmod(0o777)
         for use in (lambda: plans.read(KEY), lambda: plans.write(KEY, Stored(b"other", {}))):
-            with pytest.raises(OutputError, match=r"others may write to the cache folder .*chmod go-w.*LEGSCORE_CACHE"):
+            with pytest.raises(
+                OutputError, match=r"others may write to the cache folder .*chmod go-w.*LEGSCORE_CACHE"
+            ):
                 use()
         folder.chmod(0o700)
     assert plans.read(KEY) == Stored(b"plan", {})
@@ -99,7 +102,9 @@ def _measure(folder: Path, out: Path) -> None:
 
 def test_processes_measure_once(cache: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=_measure, args=(cache / "fidelity", tmp_path / "made")) for _ in range(3)]
+    started = [
+        context.Process(target=_measure, args=(cache / "fidelity", tmp_path / "made")) for _ in range(3)
+    ]
     for process in started:
         process.start()
     for process in started:
@@ -110,12 +115,23 @@ def test_processes_measure_once(cache: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", "[" * 5000, '{"key": {"engine": "x"}, "fidelity": {"wrong": 1}}', '{"key": {"engine": "y"}, "fidelity": FIELDS}', "\udcff",
-     '{"key": {"engine": "x"}, "fidelity": TEXT}', '{"key": {"engine": "x"}, "fidelity": ENDLESS}'],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 5000,
+        '{"key": {"engine": "x"}, "fidelity": {"wrong": 1}}',
+        '{"key": {"engine": "y"}, "fidelity": FIELDS}',
+        "\udcff",
+        '{"key": {"engine": "x"}, "fidelity": TEXT}',
+        '{"key": {"engine": "x"}, "fidelity": ENDLESS}',
+    ],
+)
 def test_a_damaged_record_is_measured_again_once_and_said(cache: Path, damage: str) -> None:
     fields = fid.asdict(RECORD)
-    damage = damage.replace("FIELDS", json.dumps(fields)).replace("TEXT", json.dumps({**fields, "score_rmse": "0.1"}))
+    damage = damage.replace("FIELDS", json.dumps(fields)).replace(
+        "TEXT", json.dumps({**fields, "score_rmse": "0.1"})
+    )
     damage = damage.replace("ENDLESS", json.dumps({**fields, "score_max_error": float("inf")}))
     path = cache / "fidelity" / "r.json"
     fid.save_record(path, KEY, RECORD)
@@ -151,7 +167,10 @@ def test_list_and_clear(cache: Path, cli: Any) -> None:
     with locked(cache / "fidelity" / "r.json"):
         pass
     (cache / "fidelity" / ".half.part").write_bytes(b"x")
-    assert [(entry.kind, entry.path.suffix) for entry in entries()] == [("plans", ".plan"), ("fidelity", ".json")]
+    assert [(entry.kind, entry.path.suffix) for entry in entries()] == [
+        ("plans", ".plan"),
+        ("fidelity", ".json"),
+    ]
     ran = cli("cache", "list")
     assert ran.out.splitlines()[-1].startswith("2 files, ")
     assert "fidelity " in ran.out
@@ -171,7 +190,16 @@ def test_a_run_after_a_clear_measures_again(cache: Path, tmp_path: Path, cli: An
     toy_checkpoint(1).save(tmp_path / "m.safetensors")
     rng = np.random.default_rng(1)
     (tmp_path / "s.csv").write_text("sequence\n" + "".join(random_dna(rng, 80) + "\n" for _ in range(5)))
-    base = ("run", tmp_path / "s.csv", "-m", tmp_path / "m.safetensors", "-o", tmp_path / "o.csv", "--engine", "torch")
+    base = (
+        "run",
+        tmp_path / "s.csv",
+        "-m",
+        tmp_path / "m.safetensors",
+        "-o",
+        tmp_path / "o.csv",
+        "--engine",
+        "torch",
+    )
     for expected in ("measuring", "(cached)"):
         ran = cli(*base)
         assert ran.code == 0, ran.err

@@ -1,4 +1,5 @@
-"""The GPU pipeline on a card made of the CPU: real kernels, real graphs, streams in any order that events allow."""
+"""The GPU pipeline on a card made of the CPU: real kernels, real graphs, streams in any order that events
+allow."""
 
 from __future__ import annotations
 
@@ -39,7 +40,14 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
 
 
 def short(length: int = 24) -> dict[str, object]:
-    return {"length": length, "flank5": "A" * length, "flank3": "", "adapter5": "", "adapter3": "", "insert_max": length}
+    return {
+        "length": length,
+        "flank5": "A" * length,
+        "flank3": "",
+        "adapter5": "",
+        "adapter3": "",
+        "insert_max": length,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +114,23 @@ def test_human_windows_without_extra_channels(kernels: HostKernels) -> None:
     seed=st.integers(0, 10**6),
 )
 def test_any_order_the_events_allow_gives_the_same_scores(
-    kernels: HostKernels, members: list[Checkpoint], reference: OpenVINOEngine, sizes: list[tuple[int, int]],
-    subsets: list[list[int] | None], groups: list[list[int]] | None, seed: int,
-) -> None:  # fmt: skip
-    """Several batches in flight, of any sizes, any members, any grouping, under a scheduler that does all it may."""
+    kernels: HostKernels,
+    members: list[Checkpoint],
+    reference: OpenVINOEngine,
+    sizes: list[tuple[int, int]],
+    subsets: list[list[int] | None],
+    groups: list[list[int]] | None,
+    seed: int,
+) -> None:
+    """Several batches in flight, of any sizes, any members, any grouping, under a scheduler that does all it
+    may."""
     card = HostCard(kernels, seed=seed)
     engine = HostEngine(members, card, FP32, batch=64, groups=groups)
     batches = [batch_of(windows, edits if windows else 0, seed=i) for i, (windows, edits) in enumerate(sizes)]
     shares: list[list[float]] = [[] for _ in batches]
     futures = [
-        engine.submit(batch, chosen, watch=told.append) for batch, chosen, told in zip(batches, subsets, shares, strict=False)
+        engine.submit(batch, chosen, watch=told.append)
+        for batch, chosen, told in zip(batches, subsets, shares, strict=False)
     ]
     for batch, chosen, future, told in zip(batches, subsets, futures, shares, strict=False):
         expected = reference.score(batch, chosen)
@@ -127,14 +142,17 @@ def test_any_order_the_events_allow_gives_the_same_scores(
     assert not card.held
 
 
-def test_scores_do_not_depend_on_neighbours_or_groups(kernels: HostKernels, members: list[Checkpoint]) -> None:
+def test_scores_do_not_depend_on_neighbours_or_groups(
+    kernels: HostKernels, members: list[Checkpoint]
+) -> None:
     whole = HostEngine(members, HostCard(kernels), FP32, batch=64)
     grouped = HostEngine(members, HostCard(kernels, seed=9), FP32, batch=64, groups=[[0, 1, 2], [3]])
     assert grouped.loaded.loads == [1, 0], "every group is loaded once before the first batch"
     batch = batch_of(100, 0)
     scores = whole.score(batch)
     assert (grouped.score(batch) == scores).all()
-    few = whole.score(Batch(batch.codes_WL[40:43]))  # other rows of a pass: ONNX Runtime's last bits follow the row
+    # other rows of a pass: ONNX Runtime's last bits follow the row
+    few = whole.score(Batch(batch.codes_WL[40:43]))
     assert np.allclose(few, scores[:, 40:43], atol=1e-5)
     assert (whole.score(batch, [3, 1, 2, 1]) == scores[[3, 1, 2, 1]]).all()
     with pytest.raises(IndexError, match="ensemble of 4"):
@@ -146,7 +164,9 @@ def test_scores_do_not_depend_on_neighbours_or_groups(kernels: HostKernels, memb
 
 
 @pytest.mark.parametrize("fail_at", [0, 3, 9, 17, 30])
-def test_a_lost_card_fails_every_batch_and_never_scores(kernels: HostKernels, members: list[Checkpoint], fail_at: int) -> None:
+def test_a_lost_card_fails_every_batch_and_never_scores(
+    kernels: HostKernels, members: list[Checkpoint], fail_at: int
+) -> None:
     card = HostCard(kernels, seed=fail_at)
     engine = HostEngine(members, card, FP32, batch=64)
     card.fail_at = card.done_work + fail_at
@@ -159,7 +179,10 @@ def test_a_lost_card_fails_every_batch_and_never_scores(kernels: HostKernels, me
     with pytest.raises(CardError, match=r"GPU 0 \(host\): an illegal memory access"):
         for future in futures:
             future.result(timeout=60)
-    assert all(isinstance(future.exception(timeout=60), EngineError) or future.result() is not None for future in futures)
+    assert all(
+        isinstance(future.exception(timeout=60), EngineError) or future.result() is not None
+        for future in futures
+    )
     with pytest.raises(EngineError, match="closed"):
         engine.submit(batch_of(1, 0))
     engine.close()
@@ -170,7 +193,10 @@ def test_interrupting_ends_soon_and_leaves_nothing(kernels: HostKernels, members
     card = HostCard(kernels)
     engine = HostEngine(members, card, FP32, batch=64)
     reached = threading.Event()
-    futures = [engine.submit(batch_of(200, 0, seed=i), watch=lambda share: (reached.set(), engine.interrupt())) for i in range(5)]
+    futures = [
+        engine.submit(batch_of(200, 0, seed=i), watch=lambda share: (reached.set(), engine.interrupt()))
+        for i in range(5)
+    ]
     assert reached.wait(60)
     for future in futures:
         with pytest.raises(EngineError, match="interrupted"):
@@ -179,7 +205,9 @@ def test_interrupting_ends_soon_and_leaves_nothing(kernels: HostKernels, members
     assert not card.held
 
 
-def test_a_watcher_that_raises_fails_its_own_batch_only(kernels: HostKernels, members: list[Checkpoint]) -> None:
+def test_a_watcher_that_raises_fails_its_own_batch_only(
+    kernels: HostKernels, members: list[Checkpoint]
+) -> None:
     engine = HostEngine(members, HostCard(kernels), FP32, batch=64)
 
     def refuse(share: float) -> None:
@@ -192,7 +220,9 @@ def test_a_watcher_that_raises_fails_its_own_batch_only(kernels: HostKernels, me
     engine.close()
 
 
-def test_several_cards_keep_the_order_and_share_the_work(kernels: HostKernels, members: list[Checkpoint]) -> None:
+def test_several_cards_keep_the_order_and_share_the_work(
+    kernels: HostKernels, members: list[Checkpoint]
+) -> None:
     cards = [HostCard(kernels, seed=i) for i in range(3)]
     engine = Cards([HostEngine(members[:2], card, FP32, batch=64) for card in cards])
     assert engine.depth == 6

@@ -18,7 +18,9 @@ from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint, find_checkpoints, load_checkpoint, load_members
 
 
-def write(path: Path, checkpoint: Checkpoint, arrays: dict[str, np.ndarray] | None = None, **manifest: Any) -> Path:
+def write(
+    path: Path, checkpoint: Checkpoint, arrays: dict[str, np.ndarray] | None = None, **manifest: Any
+) -> Path:
     """A file that may be wrong: arrays or manifest entries replaced (None removes one)."""
     data = {k: v for k, v in {**checkpoint.manifest(), **manifest}.items() if v is not None}
     path.write_bytes(save(checkpoint.arrays if arrays is None else arrays, {"legscore": json.dumps(data)}))
@@ -29,7 +31,11 @@ def test_round_trip(tmp_path: Path) -> None:
     checkpoint, path = toy_checkpoint(7), tmp_path / "a.safetensors"
     checkpoint.save(path)
     loaded = load_checkpoint(path)
-    assert (loaded.architecture, loaded.contract, loaded.family) == (checkpoint.architecture, checkpoint.contract, "legscore")
+    assert (loaded.architecture, loaded.contract, loaded.family) == (
+        checkpoint.architecture,
+        checkpoint.contract,
+        "legscore",
+    )
     assert all((loaded.arrays[name] == array).all() for name, array in checkpoint.arrays.items())
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -70,7 +76,10 @@ STEM = toy_checkpoint().arrays["stem.conv.weight"]
     [
         (changed("stem.conv.weight", None), "arrays are missing: stem.conv.weight"),
         (changed("extra", STEM), "unknown array extra"),
-        (changed("stem.conv.weight", STEM[:, :, :5].copy()), r"shape \(16, 6, 5\); the architecture says \(16, 6, 7\)"),
+        (
+            changed("stem.conv.weight", STEM[:, :, :5].copy()),
+            r"shape \(16, 6, 5\); the architecture says \(16, 6, 7\)",
+        ),
         (changed("stem.conv.weight", np.full_like(STEM, np.nan)), "stem.conv.weight holds NaN"),
         (changed("stem.norm.running_var", -np.ones(16, np.float32)), "negative variance"),
         (changed("stem.conv.weight", STEM.astype(np.float64)), "is F64; checkpoints hold F16 or F32"),
@@ -93,9 +102,18 @@ def test_wrong_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: st
         ({"shape": {}}, "unknown entries: shape"),
         ({"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": 4}}, "kernels must be odd"),
         ({"architecture": {**toy_checkpoint().architecture.to_json(), "se": "complex"}}, "se is 'complex'"),
-        ({"architecture": {**toy_checkpoint().architecture.to_json(), "widths": [10**6, 8, 8]}}, "widths holds 1000000"),
-        ({"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": "5"}}, "kernel is '5', of the wrong type"),
-        ({"contract": {**yeast_contract().to_json(), "channels": list("AGCT")}}, "first convolution has 6 channels"),
+        (
+            {"architecture": {**toy_checkpoint().architecture.to_json(), "widths": [10**6, 8, 8]}},
+            "widths holds 1000000",
+        ),
+        (
+            {"architecture": {**toy_checkpoint().architecture.to_json(), "kernel": "5"}},
+            "kernel is '5', of the wrong type",
+        ),
+        (
+            {"contract": {**yeast_contract().to_json(), "channels": list("AGCT")}},
+            "first convolution has 6 channels",
+        ),
         ({"contract": {**yeast_contract().to_json(), "length": 10}}, "exceeds length"),
         ({"contract": {**yeast_contract().to_json(), "n_value": 10**400}}, "a number is too large"),
     ],
@@ -148,7 +166,9 @@ def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> 
     assert len(load_members([toy_models, toy_model], allow_duplicates=True)) == 4
     other = tmp_path / "other.safetensors"
     toy_checkpoint(9, yeast_contract(n_value=0.0)).save(other)
-    with pytest.raises(ModelError, match=r"other.safetensors: its sequence contract differs .* n_value is 0.0, not 0.25"):
+    with pytest.raises(
+        ModelError, match=r"other.safetensors: its sequence contract differs .* n_value is 0.0, not 0.25"
+    ):
         load_members([toy_model, other])
     with pytest.raises(ModelError, match="at most 50"):
         find_checkpoints([toy_model] * 51)
@@ -171,14 +191,19 @@ def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> 
 
 
 def test_half_size_files(tmp_path: Path) -> None:
-    """FP16 weights come back widened, normalisation untouched; a weight beyond FP16 is refused, nothing is written."""
+    """FP16 weights come back widened, normalisation untouched; a weight beyond FP16 is refused, nothing is
+    written."""
     checkpoint = toy_checkpoint(3)
     checkpoint.save(tmp_path / "whole.safetensors")
     checkpoint.save(tmp_path / "half.safetensors", half=True)
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.75 * (tmp_path / "whole.safetensors").stat().st_size
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.75 * (
+        tmp_path / "whole.safetensors"
+    ).stat().st_size
     for name, array in load_checkpoint(tmp_path / "half.safetensors").arrays.items():
         expected = checkpoint.arrays[name]
-        assert (array == (expected if "norm" in name else expected.astype(np.float16).astype(np.float32))).all(), name
+        assert (
+            array == (expected if "norm" in name else expected.astype(np.float16).astype(np.float32))
+        ).all(), name
     large = replace(checkpoint, arrays=checkpoint.arrays | {"head.conv.bias": np.full(18, 1e6, np.float32)})
     with pytest.raises(ModelError, match=r"head.conv.bias does not fit FP16"):
         large.save(tmp_path / "large.safetensors", half=True)

@@ -28,7 +28,8 @@ from legscore.cluster.worker import Refused, Scorer, versions
 from legscore.output.parts import PartFolder, parts_folder
 
 Cli = Callable[..., Ran]
-os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported: whoever runs the tests may have a token at home
+# before Ray is imported: whoever runs the tests may have a token at home
+os.environ["RAY_AUTH_MODE"] = "disabled"
 HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'legscore[ray]'")
 TESTS = Path(__file__).parent
@@ -47,12 +48,16 @@ def free_port() -> int:
 def started(port: int, *more: str) -> Iterator[str]:
     """A head of a cluster on this machine; its address."""
     known = {**os.environ, "LEGSCORE_TEST_WORKER": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    known["PYTHONPATH"] = os.pathsep.join([str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    known["PYTHONPATH"] = os.pathsep.join(
+        [str(TESTS / "stumbling"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     ray = Path(sys.executable).with_name("ray")
     command = [str(ray), "start", "--head", "--block", f"--port={port}", "--include-dashboard=false"]
     command += ["--object-store-memory=100000000", "--disable-usage-stats", *more]
     for _ in range(5):  # Ray gives its own processes 30 s, which a busy machine may not keep
-        head = subprocess.Popen(command, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        head = subprocess.Popen(
+            command, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert head.stdout is not None
         told: list[str] = []
         while (line := head.stdout.readline()) and "Ray runtime started" not in line:
@@ -94,7 +99,17 @@ def test_the_bytes_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Pa
     source = write(tmp_path / "in.parquet")
     given = ("run", source, "-m", toy_models, *COMMON)
     assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
-    ran = cli(*given, "-o", tmp_path / "ray.parquet", "--ray", cluster, "--workers", 2, "--log-json", tmp_path / "log.jsonl")
+    ran = cli(
+        *given,
+        "-o",
+        tmp_path / "ray.parquet",
+        "--ray",
+        cluster,
+        "--workers",
+        2,
+        "--log-json",
+        tmp_path / "log.jsonl",
+    )
     assert ran.code == 0, ran.err
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
     assert not parts_folder(tmp_path / "ray.parquet").exists()
@@ -119,7 +134,9 @@ def test_the_bytes_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Pa
 
 
 @with_ray
-def test_workers_write_the_files_of_a_folder(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
+def test_workers_write_the_files_of_a_folder(
+    cli: Cli, cluster: str, tmp_path: Path, toy_models: Path
+) -> None:
     source = write(tmp_path / "in.parquet")
     given = ("run", source, "-m", toy_models, *COMMON, "--file-rows", 2 * PART)
     assert cli(*given, "-o", f"{tmp_path}/one/").code == 0
@@ -131,7 +148,11 @@ def test_workers_write_the_files_of_a_folder(cli: Cli, cluster: str, tmp_path: P
     assert {path.name: path.read_bytes() for path in (tmp_path / "ray").iterdir()} == files
     assert not parts_folder(tmp_path / "ray").exists()
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    written = {event["file"]: event["worker"] for event in events if event["event"] == "file" and not event.get("resumed")}
+    written = {
+        event["file"]: event["worker"]
+        for event in events
+        if event["event"] == "file" and not event.get("resumed")
+    }
     assert sorted(written) == list(range(8)), "the workers wrote them, not the driver"
     assert sum(event["rows"] for event in events if event["event"] == "part") == ROWS
     record = json.loads((tmp_path / "ray.run.json").read_text())
@@ -140,7 +161,9 @@ def test_workers_write_the_files_of_a_folder(cli: Cli, cluster: str, tmp_path: P
 
 
 @with_ray
-def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
+def test_intervals_of_effects_are_those_of_one_machine(
+    cli: Cli, cluster: str, tmp_path: Path, toy_models: Path
+) -> None:
     """--calibration."""
     from legscore.model.checkpoint import load_members
     from legscore.run.calibration import Calibration
@@ -150,11 +173,24 @@ def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, t
     table = pa.table({"ref_sequence": pairs, "alt_sequence": [random_dna(rng, 80) for _ in pairs]})
     pq.write_table(table, tmp_path / "in.parquet")
     found = Calibration(
-        tuple(member.sha256 for member in load_members([toy_models])), {"rc": "construct", "singleton": 0}, 0.8, 1.7, 0.1, True,
+        tuple(member.sha256 for member in load_members([toy_models])),
+        {"rc": "construct", "singleton": 0},
+        0.8,
+        1.7,
+        0.1,
+        True,
         0.9,
-    )  # fmt: skip
+    )
     found.save(tmp_path / "calibration.json")
-    given = ("run", tmp_path / "in.parquet", "-m", toy_models, *COMMON, "--calibration", tmp_path / "calibration.json")
+    given = (
+        "run",
+        tmp_path / "in.parquet",
+        "-m",
+        toy_models,
+        *COMMON,
+        "--calibration",
+        tmp_path / "calibration.json",
+    )
     assert cli(*given, "-o", tmp_path / "one.arrow").code == 0
     ran = cli(*given, "-o", tmp_path / "ray.arrow", "--ray", cluster, "--workers", 1)
     assert ran.code == 0, ran.err
@@ -164,9 +200,11 @@ def test_intervals_of_effects_are_those_of_one_machine(cli: Cli, cluster: str, t
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stays", "is killed"])
 @with_ray
-def test_workers_go_to_machines_that_come_later(cli: Cli, tmp_path: Path, toy_model: Path, killed: bool) -> None:
-    """Two workers on a cluster with room for one: the run begins, and the second works as soon as a machine has joined. When all
-    processes of that machine are killed, the first finishes the work alone."""
+def test_workers_go_to_machines_that_come_later(
+    cli: Cli, tmp_path: Path, toy_model: Path, killed: bool
+) -> None:
+    """Two workers on a cluster with room for one: the run begins, and the second works as soon as a machine
+    has joined. When all processes of that machine are killed, the first finishes the work alone."""
     psutil = pytest.importorskip("psutil")
     source, out = write(tmp_path / "in.parquet"), tmp_path / "ray.parquet"
     given = ("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART)
@@ -180,7 +218,14 @@ def test_workers_go_to_machines_that_come_later(cli: Cli, tmp_path: Path, toy_mo
 
         wait_for(1)
         ray = str(Path(sys.executable).with_name("ray"))
-        words = [ray, "start", f"--address={address}", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
+        words = [
+            ray,
+            "start",
+            f"--address={address}",
+            "--block",
+            "--num-cpus=1",
+            "--object-store-memory=100000000",
+        ]
         joined = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             if killed:
@@ -215,7 +260,12 @@ def test_members_of_a_row_are_chosen_by_the_workers(cli: Cli, cluster: str, tmp_
     rng = np.random.default_rng(3)
     table = pa.table({"fold": rng.integers(0, 3, 160), "sequence": [random_dna(rng, 80) for _ in range(160)]})
     pq.write_table(table, tmp_path / "in.parquet")
-    given = ("run", tmp_path / "in.parquet", *(w for m in range(6) for w in ("-m", tmp_path / f"m{m}.safetensors")), *COMMON)
+    given = (
+        "run",
+        tmp_path / "in.parquet",
+        *(w for m in range(6) for w in ("-m", tmp_path / f"m{m}.safetensors")),
+        *COMMON,
+    )
     for more in (("--until-se", "0.5"), ("--out-of-fold", "fold")):
         assert cli(*given, *more, "-o", tmp_path / "one.tsv").code == 0
         ran = cli(*given, *more, "-o", tmp_path / "ray.tsv", "--ray", cluster, "--workers", 1)
@@ -232,17 +282,45 @@ def workers_of(log: Path) -> list[int]:
 
 
 def start(source: Path, out: Path, cluster: str, models: Path, *more: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "legscore", "run", source, "-m", models, "-o", out, "--part-rows", PART, "--ray", cluster]
+    command = [
+        sys.executable,
+        "-m",
+        "legscore",
+        "run",
+        source,
+        "-m",
+        models,
+        "-o",
+        out,
+        "--part-rows",
+        PART,
+        "--ray",
+        cluster,
+    ]
     command += ["--engine", "null", "--log-json", f"{out}.jsonl", *more]
     return subprocess.Popen([str(word) for word in command], stderr=open(f"{out}.err", "wb"))
 
 
 @with_ray
 def test_workers_killed_at_random(cli: Cli, cluster: str, tmp_path: Path, toy_model: Path) -> None:
-    """Ten kills, seeded, over as many runs as that takes; every output has the bytes of an undisturbed run's. A run that a kill
-    ends (a part may fail four times) is run again."""
+    """Ten kills, seeded, over as many runs as that takes; every output has the bytes of an undisturbed run's.
+    A run that a kill ends (a part may fail four times) is run again."""
     source = write(tmp_path / "in.parquet", 1600)
-    assert cli("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART, "-o", tmp_path / "one.parquet").code == 0
+    assert (
+        cli(
+            "run",
+            source,
+            "-m",
+            toy_model,
+            "--engine",
+            "null",
+            "--part-rows",
+            PART,
+            "-o",
+            tmp_path / "one.parquet",
+        ).code
+        == 0
+    )
     rng, kills, runs, seen = random.Random(7), 0, 0, set[int]()
     while kills < 10:
         runs += 1
@@ -265,7 +343,9 @@ def test_workers_killed_at_random(cli: Cli, cluster: str, tmp_path: Path, toy_mo
 
 
 @with_ray
-def test_a_driver_that_dies_leaves_parts_for_the_next(cli: Cli, cluster: str, tmp_path: Path, toy_model: Path) -> None:
+def test_a_driver_that_dies_leaves_parts_for_the_next(
+    cli: Cli, cluster: str, tmp_path: Path, toy_model: Path
+) -> None:
     source, out = write(tmp_path / "in.parquet"), tmp_path / "ray.parquet"
     process = start(source, out, cluster, toy_model, "--workers", 1, "--null-rate", 100)
     ends = time.monotonic() + 120
@@ -276,13 +356,16 @@ def test_a_driver_that_dies_leaves_parts_for_the_next(cli: Cli, cluster: str, tm
     process.kill()
     process.wait()
     assert not out.exists()
-    ran = cli("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART, "-o", out)  # one machine goes on
+    # one machine goes on
+    ran = cli("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART, "-o", out)
     assert ran.code == 0, ran.err
     assert "resume:" in ran.err
 
 
 @with_ray
-def test_poison_is_named_and_the_rest_is_kept(cli: Cli, cluster: str, tmp_path: Path, toy_model: Path) -> None:
+def test_poison_is_named_and_the_rest_is_kept(
+    cli: Cli, cluster: str, tmp_path: Path, toy_model: Path
+) -> None:
     """Row 100 raises in the engine, row 301 ends the process: parts 2 and 7."""
     source, out = write(tmp_path / "in.parquet", marked={100: "T", 301: "A"}), tmp_path / "o.parquet"
     given = ("run", source, "-m", toy_model, "--engine", "null", "--part-rows", PART, "-o", out)
@@ -302,19 +385,37 @@ def test_poison_is_named_and_the_rest_is_kept(cli: Cli, cluster: str, tmp_path: 
 @with_ray
 def test_wrong_scores_end_the_run(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
     source, out = write(tmp_path / "in.parquet", marked={100: "G"}), tmp_path / "o.parquet"
-    given = ("run", source, "-m", toy_models, *COMMON, "--verify", 1, "-o", out, "--log-json", tmp_path / "log.jsonl")
+    given = (
+        "run",
+        source,
+        "-m",
+        toy_models,
+        *COMMON,
+        "--verify",
+        1,
+        "-o",
+        out,
+        "--log-json",
+        tmp_path / "log.jsonl",
+    )
     ran = cli(*given, "--ray", cluster, "--workers", 1)
     assert ran.code == 2
     assert "verify: row 101 of" in ran.err.splitlines()[-1] or "verify: row 101 of" in ran.err
-    assert '"retry"' not in (tmp_path / "log.jsonl").read_text(), "wrong numbers are no fault to be tried again"
+    assert '"retry"' not in (tmp_path / "log.jsonl").read_text(), (
+        "wrong numbers are no fault to be tried again"
+    )
 
 
-def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_requests_are_one_line(
+    cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = ("run", write(tmp_path / "in.parquet"), "-m", toy_model)
     out = ("-o", tmp_path / "o.parquet")
     one_line(cli(*given, *out, "--workers", 2), "--workers", "--ray")
     real = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "ray" else real(name, *a))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *a: None if name == "ray" else real(name, *a)
+    )
     one_line(cli(*given, *out, "--ray", "local"), "pip install 'legscore[ray]'")
     monkeypatch.undo()
     if not HAS_RAY:
@@ -328,10 +429,16 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, toy_model: Path, mo
     one_line(cli(*given, *out, "--ray", "local", "--workers", 4096), "4096 workers")
     monkeypatch.setattr("legscore.cluster.connect.PROBE_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        one_line(cli(*given, *out, "--ray", f"127.0.0.1:{silent.getsockname()[1]}"), "cannot be reached (timed out)")
+        one_line(
+            cli(*given, *out, "--ray", f"127.0.0.1:{silent.getsockname()[1]}"),
+            "cannot be reached (timed out)",
+        )
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        one_line(cli(*given, *out, "--ray", f"127.0.0.1:{other.server_address[1]}"), "something else than Ray listens there")
+        one_line(
+            cli(*given, *out, "--ray", f"127.0.0.1:{other.server_address[1]}"),
+            "something else than Ray listens there",
+        )
         other.shutdown()
 
 
@@ -342,12 +449,24 @@ def test_workers_of_other_versions_are_refused() -> None:
     assert 'pyarrow is "1.0", here and' in answer.error
 
 
-def test_dry_run_says_parts_windows_and_time(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_says_parts_windows_and_time(
+    cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.measure.dry_run.MEASURED_S", 0.5)
     rng = np.random.default_rng(0)
     distinct = [random_dna(rng, 80) for _ in range(50)]
     pq.write_table(pa.table({"sequence": distinct * 4}), tmp_path / "in.parquet")
-    ran = cli("run", tmp_path / "in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet", "--part-rows", 100, "--dry-run")
+    ran = cli(
+        "run",
+        tmp_path / "in.parquet",
+        "-m",
+        toy_model,
+        "-o",
+        tmp_path / "o.parquet",
+        "--part-rows",
+        100,
+        "--dry-run",
+    )
     assert ran.code == 0, ran.err
     assert "parts: 2, of 200 rows" in ran.out
     assert "windows: 100 after deduplication, × 1 members" in ran.out
@@ -358,9 +477,25 @@ def test_dry_run_says_parts_windows_and_time(cli: Cli, tmp_path: Path, toy_model
 
 def test_nothing_of_the_cluster_is_imported_without_ray(tmp_path: Path, toy_model: Path) -> None:
     source = write(tmp_path / "in.parquet", 10)
-    arguments: list[Any] = ["legscore", "run", source, "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "null", "-q"]
+    arguments: list[Any] = [
+        "legscore",
+        "run",
+        source,
+        "-m",
+        toy_model,
+        "-o",
+        tmp_path / "o.parquet",
+        "--engine",
+        "null",
+        "-q",
+    ]
     code = (
         f"import sys; sys.argv = {[str(word) for word in arguments]!r}\nfrom legscore.cli import main\nmain()\n"
         "print([name for name in sys.modules if name == 'ray' or name.startswith('legscore.cluster')])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

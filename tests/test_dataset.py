@@ -64,7 +64,19 @@ def test_the_rows_of_one_file_in_many(cli: Cli, tmp_path: Path, source: Path, to
     assert record["rows"] == ROWS
     assert record["status"] == json.loads((tmp_path / "one.parquet.run.json").read_text())["status"]
     # what is written as a folder is read as one
-    again = cli("run", tmp_path / "many", "-m", toy_models, "--engine", "null", "-o", "-", "-q", "--column", "sequence=id")
+    again = cli(
+        "run",
+        tmp_path / "many",
+        "-m",
+        toy_models,
+        "--engine",
+        "null",
+        "-o",
+        "-",
+        "-q",
+        "--column",
+        "sequence=id",
+    )
     assert "id" in again.err  # the folder was opened: numbers are no sequences, and that is what is said
 
 
@@ -74,7 +86,8 @@ class Interrupted(Exception):  # noqa: N818
 
 @contextlib.contextmanager
 def stops_at(where: str, after: int) -> Iterator[None]:
-    """The run stops at keeping a part, publishing a file or giving the folder its name, once that was done `after` times."""
+    """The run stops at keeping a part, publishing a file or giving the folder its name, once that was done
+    `after` times."""
     left = [after]
 
     def counted(real: Callable[..., Any], concerns: Callable[..., bool]) -> Callable[..., Any]:
@@ -98,15 +111,24 @@ def stops_at(where: str, after: int) -> Iterator[None]:
         yield
 
 
-def test_a_run_goes_on_to_the_same_files(tmp_path: Path, source: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    common: dict[str, Any] = {"models": [str(toy_models)], "precision": "fp32", "part_rows": PART, "file_rows": FILE}
+def test_a_run_goes_on_to_the_same_files(
+    tmp_path: Path, source: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common: dict[str, Any] = {
+        "models": [str(toy_models)],
+        "precision": "fp32",
+        "part_rows": PART,
+        "file_rows": FILE,
+    }
     score(Options([str(source)], f"{tmp_path}/whole/", **common))
     options = Options([str(source)], f"{tmp_path}/cut/", **common)
     for where, after in (("part", 0), ("part", 5), ("part", 3), ("file", 2), ("rename", 0)):
         with stops_at(where, after), pytest.raises(Interrupted):
             score(options)
         assert not (tmp_path / "cut").exists(), "the folder has its name when all files are there"
-        assert parts_folder(tmp_path / "cut").exists() == ((where, after) != ("part", 0)), "nothing done, nothing left"
+        assert parts_folder(tmp_path / "cut").exists() == ((where, after) != ("part", 0)), (
+            "nothing done, nothing left"
+        )
     written = parts_folder(tmp_path / "cut") / FILES
     assert len(names(written)) == 5
     (written / "scores-00000002.parquet").write_bytes(b"not what was written")
@@ -114,14 +136,19 @@ def test_a_run_goes_on_to_the_same_files(tmp_path: Path, source: Path, toy_model
     kept = (written / "scores-00000001.parquet").stat().st_mtime_ns
     record = score(options)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    assert (tmp_path / "cut/scores-00000001.parquet").stat().st_mtime_ns == kept, "files that are whole are not written again"
+    assert (tmp_path / "cut/scores-00000001.parquet").stat().st_mtime_ns == kept, (
+        "files that are whole are not written again"
+    )
     assert record["rows"] == record["rows_resumed"] == ROWS
     assert names(tmp_path) == ["cut", "cut.run.json", "in.parquet", "whole", "whole.run.json"]
 
 
 def test_killed_between_the_name_and_the_end(tmp_path: Path, source: Path, toy_model: Path) -> None:
-    """The folder has its name, its parts are still there: the same command ends well; a file of somebody else stops it."""
-    options = Options([str(source)], f"{tmp_path}/out/", [str(toy_model)], engine="null", part_rows=PART, file_rows=FILE)
+    """The folder has its name, its parts are still there: the same command ends well; a file of somebody else
+    stops it."""
+    options = Options(
+        [str(source)], f"{tmp_path}/out/", [str(toy_model)], engine="null", part_rows=PART, file_rows=FILE
+    )
 
     def stop(*_: object) -> None:
         raise Interrupted
@@ -145,14 +172,19 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, source: Path, toy_m
     one_line(cli(*given, "-o", f"{taken}/"), "holds another run or other files already (mine.txt)")
     assert names(taken) == ["mine.txt"]
     assert cli(*given, "-o", f"{tmp_path}/done/").code == 0
-    one_line(cli(*given, "-o", f"{tmp_path}/done/"), "holds another run or other files already (scores-00000000.parquet)")
+    one_line(
+        cli(*given, "-o", f"{tmp_path}/done/"),
+        "holds another run or other files already (scores-00000000.parquet)",
+    )
     one_line(cli(*given, "-o", f"{source}/"), "is a file")
     one_line(cli(*given, "-o", f"{tmp_path}/nowhere/out/"), "nowhere does not exist")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--shard", "1/2"), "--shard", "a file of its own")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--format", "tsv"), "--format tsv", "folder of Parquet")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--shuffle-null", 3), "--shuffle-null", "folder of files")
     one_line(cli(*given, "-o", tmp_path / "o.parquet", "--file-rows", 10), "--file-rows", "o.parquet/")
-    one_line(cli(*given, "-o", f"{tmp_path}/o/", "--file-rows", 10), "a part has 8,192 rows; add --part-rows 10")
+    one_line(
+        cli(*given, "-o", f"{tmp_path}/o/", "--file-rows", 10), "a part has 8,192 rows; add --part-rows 10"
+    )
     assert names(tmp_path) == ["done", "done.run.json", "in.parquet", "taken"]
 
 
@@ -173,7 +205,9 @@ def test_every_part_is_in_one_file(parts: int, together: int) -> None:
 def test_parts_of_a_file_that_are_damaged_are_scored_again(
     tmp_path: Path, source: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options([str(source)], f"{tmp_path}/out/", [str(toy_model)], engine="null", part_rows=PART, file_rows=FILE)
+    options = Options(
+        [str(source)], f"{tmp_path}/out/", [str(toy_model)], engine="null", part_rows=PART, file_rows=FILE
+    )
     score(options)
     before = contents(tmp_path / "out")
     for path in [*(tmp_path / "out").iterdir(), tmp_path / "out.run.json"]:

@@ -1,4 +1,5 @@
-"""legscore design: constraints against brute force and plain text search, searches, selection, the command, bad input."""
+"""legscore design: constraints against brute force and plain text search, searches, selection, the command,
+bad input."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator, three predictors whose scores vary, and 30 sequences to start from."""
     made = tmp_path_factory.mktemp("design")
     generator = toy_generator(5)
-    generator.arrays["head.conv.weight"][:] *= 0.2  # random weights are too sure of themselves: all designs were alike
+    # random weights are too sure of themselves: all designs were alike
+    generator.arrays["head.conv.weight"][:] *= 0.2
     generator.save(made / "g.safetensors")
     (made / "models").mkdir()
     for seed in range(2):
@@ -88,7 +90,11 @@ def test_automaton_finds_the_best_of_all_inserts(
     for codes in itertools.product(range(4), repeat=length):
         insert = text_of(np.array(codes))
         text, begin, end = flank5 + insert + flank3, len(flank5), len(flank5) + length
-        bad = any(m.start() < end and m.start() + len(p) > begin for p in patterns for m in re.finditer(f"(?={p})", text))
+        bad = any(
+            m.start() < end and m.start() + len(p) > begin
+            for p in patterns
+            for m in re.finditer(f"(?={p})", text)
+        )
         assert automaton.refuses(np.array([codes], dtype=np.uint8))[0] == bad
         if not bad and low <= sum(c in (1, 2) for c in codes) <= high:
             total = sum(float(value[0, c, i]) for i, c in enumerate(codes))
@@ -114,8 +120,8 @@ RULES = [
 
 @pytest.mark.parametrize("rules", RULES)
 def test_constraints_hold_and_the_twin_agrees(rules: Rules) -> None:
-    """Hostile probabilities (repeats, forbidden sites, all G): `settle` always satisfies everything, and `violated` says the same
-    as plain text search on each sequence."""
+    """Hostile probabilities (repeats, forbidden sites, all G): `settle` always satisfies everything, and
+    `violated` says the same as plain text search on each sequence."""
     rng = np.random.default_rng(3)
     n, length = 60, 80
     kept = kept_bases(rules, YEAST, length, np.arange(n), None)
@@ -143,19 +149,26 @@ def test_constraints_hold_and_the_twin_agrees(rules: Rules) -> None:
     assert (settled[untouched] == codes[untouched]).all()
     assert held.dtype == np.float32
     assert ((held.argmax(axis=1) == kept) | (kept == FREE)).all()
-    before, after = (constraints.violated(x.argmax(axis=1).astype(np.uint8), rows).mean() for x in (probability, held))
+    before, after = (
+        constraints.violated(x.argmax(axis=1).astype(np.uint8), rows).mean() for x in (probability, held)
+    )
     assert after <= before
     assert after <= 0.35  # motifs and GC content pull against each other in a few; `settle` is exact
 
 
 def test_sites_across_the_junctions_count() -> None:
-    """flank5 ends CACATC and flank3 begins GGTTAC: sites that the insert completes are seen, those inside flanks are not."""
+    """flank5 ends CACATC and flank3 begins GGTTAC: sites that the insert completes are seen, those inside
+    flanks are not."""
     rules = Rules(avoid=("CACATCAA", "CCGGTT", "GGTTAC"))
     free = np.full((1, 80), FREE, dtype=np.uint8)
     constraints = Constraints(rules, YEAST, 80, free)
     constraints.check_possible()
     middle = "ACGT" * 19
-    for insert, bad in (("AA" + middle + "TA", True), ("AC" + middle + "CC", True), ("AC" + middle + "TA", False)):
+    for insert, bad in (
+        ("AA" + middle + "TA", True),
+        ("AC" + middle + "CC", True),
+        ("AC" + middle + "TA", False),
+    ):
         assert constraints.violated(encode_text(insert)[None], np.array([0]))[0] == bad
         assert bool(broken_rules(insert, rules, YEAST)) == bad
 
@@ -234,7 +247,9 @@ def test_mismatched_contracts() -> None:
     )
     other = "G" + YEAST.flank5[1:]
     assert unfit(generator, yeast_contract(flank5=other)) == ""  # beyond what the window reads of it
-    assert "flank5 ends" in unfit(generator, yeast_contract(flank5=YEAST.flank5[:-30] + "A" * 13 + YEAST.flank5[-17:]))
+    assert "flank5 ends" in unfit(
+        generator, yeast_contract(flank5=YEAST.flank5[:-30] + "A" * 13 + YEAST.flank5[-17:])
+    )
     assert "it reads inserts of 200-200 bases" in unfit(generator, human_contract())
     assert "its scores are 'log'" in unfit(generator, yeast_contract(output=Output("bins", "log", 0.0, 17.0)))
 
@@ -294,9 +309,21 @@ def test_searches_reach_targets_within_their_calls(method: str, rules: Rules) ->
 
 def designed(cli: Cli, folder: Path, out: Path, *more: object) -> Any:
     ran = cli(
-        "design", "-g", folder / "g.safetensors", "-m", folder / "models", "--steps", 6, "--precision", "fp32",
-        "--engine", "openvino", "-o", out, *more,
-    )  # fmt: skip
+        "design",
+        "-g",
+        folder / "g.safetensors",
+        "-m",
+        folder / "models",
+        "--steps",
+        6,
+        "--precision",
+        "fp32",
+        "--engine",
+        "openvino",
+        "-o",
+        out,
+        *more,
+    )
     assert ran.code == 0, ran.err
     return pq.read_table(out), ran
 
@@ -304,11 +331,36 @@ def designed(cli: Cli, folder: Path, out: Path, *more: object) -> Any:
 def test_designs_from_end_to_end(cli: Cli, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     table, ran = designed(
-        cli, folder, tmp_path / "d.parquet", "--target", "6:10", "--n", 24, "--fasta", tmp_path / "d.fa", "--seed", 40,
-        "--check", folder / "check.safetensors", "--training", folder / "starts.fa", "--report", tmp_path / "report",
-        "--feed", "sample",
-    )  # fmt: skip
-    assert table.column_names[:8] == ["sequence", "insert", "target", "score", "score_sd", "error", "steps", "seed"]
+        cli,
+        folder,
+        tmp_path / "d.parquet",
+        "--target",
+        "6:10",
+        "--n",
+        24,
+        "--fasta",
+        tmp_path / "d.fa",
+        "--seed",
+        40,
+        "--check",
+        folder / "check.safetensors",
+        "--training",
+        folder / "starts.fa",
+        "--report",
+        tmp_path / "report",
+        "--feed",
+        "sample",
+    )
+    assert table.column_names[:8] == [
+        "sequence",
+        "insert",
+        "target",
+        "score",
+        "score_sd",
+        "error",
+        "steps",
+        "seed",
+    ]
     rows = table.to_pylist()
     assert len(rows) == 24
     assert rows[0]["target"] == 6
@@ -321,7 +373,16 @@ def test_designs_from_end_to_end(cli: Cli, folder: Path, tmp_path: Path) -> None
     # scores are those of legscore run, and so is the check
     for models, column in ((folder / "models", "score"), (folder / "check.safetensors", "check_score")):
         again = cli(
-            "run", tmp_path / "d.fa", "-m", models, "--precision", "fp32", "--engine", "openvino", "-o", tmp_path / "s.parquet"
+            "run",
+            tmp_path / "d.fa",
+            "-m",
+            models,
+            "--precision",
+            "fp32",
+            "--engine",
+            "openvino",
+            "-o",
+            tmp_path / "s.parquet",
         )
         assert again.code == 0, again.err
         scored = pq.read_table(tmp_path / "s.parquet")["score"].to_numpy()
@@ -345,20 +406,57 @@ def test_designs_from_end_to_end(cli: Cli, folder: Path, tmp_path: Path) -> None
 
 
 def test_same_seed_same_design(cli: Cli, folder: Path, tmp_path: Path) -> None:
-    """A design depends on its seed and target alone, not on the others; --best-of takes the nearest of its candidates."""
+    """A design depends on its seed and target alone, not on the others; --best-of takes the nearest of its
+    candidates."""
     for feed in ("soft", "sample"):
         several, _ = designed(
-            cli, folder, tmp_path / "a.parquet", "--target", "6:10", "--n", 5, "--seed", 3, "--feed", feed, "--min-distance", 0
+            cli,
+            folder,
+            tmp_path / "a.parquet",
+            "--target",
+            "6:10",
+            "--n",
+            5,
+            "--seed",
+            3,
+            "--feed",
+            feed,
+            "--min-distance",
+            0,
         )
         row = several.to_pylist()[3]
         one, _ = designed(
-            cli, folder, tmp_path / "b.parquet", "--target", row["target"], "--n", 1, "--seed", row["seed"], "--feed", feed
+            cli,
+            folder,
+            tmp_path / "b.parquet",
+            "--target",
+            row["target"],
+            "--n",
+            1,
+            "--seed",
+            row["seed"],
+            "--feed",
+            feed,
         )
         assert one.to_pylist() == [row]
     best, _ = designed(
-        cli, folder, tmp_path / "c.parquet", "--target", "8", "--n", 2, "--best-of", 4, "--seed", 10, "--feed", "sample"
+        cli,
+        folder,
+        tmp_path / "c.parquet",
+        "--target",
+        "8",
+        "--n",
+        2,
+        "--best-of",
+        4,
+        "--seed",
+        10,
+        "--feed",
+        "sample",
     )
-    every, _ = designed(cli, folder, tmp_path / "e.parquet", "--target", "8", "--n", 8, "--seed", 10, "--feed", "sample")
+    every, _ = designed(
+        cli, folder, tmp_path / "e.parquet", "--target", "8", "--n", 8, "--seed", 10, "--feed", "sample"
+    )
     for i in range(2):
         four = every.to_pylist()[4 * i : 4 * i + 4]
         assert best.to_pylist()[i]["insert"] == min(four, key=lambda row: abs(row["error"]))["insert"]
@@ -369,9 +467,26 @@ def test_torch_and_openvino_make_the_same_designs(cli: Cli, folder: Path, tmp_pa
     tables = []
     for engine in ("openvino", "torch"):
         ran = cli(
-            "design", "-g", folder / "g.safetensors", "-m", folder / "models", "--target", "6:10", "--n", 6, "--steps", 5,
-            "--feed", "sample", "--engine", engine, "--precision", "fp32", "-o", tmp_path / f"{engine}.parquet",
-        )  # fmt: skip
+            "design",
+            "-g",
+            folder / "g.safetensors",
+            "-m",
+            folder / "models",
+            "--target",
+            "6:10",
+            "--n",
+            6,
+            "--steps",
+            5,
+            "--feed",
+            "sample",
+            "--engine",
+            engine,
+            "--precision",
+            "fp32",
+            "-o",
+            tmp_path / f"{engine}.parquet",
+        )
         assert ran.code == 0, ran.err
         tables.append(pq.read_table(tmp_path / f"{engine}.parquet"))
     codes = [np.stack([encode_text(t) for t in table["insert"].to_pylist()]) for table in tables]
@@ -388,19 +503,53 @@ def test_emphasis_moves_what_the_generator_is_told() -> None:
 
 
 CONSTRAINED = [
-    ["--avoid", "EcoRI", "--avoid", "GGTCTC", "--avoid", "TATAWAW", "--gc", "35-45", "--max-homopolymer", "4"],
+    [
+        "--avoid",
+        "EcoRI",
+        "--avoid",
+        "GGTCTC",
+        "--avoid",
+        "TATAWAW",
+        "--gc",
+        "35-45",
+        "--max-homopolymer",
+        "4",
+    ],
     ["--keep", "30:TATAAA", "--keep", "TGACTC", "--max-homopolymer", "5"],
 ]
 
 
 @pytest.mark.parametrize("method", ["generator", "greedy", "evolve"])
 @pytest.mark.parametrize("constraints", CONSTRAINED)
-def test_constraints_hold_in_all_designs(cli: Cli, folder: Path, tmp_path: Path, method: str, constraints: list[str]) -> None:
-    generator = ["-g", folder / "g.safetensors", "--best-of", 2] if method == "generator" else ["--calls", 300]
+def test_constraints_hold_in_all_designs(
+    cli: Cli, folder: Path, tmp_path: Path, method: str, constraints: list[str]
+) -> None:
+    generator = (
+        ["-g", folder / "g.safetensors", "--best-of", 2] if method == "generator" else ["--calls", 300]
+    )
     ran = cli(
-        "design", *generator, "-m", folder / "models" / "m0.safetensors", "--method", method, "--target", "6:10", "--n", 8, "--steps", 6,
-        "--precision", "fp32", "--engine", "openvino", "--min-distance", 3, "-o", tmp_path / "d.csv", *constraints,
-    )  # fmt: skip
+        "design",
+        *generator,
+        "-m",
+        folder / "models" / "m0.safetensors",
+        "--method",
+        method,
+        "--target",
+        "6:10",
+        "--n",
+        8,
+        "--steps",
+        6,
+        "--precision",
+        "fp32",
+        "--engine",
+        "openvino",
+        "--min-distance",
+        3,
+        "-o",
+        tmp_path / "d.csv",
+        *constraints,
+    )
     assert ran.code == 0, ran.err
     rows = pyarrow.csv.read_csv(tmp_path / "d.csv").to_pylist()
     assert len(rows) == 8
@@ -421,11 +570,37 @@ def test_constraints_hold_in_all_designs(cli: Cli, folder: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("method", ["generator", "greedy"])
 def test_from_given_promoters(cli: Cli, folder: Path, tmp_path: Path, method: str) -> None:
-    generator = ["-g", folder / "g.safetensors", "--start-mutations", 3] if method == "generator" else ["--calls", 500]
+    generator = (
+        ["-g", folder / "g.safetensors", "--start-mutations", 3]
+        if method == "generator"
+        else ["--calls", 500]
+    )
     ran = cli(
-        "design", *generator, "-m", folder / "models" / "m0.safetensors", "--method", method, "--target", "9", "--from", folder / "starts.fa",
-        "--keep", "TATAAA", "--keep", "0-10", "--steps", 4, "--n", 12, "-o", tmp_path / "d.parquet", "--engine", "openvino", "--precision", "fp32",
-    )  # fmt: skip
+        "design",
+        *generator,
+        "-m",
+        folder / "models" / "m0.safetensors",
+        "--method",
+        method,
+        "--target",
+        "9",
+        "--from",
+        folder / "starts.fa",
+        "--keep",
+        "TATAAA",
+        "--keep",
+        "0-10",
+        "--steps",
+        4,
+        "--n",
+        12,
+        "-o",
+        tmp_path / "d.parquet",
+        "--engine",
+        "openvino",
+        "--precision",
+        "fp32",
+    )
     assert ran.code == 0, ran.err
     starts = (folder / "starts.fa").read_text().splitlines()[1::2]
     rows = pq.read_table(tmp_path / "d.parquet").to_pylist()
@@ -447,15 +622,24 @@ def test_from_given_promoters(cli: Cli, folder: Path, tmp_path: Path, method: st
 
 
 BAD: list[tuple[list[str], str]] = [
-    (["--target", "12", "--keep", "5:GAATTC", "--avoid", "EcoRI"], r"every insert with the bases to keep holds EcoRI \(GAATTC\)"),
-    (["--target", "12", "--keep", "5:AAAA", "--keep", "7:G"], "wants G at place 7, another --keep wants A there"),
+    (
+        ["--target", "12", "--keep", "5:GAATTC", "--avoid", "EcoRI"],
+        r"every insert with the bases to keep holds EcoRI \(GAATTC\)",
+    ),
+    (
+        ["--target", "12", "--keep", "5:AAAA", "--keep", "7:G"],
+        "wants G at place 7, another --keep wants A there",
+    ),
     (["--target", "12", "--keep", "GAATTC", "--avoid", "EcoRI"], "no place was found for --keep GAATTC"),
     (["--target", "12", "--avoid", "A", "--avoid", "C"], "is to be avoided|is without all of"),
     (
         ["--target", "12", "--keep", "0:" + "A" * 70, "--gc", "40-50"],
         "the kept bases alone allow 0-10 G and C, 32-40 are asked for",
     ),
-    (["--target", "12", "--gc", "99-100", "--max-homopolymer", "1", "--avoid", "GC"], "GC content out of reach"),
+    (
+        ["--target", "12", "--gc", "99-100", "--max-homopolymer", "1", "--avoid", "GC"],
+        "GC content out of reach",
+    ),
     (["--target", "12", "--gc", "0.401-0.402"], "no number of bases out of 80"),
     (["--target", "12", "--gc", "60-40"], "lowest first"),
     (["--target", "12", "--gc", "much"], "write LOWEST-HIGHEST"),
@@ -485,13 +669,19 @@ BAD: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda x: " ".join(x)[-40:] if isinstance(x, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda x: " ".join(x)[-40:] if isinstance(x, list) else ""
+)
 def test_bad_input_is_one_line_before_work_starts(
     cli: Cli, folder: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     narrow = generator_contract(output=Output("bases", "bin", 3.0 if "2,12" in arguments else 0.0, 17.0))
     toy_generator(5, narrow).save(tmp_path / "g.safetensors")
-    names = {"MODELS": folder / "models", "GENERATOR": tmp_path / "g.safetensors", "STARTS": folder / "starts.fa"}
+    names = {
+        "MODELS": folder / "models",
+        "GENERATOR": tmp_path / "g.safetensors",
+        "STARTS": folder / "starts.fa",
+    }
     given_ = [names.get(a, a) for a in arguments]
     models = [] if "-m" in arguments else ["-m", folder / "models"]
     out = tmp_path / "d.parquet"
@@ -499,7 +689,10 @@ def test_bad_input_is_one_line_before_work_starts(
     assert ran.code == 2, ran.err
     assert re.search(message, ran.err), ran.err
     assert "Traceback" not in ran.err
-    assert len([line for line in ran.err.splitlines() if line.startswith("legscore: ")]) == 1 or "Invalid value" in ran.err
+    assert (
+        len([line for line in ran.err.splitlines() if line.startswith("legscore: ")]) == 1
+        or "Invalid value" in ran.err
+    )
     assert not out.exists()
 
 
@@ -508,17 +701,25 @@ def test_more_bad_input(cli: Cli, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "short.fa").write_text(">a\n" + "ACGT" * 20 + "\n>b\nACGT\n")
     (tmp_path / "n.fa").write_text(">a\n" + "ACGN" * 20 + "\n")
     (tmp_path / "without.fa").write_text(">a\n" + "ACGT" * 20 + "\n")
-    toy_checkpoint(1, yeast_contract(output=Output("bins", "other", 0.0, 17.0))).save(tmp_path / "unit.safetensors")
+    toy_checkpoint(1, yeast_contract(output=Output("bins", "other", 0.0, 17.0))).save(
+        tmp_path / "unit.safetensors"
+    )
     generator = ["-g", folder / "g.safetensors"]
     for arguments, message in (
-        ([*generator, "-m", folder / "models", "--from", tmp_path / "short.fa"], r"short.fa row 1: .*\(too_short\)"),
+        (
+            [*generator, "-m", folder / "models", "--from", tmp_path / "short.fa"],
+            r"short.fa row 1: .*\(too_short\)",
+        ),
         ([*generator, "-m", folder / "models", "--from", tmp_path / "n.fa"], "it holds an N"),
         (
             [*generator, "-m", folder / "models", "--from", tmp_path / "without.fa", "--keep", "TATAAA"],
             "0 has no such motif to keep|a has no such",
         ),
         ([*generator, "-m", tmp_path / "unit.safetensors"], "do not match: its scores are 'other'"),
-        (["-g", folder / "check.safetensors", "-m", folder / "models"], "is a predictor: it scores sequences and makes none"),
+        (
+            ["-g", folder / "check.safetensors", "-m", folder / "models"],
+            "is a predictor: it scores sequences and makes none",
+        ),
         (["-m", folder / "models"], "needs a generator: -g GENERATOR"),
     ):
         ran = cli("design", *arguments, "--target", "9", "-o", out)
@@ -532,15 +733,30 @@ def test_more_bad_input(cli: Cli, folder: Path, tmp_path: Path) -> None:
 
 
 def test_mutation_curve(cli: Cli, folder: Path, tmp_path: Path) -> None:
-    """Sequences that are not random at first: identity falls as the process says, and scores come to look random."""
+    """Sequences that are not random at first: identity falls as the process says, and scores come to look
+    random."""
     pytest.importorskip("matplotlib")
     rng = np.random.default_rng(2)
     alike = [random_dna(rng, 80, "AAAAAAT") for _ in range(300)]
     (tmp_path / "alike.fa").write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(alike)))
     ran = cli(
-        "design", "--mutation-curve", "--from", tmp_path / "alike.fa", "-m", folder / "models" / "m0.safetensors", "--mutations", "0:400:80",
-        "--plot", tmp_path / "c.png", "-o", tmp_path / "c.csv", "--engine", "openvino", "--precision", "fp32",
-    )  # fmt: skip
+        "design",
+        "--mutation-curve",
+        "--from",
+        tmp_path / "alike.fa",
+        "-m",
+        folder / "models" / "m0.safetensors",
+        "--mutations",
+        "0:400:80",
+        "--plot",
+        tmp_path / "c.png",
+        "-o",
+        tmp_path / "c.csv",
+        "--engine",
+        "openvino",
+        "--precision",
+        "fp32",
+    )
     assert ran.code == 0, ran.err
     rows = pyarrow.csv.read_csv(tmp_path / "c.csv").to_pylist()
     assert [row["n_mutations"] for row in rows] == [0, 80, 160, 240, 320, 400]

@@ -36,7 +36,11 @@ def designs(n: int = 40, **more: Any) -> pa.Table:
 
 
 def record(random: np.ndarray) -> dict[str, Any]:
-    judge = {"models": [{"name": HOSTILE}], "engine": {"engine": "openvino", "precision": "fp32"}, "rc": "construct"}
+    judge = {
+        "models": [{"name": HOSTILE}],
+        "engine": {"engine": "openvino", "precision": "fp32"},
+        "rc": "construct",
+    }
     made = {
         "method": "generator", "generator": {"name": "g", "sha256": "ab" * 32}, "schedule": {"steps": 100, "feed": "soft"},
         "emphasis": 2.5, "target": "6:15", "calls": 1, "rules": {"avoid": ["EcoRI"], "gc": None}, "seed": 1, "min_distance": 3,
@@ -49,9 +53,13 @@ def record(random: np.ndarray) -> dict[str, Any]:
 def table(tmp_path: Path) -> Path:
     random = np.random.default_rng(2).normal(9, 2, 500).astype(np.float32)
     made = designs(
-        check_score=designs()["score"].to_numpy() + 0.5, nearest_distance=np.full(40, 44), nearest_training=["t<1>"] * 40
+        check_score=designs()["score"].to_numpy() + 0.5,
+        nearest_distance=np.full(40, 44),
+        nearest_training=["t<1>"] * 40,
     )
-    pq.write_table(made.replace_schema_metadata({"legscore": json.dumps(record(random))}), tmp_path / "d.parquet")
+    pq.write_table(
+        made.replace_schema_metadata({"legscore": json.dumps(record(random))}), tmp_path / "d.parquet"
+    )
     return tmp_path / "d.parquet"
 
 
@@ -64,8 +72,12 @@ def test_designs_get_a_folder_with_a_page(cli: Cli, table: Path, tmp_path: Path)
     assert "40 designs" in lines[2]
     folder = tmp_path / "report" / "new"
     assert {path.name for path in folder.iterdir()} == {
-        "index.html", "hexbin.png", "error_by_target.png", "diversity.png", "report.json",
-    }  # fmt: skip
+        "index.html",
+        "hexbin.png",
+        "error_by_target.png",
+        "diversity.png",
+        "report.json",
+    }
     page = (folder / "index.html").read_text()
     assert "<script" not in page
     assert "default-src 'none'" in page
@@ -87,7 +99,8 @@ def test_designs_get_a_folder_with_a_page(cli: Cli, table: Path, tmp_path: Path)
 
 
 def test_one_page_and_text_tables(cli: Cli, table: Path, tmp_path: Path) -> None:
-    """A CSV's record lies beside it; nulls of one model's SD are empty there; without a record the page says so."""
+    """A CSV's record lies beside it; nulls of one model's SD are empty there; without a record the page says
+    so."""
     assert cli("report", table, "-o", tmp_path / "one.html").code == 0
     held = pq.read_table(table)
     pyarrow.csv.write_csv(held, tmp_path / "d.csv")
@@ -116,7 +129,9 @@ def test_few_designs(cli: Cli, tmp_path: Path, n: int) -> None:
     pq.write_table(designs(n), tmp_path / "d.parquet")
     ran = cli("report", tmp_path / "d.parquet", "-o", tmp_path / "r")
     assert ran.code == 0, ran.err
-    assert (json.loads((tmp_path / "r" / "report.json").read_text())["agreement"]["pearson"] is None) == (n == 1)
+    assert (json.loads((tmp_path / "r" / "report.json").read_text())["agreement"]["pearson"] is None) == (
+        n == 1
+    )
 
 
 def test_scores_stay_scores(cli: Cli, table: Path, tmp_path: Path) -> None:
@@ -132,13 +147,19 @@ def test_scores_stay_scores(cli: Cli, table: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_shown_is_one_line(cli: Cli, table: Path, tmp_path: Path) -> None:
     def with_column(name: str, values: list[Any]) -> Path:
         made = designs(3)
-        pq.write_table(made.set_column(made.column_names.index(name), name, pa.array(values)), tmp_path / "bad.parquet")
+        pq.write_table(
+            made.set_column(made.column_names.index(name), name, pa.array(values)), tmp_path / "bad.parquet"
+        )
         return tmp_path / "bad.parquet"
 
     cases: list[tuple[Callable[[], Path], str, str]] = [
         (lambda: with_column("score", [1.0, None, 2.0]), "r", "column 'score' has rows without a number"),
         (lambda: with_column("target", ["6", "high", "7"]), "r", "column 'target' must hold numbers"),
-        (lambda: with_column("insert", ["ACGT", "ACGT", "ACG"]), "r", "row 3: column 'insert' must hold A, C, G, T"),
+        (
+            lambda: with_column("insert", ["ACGT", "ACGT", "ACG"]),
+            "r",
+            "row 3: column 'insert' must hold A, C, G, T",
+        ),
         (lambda: with_column("insert", ["ACGT", None, "ACGT"]), "r", "row 2: column 'insert'"),
         (lambda: table, "r.png", "name a folder, or a page that ends in .html"),
         (lambda: table, str(table), "is a file; a report on designs is a folder"),

@@ -37,7 +37,10 @@ def test_everything_missing_is_named_once_with_its_way_out(toy_model: Path, cli:
         "the CUDA kernels are not compiled and nvcc is not here: install the CUDA toolkit (nvcc), "
         "or install legscore with nvcc on the PATH",
     ]
-    for arguments in (("compile", toy_model), ("run", toy_model, "-o", "-", "--engine", "tensorrt", "-m", toy_model)):
+    for arguments in (
+        ("compile", toy_model),
+        ("run", toy_model, "-o", "-", "--engine", "tensorrt", "-m", toy_model),
+    ):
         ran = cli(*arguments)
         assert ran.code == 2
     ran = cli("compile", toy_model)
@@ -55,7 +58,9 @@ def test_one_thing_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_for_tensorrt() == ["PyCUDA is not installed: pip install 'legscore[gpu]'"]
     monkeypatch.setattr(machine, "_installed", lambda package: True)
     monkeypatch.setattr(
-        machine, "import_complaint", lambda module: "ImportError: libnvinfer.so.11: cannot open" if module == "tensorrt" else ""
+        machine,
+        "import_complaint",
+        lambda module: "ImportError: libnvinfer.so.11: cannot open" if module == "tensorrt" else "",
     )
     assert missing_for_tensorrt() == [
         "TensorRT is installed but does not load (ImportError: libnvinfer.so.11: cannot open): "
@@ -66,15 +71,23 @@ def test_one_thing_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_module_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_binding.py").write_text("raise OSError('libnvinfer.so.11:\\n  cannot open shared object file')")
+    (tmp_path / "broken_binding.py").write_text(
+        "raise OSError('libnvinfer.so.11:\\n  cannot open shared object file')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    assert machine.import_complaint("broken_binding") == "OSError: libnvinfer.so.11: cannot open shared object file"
+    assert (
+        machine.import_complaint("broken_binding")
+        == "OSError: libnvinfer.so.11: cannot open shared object file"
+    )
     assert machine.import_complaint("nowhere_binding").startswith("ModuleNotFoundError")
     assert machine.import_complaint("json") == ""
 
 
-def test_doctor_finds_packages_installed_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pip install tensorrt_cu12` and the system's packages give the module tensorrt without a distribution of that name."""
+def test_doctor_finds_packages_installed_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install tensorrt_cu12` and the system's packages give the module tensorrt without a distribution
+    of that name."""
     (tmp_path / "other_binding.py").write_text("__version__ = '8.6.0'")
     (tmp_path / "other_broken.py").write_text("raise OSError('libnvinfer.so.8: cannot open')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -109,7 +122,10 @@ def test_doctor_where_only_packages_are_missing(cli: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("legscore.engine.torch_engine.best_device", lambda: "cpu")
     ran = cli("doctor")
     assert "GPU 0:         NVIDIA H200, compute capability 9.0, 132 multiprocessors, 150 GB" in ran.out
-    assert "scores with: engine openvino (an NVIDIA driver is there, but TensorRT cannot be used: TensorRT and PyCUDA" in ran.out
+    assert (
+        "scores with: engine openvino (an NVIDIA driver is there, but TensorRT cannot be used: TensorRT and PyCUDA"
+        in ran.out
+    )
     assert "for more:    TensorRT and PyCUDA are not installed: pip install 'legscore[gpu]'" in ran.out
     assert "for more:    the CUDA kernels are not compiled and nvcc is not here" in ran.out
     monkeypatch.setattr("legscore.engine.torch_engine.best_device", lambda: "cuda")

@@ -45,13 +45,17 @@ def fake(kernels: HostKernels, monkeypatch: pytest.MonkeyPatch) -> Fake:
 @pytest.fixture
 def driver(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.import_module("legscore.cuda.driver")
-    images = {path.stem: " ".join(KERNEL.findall(path.read_text())).encode() for path in folder("kernels").glob("*.cu")}
+    images = {
+        path.stem: " ".join(KERNEL.findall(path.read_text())).encode()
+        for path in folder("kernels").glob("*.cu")
+    }
 
     def load(accept: Any, architecture: str, say: Any) -> str:
         assert architecture == "sm_90"
         with pytest.raises(RejectedError, match="kernel image is invalid"):
             accept({"one_hot": b"newer than the driver"})
-        with pytest.raises(RejectedError, match="no kernel image is available"):  # a lazy driver says so at the kernel
+        # a lazy driver says so at the kernel
+        with pytest.raises(RejectedError, match="no kernel image is available"):
             accept({name: b"late " + image for name, image in images.items()})
         with pytest.raises(RejectedError, match="named symbol not found"):
             accept(dict.fromkeys(images, b"of older kernels"))
@@ -63,7 +67,9 @@ def driver(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Any:
     sys.modules.pop("legscore.cuda.driver", None)
 
 
-def test_kernels_launched_through_pycuda_equal_their_twins(driver: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_launched_through_pycuda_equal_their_twins(
+    driver: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(REPOSITORY / "bench")
     card = driver.PyCudaCard(GPU)
     with card.use():
@@ -103,10 +109,23 @@ def test_every_thread_pushes_and_pops_for_itself(driver: Any, fake: Fake) -> Non
 
 @pytest.mark.parametrize(
     "call",
-    ["cuMemAlloc", "cuMemAllocHost", "cuStreamCreate", "cuEventCreate", "cuEventRecord", "cuStreamWaitEvent",
-     "cuEventSynchronize", "cuCtxSynchronize", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync", "cuMemFree", "cuMemFreeHost",
-     "cuLaunchKernel"],
-)  # fmt: skip
+    [
+        "cuMemAlloc",
+        "cuMemAllocHost",
+        "cuStreamCreate",
+        "cuEventCreate",
+        "cuEventRecord",
+        "cuStreamWaitEvent",
+        "cuEventSynchronize",
+        "cuCtxSynchronize",
+        "cuMemcpyHtoDAsync",
+        "cuMemcpyDtoHAsync",
+        "cuMemcpyDtoDAsync",
+        "cuMemFree",
+        "cuMemFreeHost",
+        "cuLaunchKernel",
+    ],
+)
 def test_every_failing_call_is_a_card_error(driver: Any, fake: Fake, call: str) -> None:
     from legscore.cuda import launches
 
@@ -126,7 +145,9 @@ def test_every_failing_call_is_a_card_error(driver: Any, fake: Fake, call: str) 
             "cuMemcpyDtoDAsync": lambda: card.copy_across(memory.address, memory.address, 1, stream),
             "cuMemFree": memory.free, "cuMemFreeHost": pinned.free, "cuLaunchKernel": lambda: card.launch(rows, stream),
         }  # fmt: skip
-        with pytest.raises(CardError, match=rf"GPU 0 \(NVIDIA H200\): {call} failed: an illegal memory access.*run it again"):
+        with pytest.raises(
+            CardError, match=rf"GPU 0 \(NVIDIA H200\): {call} failed: an illegal memory access.*run it again"
+        ):
             jobs[call]()
         fake.fail = ""
     assert fake.depth() == 0

@@ -25,7 +25,9 @@ def slow_one_hot(codes: np.ndarray, contract: Contract, reverse: bool, singleton
 
 
 @pytest.mark.parametrize(
-    "contract", [yeast_contract(), yeast_contract(n_value=0.0), human_contract()], ids=["yeast", "zero", "human"]
+    "contract",
+    [yeast_contract(), yeast_contract(n_value=0.0), human_contract()],
+    ids=["yeast", "zero", "human"],
 )
 @pytest.mark.parametrize("both", [True, False])
 def test_strands_equal_the_slow_twin(contract: Contract, both: bool) -> None:
@@ -57,6 +59,9 @@ def test_expand_equals_editing_one_by_one(windows: int, edits: int, start: int, 
         every.append(changed)
     before = codes.copy()
     start = min(start, batch.n_windows)
-    assert (batch.expand(start, start + size) == np.array(every, dtype=np.uint8).reshape(-1, 9)[start : start + size]).all()
+    assert (
+        batch.expand(start, start + size)
+        == np.array(every, dtype=np.uint8).reshape(-1, 9)[start : start + size]
+    ).all()
     assert batch.expand().shape == (windows + edits, 9)
     assert (codes == before).all()

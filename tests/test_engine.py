@@ -81,7 +81,8 @@ def test_joined_networks_give_the_bits_of_networks_apart(members: list[Checkpoin
         pytest.skip("this CPU has no bf16")
     many, batch = [members[i % 3] for i in range(12)], random_batch(30, 7)
     joined, apart = (
-        OpenVINOEngine(many, load_recipe(precision), both_strands=True, separate_members=apart) for apart in (False, True)
+        OpenVINOEngine(many, load_recipe(precision), both_strands=True, separate_members=apart)
+        for apart in (False, True)
     )
     assert joined.computed_together == [list(range(10)), [10, 11]]
     assert apart.computed_together == [[m] for m in range(12)]
@@ -173,7 +174,9 @@ def test_ranks_and_correlation_equal_scipy() -> None:
     assert (fid.ranks(values) == stats.rankdata(values)).all()
     assert np.isclose(fid.correlation(values, others), stats.pearsonr(values, others)[0])
     assert np.isnan(fid.correlation(np.ones(5), others[:5]))
-    assert fid.Fidelity("x", 1, 1, 0, 0, float("nan"), 1.0).shortfall({"score_pearson_min": 0.9, "effect_spearman_min": 0.9})
+    assert fid.Fidelity("x", 1, 1, 0, 0, float("nan"), 1.0).shortfall(
+        {"score_pearson_min": 0.9, "effect_spearman_min": 0.9}
+    )
 
 
 def test_probe_is_seeded_and_changes_one_base() -> None:
@@ -207,20 +210,30 @@ def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytes
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request("tensorrt"), r"engine tensorrt cannot be used here: no NVIDIA driver.*pip install 'legscore\[gpu\]'"),
+        (
+            Request("tensorrt"),
+            r"engine tensorrt cannot be used here: no NVIDIA driver.*pip install 'legscore\[gpu\]'",
+        ),
         (Request("openvino", device="0"), r"--device 0: engine openvino \(asked for\) uses no NVIDIA GPU"),
         (Request("null", device="0"), r"--device 0: engine null \(asked for\) uses no NVIDIA GPU"),
         (Request("openvino", "fp16"), "fp16 needs TensorRT"),
         (Request("openvino", "bf16", "fp32"), "--recipe fp32 is fp32, --precision bf16"),
-        (Request("openvino", "auto", "quick"), "recipe quick: No such file.*known recipes are bf16, fp16, fp32"),
+        (
+            Request("openvino", "auto", "quick"),
+            "recipe quick: No such file.*known recipes are bf16, fp16, fp32",
+        ),
     ],
 )
-def test_what_cannot_be_served_is_an_error(members: list[Checkpoint], request_: Request, message: str) -> None:
+def test_what_cannot_be_served_is_an_error(
+    members: list[Checkpoint], request_: Request, message: str
+) -> None:
     with pytest.raises(EngineError, match=message):
         open_engine(members, request_)
 
 
-def test_bf16_without_the_instructions_is_an_error(members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_without_the_instructions_is_an_error(
+    members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import openvino
 
     class Core(openvino.Core):
@@ -241,23 +254,38 @@ def test_bf16_without_the_instructions_is_an_error(members: list[Checkpoint], mo
     [
         ("precision = 'fp64'", "precision is 'fp64'"),
         ("precision = 'fp32'", "lacks openvino.batch"),
-        ("precision = 'fp32'\n[openvino]\nbatches = 3", r"unknown setting openvino.batches \(did you mean \"batch\"\?\)"),
+        (
+            "precision = 'fp32'\n[openvino]\nbatches = 3",
+            r"unknown setting openvino.batches \(did you mean \"batch\"\?\)",
+        ),
         ("precision = 'fp32'\n[cuda]\nbatch = 3", "unknown entry 'cuda'"),
         ("precision = 'fp32'\n[openvino]\nbatch = '16'", "of the wrong type"),
         ("precision = 'fp32'\n[openvino]\nbatch = true", "of the wrong type"),
         ("precision = 'fp32'\n[openvino]\nbatch = 0", "outside 1..65536"),
         ("precision = ", "not TOML"),
         ("precision = 'fp16'", "lacks tensorrt.batch"),
-        ("precision = 'fp16'\n[openvino]\nbatch = 3", r"openvino does not compute in fp16; drop \[openvino\]"),
+        (
+            "precision = 'fp16'\n[openvino]\nbatch = 3",
+            r"openvino does not compute in fp16; drop \[openvino\]",
+        ),
         ("precision = 'bf16'\n[tensorrt]\nbatch = [64]", "tensorrt does not compute in bf16"),
-        ("precision = 'fp16'\n[tensorrt]\nbatch = 64", r"tensorrt.batch is 64, not a list of numbers in 1..65536"),
-        ("precision = 'fp16'\n[tensorrt]\nbatch = [100]", r"tensorrt.batch is \[100\], not all multiples of 64"),
+        (
+            "precision = 'fp16'\n[tensorrt]\nbatch = 64",
+            r"tensorrt.batch is 64, not a list of numbers in 1..65536",
+        ),
+        (
+            "precision = 'fp16'\n[tensorrt]\nbatch = [100]",
+            r"tensorrt.batch is \[100\], not all multiples of 64",
+        ),
         ("precision = 'fp16'\n[tensorrt]\nbatch = [64, 128]", "not falling"),
         ("precision = 'fp16'\n[tensorrt]\nbatch = []", "not a list of numbers"),
         ("precision = 'fp16'\n[tensorrt]\nbatch_of = 3", "batch_of is 3, not a table of GPU names"),
         ("precision = 'fp16'\n[tensorrt.batch_of]\nT4 = [1]", "not all multiples of 64 for 'T4'"),
         ("precision = 'fp16'\n[tensorrt]\noptimization_level = 6", r"outside 0\.\.5"),
-        ("precision = 'fp16'\n[tensorrt]\ngroups = 'dense'", "not one of depthwise, repack8, repack16, repack32, native"),
+        (
+            "precision = 'fp16'\n[tensorrt]\ngroups = 'dense'",
+            "not one of depthwise, repack8, repack16, repack32, native",
+        ),
         ("precision = 'fp16'\n[tensorrt]\ntactic = 1", "unknown setting tensorrt.tactic"),
         ("precision = 'fp16'\n[tensorrt]\nrefit = 1", "of the wrong type"),
         (FP32_TEXT.replace('"ncl"', '"hwc8"'), "hwc8 holds FP16 only"),
@@ -320,7 +348,9 @@ def test_networks_are_kept_and_damaged_ones_built_again(toy_models: Path, tmp_pa
 def test_networks_that_cannot_be_kept_are_compiled_all_the_same(toy_models: Path, tmp_path: Path) -> None:
     (tmp_path / "networks").write_text("a file where the folder should be")
     said: list[str] = []
-    engine = OpenVINOEngine(load_members([toy_models]), FP32, both_strands=True, cache=tmp_path / "networks", say=said.append)
+    engine = OpenVINOEngine(
+        load_members([toy_models]), FP32, both_strands=True, cache=tmp_path / "networks", say=said.append
+    )
     assert engine.score(random_batch(3, 0)).shape == (3, 3)
     assert "not kept for the next run" in said[0]
     engine.close()

@@ -1,4 +1,5 @@
-"""`legscore evaluate` from the command line: joins, groups, effects, classes, curves, calibration, and every bad input."""
+"""`legscore evaluate` from the command line: joins, groups, effects, classes, curves, calibration, and every
+bad input."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def levels(tmp_path: Path) -> Path:
         "id": [f"s{i}" for i in range(200)], "measured": truth, "good": truth + rng.normal(size=200),
         "poor": truth + rng.normal(0, 3, 200), "medium": ["complex", "defined"] * 100, "promoter": [f"p{i // 10}" for i in range(200)],
     })  # fmt: skip
-    frame = frame.with_columns(measured=pl.when(pl.int_range(200) < 5).then(None).otherwise(pl.col("measured")))
+    frame = frame.with_columns(
+        measured=pl.when(pl.int_range(200) < 5).then(None).otherwise(pl.col("measured"))
+    )
     path = tmp_path / "levels.parquet"
     frame.write_parquet(path)
     return path
@@ -47,9 +50,25 @@ def results(path: Path) -> dict[str, Any]:
 
 def test_levels(cli: Cli, levels: Path, tmp_path: Path) -> None:
     ran = cli(
-        "evaluate", levels, "--truth", "measured", "--prediction", "good", "--prediction", "poor", "--cluster", "promoter", "--by",
-        "medium", "--bootstrap", 200, "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv",
-    )  # fmt: skip
+        "evaluate",
+        levels,
+        "--truth",
+        "measured",
+        "--prediction",
+        "good",
+        "--prediction",
+        "poor",
+        "--cluster",
+        "promoter",
+        "--by",
+        "medium",
+        "--bootstrap",
+        200,
+        "--json",
+        tmp_path / "e.json",
+        "--csv",
+        tmp_path / "e.csv",
+    )
     assert ran.code == 0, ran.err
     assert "195 of 200 rows; dropped: 5 measured missing" in ran.out
     assert "resamples of clusters (promoter)" in ran.out
@@ -59,8 +78,12 @@ def test_levels(cli: Cli, levels: Path, tmp_path: Path) -> None:
     assert [g["name"] for g in held["groups"]] == ["medium=complex", "medium=defined"]
     frame = pl.read_parquet(levels).filter(pl.col("measured").is_not_null(), medium="complex")
     found = {(m["prediction"], m["metric"]): m for m in held["groups"][0]["metrics"]}
-    assert found["good", "pearson"]["value"] == pytest.approx(np.corrcoef(frame["measured"], frame["good"])[0, 1])
-    assert found["good", "pearson"]["low"] < found["good", "pearson"]["value"] < found["good", "pearson"]["high"]
+    assert found["good", "pearson"]["value"] == pytest.approx(
+        np.corrcoef(frame["measured"], frame["good"])[0, 1]
+    )
+    assert (
+        found["good", "pearson"]["low"] < found["good", "pearson"]["value"] < found["good", "pearson"]["high"]
+    )
     comparison = held["groups"][0]["comparisons"][0]
     assert comparison["difference"] > 0
     assert comparison["boot_p"] < 0.05
@@ -87,14 +110,30 @@ def test_a_join_keeps_rows_apart_from_their_order(cli: Cli, levels: Path, tmp_pa
     other.write_csv(tmp_path / "a.csv")
     frame.select("id", score="poor").write_parquet(tmp_path / "b.parquet")
     ran = cli(
-        "evaluate", tmp_path / "truth.parquet", tmp_path / "a.csv", tmp_path / "b.parquet", "--key", "id", "--truth", "measured",
-        "--prediction", "a:score", "--prediction", "b:score", "--bootstrap", 0, "--json", tmp_path / "j.json",
-    )  # fmt: skip
+        "evaluate",
+        tmp_path / "truth.parquet",
+        tmp_path / "a.csv",
+        tmp_path / "b.parquet",
+        "--key",
+        "id",
+        "--truth",
+        "measured",
+        "--prediction",
+        "a:score",
+        "--prediction",
+        "b:score",
+        "--bootstrap",
+        0,
+        "--json",
+        tmp_path / "j.json",
+    )
     assert ran.code == 0, ran.err
     assert "3 no partner in a.csv" in ran.out
     kept = frame.filter(pl.col("measured").is_not_null(), pl.col("id").is_in(other["id"].to_list()))
     found = {
-        m["prediction"]: m["value"] for m in results(tmp_path / "j.json")["groups"][0]["metrics"] if m["metric"] == "pearson"
+        m["prediction"]: m["value"]
+        for m in results(tmp_path / "j.json")["groups"][0]["metrics"]
+        if m["metric"] == "pearson"
     }
     assert found["a:score"] == pytest.approx(np.corrcoef(kept["measured"], kept["good"])[0, 1])
     assert found["b:score"] == pytest.approx(np.corrcoef(kept["measured"], kept["poor"])[0, 1])
@@ -110,9 +149,13 @@ def test_one_truth_for_each_prediction_takes_silver(cli: Cli, levels: Path, tmp_
 
 
 def test_rows_without_a_score_are_counted_by_status(cli: Cli, tmp_path: Path) -> None:
-    table = pa.table({
-        "measured": [1.0, 2, 3, 4, 5], "score": [1.0, 2.5, None, None, 4.5], "status": ["ok", "ok", "too_long", "edge", "ok"],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "measured": [1.0, 2, 3, 4, 5],
+            "score": [1.0, 2.5, None, None, 4.5],
+            "status": ["ok", "ok", "too_long", "edge", "ok"],
+        }
+    )
     pq.write_table(table, tmp_path / "s.parquet")
     ran = cli("evaluate", tmp_path / "s.parquet", "--truth", "measured", "--bootstrap", 0)
     assert ran.code == 0, ran.err
@@ -147,15 +190,39 @@ def effects(tmp_path: Path) -> Path:
 
 def test_effects(cli: Cli, effects: Path, tmp_path: Path) -> None:
     ran = cli(
-        "evaluate", effects, "--variant", "--truth", "delta", "--prediction", "effect", "--prediction", "flipped", "--replicate", "rep1",
-        "--replicate", "rep2", "--bootstrap", 60, "--json", tmp_path / "v.json",
-    )  # fmt: skip
+        "evaluate",
+        effects,
+        "--variant",
+        "--truth",
+        "delta",
+        "--prediction",
+        "effect",
+        "--prediction",
+        "flipped",
+        "--replicate",
+        "rep1",
+        "--replicate",
+        "rep2",
+        "--bootstrap",
+        60,
+        "--json",
+        tmp_path / "v.json",
+    )
     assert ran.code == 0, ran.err
     held = results(tmp_path / "v.json")
-    assert [(g["name"], g["n"]) for g in held["groups"]] == [("all", 240), *((f"substitutions={k}", 80) for k in (1, 2, 3))]
+    assert [(g["name"], g["n"]) for g in held["groups"]] == [
+        ("all", 240),
+        *((f"substitutions={k}", 80) for k in (1, 2, 3)),
+    ]
     found = {(m["prediction"], m["metric"]): m for m in held["groups"][0]["metrics"]}
-    assert found["effect", "sign_agreement"]["value"] > 0.85 > 0.5 > found["flipped", "sign_agreement"]["value"]
-    assert found["effect", "auroc"]["low"] <= found["effect", "auroc"]["value"] <= found["effect", "auroc"]["high"]
+    assert (
+        found["effect", "sign_agreement"]["value"] > 0.85 > 0.5 > found["flipped", "sign_agreement"]["value"]
+    )
+    assert (
+        found["effect", "auroc"]["low"]
+        <= found["effect", "auroc"]["value"]
+        <= found["effect", "auroc"]["high"]
+    )
     assert 0.25 < held["noise"]["delta"]["sd"] < 0.32
     assert 0.9 < held["noise"]["delta"]["ceiling"] < 1
     assert "flipped: Pearson is -0." in ran.out
@@ -180,13 +247,29 @@ def test_replicates_of_another_quantity_are_said(cli: Cli, effects: Path, tmp_pa
     assert "is not the mean" not in cli("evaluate", effects, *given, "delta").out
     frame = pl.read_parquet(effects).with_columns(other=2 * pl.col("delta"), moved=pl.col("delta") + 1)
     frame.write_parquet(tmp_path / "o.parquet")
-    assert "note: other is not the mean of rep1 and rep2" in cli("evaluate", tmp_path / "o.parquet", *given, "other").out
-    assert "is not the mean" not in cli("evaluate", tmp_path / "o.parquet", *given, "moved").out  # a shift is no noise
+    assert (
+        "note: other is not the mean of rep1 and rep2"
+        in cli("evaluate", tmp_path / "o.parquet", *given, "other").out
+    )
+    # a shift is no noise
+    assert "is not the mean" not in cli("evaluate", tmp_path / "o.parquet", *given, "moved").out
 
 
 def test_where_compares_numbers_as_numbers(cli: Cli, levels: Path, tmp_path: Path) -> None:
-    pl.read_parquet(levels).with_columns(n=(pl.int_range(200) % 3).cast(pl.Float64)).write_parquet(tmp_path / "n.parquet")
-    given = ("evaluate", tmp_path / "n.parquet", "--truth", "measured", "--prediction", "good", "--bootstrap", 0, "--where")
+    pl.read_parquet(levels).with_columns(n=(pl.int_range(200) % 3).cast(pl.Float64)).write_parquet(
+        tmp_path / "n.parquet"
+    )
+    given = (
+        "evaluate",
+        tmp_path / "n.parquet",
+        "--truth",
+        "measured",
+        "--prediction",
+        "good",
+        "--bootstrap",
+        0,
+        "--where",
+    )
     assert "rows: 65 of 200 rows" in cli(*given, "n=1").out
     assert cli(*given, "n=1").out == cli(*given, "n=1.0").out.replace("n is not 1.0", "n is not 1")
     bad(cli(*given, "n=one"), "n is not one; n holds 0.0, 1.0, 2.0")
@@ -195,9 +278,20 @@ def test_where_compares_numbers_as_numbers(cli: Cli, levels: Path, tmp_path: Pat
 def test_ensemble_curve(cli: Cli, effects: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need legscore[report]")
     ran = cli(
-        "evaluate", effects, "--truth", "delta", "--prediction", "effect", "--ensemble-curve", "--bootstrap", 0, "--plot", tmp_path / "c.svg",
-        "--json", tmp_path / "c.json",
-    )  # fmt: skip
+        "evaluate",
+        effects,
+        "--truth",
+        "delta",
+        "--prediction",
+        "effect",
+        "--ensemble-curve",
+        "--bootstrap",
+        0,
+        "--plot",
+        tmp_path / "c.svg",
+        "--json",
+        tmp_path / "c.json",
+    )
     assert ran.code == 0, ran.err
     assert "which is no standard error" in ran.out
     points = [p for p in results(tmp_path / "c.json")["ensemble_curve"] if p["metric"] == "pearson"]
@@ -217,18 +311,33 @@ def test_class_weights_as_in_the_challenge(cli: Cli, levels: Path, tmp_path: Pat
     frame = frame.filter(pl.col("measured").is_not_null())
     frame.write_parquet(tmp_path / "k.parquet")
     pairs = [(i, i + 1) for i in range(0, 100, 2)]
-    pl.DataFrame({"alt_pos": [a for a, _ in pairs], "ref_pos": [r for _, r in pairs]}).write_csv(tmp_path / "snv.csv")
+    pl.DataFrame({"alt_pos": [a for a, _ in pairs], "ref_pos": [r for _, r in pairs]}).write_csv(
+        tmp_path / "snv.csv"
+    )
     (tmp_path / "w.csv").write_text("class,weight,rows\nall,1,\nhigh,0.3,\nlow,0.5,\nSNVs,1.25,snv.csv\n")
     ran = cli(
-        "evaluate", tmp_path / "k.parquet", "--truth", "measured", "--prediction", "good", "--bootstrap", 0, "--class-weights",
-        tmp_path / "w.csv", "--class", "kind", "--json", tmp_path / "k.json",
-    )  # fmt: skip
+        "evaluate",
+        tmp_path / "k.parquet",
+        "--truth",
+        "measured",
+        "--prediction",
+        "good",
+        "--bootstrap",
+        0,
+        "--class-weights",
+        tmp_path / "w.csv",
+        "--class",
+        "kind",
+        "--json",
+        tmp_path / "k.json",
+    )
     assert ran.code == 0, ran.err
     t, p = frame["measured"].to_numpy(), frame["good"].to_numpy()
     high = frame["kind"].to_numpy() == "high;odd"
     alt, ref = np.array(pairs).T
     r = [
-        np.corrcoef(x, y)[0, 1] for x, y in ((t, p), (t[high], p[high]), (t[~high], p[~high]), (t[alt] - t[ref], p[alt] - p[ref]))
+        np.corrcoef(x, y)[0, 1]
+        for x, y in ((t, p), (t[high], p[high]), (t[~high], p[~high]), (t[alt] - t[ref], p[alt] - p[ref]))
     ]
     weights = np.array([1, 0.3, 0.5, 1.25])
     last = results(tmp_path / "k.json")["classes"][-1]
@@ -251,10 +360,14 @@ def scored_effects(path: Path, effects: Path, models: list[str], engine: str = "
 
 
 def test_calibration_from_evaluate_to_run(cli: Cli, effects: Path, toy_models: Path, tmp_path: Path) -> None:
-    """Fitted on scores of an ensemble, applied to a run of it, refused for fewer members and for other strands."""
+    """Fitted on scores of an ensemble, applied to a run of it, refused for fewer members and for other
+    strands."""
     rng = np.random.default_rng(0)
     pairs = pa.table(
-        {"ref_sequence": [random_dna(rng, 60) for _ in range(120)], "alt_sequence": [random_dna(rng, 60) for _ in range(120)]}
+        {
+            "ref_sequence": [random_dna(rng, 60) for _ in range(120)],
+            "alt_sequence": [random_dna(rng, 60) for _ in range(120)],
+        }
     )
     pairs = pairs.append_column("promoter", pa.array([i // 4 for i in range(120)]))
     pq.write_table(pairs, tmp_path / "pairs.parquet")
@@ -275,7 +388,17 @@ def test_calibration_from_evaluate_to_run(cli: Cli, effects: Path, toy_models: P
     effect = scored["effect"].to_numpy()
     measured = 0.5 * effect + rng.normal(0, 0.3 * effect.std(), 120)
     pq.write_table(scored.append_column("measured", pa.array(measured)), tmp_path / "m.parquet")
-    asked = ("--truth", "measured", "--cluster", "promoter", "--bootstrap", 0, "--calibrate", "-o", tmp_path / "cal.json")
+    asked = (
+        "--truth",
+        "measured",
+        "--cluster",
+        "promoter",
+        "--bootstrap",
+        0,
+        "--calibrate",
+        "-o",
+        tmp_path / "cal.json",
+    )
     ran = cli("evaluate", tmp_path / "m.parquet", *asked)
     assert ran.code == 0, ran.err
     assert "coverage on held-out clusters" in ran.out
@@ -308,7 +431,14 @@ def test_calibration_from_evaluate_to_run(cli: Cli, effects: Path, toy_models: P
     assert "--rc construct, this run has none" in ran.err
     pq.write_table(pa.table({"sequence": ["ACGT"]}), tmp_path / "one.parquet")
     ran = cli(
-        "run", tmp_path / "one.parquet", "-m", toy_models, "-o", tmp_path / "o.parquet", "--calibration", tmp_path / "cal.json"
+        "run",
+        tmp_path / "one.parquet",
+        "-m",
+        toy_models,
+        "-o",
+        tmp_path / "o.parquet",
+        "--calibration",
+        tmp_path / "cal.json",
     )
     assert ran.code == 2
     assert "single sequences" in ran.err
@@ -357,9 +487,21 @@ def bad(ran: Ran, *words: str) -> None:
 
 
 def test_missing_columns_suggest_the_nearest(cli: Cli, levels: Path) -> None:
-    bad(cli("evaluate", levels, "--truth", "mesured", "--prediction", "good"), "--truth mesured", 'did you mean "measured"')
-    bad(cli("evaluate", levels, "--truth", "measured", "--prediction", "god"), "--prediction god", 'did you mean "good"')
-    bad(cli("evaluate", levels, "--truth", "measured", "--prediction", "good", "--by", "media"), "--by media", '"medium"')
+    bad(
+        cli("evaluate", levels, "--truth", "mesured", "--prediction", "good"),
+        "--truth mesured",
+        'did you mean "measured"',
+    )
+    bad(
+        cli("evaluate", levels, "--truth", "measured", "--prediction", "god"),
+        "--prediction god",
+        'did you mean "good"',
+    )
+    bad(
+        cli("evaluate", levels, "--truth", "measured", "--prediction", "good", "--by", "media"),
+        "--by media",
+        '"medium"',
+    )
     bad(cli("evaluate", levels, "--truth", "measured"), "neither effect nor score", "--prediction")
     bad(
         cli("evaluate", levels, "--truth", "measured", "--prediction", "good", "--ensemble-curve"),
@@ -379,23 +521,46 @@ def test_duplicate_keys(cli: Cli, levels: Path, tmp_path: Path) -> None:
         "1 others",
     )
     bad(cli("evaluate", levels, tmp_path / "twice.csv", *names), "--key", "id")
-    bad(cli("evaluate", levels, tmp_path / "twice.csv", "--key", "ids", *names), "--key ids", 'did you mean "id"')
+    bad(
+        cli("evaluate", levels, tmp_path / "twice.csv", "--key", "ids", *names),
+        "--key ids",
+        'did you mean "id"',
+    )
 
 
 def test_ambiguous_column(cli: Cli, levels: Path, tmp_path: Path) -> None:
     pl.read_parquet(levels).write_parquet(tmp_path / "other.parquet")
-    ran = cli("evaluate", levels, tmp_path / "other.parquet", "--key", "id", "--truth", "measured", "--prediction", "levels:good")
+    ran = cli(
+        "evaluate",
+        levels,
+        tmp_path / "other.parquet",
+        "--key",
+        "id",
+        "--truth",
+        "measured",
+        "--prediction",
+        "levels:good",
+    )
     bad(ran, "levels:measured, other:measured")
 
 
 def test_non_numeric_truth(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("measured,score\n1,1\n2,2\nhigh,3\nlow,4\n")
-    bad(cli("evaluate", tmp_path / "t.csv", "--truth", "measured"), "--truth measured", "row 3", "'high'", "1 more")
+    bad(
+        cli("evaluate", tmp_path / "t.csv", "--truth", "measured"),
+        "--truth measured",
+        "row 3",
+        "'high'",
+        "1 more",
+    )
 
 
 def test_no_rows_left(cli: Cli, levels: Path, tmp_path: Path) -> None:
     names = ("--truth", "measured", "--prediction", "good")
-    bad(cli("evaluate", levels, *names, "--where", "medium=acid"), "200 medium is not acid; medium holds complex, defined")
+    bad(
+        cli("evaluate", levels, *names, "--where", "medium=acid"),
+        "200 medium is not acid; medium holds complex, defined",
+    )
     (tmp_path / "n.csv").write_text("measured,score\n,1\nNA,2\n")
     bad(cli("evaluate", tmp_path / "n.csv", "--truth", "measured"), "no rows are left", "2 measured missing")
     (tmp_path / "m.csv").write_text("measured,score\n1,\n2,nan\n")
@@ -410,7 +575,16 @@ def test_few_or_constant_rows_are_reasons_not_crashes(cli: Cli, tmp_path: Path) 
     ):
         (tmp_path / "f.csv").write_text("\n".join(["measured,a,b", *rows]) + "\n")
         ran = cli(
-            "evaluate", tmp_path / "f.csv", "--truth", "measured", "--prediction", "a", "--prediction", "b", "--bootstrap", 20
+            "evaluate",
+            tmp_path / "f.csv",
+            "--truth",
+            "measured",
+            "--prediction",
+            "a",
+            "--prediction",
+            "b",
+            "--bootstrap",
+            20,
         )
         assert ran.code == 0, ran.err
         assert why in ran.out
@@ -427,12 +601,17 @@ def test_few_or_constant_rows_are_reasons_not_crashes(cli: Cli, tmp_path: Path) 
         (("--truth", "measured", "--prediction", "good", "--calibrate"), "-o FILE"),
         (("--truth", "measured", "--prediction", "good", "-o", "x.json"), "--calibrate"),
         (("--truth", "measured", "--prediction", "good", "--plot", "x.png"), "--ensemble-curve"),
-        (("--truth", "measured", "--prediction", "good", "--ensemble-curve", "--plot", "x.gif"), ".png, .svg, .pdf"),
+        (
+            ("--truth", "measured", "--prediction", "good", "--ensemble-curve", "--plot", "x.gif"),
+            ".png, .svg, .pdf",
+        ),
         (("--truth", "measured", "--prediction", "good", "--json", "no/folder/x.json"), "does not exist"),
         (("--truth", "measured", "--prediction", "promoter"), "which is no number"),
     ],
 )
-def test_options_that_do_not_go_together(cli: Cli, levels: Path, arguments: tuple[str, ...], word: str) -> None:
+def test_options_that_do_not_go_together(
+    cli: Cli, levels: Path, arguments: tuple[str, ...], word: str
+) -> None:
     bad(cli("evaluate", levels, *arguments), word)
 
 
@@ -503,11 +682,19 @@ def test_class_weight_errors(cli: Cli, levels: Path, tmp_path: Path) -> None:
 def test_published_correlations(shared: Path) -> None:
     from legscore.evaluate.evaluation import EvaluationOptions, evaluate
 
-    reference = pl.read_csv(shared / "data/correlations.csv").filter(dataset="native", medium="complex", subset="all")
+    reference = pl.read_csv(shared / "data/correlations.csv").filter(
+        dataset="native", medium="complex", subset="all"
+    )
     models = reference["model"].to_list()
     where = [("medium", "complex")]
     found = evaluate(
-        EvaluationOptions([str(shared / "data/predictions_native.parquet")], ["measured"], models, where=where, bootstrap=1000)
+        EvaluationOptions(
+            [str(shared / "data/predictions_native.parquet")],
+            ["measured"],
+            models,
+            where=where,
+            bootstrap=1000,
+        )
     )
     values = {(m.prediction, m.metric): m for m in found.groups[0].metrics}
     for row in reference.iter_rows(named=True):

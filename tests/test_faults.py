@@ -1,5 +1,6 @@
-"""What happens to long jobs happens here: kills, full disks, two runs at once, damaged and changing inputs, engines and threads
-that die. The outcome is always the bytes of an uninterrupted run, or one clear error, and what was scored is kept."""
+"""What happens to long jobs happens here: kills, full disks, two runs at once, damaged and changing inputs,
+engines and threads that die. The outcome is always the bytes of an uninterrupted run, or one clear error, and
+what was scored is kept."""
 
 from __future__ import annotations
 
@@ -71,11 +72,14 @@ def in_time(function: Callable[[], Any]) -> BaseException | None:
 
 
 def alive() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("legscore-") and "engine" not in t.name]
+    return [
+        t.name for t in threading.enumerate() if t.name.startswith("legscore-") and "engine" not in t.name
+    ]
 
 
 def test_thirty_random_kills(tmp_path: Path) -> None:
-    """SIGKILL, SIGTERM and SIGINT at seeded moments of runs on tables and on a VCF; `bench/kills.py` does it at length."""
+    """SIGKILL, SIGTERM and SIGINT at seeded moments of runs on tables and on a VCF; `bench/kills.py` does it
+    at length."""
     (tmp_path / "work").mkdir()
     tally = kills.kill_runs(kills.Folder(tmp_path / "work", "cheap", 2000), 30, seed=7)
     assert sum(tally.kills.values()) == 30
@@ -113,15 +117,40 @@ for kilobytes in (4, 16, 40, 84):
 
 def test_a_full_disk_is_one_error_and_with_room_the_run_goes_on(tmp_path: Path, toy_model: Path) -> None:
     """A real file system that is too small: for the lock, for parts, for the output."""
-    if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
+        ).returncode
+        != 0
+    ):
         pytest.skip("no user namespaces here, so no small file system")
     source = sequences(tmp_path / "in.parquet", 2000)
-    run = [sys.executable, REPOSITORY / "bench/kills.py", "--child", "cheap", "run", source, "-m", toy_model, "-q"]
+    run = [
+        sys.executable,
+        REPOSITORY / "bench/kills.py",
+        "--child",
+        "cheap",
+        "run",
+        source,
+        "-m",
+        toy_model,
+        "-q",
+    ]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([*run, "-o", tmp_path / "whole.parquet"], check=True, env=env)
     (tmp_path / "disk").mkdir()
     script = f"KILLS = {str(REPOSITORY / 'bench/kills.py')!r}\n{TMPFS}"
-    command = ["unshare", "-rm", sys.executable, "-c", script, tmp_path / "disk", source, toy_model, tmp_path / "whole.parquet"]
+    command = [
+        "unshare",
+        "-rm",
+        sys.executable,
+        "-c",
+        script,
+        tmp_path / "disk",
+        source,
+        toy_model,
+        tmp_path / "whole.parquet",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr + done.stdout
     said = done.stdout.splitlines()
@@ -166,7 +195,9 @@ def test_a_cache_that_cannot_be_written_is_said(
     sequences(tmp_path / "in.parquet", 20)
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
-    ran: Ran = cli("run", tmp_path / "in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "torch")
+    ran: Ran = cli(
+        "run", tmp_path / "in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "torch"
+    )
     assert ran.code == 0, ran.err
     assert "fidelity: not remembered" in ran.err
 
@@ -193,7 +224,9 @@ def test_two_runs_at_once(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     assert cli(*run, "-q").code == 0
 
 
-def test_a_probe_that_another_run_clears_away_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_another_run_clears_away_is_no_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who holds the lock removes what killed runs left, and a probe of a run beside it looks the same."""
     touch = Path.touch
 
@@ -211,12 +244,17 @@ def test_many_runs_at_once_end_with_one_whole_output(tmp_path: Path, toy_model: 
     sequences(tmp_path / "in.parquet", 400)
     options = ["-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "null", "-q"]
     command = [sys.executable, "-m", "legscore", "run", tmp_path / "in.parquet", *options]
-    runs = [subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    runs = [
+        subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     said = [run.communicate(timeout=4 * HANG_S)[1] for run in runs]
     codes = [run.returncode for run in runs]
     assert set(codes) <= {0, 2}
     assert 0 in codes
-    assert all("is being written by" in text for text, code in zip(said, codes, strict=True) if code == 2), said
+    assert all("is being written by" in text for text, code in zip(said, codes, strict=True) if code == 2), (
+        said
+    )
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 400
     assert names(tmp_path) == ["in.parquet", "o.parquet", "o.parquet.run.json"]
 
@@ -234,7 +272,9 @@ def test_an_input_that_stops_or_changes_after_it_was_opened(
         text = "".join(f">s{i}\n{'ACGT' * (5 + i % 20)}\n" for i in range(4000))
     else:
         text = f"id{chr(9) if 'tsv' in name else ','}sequence\n"
-        text += "".join(f"{i}{chr(9) if 'tsv' in name else ','}{'ACGT' * (5 + i % 20)}\n" for i in range(4000))
+        text += "".join(
+            f"{i}{chr(9) if 'tsv' in name else ','}{'ACGT' * (5 + i % 20)}\n" for i in range(4000)
+        )
     rng = np.random.default_rng(0)
     noise = "".join(rng.choice(list("ACGT"), 200_000))  # so that the end is not in the first block read
     text += f">n\n{noise}\n" if ".fa" in name else f"n{chr(9) if 'tsv' in name else ','}{noise}\n"
@@ -266,15 +306,23 @@ def test_an_input_that_stops_or_changes_after_it_was_opened(
 
 
 @pytest.mark.parametrize("name", ["in.csv.gz", "in.fa.gz", "in.parquet"])
-def test_a_damaged_input_is_one_error(tmp_path: Path, toy_model: Path, name: str, source: Path, cli: Any) -> None:
+def test_a_damaged_input_is_one_error(
+    tmp_path: Path, toy_model: Path, name: str, source: Path, cli: Any
+) -> None:
     """A gzip that stops in the middle shows at once, a Parquet page that does when it is reached."""
-    text = "".join(f">s{i}\n{'ACGT' * 20}\n" for i in range(2000)) if ".fa" in name else "id,sequence\n" + "1,ACGT\n" * 2000
+    text = (
+        "".join(f">s{i}\n{'ACGT' * 20}\n" for i in range(2000))
+        if ".fa" in name
+        else "id,sequence\n" + "1,ACGT\n" * 2000
+    )
     path = tmp_path / name
     if name.endswith(".gz"):
         content = gzip.compress(text.encode())
         path.write_bytes(content[: len(content) // 2])
     else:
-        pq.write_table(pq.read_table(source), path, row_group_size=200, use_dictionary=False, write_page_checksum=True)
+        pq.write_table(
+            pq.read_table(source), path, row_group_size=200, use_dictionary=False, write_page_checksum=True
+        )
         chunk = pq.ParquetFile(path).metadata.row_group(2).column(3)
         content = bytearray(path.read_bytes())
         middle = chunk.data_page_offset + chunk.total_compressed_size // 2
@@ -339,12 +387,15 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("error", [RuntimeError("dead"), MemoryError("dead"), DeathError("dead")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("dead"), MemoryError("dead"), DeathError("dead")], ids=lambda e: type(e).__name__
+)
 @pytest.mark.parametrize("place", list(PLACES))
 def test_whatever_dies_ends_the_run_and_keeps_the_rest(
     tmp_path: Path, source: Path, whole: bytes, toy_model: Path, place: str, error: BaseException
 ) -> None:
-    """The error comes out as it was raised, no thread is left, parts are whole, and the same command ends well."""
+    """The error comes out as it was raised, no thread is left, parts are whole, and the same command ends
+    well."""
     options = Options([str(source)], str(tmp_path / "o.parquet"), [str(toy_model)])
     module, _, leaf = PLACES[place][0].rpartition(".")
     target = __import__("importlib").import_module(PLACES[place][0]) if leaf.islower() else None
@@ -387,9 +438,22 @@ def test_an_engine_that_raises_in_the_middle(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_middle_ends_at_once_and_keeps_parts(tmp_path: Path, toy_model: Path, number: int) -> None:
+def test_a_signal_in_the_middle_ends_at_once_and_keeps_parts(
+    tmp_path: Path, toy_model: Path, number: int
+) -> None:
     source, out = sequences(tmp_path / "in.parquet", 2000), tmp_path / "o.parquet"
-    run = [sys.executable, REPOSITORY / "bench/kills.py", "--child", "null", "run", source, "-m", toy_model, "-o", out]
+    run = [
+        sys.executable,
+        REPOSITORY / "bench/kills.py",
+        "--child",
+        "null",
+        "run",
+        source,
+        "-m",
+        toy_model,
+        "-o",
+        out,
+    ]
     process = subprocess.Popen(
         [*map(str, run), "--engine", "null", "--null-rate", "400"], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,

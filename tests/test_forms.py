@@ -1,5 +1,5 @@
-"""Forms of the graph on CPUs: the convolution in phases against the sum it stands for, forms against each other and against the
-published code, and which form a CPU gets."""
+"""Forms of the graph on CPUs: the convolution in phases against the sum it stands for, forms against each
+other and against the published code, and which form a CPU gets."""
 
 from __future__ import annotations
 
@@ -44,10 +44,15 @@ def twin(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    taps=st.sampled_from([3, 5, 7, 9]), length=st.integers(1, 24), channels=st.integers(1, 9), outputs=st.integers(1, 5),
+    taps=st.sampled_from([3, 5, 7, 9]),
+    length=st.integers(1, 24),
+    channels=st.integers(1, 9),
+    outputs=st.integers(1, 5),
     seed=st.integers(0, 99),
-)  # fmt: skip
-def test_wide_convolution_in_phases_is_the_convolution(taps: int, length: int, channels: int, outputs: int, seed: int) -> None:
+)
+def test_wide_convolution_in_phases_is_the_convolution(
+    taps: int, length: int, channels: int, outputs: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     weight, bias = rng.normal(size=(outputs, channels, taps)), rng.normal(size=outputs)
     x = rng.normal(size=(3, channels, length)).astype(np.float32)
@@ -58,7 +63,9 @@ def test_wide_convolution_in_phases_is_the_convolution(taps: int, length: int, c
     model = to_model(builder, y, ["N", channels, length], ["N", outputs, length])
     assert any(node.op_type == "AveragePool" for node in model.graph.node) == (length % 2 == 0)
     core = openvino.Core()
-    ours = core.compile_model(core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
+    ours = core.compile_model(
+        core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )([x])[0]
     expected = twin(x, weight, bias)
     assert ours.shape == expected.shape
     assert np.abs(ours - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
@@ -89,9 +96,14 @@ def test_phases_equal_the_rewritten_form(changes: dict[str, Any]) -> None:
 
 
 def test_phases_equal_the_rewritten_form_of_real_networks() -> None:
-    for member, length in ((load_checkpoint(BUNDLED), 150), (toy_checkpoint(1, human_contract(), pools=(2, 2)), 230)):
+    for member, length in (
+        (load_checkpoint(BUNDLED), 150),
+        (toy_checkpoint(1, human_contract(), pools=(2, 2)), 230),
+    ):
         batch = random_batch(12, 0, length)
-        engines = [OpenVINOEngine([member], FP32, both_strands=True, form=form) for form in ("rewritten", "phases")]
+        engines = [
+            OpenVINOEngine([member], FP32, both_strands=True, form=form) for form in ("rewritten", "phases")
+        ]
         ours, theirs = (engine.score(batch) for engine in engines)
         assert np.abs(ours - theirs).max() < 1e-5
         for n in (1, 7):  # neither neighbours nor the tail matter
@@ -131,7 +143,9 @@ def test_phases_are_of_rank_4_and_rewritten() -> None:
         ("brgconv_avx2_1x1_f32", "bf16", "rewritten"),
     ],
 )
-def test_form_goes_by_the_kernels(kernel: str, precision: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_form_goes_by_the_kernels(
+    kernel: str, precision: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forms, "convolution", lambda core, settings: kernel)
     chosen, why = forms.choose_form(openvino.Core(), precision)
     assert chosen == form
@@ -153,7 +167,10 @@ def test_form_of_an_openvino_without_the_setting(monkeypatch: pytest.MonkeyPatch
 
 def test_the_form_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "conv" in forms.convolution(openvino.Core(), {})
-    for kernel, told in (("brgconv_avx2_f32", ["form: phases (convolutions run as brgconv_avx2_f32)"]), ("other", [])):
+    for kernel, told in (
+        ("brgconv_avx2_f32", ["form: phases (convolutions run as brgconv_avx2_f32)"]),
+        ("other", []),
+    ):
         monkeypatch.setattr(forms, "convolution", lambda core, settings, kernel=kernel: kernel)
         said: list[str] = []
         engine = open_engine([toy_checkpoint()], Request("openvino", "fp32"), said.append)

@@ -1,5 +1,6 @@
-"""Damage of every kind, to every kind of file that legscore reads, for a bounded time: seeded damage to bytes and fields through
-the command line (`bench/fuzz.py` does 100,000 of it), and structures that hypothesis makes.
+"""Damage of every kind, to every kind of file that legscore reads, for a bounded time: seeded damage to bytes
+and fields through the command line (`bench/fuzz.py` does 100,000 of it), and structures that hypothesis
+makes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from legscore.model.checkpoint import load_checkpoint
 from legscore.rows.schema import STATUSES
 
 SECONDS = 12
-BOUNDED = settings(max_examples=60, deadline=10_000, derandomize=True, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(
+    max_examples=60, deadline=10_000, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 """Every input within 10 s; the same inputs each time."""
 
 
@@ -118,7 +121,9 @@ def test_names_of_any_length_in_pickles_are_refused_at_once(tmp_path: Path, olde
         del monkey.N  # type: ignore[attr-defined]
     content = (tmp_path / "m.ckpt").read_bytes()
     if older:
-        (tmp_path / "m.ckpt").write_bytes(content.replace(b"c__main__\nN\n", b"c__main__\n" + b"N" * 300_000 + b"\n"))
+        (tmp_path / "m.ckpt").write_bytes(
+            content.replace(b"c__main__\nN\n", b"c__main__\n" + b"N" * 300_000 + b"\n")
+        )
     else:
         with zipfile.ZipFile(tmp_path / "m.ckpt") as old, zipfile.ZipFile(tmp_path / "n.ckpt", "w") as new:
             for entry in old.infolist():
@@ -148,7 +153,9 @@ SCALARS = st.one_of(
     st.sampled_from(["AGCT", "bins", "x,fx", "F1", 0.25, 150]),
 )
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4), max_leaves=12
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -178,7 +185,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 @BOUNDED
 @given(data=st.data())
-def test_checkpoints_with_any_manifest_or_header(model: tuple[Path, dict[str, Any], bytes], data: st.DataObject) -> None:
+def test_checkpoints_with_any_manifest_or_header(
+    model: tuple[Path, dict[str, Any], bytes], data: st.DataObject
+) -> None:
     """One entry replaced by anything: the model loads and is whole, or a ModelError says what is wrong."""
     folder, header, body = model
     if data.draw(st.booleans()):
@@ -217,7 +226,9 @@ def toml(value: Any) -> str:
     key=st.sampled_from(["precision", "batch", "streams", "x"]),
     value=JSON,
 )
-def test_recipes_with_any_value(tmp_path_factory: pytest.TempPathFactory, table: str, key: str, value: Any) -> None:
+def test_recipes_with_any_value(
+    tmp_path_factory: pytest.TempPathFactory, table: str, key: str, value: Any
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     text = (REPOSITORY / "engines" / "fp32.toml").read_text()
     line = f"{key} = {toml(value)}\n"
@@ -236,7 +247,9 @@ def test_recipes_with_any_value(tmp_path_factory: pytest.TempPathFactory, table:
 
 
 TEXTS = st.one_of(
-    st.none(), st.text(max_size=20), st.sampled_from(["A" * 80, "ACGT" * 20, "N" * 80, "a" * 137, "ACGU", "NA", "A" * 200])
+    st.none(),
+    st.text(max_size=20),
+    st.sampled_from(["A" * 80, "ACGT" * 20, "N" * 80, "a" * 137, "ACGU", "NA", "A" * 200]),
 )
 NUMBERS = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 90))
 
@@ -250,8 +263,8 @@ NUMBERS = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 
 def test_tables_of_anything(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], kind: str, name: str, toy_model: Path
 ) -> None:
-    """Sequences, offsets and alleles of any text and number, under any other column's name: one row out for each in, a score
-    where the status is ok and nowhere else; or a LegscoreError."""
+    """Sequences, offsets and alleles of any text and number, under any other column's name: one row out for
+    each in, a score where the status is ok and nowhere else; or a LegscoreError."""
     import legscore
 
     folder = tmp_path_factory.getbasetemp()
@@ -279,7 +292,9 @@ def test_tables_of_anything(
     got = pq.read_table(out)
     assert got.num_rows == len(rows)
     assert set(got["status"].to_pylist()) <= set(STATUSES)
-    assert [value is None for value in got["effect"].to_pylist()] == [status != "ok" for status in got["status"].to_pylist()]
+    assert [value is None for value in got["effect"].to_pylist()] == [
+        status != "ok" for status in got["status"].to_pylist()
+    ]
 
 
 MADE = {"context": "genome", "length": 150, "sequence_is": "window", "tiles": "promoters"}
@@ -287,7 +302,9 @@ MADE = {"context": "genome", "length": 150, "sequence_is": "window", "tiles": "p
 
 @BOUNDED
 @given(data=st.data())
-def test_metadata_of_anything(tmp_path_factory: pytest.TempPathFactory, toy_model: Path, data: st.DataObject) -> None:
+def test_metadata_of_anything(
+    tmp_path_factory: pytest.TempPathFactory, toy_model: Path, data: st.DataObject
+) -> None:
     """What `legscore variants` leaves in a file, with any entry replaced by anything, or no JSON at all."""
     import legscore
 
@@ -297,24 +314,33 @@ def test_metadata_of_anything(tmp_path_factory: pytest.TempPathFactory, toy_mode
     rows = pa.table({"sequence": ["ACGT" * 20, "A" * 150]}).replace_schema_metadata(
         {"legscore": text.encode("utf-8", "surrogatepass")}
     )
-    path, out = tmp_path_factory.getbasetemp() / "made.parquet", tmp_path_factory.getbasetemp() / "made.out.parquet"
+    path, out = (
+        tmp_path_factory.getbasetemp() / "made.parquet",
+        tmp_path_factory.getbasetemp() / "made.out.parquet",
+    )
     pq.write_table(rows, path)
     done, refusal = taken(lambda: legscore.score_file(path, out, models=toy_model, engine="null"))
     assert refusal or done["rows"] == 2
 
 
 def test_a_reader_that_stops_in_the_middle(tmp_path: Path, toy_model: Path, cli: Any) -> None:
-    """Every length of a gzip, and of a Parquet file from its first page to its last byte: never a shorter table."""
+    """Every length of a gzip, and of a Parquet file from its first page to its last byte: never a shorter
+    table."""
     import gzip
 
     rng = np.random.default_rng(3)
     rows = "sequence\n" + "".join(random_dna(rng, 60) + "\n" for _ in range(40))
     whole = gzip.compress(rows.encode(), mtime=0)
     pq.write_table(pa.table({"sequence": rows.split()[1:]}), tmp_path / "w.parquet")
-    for suffix, data, step in ((".csv.gz", whole, 97), (".parquet", (tmp_path / "w.parquet").read_bytes(), 331)):
+    for suffix, data, step in (
+        (".csv.gz", whole, 97),
+        (".parquet", (tmp_path / "w.parquet").read_bytes(), 331),
+    ):
         for length in (*range(1, len(data), step), *range(len(data) - 9, len(data))):
             path = tmp_path / f"cut{suffix}"
             path.write_bytes(data[:length])
-            ran: Ran = cli("run", path, "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "null", "-q")
+            ran: Ran = cli(
+                "run", path, "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "null", "-q"
+            )
             assert (ran.code, ran.err.count("\n")) == (2, 1), (suffix, length, ran.err)
             assert not (tmp_path / "o.parquet").exists()

@@ -1,4 +1,5 @@
-"""The generator: parity with the published code, import and export, mutations, the loop's random numbers, training."""
+"""The generator: parity with the published code, import and export, mutations, the loop's random numbers,
+training."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ def test_generators_and_predictors_are_not_taken_for_one_another(tmp_path: Path,
 
 
 def reference_inputs(shared: Path) -> tuple[Checkpoint, np.ndarray, np.ndarray, np.ndarray]:
-    """The published generator; inputs float32 [48, 6, 80]; the published code's logits of them; and a float64 pass."""
+    """The published generator; inputs float32 [48, 6, 80]; the published code's logits of them; and a float64
+    pass."""
     torch = pytest.importorskip("torch")
     from legscore.dna.codes import encode_text
     from legscore.model.importers import import_checkpoint
@@ -93,9 +95,10 @@ def reference_inputs(shared: Path) -> tuple[Checkpoint, np.ndarray, np.ndarray, 
 
 
 def test_reference_vectors(shared: Path) -> None:
-    """The generator's scores are its probabilities: those of every engine lie within 1e-4 of a float64 pass, as the published
-    code's do. Logits reach 28, where FP32 cannot give 1e-4: the published ones are 2.2e-4 off the float64 pass, and PyTorch itself
-    2.1e-4 to 4.5e-4, by batch and convolution; ours (ONNX Runtime 2.1e-4 to 2.8e-4) are held to the same size of rounding."""
+    """The generator's scores are its probabilities: those of every engine lie within 1e-4 of a float64 pass,
+    as the published code's do. Logits reach 28, where FP32 cannot give 1e-4: the published ones are 2.2e-4
+    off the float64 pass, and PyTorch itself 2.1e-4 to 4.5e-4, by batch and convolution; ours (ONNX Runtime
+    2.1e-4 to 2.8e-4) are held to the same size of rounding."""
     torch = pytest.importorskip("torch")
     ort = pytest.importorskip("onnxruntime")
     from legscore.engine.recipe import load_recipe
@@ -113,12 +116,15 @@ def test_reference_vectors(shared: Path) -> None:
         ours = {"torch": network(torch.from_numpy(x)).numpy()}
     for form, rank in (("rewritten", 3), ("rewritten", 4), ("plain", 3)):
         model = build_graph(checkpoint, form, rank).SerializeToString()
-        ours[f"{form} {rank}"] = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        ours[f"{form} {rank}"] = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
     rounding = np.sqrt(((published - exact) ** 2).mean())
     assert rounding < 3e-5
     for name, logits in ours.items():
         assert np.abs(softmax(logits) - softmax(exact)).max() < 1e-4, name
-        assert np.abs(softmax(logits) - softmax(published)).max() < 1.36e-4, name  # 1e-4 and the published code's own 3.6e-5
+        # 1e-4 and the published code's own 3.6e-5
+        assert np.abs(softmax(logits) - softmax(published)).max() < 1.36e-4, name
         assert np.sqrt(((logits - exact) ** 2).mean()) < 3 * rounding, name
         assert (logits.argmax(axis=1) == published.argmax(axis=1)).all(), name
     compiled = OpenVINODenoiser(checkpoint, load_recipe("fp32")).probabilities(x)
@@ -127,8 +133,9 @@ def test_reference_vectors(shared: Path) -> None:
 
 
 def test_lowering_loses_nothing_in_float64(shared: Path) -> None:
-    """The graphs computed in float64, with the FP32 weights they hold: raw logits within 1e-4 of the network's. What FP32 engines
-    lose beyond that is the rounding of their sums, not the folding of BatchNorm, the gates or the split convolutions."""
+    """The graphs computed in float64, with the FP32 weights they hold: raw logits within 1e-4 of the
+    network's. What FP32 engines lose beyond that is the rounding of their sums, not the folding of BatchNorm,
+    the gates or the split convolutions."""
     from onnx import TensorProto, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
@@ -156,20 +163,33 @@ def test_graph_equals_network_in_any_alphabet(alphabet: str) -> None:
     from legscore.model.graph import build_graph
     from legscore.model.legnet import from_checkpoint
 
-    checkpoint = toy_generator(3, generator_contract(alphabet=alphabet, channels=(*alphabet, "expression", "n_mutations")))
+    checkpoint = toy_generator(
+        3, generator_contract(alphabet=alphabet, channels=(*alphabet, "expression", "n_mutations"))
+    )
     rng = np.random.default_rng(0)
-    x = np.concatenate([softmax(rng.normal(size=(5, 4, 80))), rng.uniform(0, 17, (5, 2, 1)).repeat(80, axis=2)], axis=1)
+    x = np.concatenate(
+        [softmax(rng.normal(size=(5, 4, 80))), rng.uniform(0, 17, (5, 2, 1)).repeat(80, axis=2)], axis=1
+    )
     x = x.astype(np.float32)
     own = [*("AGCT".index(base) for base in alphabet), 4, 5]  # channels as the checkpoint reads them
     with torch.inference_mode():
-        expected = from_checkpoint(checkpoint)(torch.from_numpy(x[:, own])).numpy()[:, [alphabet.index(b) for b in "AGCT"]]
-    graphs = [build_graph(checkpoint, form, rank) for form, rank in (("rewritten", 3), ("rewritten", 4), ("plain", 3))]
+        expected = from_checkpoint(checkpoint)(torch.from_numpy(x[:, own])).numpy()[
+            :, [alphabet.index(b) for b in "AGCT"]
+        ]
+    graphs = [
+        build_graph(checkpoint, form, rank)
+        for form, rank in (("rewritten", 3), ("rewritten", 4), ("plain", 3))
+    ]
     for graph in (*graphs, build_gpu_graph(checkpoint, GpuForm("fp32"), 5)):
-        found = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        found = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
         assert found.shape == (5, 4, 80)
         assert np.abs(found - expected).max() < 1e-4
     half = build_gpu_graph(checkpoint, GpuForm("fp16", "native"), 5).SerializeToString()
-    found = ort.InferenceSession(half, providers=["CPUExecutionProvider"]).run(None, {"x": x.astype(np.float16)})[0]
+    found = ort.InferenceSession(half, providers=["CPUExecutionProvider"]).run(
+        None, {"x": x.astype(np.float16)}
+    )[0]
     assert found.dtype == np.float32
     assert np.abs(softmax(found) - softmax(expected)).max() < 0.02
 
@@ -251,8 +271,8 @@ def run_mutations(where: str, codes: np.ndarray, n: int, kind: str, seed: int) -
 @pytest.mark.parametrize("where", ["numpy", "torch"])
 @pytest.mark.parametrize("kind", ["draw4", "sub3"])
 def test_one_mutation_hits_every_site_and_base_as_described(where: str, kind: str) -> None:
-    """1e6 draws of one mutation: sites uniform; bases uniform over four (draw4: a quarter of them no change) or over the
-    three others (sub3: always a change)."""
+    """1e6 draws of one mutation: sites uniform; bases uniform over four (draw4: a quarter of them no change)
+    or over the three others (sub3: always a change)."""
     draws, length = 1_000_000, 20
     codes = np.tile(np.arange(length, dtype=np.uint8) % 4, (draws, 1))
     after = run_mutations(where, codes, 1, kind, 7)
@@ -275,21 +295,27 @@ def test_one_mutation_hits_every_site_and_base_as_described(where: str, kind: st
 @pytest.mark.parametrize("where", ["numpy", "torch"])
 @pytest.mark.parametrize("kind", ["draw4", "sub3"])
 def test_sites_are_hit_again_and_revert(where: str, kind: str) -> None:
-    """Many mutations of a few sites: the share of sites as they were is that of a process without memory, and equal to that
-    of one mutation after another."""
+    """Many mutations of a few sites: the share of sites as they were is that of a process without memory, and
+    equal to that of one mutation after another."""
     length, rows = 5, 200_000
     codes = np.tile(np.array([0, 1, 2, 3, 0], dtype=np.uint8), (rows, 1))
     for n in (2, 3, 40):
         unchanged = (run_mutations(where, codes, n, kind, n) == codes).sum(axis=0)
         chance = expected_unchanged(n, length, kind)
         for count in unchanged:
-            assert abs(count / rows - chance) < 5 * np.sqrt(chance * (1 - chance) / rows), (n, count / rows, chance)
+            assert abs(count / rows - chance) < 5 * np.sqrt(chance * (1 - chance) / rows), (
+                n,
+                count / rows,
+                chance,
+            )
     if kind == "sub3":  # two mutations that leave everything as it was: the same site, and back
         same = (run_mutations(where, codes, 2, kind, 1) == codes).all(axis=1).mean()
         assert abs(same - 1 / length / 3) < 0.003
     fast = run_mutations(where, codes[:40_000], 6, kind, 3)
     slow = slow_mutated(codes[:40_000], 6, kind, np.random.default_rng(4))
-    tables = np.stack([np.bincount((c != codes[:40_000]).sum(axis=1), minlength=length + 1) for c in (fast, slow)])
+    tables = np.stack(
+        [np.bincount((c != codes[:40_000]).sum(axis=1), minlength=length + 1) for c in (fast, slow)]
+    )
     tables = tables[:, tables.sum(axis=0) > 20]
     assert pytest.importorskip("scipy.stats").chi2_contingency(tables).pvalue > 1e-3
 
@@ -317,7 +343,8 @@ def test_numbers_of_mutations_differ_by_row() -> None:
 
 
 def test_the_loop_draws_positions_and_permutations_uniformly() -> None:
-    """1e6 draws of the sampler's counter-based numbers: positions, permutations, and seeds next to one another."""
+    """1e6 draws of the sampler's counter-based numbers: positions, permutations, and seeds next to one
+    another."""
     seeds = np.arange(1000)
     for limit, count in ((80, 1000), (24, 1000), (4, 1000)):
         values = below(seeds, 3, 0, count, limit)
@@ -328,7 +355,8 @@ def test_the_loop_draws_positions_and_permutations_uniformly() -> None:
         assert chi_square(np.bincount(pairs, minlength=limit**2), np.ones(limit**2)) > 1e-3
         steps = below(seeds, 4, 0, count, limit).ravel() * limit + values.ravel()  # and steps
         assert chi_square(np.bincount(steps, minlength=limit**2), np.ones(limit**2)) > 1e-3
-    orders = np.concatenate([shuffles(seeds, step, 400, 20) for step in range(1, 51)])  # nearly every site is hit
+    # nearly every site is hit
+    orders = np.concatenate([shuffles(seeds, step, 400, 20) for step in range(1, 51)])
     assert chi_square(np.bincount(orders.ravel(), minlength=24), np.ones(24)) > 1e-3
     hit = np.concatenate([shuffles(seeds, step, 10, 80) > 0 for step in range(1, 51)])
     chance = (1 - (1 - 1 / 80) ** 10) * 23 / 24  # one of the orders leaves all as it was
@@ -341,7 +369,12 @@ def test_the_loop_draws_positions_and_permutations_uniformly() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 2**62), min_size=1, max_size=5), st.integers(0, 1000), st.integers(1, 200), st.integers(1, 90))
+@given(
+    st.lists(st.integers(0, 2**62), min_size=1, max_size=5),
+    st.integers(0, 1000),
+    st.integers(1, 200),
+    st.integers(1, 90),
+)
 def test_random_numbers_are_the_same_in_torch(seeds: list[int], step: int, n: int, length: int) -> None:
     torch = pytest.importorskip("torch")
     from legscore.generate import torch_denoiser

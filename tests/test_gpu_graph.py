@@ -51,7 +51,10 @@ def test_forms_are_exact_in_fp32(changes: dict[str, Any], groups: str) -> None:
     for layout, silu in itertools.product(("ncl", "nc1l"), SILU):
         form = GpuForm("fp32", groups, layout, silu)
         x, mine = inputs(checkpoint, form)
-        error = np.abs(scores(build_gpu_graph(checkpoint, form, ROWS), mine) - scores(build_graph(checkpoint, "plain"), x))
+        error = np.abs(
+            scores(build_gpu_graph(checkpoint, form, ROWS), mine)
+            - scores(build_graph(checkpoint, "plain"), x)
+        )
         assert error.max() < 2e-5, form
 
 
@@ -69,9 +72,12 @@ def test_fp16_stays_close_to_fp32(changes: dict[str, Any]) -> None:
         assert correlation(ours.astype(np.float64), truth.astype(np.float64)) > 0.9999, form
 
 
-@pytest.mark.parametrize("form", [GpuForm(), GpuForm(groups="depthwise", layout="nc1l", silu="tanh")], ids=str)
+@pytest.mark.parametrize(
+    "form", [GpuForm(), GpuForm(groups="depthwise", layout="nc1l", silu="tanh")], ids=str
+)
 def test_fp16_rounded_after_every_node(form: GpuForm) -> None:
-    """ONNX Runtime's CPU kernels may keep FP32 between nodes; onnx's own evaluator rounds, and sums, in FP16."""
+    """ONNX Runtime's CPU kernels may keep FP32 between nodes; onnx's own evaluator rounds, and sums, in
+    FP16."""
     from onnx.reference import ReferenceEvaluator
 
     checkpoint = toy_checkpoint(2)
@@ -88,7 +94,9 @@ def test_precision_lives_in_the_graph() -> None:
     from onnx import TensorProto, shape_inference
 
     model = shape_inference.infer_shapes(build_gpu_graph(toy_checkpoint(), GpuForm(), ROWS), strict_mode=True)
-    kinds = {info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)}
+    kinds = {
+        info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)
+    }
     weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
     head = next(i for i, node in reversed([*enumerate(model.graph.node)]) if node.op_type == "ReduceMean")
@@ -99,7 +107,9 @@ def test_precision_lives_in_the_graph() -> None:
             typed = {weights[name] for name in node.input if name in weights} - {TensorProto.INT64}
             assert typed <= {expected}, node.name
     named = float_names(model)
-    assert named == {name for name, kind in kinds.items() if kind == TensorProto.FLOAT}, "what TensorRT 8.6 is told"
+    assert named == {name for name, kind in kinds.items() if kind == TensorProto.FLOAT}, (
+        "what TensorRT 8.6 is told"
+    )
     casts = [node for node in model.graph.node if node.op_type == "Cast"]
     means = [node for node in model.graph.node if node.op_type == "ReduceMean"]
     assert len(casts) == 2 * len(means) - 1
@@ -115,7 +125,9 @@ def test_names_do_not_depend_on_the_weights() -> None:
 
 def test_what_a_form_cannot_hold_is_an_error() -> None:
     checkpoint = toy_checkpoint(inner_widths=(24, 24))
-    with pytest.raises(ModelError, match=r"24 channels, 2 a group, cannot be repacked to 16.*tensorrt\.groups"):
+    with pytest.raises(
+        ModelError, match=r"24 channels, 2 a group, cannot be repacked to 16.*tensorrt\.groups"
+    ):
         build_gpu_graph(checkpoint, GpuForm(groups="repack16"), ROWS)
     checkpoint = toy_checkpoint()
     checkpoint.arrays["stem.norm.weight"][0] = 1e6

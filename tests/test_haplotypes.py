@@ -1,4 +1,5 @@
-"""Haplotypes: genotypes and phase, several alleles at once against strings, and bcftools consensus where it says the same."""
+"""Haplotypes: genotypes and phase, several alleles at once against strings, and bcftools consensus where it
+says the same."""
 
 from __future__ import annotations
 
@@ -21,7 +22,11 @@ FLIP = str.maketrans("ACGTN", "TGCAN")
 
 
 def write(
-    folder: Path, contig: str, records: list[tuple[Any, ...]], samples: list[str], tiles: list[tuple[int, int, str]]
+    folder: Path,
+    contig: str,
+    records: list[tuple[Any, ...]],
+    samples: list[str],
+    tiles: list[tuple[int, int, str]],
 ) -> None:
     """Records are (pos, ref, alts, [genotypes]) with genotypes such as 0|1 or 0|1:7 (phase set)."""
     (folder / "g.fa").write_text(f">c\n{contig}\n")
@@ -37,7 +42,9 @@ def write(
 
 
 def build(folder: Path, samples: str = "all", **options: Any) -> list[dict[str, Any]]:
-    setting = prepare(BuildOptions(str(folder / "g.fa"), regions_bed=str(folder / "t.bed"), **options), lambda line: None)
+    setting = prepare(
+        BuildOptions(str(folder / "g.fa"), regions_bed=str(folder / "t.bed"), **options), lambda line: None
+    )
     vcf = folder / "v.vcf"
     builder = HaplotypeBuilder(setting, open_records(vcf), choose_samples(vcf, samples))
     return [row for table in builder.tables() for row in table.to_pylist()]
@@ -59,14 +66,17 @@ def test_phased_alleles_go_together_and_carriers_are_counted(tmp_path: Path) -> 
         [(2, 12, "+")],
     )
     assert brief(build(tmp_path)) == [
-        (None, "ref_equals_alt", 3, 2), ("GTTCCTACGT", "ok", 2, 2), ("GTTCGTACGT", "ok", 1, 1),
-    ]  # fmt: skip
+        (None, "ref_equals_alt", 3, 2),
+        ("GTTCCTACGT", "ok", 2, 2),
+        ("GTTCGTACGT", "ok", 1, 1),
+    ]
     (one,) = [row for row in build(tmp_path, "b") if row["n_alleles"] == 2]
     assert (one["variant_id"], one["pos"], one["ref"], one["offset"]) == ("c:5:A:T;c:7:G:C", 5, None, 2)
 
 
 def test_what_is_not_known_is_never_the_reference(tmp_path: Path) -> None:
-    """Missing alleles, two unphased hets, hets of different phase sets: missing_genotype; one unphased het is known."""
+    """Missing alleles, two unphased hets, hets of different phase sets: missing_genotype; one unphased het is
+    known."""
     records = [
         (5, "A", "T", ["0/1", "0/1", "0|1:1", "0|1:1", "./.", ".", "0|."]),
         (7, "G", "C", ["0/1", "1/1", "0|1:1", "0|1:9", "0/0", "1/1", "0|0"]),
@@ -108,8 +118,11 @@ def test_overlaps_duplicates_stars_and_symbols(tmp_path: Path) -> None:
     assert (gone[2:], "ok", 1, 1) in brief(build(tmp_path, "d", indel="construct"))
 
 
-def slow(contig: str, changes: list[tuple[int, int, str]], start: int, end: int, strand: str, anchor: str) -> str | None:
-    """Letters carry the place they come from (inserted ones that of the base they stand for); cut around the anchored one."""
+def slow(
+    contig: str, changes: list[tuple[int, int, str]], start: int, end: int, strand: str, anchor: str
+) -> str | None:
+    """Letters carry the place they come from (inserted ones that of the base they stand for); cut around the
+    anchored one."""
     length = end - start
     index = {"3": length - 1, "5": 0, "center": length // 2}[anchor]
     place = index if strand == "+" else length - 1 - index
@@ -149,9 +162,11 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         at = end + 2  # a base between changes, so that VCF anchors never are replaced themselves
     start = draw(st.integers(0, len(contig) - 8))
     return {
-        "contig": contig, "changes": changes, "tile": (start, start + draw(st.integers(8, 20)), draw(st.sampled_from("+-"))),
+        "contig": contig,
+        "changes": changes,
+        "tile": (start, start + draw(st.integers(8, 20)), draw(st.sampled_from("+-"))),
         "anchor": draw(st.sampled_from(["3", "5", "center"])),
-    }  # fmt: skip
+    }
 
 
 def test_several_alleles_equal_the_slow_ones(tmp_path: Path) -> None:
@@ -186,7 +201,9 @@ def test_several_alleles_equal_the_slow_ones(tmp_path: Path) -> None:
                     e, before, after = e - 1, before[:-1], after[:-1]
                 used.append((s, e, after))
         expected = slow(contig, used, start, end, strand, case["anchor"])
-        assert (row["status"], row["alt_sequence"]) == (("edge", None) if expected is None else ("ok", expected))
+        assert (row["status"], row["alt_sequence"]) == (
+            ("edge", None) if expected is None else ("ok", expected)
+        )
 
     check()
     assert seen["several"] > 20
@@ -215,21 +232,27 @@ def test_one_allele_is_the_same_row_with_and_without_haplotypes(shared: Path, tm
     assert len(several) > 60
 
 
-def consensus(folder: Path, name: str, fasta: str, sample: str, haplotype: int, shared: Path) -> dict[str, str]:
-    """Each sequence of the FASTA as one long tile whose length follows the haplotype: the consensus, upper case."""
+def consensus(
+    folder: Path, name: str, fasta: str, sample: str, haplotype: int, shared: Path
+) -> dict[str, str]:
+    """Each sequence of the FASTA as one long tile whose length follows the haplotype: the consensus, upper
+    case."""
     cases = shared / "data/vcf_cases/bcftools"
     texts = {r.name: r.sequence for r in pysam.FastxFile(str(cases / fasta))}
     genome, bed = "", ""
     for title, sequence in texts.items():
         chrom, _, span = title.partition(":")
         before = int(span.split("-")[0]) - 1 if span else 0
-        genome += f">{chrom}\n{'N' * before}{sequence}N\n"  # the N keeps an insertion after the last base inside the tile
+        # the N keeps an insertion after the last base inside the tile
+        genome += f">{chrom}\n{'N' * before}{sequence}N\n"
         bed += f"{chrom}\t{before}\t{before + len(sequence) + 1}\t{title}\t0\t+\n"
     (folder / "g.fa").write_text(genome)
     pysam.faidx(str(folder / "g.fa"))
     (folder / "t.bed").write_text(bed)
     with pysam.VariantFile(str(cases / name)) as file, open(folder / "v.vcf", "w") as out:
-        out.write("".join(f"{line}\n" for line in str(file.header).splitlines() if not line.startswith("##contig")))
+        out.write(
+            "".join(f"{line}\n" for line in str(file.header).splitlines() if not line.startswith("##contig"))
+        )
         for record in file:
             fields = str(record).rstrip().split("\t")
             place = 9 + list(file.header.samples).index(sample)
@@ -239,9 +262,13 @@ def consensus(folder: Path, name: str, fasta: str, sample: str, haplotype: int, 
             fields[8] = "GT"
             out.write("\t".join(fields) + "\n")
     rows = build(folder, sample, indel="construct")
-    made = {row["tile_id"]: row["alt_sequence"][:-1] if row["status"] == "ok" else row["status"] for row in rows}
+    made = {
+        row["tile_id"]: row["alt_sequence"][:-1] if row["status"] == "ok" else row["status"] for row in rows
+    }
     found = {title: made.get(title, "ref_equals_alt") for title in texts}
-    return {title: texts[title].upper() if text == "ref_equals_alt" else text for title, text in found.items()}
+    return {
+        title: texts[title].upper() if text == "ref_equals_alt" else text for title, text in found.items()
+    }
 
 
 @pytest.mark.shared
@@ -256,15 +283,21 @@ def consensus(folder: Path, name: str, fasta: str, sample: str, haplotype: int, 
         ("consensus.overlaps.1.vcf", "consensus.overlaps.1.fa", "B", 1, "consensus.overlaps.1.2.out"),
     ],
 )
-def test_bcftools_consensus(shared: Path, tmp_path: Path, vcf: str, fasta: str, sample: str, haplotype: int, out: str) -> None:
-    expected = {r.name: r.sequence.upper() for r in pysam.FastxFile(str(shared / "data/vcf_cases/bcftools" / out))}
+def test_bcftools_consensus(
+    shared: Path, tmp_path: Path, vcf: str, fasta: str, sample: str, haplotype: int, out: str
+) -> None:
+    expected = {
+        r.name: r.sequence.upper() for r in pysam.FastxFile(str(shared / "data/vcf_cases/bcftools" / out))
+    }
     assert consensus(tmp_path, vcf, fasta, sample, haplotype, shared) == expected
 
 
 @pytest.mark.shared
 def test_where_bcftools_drops_an_allele_we_say_conflict(shared: Path, tmp_path: Path) -> None:
     """A base inside a deletion on the same haplotype: bcftools skips the later record and warns."""
-    assert consensus(tmp_path, "consensus.11.vcf", "consensus.11.fa", "smpl", 2, shared) == {"1": "allele_conflict"}
+    assert consensus(tmp_path, "consensus.11.vcf", "consensus.11.fa", "smpl", 2, shared) == {
+        "1": "allele_conflict"
+    }
 
 
 def test_errors(tmp_path: Path, cli: Any) -> None:
@@ -280,12 +313,15 @@ def test_errors(tmp_path: Path, cli: Any) -> None:
         tmp_path / "o.parquet",
     )
     for more, message in (
-        (("--samples", "a"), "give --haplotypes too"), (("--haplotypes", "--samples", "b"), "has no sample 'b'"),
+        (("--samples", "a"), "give --haplotypes too"),
+        (("--haplotypes", "--samples", "b"), "has no sample 'b'"),
         (("--haplotypes", "--region", "c"), "reads whole files"),
-    ):  # fmt: skip
+    ):
         ran = cli(*given, *more)
         assert (ran.code, message in ran.err) == (2, True), ran.err
-    (tmp_path / "n.vcf").write_text("##fileformat=VCFv4.2\n##contig=<ID=c>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+    (tmp_path / "n.vcf").write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=c>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    )
     ran = cli("variants", tmp_path / "n.vcf", *given[2:], "--haplotypes")
     assert (ran.code, "has no samples" in ran.err) == (2, True)
     assert cli(*given, "--haplotypes").code == 0

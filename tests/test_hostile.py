@@ -1,6 +1,8 @@
-"""Files that claim, hide, overflow, mislead or run code (tests/data/hostile, made by make_hostile.py; larger ones are made here).
+"""Files that claim, hide, overflow, mislead or run code (tests/data/hostile, made by make_hostile.py; larger
+ones are made here).
 
-Whatever they are, the outcome is right scores, a status for a row, or one clear line; within 10 s and bounded memory.
+Whatever they are, the outcome is right scores, a status for a row, or one clear line; within 10 s and bounded
+memory.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ REFUSED = {
     "flipped_page.parquet": (RUN, "reading stopped: .*(CRC|checksum)"),
     "footer_of_2_gb.parquet": (RUN, "cannot be read as Parquet"),
     "no_name.parquet": (RUN, None),
-    "optional_made_required.parquet": (RUN, None),  # pyarrow says so from the version on that writes these statistics
+    # pyarrow says so from the version on that writes these statistics
+    "optional_made_required.parquet": (RUN, None),
     "offsets_outside.arrow": (RUN, "offsets_outside.arrow: reading stopped"),
     "offsets_that_fall.arrow": (RUN, "offsets_that_fall.arrow: reading stopped"),
     "numbers_outside_the_dictionary.arrow": (RUN, "numbers_outside_the_dictionary.arrow: reading stopped"),
@@ -102,7 +105,9 @@ def test_the_corpus_is_what_its_maker_makes() -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_hostile_files_are_refused_in_one_line(name: str, place: dict[str, Any], toy_model: Path, cli: Any) -> None:
+def test_hostile_files_are_refused_in_one_line(
+    name: str, place: dict[str, Any], toy_model: Path, cli: Any
+) -> None:
     line, message = REFUSED[name]
     if line is IMPORT:
         pytest.importorskip("torch", reason="importing PyTorch files needs legscore[train]")
@@ -120,7 +125,9 @@ def test_hostile_files_are_refused_in_one_line(name: str, place: dict[str, Any],
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_hostile_files_are_read_with_a_status(name: str, place: dict[str, Any], toy_model: Path, cli: Any) -> None:
+def test_hostile_files_are_read_with_a_status(
+    name: str, place: dict[str, Any], toy_model: Path, cli: Any
+) -> None:
     ran = cli(*words(RUN, file=FOLDER / name, model=toy_model, **place))
     assert ran.code == 0, ran.err
     assert TAKEN[name] in ran.err
@@ -132,7 +139,8 @@ def test_what_unfolds_is_refused_where_it_does_not_fit(
     name: str, place: dict[str, Any], toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 MB as text, from a few kilobytes; a part may take 32 MiB of 256."""
-    monkeypatch.setattr("legscore.cli.run.limit_process_memory", lambda limits: None)  # it would hold the tests to it
+    # it would hold the tests to it
+    monkeypatch.setattr("legscore.cli.run.limit_process_memory", lambda limits: None)
     ran = cli(*words(RUN, file=FOLDER / name, model=toy_model, **place), "--memory", "256M", "-q")
     assert ran.code == 2
     assert "of columns sequence take more than 32 MiB" in ran.err
@@ -150,9 +158,12 @@ def test_notes_for_the_terminal_are_shown_not_done(place: dict[str, Any], cli: A
 def test_ten_thousand_columns(place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any) -> None:
     names = [f"c{i}" for i in range(10_000)]
     pq.write_table(
-        pa.table([pa.array(["ACGT"] * 3), *[pa.array([1, 2, 3])] * 10_000], names=["sequence", *names]), "wide.parquet"
+        pa.table([pa.array(["ACGT"] * 3), *[pa.array([1, 2, 3])] * 10_000], names=["sequence", *names]),
+        "wide.parquet",
     )
-    ran = cli("run", "wide.parquet", "-m", toy_model, "-o", "o.parquet", "--engine", "null", "--keep", "c0,c9999")
+    ran = cli(
+        "run", "wide.parquet", "-m", toy_model, "-o", "o.parquet", "--engine", "null", "--keep", "c0,c9999"
+    )
     assert ran.code == 0, ran.err
     assert pq.read_table("o.parquet")["c9999"].to_pylist() == [1, 2, 3]
     pq.write_table(pa.table([pa.array([1])] * 10_000, names=names), "none.parquet")
@@ -162,7 +173,9 @@ def test_ten_thousand_columns(place: dict[str, Any], toy_model: Path, tmp_path: 
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and links of Unix")
-def test_what_is_no_file_is_refused_at_once(place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any) -> None:
+def test_what_is_no_file_is_refused_at_once(
+    place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any
+) -> None:
     os.mkfifo("pipe.safetensors")
     os.mkfifo("pipe.parquet")
     os.mkfifo("pipe.toml")
@@ -172,18 +185,26 @@ def test_what_is_no_file_is_refused_at_once(place: dict[str, Any], toy_model: Pa
     os.symlink("/nowhere", "dangling.safetensors")
     started = time.perf_counter()
     for line in (
-        "show pipe.safetensors", "show zero.safetensors", "show dangling.safetensors", "run pipe.parquet -m {model} -o o.csv",
-        "run loop.parquet -m {model} -o o.csv", "run /dev/zero -m {model} -o o.csv",
-        "run {good} -m {model} -o o.csv --engine openvino --recipe zero.toml", "run {good} -m {model} -o o.csv --engine openvino --recipe pipe.toml",
-    ):  # fmt: skip
+        "show pipe.safetensors",
+        "show zero.safetensors",
+        "show dangling.safetensors",
+        "run pipe.parquet -m {model} -o o.csv",
+        "run loop.parquet -m {model} -o o.csv",
+        "run /dev/zero -m {model} -o o.csv",
+        "run {good} -m {model} -o o.csv --engine openvino --recipe zero.toml",
+        "run {good} -m {model} -o o.csv --engine openvino --recipe pipe.toml",
+    ):
         ran = cli(*words(line, model=toy_model, **place))
         assert ran.code == 2, line
         assert ran.err.splitlines()[-1].startswith("legscore: ")
     assert time.perf_counter() - started < 10
 
 
-def test_links_in_a_directory_of_models(place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any) -> None:
-    """A link to a checkpoint is that checkpoint, and the same one twice is found out; a link to anything else is an error."""
+def test_links_in_a_directory_of_models(
+    place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any
+) -> None:
+    """A link to a checkpoint is that checkpoint, and the same one twice is found out; a link to anything else
+    is an error."""
     models = tmp_path / "models"
     models.mkdir()
     (models / "a.safetensors").symlink_to(toy_model)
@@ -215,11 +236,15 @@ def huge(tmp_path: Path, name: str, factor: float) -> Path:
     """A model whose array is finite, and `factor` times as large."""
     made = toy_checkpoint(1)
     path = tmp_path / "m.safetensors"
-    replace(made, arrays={**made.arrays, name: (made.arrays[name] * np.float32(factor)).astype(np.float32)}).save(path)
+    replace(
+        made, arrays={**made.arrays, name: (made.arrays[name] * np.float32(factor)).astype(np.float32)}
+    ).save(path)
     return path
 
 
-def test_weights_that_overflow_when_folded_are_refused(place: dict[str, Any], tmp_path: Path, cli: Any) -> None:
+def test_weights_that_overflow_when_folded_are_refused(
+    place: dict[str, Any], tmp_path: Path, cli: Any
+) -> None:
     model = huge(tmp_path, "blocks.0.se.bilinear.factor_2", 1e38)
     ran = cli("run", place["good"], "-m", model, "-o", "o.csv", "--engine", "openvino", "--precision", "fp32")
     assert ran.code == 2
@@ -228,7 +253,9 @@ def test_weights_that_overflow_when_folded_are_refused(place: dict[str, Any], tm
     )
 
 
-def test_scores_that_overflow_are_a_status_not_a_number(place: dict[str, Any], tmp_path: Path, cli: Any) -> None:
+def test_scores_that_overflow_are_a_status_not_a_number(
+    place: dict[str, Any], tmp_path: Path, cli: Any
+) -> None:
     model = huge(tmp_path, "blocks.1.mix.conv.weight", 1e38)
     ran = cli("run", place["good"], "-m", model, "-o", "o.csv", "--engine", "openvino", "--precision", "fp32")
     assert ran.code == 0, ran.err

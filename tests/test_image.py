@@ -1,4 +1,5 @@
-"""Compiled kernels: built by setup.py into the build folder, else on first use into the cache, else an error that helps."""
+"""Compiled kernels: built by setup.py into the build folder, else on first use into the cache, else an error
+that helps."""
 
 from __future__ import annotations
 
@@ -42,13 +43,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def build(checkout: Path, target: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> subprocess.CompletedProcess[str]:
+def build(
+    checkout: Path, target: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("CUDA_HOME", "CUDA_PATH", "PYTHONPATH")}
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(target)]
-    return subprocess.run(command, cwd=checkout, env={**environment, "PATH": path}, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=checkout, env={**environment, "PATH": path}, capture_output=True, text=True
+    )
 
 
-def test_setup_compiles_into_the_build_folder(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_compiles_into_the_build_folder(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc here")
     done = build(checkout, tmp_path, os.environ["PATH"], monkeypatch)
@@ -57,7 +64,9 @@ def test_setup_compiles_into_the_build_folder(checkout: Path, tmp_path: Path, mo
     assert not list(checkout.rglob("*.fatbin"))
 
 
-def test_a_failing_nvcc_never_fails_the_install(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_nvcc_never_fails_the_install(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = tmp_path / "build" / "legscore" / "kernels" / "one_hot.fatbin"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"of an earlier build")
@@ -70,7 +79,9 @@ def test_a_failing_nvcc_never_fails_the_install(checkout: Path, tmp_path: Path, 
     assert not list((tmp_path / "build").rglob("*.fatbin"))
 
 
-def test_without_nvcc_an_old_image_is_not_shipped(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvcc_an_old_image_is_not_shipped(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if Path("/usr/local/cuda/bin/nvcc").exists():
         pytest.skip("nvcc lies where it is always looked for")
     old = tmp_path / "legscore" / "kernels" / "one_hot.fatbin"
@@ -102,11 +113,16 @@ def test_shipped_images_come_first(private: Path) -> None:
 
 
 def test_without_images_and_nvcc_the_error_says_what_to_install(private: Path) -> None:
-    with pytest.raises(EngineError, match=r"no compiled kernels were installed and nvcc is not here; install the CUDA toolkit"):
+    with pytest.raises(
+        EngineError,
+        match=r"no compiled kernels were installed and nvcc is not here; install the CUDA toolkit",
+    ):
         image.load_images(lambda images: None, "sm_90")
 
 
-def test_rejected_images_are_compiled_once_and_cached(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_images_are_compiled_once_and_cached(
+    private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for source in private.glob("*.cu"):
         source.with_suffix(".fatbin").write_bytes(b"too new")
     calls = tmp_path / "calls"
@@ -139,8 +155,12 @@ def test_rejected_images_are_compiled_once_and_cached(private: Path, tmp_path: P
         image.load_images(reject, "sm_75")
 
 
-def test_a_failing_nvcc_leaves_nothing_in_the_cache(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvcc = script(tmp_path / "bin", 'if [ "$1" = --version ]; then exit; fi; : > "$4"; echo "bad code" >&2; exit 2')
+def test_a_failing_nvcc_leaves_nothing_in_the_cache(
+    private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvcc = script(
+        tmp_path / "bin", 'if [ "$1" = --version ]; then exit; fi; : > "$4"; echo "bad code" >&2; exit 2'
+    )
     monkeypatch.setattr(image, "find_nvcc", lambda: str(nvcc))
     with pytest.raises(EngineError, match="exit code 2: bad code"):
         image.load_images(lambda images: None, "sm_75")

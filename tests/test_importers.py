@@ -1,4 +1,5 @@
-"""Importing published checkpoints: what is inferred, what is demanded, what is refused, and why (legnet.md 7.7)."""
+"""Importing published checkpoints: what is inferred, what is demanded, what is refused, and why (legnet.md
+7.7)."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def upstream_state(family: str, architecture: Architecture, seed: int = 0) -> di
     wrapped = family == "F1" or architecture.residual != "none"
     state = {}
     for name, array in toy_arrays(architecture, seed).items():
-        key = PREFIX[family] + upstream_name(family, name, wrapped=wrapped, bilinear=architecture.se == "bilinear")
+        key = PREFIX[family] + upstream_name(
+            family, name, wrapped=wrapped, bilinear=architecture.se == "bilinear"
+        )
         state[key] = torch.from_numpy(array)
         if name.endswith("running_var"):
             state[key.replace("running_var", "num_batches_tracked")] = torch.tensor(7)
@@ -50,7 +53,10 @@ def toy(family: str, **changes: Any) -> Architecture:
 
 
 def save(path: Path, state: dict[str, Any], family: str) -> Path:
-    torch.save(state if family == "F1" else {"state_dict": state, "epoch": 1, "pytorch-lightning_version": "2.0.0"}, path)
+    torch.save(
+        state if family == "F1" else {"state_dict": state, "epoch": 1, "pytorch-lightning_version": "2.0.0"},
+        path,
+    )
     return path
 
 
@@ -94,7 +100,9 @@ def test_every_switch_is_inferred_or_taken_from_the_answer(
 
 
 def test_old_files_without_batch_counters(tmp_path: Path) -> None:
-    state = {k: v for k, v in upstream_state("F1", toy("F1")).items() if not k.endswith("num_batches_tracked")}
+    state = {
+        k: v for k, v in upstream_state("F1", toy("F1")).items() if not k.endswith("num_batches_tracked")
+    }
     assert import_checkpoint(save(tmp_path / "x.pth", state, "F1")).family == "F1"
 
 
@@ -137,7 +145,11 @@ def look_alikes() -> list[tuple[str, Any, str]]:
         ("prix fixe", prix_fixe, "Prix Fixe.*F4.*core.seqextractor"),
         ("mpralegnet_predict", {"config": {}, "state_dict": bare3, "extra": {}}, "F6.*ACGT"),
         ("no prefix", {"state_dict": bare3}, 'without its "model." prefix'),
-        ("mex", {"state_dict": f3 | {"model.pwmlike_layer.weight": f3["model.stem.block.0.weight"]}}, "mex_legnet, F7.*pwmlike"),
+        (
+            "mex",
+            {"state_dict": f3 | {"model.pwmlike_layer.weight": f3["model.stem.block.0.weight"]}},
+            "mex_legnet, F7.*pwmlike",
+        ),
         ("parade", {"state_dict": parade}, "PARADE, F8.*linear.weight"),
         ("F1 without trl", no_trl, "no bilinear SE gate"),
         ("F1 wrapped", {"state_dict": {f"model.{k}": v for k, v in f1.items()}}, "F1 inside another wrapper"),
@@ -161,8 +173,16 @@ def look_alikes() -> list[tuple[str, Any, str]]:
         ("other bins", f1 | {"bins": torch.arange(1, 19)}, '"bins" are not 0..17'),
         ("NaN", f1 | {"mapper.0.bias": torch.full((18,), float("nan"))}, "head.conv.bias holds NaN"),
         ("shape", f1 | {"seqextractor.resize_blc0.0.weight": torch.zeros(8, 31, 5)}, "array .* has shape"),
-        ("quantised", f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.int8)}, "array mapper.0.bias is int8"),
-        ("complex", f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.complex64)}, "array mapper.0.bias is complex64"),
+        (
+            "quantised",
+            f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.int8)},
+            "array mapper.0.bias is int8",
+        ),
+        (
+            "complex",
+            f1 | {"mapper.0.bias": torch.zeros(18, dtype=torch.complex64)},
+            "array mapper.0.bias is complex64",
+        ),
         ("empty", {}, "holds no state dict"),
         ("a list", [1, 2], "holds a list"),
         ("numbers", {"a": 1}, "is no tensor"),
@@ -245,7 +265,10 @@ def test_config_files_answer_and_are_checked(tmp_path: Path) -> None:
         ("F3", {"ef_block_sizes": [8, 8], "stem_ch": 16}, "also needed.*--pool-sizes"),
         (
             "F2",
-            {"model_cfg": {"use_reverse_channel": True, "use_single_channel": True}, "data_cfg": {"reverse_augment": False}},
+            {
+                "model_cfg": {"use_reverse_channel": True, "use_single_channel": True},
+                "data_cfg": {"reverse_augment": False},
+            },
             "contradicts the is_reverse channel",
         ),
     ],
@@ -269,7 +292,17 @@ def test_parameters_instead_of_tensors(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path, cli: Any) -> None:
     path = save(tmp_path / "x.ckpt", upstream_state("F3", toy("F3")), "F3")
     out = tmp_path / "x.safetensors"
-    options = ["--alphabet", "AGCT", "--n-value", "0", "--pool-sizes", "2,2", "--concat-order", "fx,x", "--rc-trained"]
+    options = [
+        "--alphabet",
+        "AGCT",
+        "--n-value",
+        "0",
+        "--pool-sizes",
+        "2,2",
+        "--concat-order",
+        "fx,x",
+        "--rc-trained",
+    ]
     ran: Ran = cli("import", path, "-o", out, *options, "--note", "trained on toys")
     assert ran.code == 0, ran.err
     assert "family F3" in ran.out
@@ -282,8 +315,14 @@ def test_command_line(tmp_path: Path, cli: Any) -> None:
         ((path, "-o", tmp_path / "y.pth"), "ends in .safetensors"),
         ((path, "-o", tmp_path / "no/y.safetensors"), "folder .* does not exist"),
         ((path, "-o", tmp_path / "y.safetensors", "--pool-sizes", "two"), "whole numbers with commas"),
-        ((path, "-o", tmp_path / "y.safetensors", *options, "--fifth-channel", "is_reverse"), "goes with 5 channels"),
-        ((path, "-o", tmp_path / "y.safetensors", *options[:-5], "--pool-sizes", "2,2,2", *options[-3:]), "one entry per block"),
+        (
+            (path, "-o", tmp_path / "y.safetensors", *options, "--fifth-channel", "is_reverse"),
+            "goes with 5 channels",
+        ),
+        (
+            (path, "-o", tmp_path / "y.safetensors", *options[:-5], "--pool-sizes", "2,2,2", *options[-3:]),
+            "one entry per block",
+        ),
         ((tmp_path / "none.pth", "-o", tmp_path / "y.safetensors"), "no such file"),
     ]:
         ran = cli("import", *args)

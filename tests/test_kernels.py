@@ -1,4 +1,5 @@
-"""kernels/*.cu, run on the host, against their numpy twins: bit for bit. With nvcc here, they also compile."""
+"""kernels/*.cu, run on the host, against their numpy twins: bit for bit. With nvcc here, they also
+compile."""
 
 from __future__ import annotations
 
@@ -36,8 +37,21 @@ def run(host: HostKernels, launch: launches.Launch) -> None:
 
 def any_contract(length: int, extras: tuple[str, ...], n_value: float) -> Contract:
     base = yeast_contract() if length <= 150 else human_contract()
-    values = {**base.to_json(), "channels": (*"AGCT", *extras), "n_value": n_value, "length": length, "output": base.output}
-    values |= {"flank5": "A" * length, "flank3": "", "adapter5": "", "adapter3": "", "insert_min": 1, "insert_max": length}
+    values = {
+        **base.to_json(),
+        "channels": (*"AGCT", *extras),
+        "n_value": n_value,
+        "length": length,
+        "output": base.output,
+    }
+    values |= {
+        "flank5": "A" * length,
+        "flank3": "",
+        "adapter5": "",
+        "adapter3": "",
+        "insert_min": 1,
+        "insert_max": length,
+    }
     return Contract(**values)
 
 
@@ -50,13 +64,23 @@ def any_contract(length: int, extras: tuple[str, ...], n_value: float) -> Contra
     singleton=st.booleans(),
     extras=st.sampled_from([(), EXTRAS, EXTRAS[::-1], EXTRAS[:1], EXTRAS[1:]]),
     n_value=st.sampled_from([0.0, 0.25]),
-    form=st.sampled_from([("ncl", "fp16"), ("nc1l", "fp16"), ("hwc8", "fp16"), ("ncl", "fp32"), ("nc1l", "fp32")]),
+    form=st.sampled_from(
+        [("ncl", "fp16"), ("nc1l", "fp16"), ("hwc8", "fp16"), ("ncl", "fp32"), ("nc1l", "fp32")]
+    ),
     seed=st.integers(0, 9999),
 )
 def test_one_hot_equals_strands(
-    host: HostKernels, windows: int, length: int, tail: int, both: bool, singleton: bool,
-    extras: tuple[str, ...], n_value: float, form: tuple[str, str], seed: int,
-) -> None:  # fmt: skip
+    host: HostKernels,
+    windows: int,
+    length: int,
+    tail: int,
+    both: bool,
+    singleton: bool,
+    extras: tuple[str, ...],
+    n_value: float,
+    form: tuple[str, str],
+    seed: int,
+) -> None:
     layout, precision = form
     contract = any_contract(length, extras, n_value)
     codes = np.random.default_rng(seed).integers(0, 5, (windows, length), dtype=np.uint8)
@@ -74,10 +98,17 @@ def test_one_hot_equals_strands(
     run(
         host,
         launches.one_hot(
-            codes.ctypes.data, x.ctypes.data + begin, windows, rows, contract,
-            both=both, is_singleton=singleton, layout=layout, precision=precision,
+            codes.ctypes.data,
+            x.ctypes.data + begin,
+            windows,
+            rows,
+            contract,
+            both=both,
+            is_singleton=singleton,
+            layout=layout,
+            precision=precision,
         ),
-    )  # fmt: skip
+    )
     written = x[begin : begin + nbytes].view(kind)
     assert (written.view(np.uint8) == np.ascontiguousarray(expected).ravel().view(np.uint8)).all()
     assert (x[:begin] == 0xAB).all(), "wrote before its array"
@@ -86,10 +117,16 @@ def test_one_hot_equals_strands(
 
 @MANY
 @given(
-    plain=st.integers(1, 6), edits=st.integers(0, 12), start=st.integers(0, 20), size=st.integers(0, 20),
-    length=st.integers(1, 40), seed=st.integers(0, 9999),
-)  # fmt: skip
-def test_mutate_equals_expand(host: HostKernels, plain: int, edits: int, start: int, size: int, length: int, seed: int) -> None:
+    plain=st.integers(1, 6),
+    edits=st.integers(0, 12),
+    start=st.integers(0, 20),
+    size=st.integers(0, 20),
+    length=st.integers(1, 40),
+    seed=st.integers(0, 9999),
+)
+def test_mutate_equals_expand(
+    host: HostKernels, plain: int, edits: int, start: int, size: int, length: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     batch = Batch(
         rng.integers(0, 5, (plain, length), dtype=np.uint8),
@@ -104,7 +141,13 @@ def test_mutate_equals_expand(host: HostKernels, plain: int, edits: int, start: 
     run(
         host,
         launches.mutate(
-            batch.codes_WL.ctypes.data, edits_at, out.ctypes.data, plain=plain, length=length, start=start, count=count
+            batch.codes_WL.ctypes.data,
+            edits_at,
+            out.ctypes.data,
+            plain=plain,
+            length=length,
+            start=start,
+            count=count,
         ),
     )
     assert (out[:count] == batch.expand(start, start + count)).all()
@@ -113,9 +156,14 @@ def test_mutate_equals_expand(host: HostKernels, plain: int, edits: int, start: 
 
 @MANY
 @given(
-    members=st.integers(1, 50), windows=st.integers(0, 9), tail=st.integers(0, 5), both=st.booleans(),
-    before=st.integers(0, 4), after=st.integers(0, 4), seed=st.integers(0, 9999),
-)  # fmt: skip
+    members=st.integers(1, 50),
+    windows=st.integers(0, 9),
+    tail=st.integers(0, 5),
+    both=st.booleans(),
+    before=st.integers(0, 4),
+    after=st.integers(0, 4),
+    seed=st.integers(0, 9999),
+)
 def test_average_equals_its_twin(
     host: HostKernels, members: int, windows: int, tail: int, both: bool, before: int, after: int, seed: int
 ) -> None:
@@ -131,9 +179,16 @@ def test_average_equals_its_twin(
     run(
         host,
         launches.average_strands(
-            rows.ctypes.data, scores.ctypes.data, members=members, batch=batch, windows=windows, both=both, columns=columns, start=before
+            rows.ctypes.data,
+            scores.ctypes.data,
+            members=members,
+            batch=batch,
+            windows=windows,
+            both=both,
+            columns=columns,
+            start=before,
         ),
-    )  # fmt: skip
+    )
     same = (scores.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(scores) & np.isnan(expected))
     assert same.all()
 
@@ -161,7 +216,9 @@ def test_kernels_keep_to_what_a_host_can_run(source: Path) -> None:
     for word in ("shapes", "layout", "launch", "bytes", "bound"):
         assert f"// {word} " in card, f"{source.name}'s card lacks {word}"
     assert "// twin " in text
-    assert sorted(KERNEL.findall(text)) == sorted(name for name, stem in launches.SOURCE.items() if stem == source.stem)
+    assert sorted(KERNEL.findall(text)) == sorted(
+        name for name, stem in launches.SOURCE.items() if stem == source.stem
+    )
     code = "\n".join(line.split("//")[0] for line in text.splitlines())
     for banned in ("__syncthreads", "__shfl", "__shared__", "cuda_fp16", "atomic", "#include"):
         assert banned not in code, f"{source.name} uses {banned}"
@@ -172,19 +229,37 @@ def test_nvcc_compiles_the_kernels(source: Path, tmp_path: Path) -> None:
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc here")
     image = tmp_path / "kernel.fatbin"
-    subprocess.run(["nvcc", "-fatbin", "-arch=all-major", "-Werror", "all-warnings", "-o", str(image), str(source)], check=True)
+    subprocess.run(
+        ["nvcc", "-fatbin", "-arch=all-major", "-Werror", "all-warnings", "-o", str(image), str(source)],
+        check=True,
+    )
     assert all(name.encode() in image.read_bytes() for name in KERNEL.findall(source.read_text()))
 
 
 @MANY
 @given(
-    designs=st.integers(1, 6), length=st.integers(1, 90), mutations=st.integers(1, 200), step=st.integers(1, 100_000),
-    first=st.integers(0, 5), tail=st.integers(0, 3), draw=st.booleans(), seed=st.integers(0, 9999),
-)  # fmt: skip
+    designs=st.integers(1, 6),
+    length=st.integers(1, 90),
+    mutations=st.integers(1, 200),
+    step=st.integers(1, 100_000),
+    first=st.integers(0, 5),
+    tail=st.integers(0, 3),
+    draw=st.booleans(),
+    seed=st.integers(0, 9999),
+)
 def test_denoise_equals_the_loop_in_numpy(
-    host: HostKernels, designs: int, length: int, mutations: int, step: int, first: int, tail: int, draw: bool, seed: int
+    host: HostKernels,
+    designs: int,
+    length: int,
+    mutations: int,
+    step: int,
+    first: int,
+    tail: int,
+    draw: bool,
+    seed: int,
 ) -> None:
-    """mark_sites and mutate_bases against `draws.shuffles`, keep_bases against `draws.drawn`, for a part of the designs."""
+    """mark_sites and mutate_bases against `draws.shuffles`, keep_bases against `draws.drawn`, for a part of
+    the designs."""
     from legscore.generate.draws import PERMUTATIONS, drawn, shuffles
 
     rng = np.random.default_rng(seed)
@@ -197,11 +272,21 @@ def test_denoise_equals_the_loop_in_numpy(
     hits = rng.integers(0, step, (designs, length)).astype(np.uint32)  # of earlier steps
     run(
         host,
-        launches.mark_sites(seeds.ctypes.data, hits.ctypes.data, designs=designs, length=length, mutations=mutations, step=step),
+        launches.mark_sites(
+            seeds.ctypes.data,
+            hits.ctypes.data,
+            designs=designs,
+            length=length,
+            mutations=mutations,
+            step=step,
+        ),
     )
     x = np.full((rows + 1, 6, length), 7.0, dtype=np.float32)
     at = (bases.ctypes.data, seeds.ctypes.data, hits.ctypes.data, targets.ctypes.data, x.ctypes.data)
-    run(host, launches.mutate_bases(*at, first=first, count=count, rows=rows, length=length, step=step, told=told))
+    run(
+        host,
+        launches.mutate_bases(*at, first=first, count=count, rows=rows, length=length, step=step, told=told),
+    )
     chosen = slice(first, first + count)
     source = PERMUTATIONS[shuffles(seeds, step, mutations, length)].transpose(0, 2, 1)
     expected = np.take_along_axis(bases, source, axis=1)[chosen]

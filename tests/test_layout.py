@@ -61,7 +61,9 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("legscore."):
             base = node.module.removeprefix("legscore.")
             found |= {
-                f"{base}.{alias.name}" if (PACKAGE / base.replace(".", "/") / f"{alias.name}.py").exists() else base
+                f"{base}.{alias.name}"
+                if (PACKAGE / base.replace(".", "/") / f"{alias.name}.py").exists()
+                else base
                 for alias in node.names
             }
     return found
@@ -143,7 +145,8 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_help_texts() -> None:
-    """The list of commands says what each command says of itself; every command shows an example; every option has help."""
+    """The list of commands says what each command says of itself; every command shows an example; every
+    option has help."""
     everything = dict(commands())
     for name, command in commands().items():
         assert command.name == name
@@ -154,7 +157,11 @@ def test_help_texts() -> None:
     for name, command in everything.items():
         assert f"legscore {name} " in (command.help or ""), f"{name} shows no example"
         for parameter in command.params:
-            if isinstance(parameter, click.Option) and not parameter.hidden and not isinstance(parameter.type, click.Choice):
+            if (
+                isinstance(parameter, click.Option)
+                and not parameter.hidden
+                and not isinstance(parameter.type, click.Choice)
+            ):
                 assert parameter.help, f"{name} {parameter.opts} has no help"
 
 
@@ -174,7 +181,9 @@ def test_readme_commands_exist() -> None:
         rest = words[2:]
         if isinstance(command, click.Group):
             command, rest = command.commands[words[2]], words[3:]
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+        known = {
+            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+        } | {"--help"}
         for word in rest:
             if word.startswith("-") and word != "-":
                 assert word in known, f"README: {line}"
@@ -198,5 +207,7 @@ def test_top_level(name: str) -> None:
 
 
 def test_tables_are_those_of_the_results() -> None:
-    done = subprocess.run([sys.executable, "bench/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "bench/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

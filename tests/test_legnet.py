@@ -60,9 +60,12 @@ def test_reference_vectors(shared: Path, file: str) -> None:
     rows = run_graph(checkpoint, both)
     n = len(codes)
     assert np.abs((rows[:n] + rows[n:]) / 2 - vectors["score_rc_averaged"]).max() < 1e-4
-    flipped = run_graph(checkpoint, strands(reverse_complement(codes), contract, both=True, is_singleton=False))
+    flipped = run_graph(
+        checkpoint, strands(reverse_complement(codes), contract, both=True, is_singleton=False)
+    )
     same = np.abs((flipped[:n] + flipped[n:]) / 2 - vectors["score_rc_averaged"]).max() < 1e-4
-    assert same == ("is_reverse" not in contract.channels)  # with the flag, x and its reverse complement may differ
+    # with the flag, x and its reverse complement may differ
+    assert same == ("is_reverse" not in contract.channels)
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -82,7 +85,9 @@ SWITCHES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: " ".join(f"{k}={v}" for k, v in s.items()) or "toy")
+@pytest.mark.parametrize(
+    "switches", SWITCHES, ids=lambda s: " ".join(f"{k}={v}" for k, v in s.items()) or "toy"
+)
 def test_every_switch_graph_equals_network(switches: dict[str, Any]) -> None:
     codes = np.random.default_rng(1).integers(0, 5, (12, 150), dtype=np.uint8)
     for seed in range(20):  # a random network may saturate, and would then agree by accident
@@ -101,8 +106,15 @@ def test_every_switch_graph_equals_network(switches: dict[str, Any]) -> None:
 
 def test_scalar_head_with_pools_and_every_extra_channel() -> None:
     contract = human_contract(channels=(*"AGCT", "is_reverse"))
-    checkpoint = toy_checkpoint(4, contract, pools=(2, 2), filters_per_group=1, se="plain", concat_order="fx,x")
-    x = strands(np.random.default_rng(2).integers(0, 4, (6, 230), dtype=np.uint8), contract, both=True, is_singleton=False)
+    checkpoint = toy_checkpoint(
+        4, contract, pools=(2, 2), filters_per_group=1, se="plain", concat_order="fx,x"
+    )
+    x = strands(
+        np.random.default_rng(2).integers(0, 4, (6, 230), dtype=np.uint8),
+        contract,
+        both=True,
+        is_singleton=False,
+    )
     with torch.inference_mode():
         expected = from_checkpoint(checkpoint)(torch.from_numpy(x)).numpy()
     for form, rank in (("rewritten", 3), ("rewritten", 4), ("plain", 3)):
@@ -110,8 +122,12 @@ def test_scalar_head_with_pools_and_every_extra_channel() -> None:
 
 
 def test_alphabet_order_is_folded_into_the_graph() -> None:
-    """The same weights under ACGT read the same sequences differently, and as a network fed ACGT one-hot does."""
-    ours, other = yeast_contract(), yeast_contract(alphabet="ACGT", channels=(*"ACGT", "is_reverse", "is_singleton"))
+    """The same weights under ACGT read the same sequences differently, and as a network fed ACGT one-hot
+    does."""
+    ours, other = (
+        yeast_contract(),
+        yeast_contract(alphabet="ACGT", channels=(*"ACGT", "is_reverse", "is_singleton")),
+    )
     a, b = toy_checkpoint(5, ours), toy_checkpoint(5, other)
     codes = np.random.default_rng(3).integers(0, 4, (8, 150), dtype=np.uint8)
     x = strands(codes, ours, both=False, is_singleton=False)
@@ -149,7 +165,8 @@ def test_cp_rank_rule_and_composition() -> None:
 
 
 def test_graph_is_what_tensorrt_8_6_parses() -> None:
-    """Opset 17, IR 8, ReduceMean axes as attribute, no MatMul or Gemm behind the softmax, a free batch axis."""
+    """Opset 17, IR 8, ReduceMean axes as attribute, no MatMul or Gemm behind the softmax, a free batch
+    axis."""
     model = build_graph(toy_checkpoint())
     assert (model.opset_import[0].version, model.ir_version) == (17, 8)
     kinds = [node.op_type for node in model.graph.node]

@@ -1,4 +1,5 @@
-"""Calls into the driver's library, against a stand-in compiled here: signatures, errors, captures that go wrong."""
+"""Calls into the driver's library, against a stand-in compiled here: signatures, errors, captures that go
+wrong."""
 
 from __future__ import annotations
 
@@ -31,13 +32,19 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
 def test_gpus_are_listed(stub: ctypes.CDLL) -> None:
     gpus, reason = find_gpus()
     assert reason == ""
-    assert gpus == [Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000), Gpu(1, "Tesla T4", "7.5", 40, 16_000_000_000)]
+    assert gpus == [
+        Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000),
+        Gpu(1, "Tesla T4", "7.5", 40, 16_000_000_000),
+    ]
     assert [gpu.architecture for gpu in gpus] == ["sm_90", "sm_75"]
 
 
 def test_no_gpu_and_no_driver_have_reasons(stub: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_STUB", "none")
-    assert find_gpus() == ([], "the NVIDIA driver offers no GPU (cuInit: no CUDA-capable device is detected (CUDA error 100))")
+    assert find_gpus() == (
+        [],
+        "the NVIDIA driver offers no GPU (cuInit: no CUDA-capable device is detected (CUDA error 100))",
+    )
     monkeypatch.setattr(libcuda, "LIBRARY", "libnowhere.so.1")
     assert find_gpus() == ([], "no NVIDIA driver (libnowhere.so.1 is not here)")
     assert driver_branch() == "none"
@@ -73,7 +80,9 @@ def test_a_failing_enqueue_ends_the_capture(stub: ctypes.CDLL, monkeypatch: pyte
     monkeypatch.setenv("CUDA_STUB", "refuse")
     with pytest.raises(CardError, match="was refused"):
         Graph(Libcuda(), 77, refuse)
-    with pytest.raises(CardError, match="cuStreamEndCapture: operation failed due to a previous error during capture"):
+    with pytest.raises(
+        CardError, match="cuStreamEndCapture: operation failed due to a previous error during capture"
+    ):
         Graph(Libcuda(), 77, lambda: None)
     assert stub.stub_state() == 0
     with pytest.raises(CardError, match="cuStreamEndCapture: CUDA error 999"):

@@ -1,4 +1,5 @@
-"""Memory bounds: slices whatever the row groups, parts under way, --memory held by the system, one line for what does not fit."""
+"""Memory bounds: slices whatever the row groups, parts under way, --memory held by the system, one line for
+what does not fit."""
 
 from __future__ import annotations
 
@@ -85,7 +86,9 @@ def test_parts_of_any_size_go_through_the_stages(costs: list[int], depth: int) -
     parts = apply(begin, budget.admit([Thing(n) for n in costs], lambda thing: thing.nbytes))
     found = []
     with ThreadPoolExecutor(1) as pool:
-        flying = in_flight(background(parts, 1, "limits"), lambda thing: pool.submit(lambda: thing.nbytes), depth)
+        flying = in_flight(
+            background(parts, 1, "limits"), lambda thing: pool.submit(lambda: thing.nbytes), depth
+        )
         with contextlib.closing(background(flying, 2, "limits-score", budget.end)) as ended:
             for thing, result in ended:
                 assert thing.nbytes == result
@@ -99,7 +102,9 @@ def test_parts_of_any_size_go_through_the_stages(costs: list[int], depth: int) -
 
 def test_stages_end_while_a_part_waits_for_room() -> None:
     budget = Budget(10)
-    parts = apply(lambda thing: thing, budget.admit([Thing(9), Thing(9), Thing(9)], lambda thing: thing.nbytes))
+    parts = apply(
+        lambda thing: thing, budget.admit([Thing(9), Thing(9), Thing(9)], lambda thing: thing.nbytes)
+    )
     with ThreadPoolExecutor(1) as pool:
         flying = in_flight(background(parts, 1, "limits"), lambda thing: pool.submit(lambda: 1), 2)
         ended = background(flying, 2, "limits-score", budget.end)
@@ -112,7 +117,9 @@ def test_stages_end_while_a_part_waits_for_room() -> None:
 
 def test_a_reader_that_waits_for_room_ends_when_nobody_wants_it() -> None:
     budget = Budget(10)
-    thread = threading.Thread(target=lambda: list(budget.admit([Thing(9), Thing(9)], lambda thing: thing.nbytes)))
+    thread = threading.Thread(
+        target=lambda: list(budget.admit([Thing(9), Thing(9)], lambda thing: thing.nbytes))
+    )
     thread.start()
     budget.end()
     thread.join(5)
@@ -138,7 +145,9 @@ def test_slices_hold_the_rows_of_the_file(tmp_path: Path, dictionary: bool) -> N
         assert pa.Table.from_batches(found).select(columns) == table.select(columns)
         assert max(batch.num_rows for batch in found) <= most
     for column in columns:
-        assert pa.Table.from_batches(slices(path, [column], 8192, 1)).select([column]) == table.select([column])
+        assert pa.Table.from_batches(slices(path, [column], 8192, 1)).select([column]) == table.select(
+            [column]
+        )
     assert sum(batch.num_rows for batch in slices(path, ["n"], 100, 1 << 20, [1, 2])) == 3001
 
 
@@ -156,7 +165,8 @@ def test_a_value_that_a_dictionary_repeats_makes_slices_short(tmp_path: Path) ->
     assert first.num_rows == 8
     opened = open_input([path]).within(Limits.of("256M"))
     with pytest.raises(
-        LegscoreError, match=r"bomb.parquet: rows 1 to 48 of columns sequence take more than 32 MiB.*--keep.*--memory"
+        LegscoreError,
+        match=r"bomb.parquet: rows 1 to 48 of columns sequence take more than 32 MiB.*--keep.*--memory",
     ):
         next(opened.parts(["sequence"], 1000))
 
@@ -171,7 +181,9 @@ def test_dictionaries_count_as_what_they_stand_for(tmp_path: Path, toy_model: Pa
     assert ran.code == 2
     assert "d.arrow: rows 1 to 4,096 of columns sequence take more than" in ran.err
     with pa.ipc.new_file(str(tmp_path / "few.arrow"), pa.schema([("sequence", column.type)])) as writer:
-        writer.write_table(pa.table({"sequence": pa.DictionaryArray.from_arrays(pa.array([0, 0, None], pa.int32()), values)}))
+        writer.write_table(
+            pa.table({"sequence": pa.DictionaryArray.from_arrays(pa.array([0, 0, None], pa.int32()), values)})
+        )
     part = next(open_input([tmp_path / "few.arrow"]).parts(["sequence"], 50_000))
     assert part.nbytes == 2 * 4 + 3 * 8
 
@@ -188,14 +200,16 @@ finally:
 
 
 def peak_mib(folder: Path, *args: object) -> tuple[int, float]:
-    """Exit code and peak resident memory, as the process itself saw it (getrusage counts its parent's too)."""
+    """Exit code and peak resident memory, as the process itself saw it (getrusage counts its parent's
+    too)."""
     done = subprocess.run([sys.executable, "-c", RUN, folder / "peak", *map(str, args)])
     return done.returncode, int((folder / "peak").read_text()) / 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own limit is set on Linux only")
 def test_one_huge_row_group_under_a_cap(tmp_path: Path, toy_model: Path) -> None:
-    """64 MB in one row group; the cap leaves little beyond what Python and Arrow take. `bench/row_group.py` does it with 1 GB."""
+    """64 MB in one row group; the cap leaves little beyond what Python and Arrow take. `bench/row_group.py`
+    does it with 1 GB."""
     rng = np.random.default_rng(2)
     n = 160_000
     letters = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (n, 400), dtype=np.uint8)]
@@ -219,8 +233,9 @@ def test_one_huge_row_group_under_a_cap(tmp_path: Path, toy_model: Path) -> None
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own limit is set on Linux only")
 def test_parts_that_only_fit_one_at_a_time(tmp_path: Path, toy_model: Path) -> None:
-    """8,192 rows of 4 kB: two parts at once, each counted four times, are more than half of 400 MB. The run once waited here for
-    ever. Slices end elsewhere than parts: what is beyond a part's end does not count against it."""
+    """8,192 rows of 4 kB: two parts at once, each counted four times, are more than half of 400 MB. The run
+    once waited here for ever. Slices end elsewhere than parts: what is beyond a part's end does not count
+    against it."""
     n = 20_000
     table = pa.table({"note": [f"{i:04000d}" for i in range(n)], "sequence": ["ACGT" * 20] * n})
     pq.write_table(table, tmp_path / "long.parquet", row_group_size=5_000)
@@ -245,7 +260,10 @@ def test_parts_that_only_fit_one_at_a_time(tmp_path: Path, toy_model: Path) -> N
 def test_what_does_not_fit_is_one_line(tmp_path: Path, toy_model: Path, capfd: Any) -> None:
     """One value of 600 MB in a file of a few kilobytes."""
     pq.write_table(
-        pa.table({"sequence": ["A" * 600_000_000]}), tmp_path / "value.parquet", compression="zstd", write_statistics=False
+        pa.table({"sequence": ["A" * 600_000_000]}),
+        tmp_path / "value.parquet",
+        compression="zstd",
+        write_statistics=False,
     )
     capfd.readouterr()
     code, peak = peak_mib(
@@ -272,25 +290,49 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, toy_model: Path, capfd: A
 def test_bad_sizes_are_one_line(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     for size in ("8X", "12"):
-        ran = cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--memory", size, "--engine", "torch")
+        ran = cli(
+            "run",
+            tmp_path / "s.csv",
+            "-m",
+            toy_model,
+            "-o",
+            tmp_path / "o.csv",
+            "--memory",
+            size,
+            "--engine",
+            "torch",
+        )
         assert ran.code == 2
         assert f"--memory {size}" in ran.err.splitlines()[-1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own limit is set on Linux only")
-def test_a_bound_below_what_the_models_take_is_one_line(tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the bundled models, compiled and then from the cache, where OpenVINO would end the process or wait forever if it was
-    refused memory. What the line says is enough."""
+def test_a_bound_below_what_the_models_take_is_one_line(
+    tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bundled models, compiled and then from the cache, where OpenVINO would end the process or wait
+    forever if it was refused memory. What the line says is enough."""
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
-    base = ("run", tmp_path / "s.csv", "-o", tmp_path / "o.csv", "--engine", "openvino", "--precision", "fp32", "-q")
+    base = (
+        "run",
+        tmp_path / "s.csv",
+        "-o",
+        tmp_path / "o.csv",
+        "--engine",
+        "openvino",
+        "--precision",
+        "fp32",
+        "-q",
+    )
     for _ in range(2):
         capfd.readouterr()
         code, _ = peak_mib(tmp_path, *base, "--memory", "256M")
         err = capfd.readouterr().err
         assert (code, err.count("\n")) == (2, 1), err
         found = re.fullmatch(
-            r"legscore: --memory: 3 models on engine openvino and libraries take \d+ MiB of 256.*least (\d+M)\n", err
+            r"legscore: --memory: 3 models on engine openvino and libraries take \d+ MiB of 256.*least (\d+M)\n",
+            err,
         )
         assert found, err
         assert not (tmp_path / "o.csv").exists()

@@ -1,4 +1,5 @@
-"""legscore bench and what it measures with. Rates are for benchmarks; here only that numbers are consistent."""
+"""legscore bench and what it measures with. Rates are for benchmarks; here only that numbers are
+consistent."""
 
 from __future__ import annotations
 
@@ -59,7 +60,14 @@ def test_random_tables_ask_for_as_many_windows_as_said(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sequence", "pair", "saturation"])
 def test_a_whole_run_gives_the_engines_scores(toy_models: Path, kind: str) -> None:
     ticks: list[int] = []
-    run = whole_run([toy_models], 700, kind=kind, rounds=2, request=Request(precision="fp32"), tick=lambda: ticks.append(1))
+    run = whole_run(
+        [toy_models],
+        700,
+        kind=kind,
+        rounds=2,
+        request=Request(precision="fp32"),
+        tick=lambda: ticks.append(1),
+    )
     assert (run.members, len(run.engine_s), len(run.run_s), len(ticks)) == (3, 2, 2, 4)
     assert 0 < run.of_engine_opened <= run.of_engine
 
@@ -93,7 +101,9 @@ def test_an_estimate_counts_equal_windows_once(toy_models: Path, repeated: Path)
     assert found.seconds(20.0) == 2.0
 
 
-def test_an_estimate_scales_up_what_it_sampled(toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_estimate_scales_up_what_it_sampled(
+    toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine="": 100)
     rng = np.random.default_rng(0)
     pq.write_table(pa.table({"sequence": [random_dna(rng, 80) for _ in range(950)]}), tmp_path / "in.parquet")
@@ -101,8 +111,9 @@ def test_an_estimate_scales_up_what_it_sampled(toy_models: Path, tmp_path: Path,
     assert (found.rows, found.sampled_rows, found.windows) == (950, 350, 950)
 
 
-def test_bench_tells_rates_limits_and_time(toy_models: Path, repeated: Path, tmp_path: Path, cli: Callable[..., Ran],
-                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_bench_tells_rates_limits_and_time(
+    toy_models: Path, repeated: Path, tmp_path: Path, cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.cli.bench.RUN_S", 0.2)
     monkeypatch.setattr("legscore.measure.hardware.JOB_FLOP", 1e8)
     ran = cli("bench", repeated, "-m", toy_models, "--rounds", "1", "--json", tmp_path / "b.json")
@@ -117,7 +128,8 @@ def test_bench_tells_rates_limits_and_time(toy_models: Path, repeated: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(("none.parquet",), "none.parquet"), (("--json", "no/folder/b.json"), "no such folder")]
+    ("given", "message"),
+    [(("none.parquet",), "none.parquet"), (("--json", "no/folder/b.json"), "no such folder")],
 )
 def test_bench_refuses_before_it_measures(
     toy_models: Path, cli: Callable[..., Ran], given: tuple[str, ...], message: str

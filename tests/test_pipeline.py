@@ -40,7 +40,9 @@ from legscore.system.publish import publishing, writing
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 4))
 def test_background_and_in_flight_keep_order(n: int, depth: int, flights: int) -> None:
     with ThreadPoolExecutor(3) as pool:
-        chain = in_flight(background(iter(range(n)), depth, "test"), lambda i: pool.submit(lambda: i * i), flights)
+        chain = in_flight(
+            background(iter(range(n)), depth, "test"), lambda i: pool.submit(lambda: i * i), flights
+        )
         assert list(chain) == [(i, i * i) for i in range(n)]
 
 
@@ -127,14 +129,19 @@ def sequences_file(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_come_out_in_order_whatever_the_parts(
+    tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three members, parts of 97 rows against one part: the same scores, statuses and order."""
     source = sequences_file(tmp_path / "in.parquet", 500)
     options = {"models": [str(toy_models)], "precision": "fp32", "per_model": True}
     score(Options([str(source)], str(tmp_path / "one.parquet"), **options))
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 97)
     seen: list[float] = []
-    record = score(Options([str(source)], str(tmp_path / "many.parquet"), **options), progress=lambda total, members: seen.append)
+    record = score(
+        Options([str(source)], str(tmp_path / "many.parquet"), **options),
+        progress=lambda total, members: seen.append,
+    )
     one, many = pq.read_table(tmp_path / "one.parquet"), pq.read_table(tmp_path / "many.parquet")
     assert one.equals(many)
     assert one["id"].to_pylist() == list(range(500))
@@ -150,7 +157,9 @@ def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: P
     assert (nulls == np.array([s != "ok" for s in many["status"].to_pylist()])).all()
 
 
-def test_parts_are_kept_side_by_side_and_told_in_order(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_kept_side_by_side_and_told_in_order(
+    tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A slow disk: parts are told of and written once they are on it, in order, whichever was there first."""
     source, out = sequences_file(tmp_path / "in.parquet", 900), tmp_path / "out.parquet"
     common: dict[str, Any] = {"models": [str(toy_model)], "engine": "null", "part_rows": 100}
@@ -201,7 +210,13 @@ def test_output_bytes_do_not_depend_on_the_run(tmp_path: Path, toy_models: Path)
 def test_row_groups_and_bytes_do_not_depend_on_how_parts_were_cut(tmp_path: Path) -> None:
     """Dictionaries are for what repeats: a key that differs in every row fills at most 64 KiB of one."""
     rng, n = np.random.default_rng(0), 150_000
-    table = pa.table({"id": [f"v{i}" for i in range(n)], "score": rng.random(n, np.float32), "gene": rng.choice(["A", "B"], n)})
+    table = pa.table(
+        {
+            "id": [f"v{i}" for i in range(n)],
+            "score": rng.random(n, np.float32),
+            "gene": rng.choice(["A", "B"], n),
+        }
+    )
     contents = []
     for cuts in ((n,), (1, 65_536, 140_000, n), (70_000, 70_001, n), range(16_384, n + 16_384, 16_384)):
         path, start = tmp_path / f"{len(contents)}.parquet", 0
@@ -229,7 +244,9 @@ class Broken(NullEngine):
         raise RuntimeError("the card fell off")
 
 
-def test_an_engine_that_dies_leaves_nothing(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_dies_leaves_nothing(
+    tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Broken(members))
     source = sequences_file(tmp_path / "in.parquet", 50)
     before = set(threading.enumerate())
@@ -239,7 +256,9 @@ def test_an_engine_that_dies_leaves_nothing(tmp_path: Path, toy_models: Path, mo
     assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("legscore")]
 
 
-def test_a_reader_that_dies_midway_leaves_nothing(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_dies_midway_leaves_nothing(
+    tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = sequences_file(tmp_path / "in.parquet", 60_000)
     content = bytearray(source.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
@@ -310,8 +329,8 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_does_not_wait_for_the_part(tmp_path: Path, toy_model: Path) -> None:
-    """A part that would take minutes is cut short, and nothing is left behind. In a process of its own, whose signals nobody else
-    has touched."""
+    """A part that would take minutes is cut short, and nothing is left behind. In a process of its own, whose
+    signals nobody else has touched."""
     source = sequences_file(tmp_path / "in.parquet", 3000)
     command = [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "o.parquet"), str(toy_model)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -320,15 +339,20 @@ def test_an_interrupt_does_not_wait_for_the_part(tmp_path: Path, toy_model: Path
 
 
 @pytest.mark.parametrize("name", ["o.parquet", "o.arrow", "o.csv", "o.tsv.gz"])
-def test_a_full_disk_is_one_error_and_keeps_what_was_scored(tmp_path: Path, toy_model: Path, name: str) -> None:
-    """A file-size limit stands for the full disk: the write fails in the middle, whatever the format; with room, the run goes
-    on to the bytes of an uninterrupted one."""
+def test_a_full_disk_is_one_error_and_keeps_what_was_scored(
+    tmp_path: Path, toy_model: Path, name: str
+) -> None:
+    """A file-size limit stands for the full disk: the write fails in the middle, whatever the format; with
+    room, the run goes on to the bytes of an uninterrupted one."""
     import resource
     import subprocess
     import sys
 
     rng = np.random.default_rng(0)
-    pq.write_table(pa.table({"id": rng.integers(0, 2**62, 200_000), "sequence": ["ACGT"] * 200_000}), tmp_path / "in.parquet")
+    pq.write_table(
+        pa.table({"id": rng.integers(0, 2**62, 200_000), "sequence": ["ACGT"] * 200_000}),
+        tmp_path / "in.parquet",
+    )
 
     def limit() -> None:
         import signal
@@ -338,7 +362,16 @@ def test_a_full_disk_is_one_error_and_keeps_what_was_scored(tmp_path: Path, toy_
 
     def command(out: str) -> list[str]:
         model = ["-m", str(toy_model), "--engine", "null", "-q"]
-        return [sys.executable, "-m", "legscore", "run", str(tmp_path / "in.parquet"), "-o", str(tmp_path / out), *model]
+        return [
+            sys.executable,
+            "-m",
+            "legscore",
+            "run",
+            str(tmp_path / "in.parquet"),
+            "-o",
+            str(tmp_path / out),
+            *model,
+        ]
 
     done = subprocess.run(command(name), capture_output=True, text=True, preexec_fn=limit)
     assert done.returncode == 2, done.stderr

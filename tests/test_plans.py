@@ -109,7 +109,8 @@ def test_pages_of_a_mapped_plan_are_given_back(tmp_path: Path) -> None:
 
 
 class PlanEvents(RuleBasedStateMachine):
-    """Anything may happen to the file between two uses; a use never builds more than once and ends with a plan that loads."""
+    """Anything may happen to the file between two uses; a use never builds more than once and ends with a
+    plan that loads."""
 
     folder: Path
     mapped: bool
@@ -125,7 +126,9 @@ class PlanEvents(RuleBasedStateMachine):
 
     def build(self) -> Stored:
         self.made += 1
-        return Stored(f"version {self.version} plan".encode() + self.made.to_bytes(8, "big"), {"scratch": self.made})
+        return Stored(
+            f"version {self.version} plan".encode() + self.made.to_bytes(8, "big"), {"scratch": self.made}
+        )
 
     @rule()
     def use(self) -> None:
@@ -172,7 +175,9 @@ class PlanEvents(RuleBasedStateMachine):
 @pytest.mark.parametrize("mapped", [False, True])
 def test_plan_events(tmp_path: Path, mapped: bool) -> None:
     PlanEvents.folder, PlanEvents.mapped = tmp_path, mapped
-    run_state_machine_as_test(PlanEvents, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        PlanEvents, settings=settings(max_examples=40, stateful_step_count=20, deadline=None)
+    )
 
 
 def test_a_fresh_plan_that_does_not_load_is_an_error_and_is_not_kept(tmp_path: Path) -> None:
@@ -208,7 +213,9 @@ def _die_holding(path: Path, ready: Path) -> None:
         time.sleep(60)
 
 
-def _together(target: Callable[..., None], arguments: tuple[Path, Path], n: int) -> list[multiprocessing.Process]:
+def _together(
+    target: Callable[..., None], arguments: tuple[Path, Path], n: int
+) -> list[multiprocessing.Process]:
     context = multiprocessing.get_context("spawn")
     started = [context.Process(target=target, args=arguments) for _ in range(n)]
     for process in started:
@@ -238,7 +245,9 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=8))
-def test_timings_of_all_builds_are_kept(tmp_path_factory: pytest.TempPathFactory, builds: list[set[int]]) -> None:
+def test_timings_of_all_builds_are_kept(
+    tmp_path_factory: pytest.TempPathFactory, builds: list[set[int]]
+) -> None:
     cache = TimingCache(tmp_path_factory.mktemp("timing") / "deep" / "t.cache")
 
     def combine(theirs: bytes, ours: bytes) -> bytes:
@@ -266,8 +275,10 @@ def test_passes_cover_every_window_once(n_windows: int, half: int, both: bool) -
 
 
 @given(
-    sizes=st.lists(st.integers(1, 100), min_size=1, max_size=50), shared=st.integers(0, 100), free=st.integers(0, 3000)
-)  # fmt: skip
+    sizes=st.lists(st.integers(1, 100), min_size=1, max_size=50),
+    shared=st.integers(0, 100),
+    free=st.integers(0, 3000),
+)
 def test_groups_keep_the_order_and_fit(sizes: list[int], shared: int, free: int) -> None:
     groups = fit.member_groups(fit.Need(shared, tuple(sizes)), free)
     room = int(free * fit.USABLE) - shared
@@ -294,9 +305,7 @@ def test_need_counts_what_a_pass_touches() -> None:
 NAMES = ["NVIDIA H200", "NVIDIA H200", "Tesla T4"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"), [(None, [0]), ("2", [2]), ("1,0", [1, 0]), ("0", [0])]
-)  # fmt: skip
+@pytest.mark.parametrize(("asked", "expected"), [(None, [0]), ("2", [2]), ("1,0", [1, 0]), ("0", [0])])
 def test_devices(asked: str | None, expected: list[int]) -> None:
     assert fit.choose_devices(asked, NAMES) == expected
     assert fit.choose_devices("all", NAMES[:2]) == [0, 1]
@@ -338,18 +347,27 @@ class Plans:
         return "engine"
 
     def need(self, batch: int, stored: list[Stored]) -> fit.Need:
-        return fit.Need(max(plan.facts["scratch"] for plan in stored), tuple(len(plan.plan) for plan in stored))
+        return fit.Need(
+            max(plan.facts["scratch"] for plan in stored), tuple(len(plan.plan) for plan in stored)
+        )
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8), per_row=st.integers(1, 9),
-    free=st.integers(1, 3000), cached=st.sets(st.tuples(st.integers(0, 7), st.sampled_from([256, 128, 64]))),
-)  # fmt: skip
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    per_row=st.integers(1, 9),
+    free=st.integers(1, 3000),
+    cached=st.sets(st.tuples(st.integers(0, 7), st.sampled_from([256, 128, 64]))),
+)
 def test_arranging(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], per_row: int, free: int, cached: set[tuple[int, int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    per_row: int,
+    free: int,
+    cached: set[tuple[int, int]],
 ) -> None:
-    """The largest batch that fits, in few groups; every plan built at most once, and only for batches that may fit."""
+    """The largest batch that fits, in few groups; every plan built at most once, and only for batches that
+    may fit."""
     plans, cache, said = Plans(sizes, per_row), PlanCache(tmp_path_factory.mktemp("plans")), list[str]()
     present = {(m, batch) for m, batch in cached if m < len(sizes)}
     for member, batch in present:
@@ -371,6 +389,8 @@ def test_arranging(
     assert {m for m, batch in [*plans.built, *present] if batch == found.batch} == {*range(len(sizes))}
     for batch in (256, 128, 64):
         if batch > found.batch and room[batch] < min(sizes):
-            assert len([1 for _, built in plans.built if built == batch]) <= 1, "built all members of a batch that cannot fit"
+            assert len([1 for _, built in plans.built if built == batch]) <= 1, (
+                "built all members of a batch that cannot fit"
+            )
     assert sum("compiling" in line for line in said) == len(plans.built)
     assert any("groups in turn" in line for line in said) == (len(found.groups) > 1)

@@ -24,12 +24,14 @@ from legscore.rows.schema import find_roles
 
 def table(rows: int, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
-    return pa.table({
-        "name": [f"r{i}" for i in range(rows)],
-        "sequence": [random_dna(rng, int(n)) for n in rng.integers(1, 40, rows)],
-        "count": pa.array(rng.integers(0, 9, rows)),
-        "level": rng.normal(size=rows),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "name": [f"r{i}" for i in range(rows)],
+            "sequence": [random_dna(rng, int(n)) for n in rng.integers(1, 40, rows)],
+            "count": pa.array(rng.integers(0, 9, rows)),
+            "level": rng.normal(size=rows),
+        }
+    )
 
 
 def write_all(folder: Path, t: pa.Table) -> dict[str, Path]:
@@ -67,7 +69,8 @@ def test_every_format_reads_the_same(tmp_path: Path) -> None:
         joined = pa.concat_tables([p.table for p in parts])
         assert joined.column_names == ["count", "sequence", "level"]
         for name in joined.column_names:
-            values = joined[name].cast(t.schema.field(name).type) if "sv" in extension else joined[name]  # text as written
+            # text as written
+            values = joined[name].cast(t.schema.field(name).type) if "sv" in extension else joined[name]
             assert values.to_pylist() == t[name].to_pylist(), (extension, name)
         assert sum(p.table.num_rows for p in opened.parts(["name"], 128)) == 1000
 
@@ -88,7 +91,13 @@ def test_parts_ignore_row_groups_and_files(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), max_size=12), min_size=1, max_size=20))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), max_size=12),
+        min_size=1,
+        max_size=20,
+    )
+)
 def test_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     """Any text, quoted as needed; NA, nan and 007 stay what they are."""
     path = tmp_path_factory.mktemp("csv") / "t.csv"
@@ -101,10 +110,13 @@ def test_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list
 
 
 def test_csv_columns_are_carried_as_written(tmp_path: Path) -> None:
-    """A chromosome column that turns from 16 to X after a million rows, 007, 1.10, 1E2, long numbers: text, unchanged."""
+    """A chromosome column that turns from 16 to X after a million rows, 007, 1.10, 1E2, long numbers: text,
+    unchanged."""
     path = tmp_path / "t.csv"
     lines = ["chrom,id,version,well,long,sequence"]
-    lines += [f"{1 + i % 16},{i:03d},1.{i % 30:02d},1E{i % 4},1234567890123456789{i},ACGT" for i in range(150_000)]
+    lines += [
+        f"{1 + i % 16},{i:03d},1.{i % 30:02d},1E{i % 4},1234567890123456789{i},ACGT" for i in range(150_000)
+    ]
     lines.append("X,7,,,,")
     path.write_text("\n".join(lines) + "\n")
     opened = open_input([path])
@@ -117,7 +129,8 @@ def test_csv_columns_are_carried_as_written(tmp_path: Path) -> None:
 
 
 def test_csv_rows_are_never_lost(tmp_path: Path) -> None:
-    """A blank line is a null in a one-column file (as pyarrow writes one) and nothing in others; quoted newlines stay."""
+    """A blank line is a null in a one-column file (as pyarrow writes one) and nothing in others; quoted
+    newlines stay."""
     (tmp_path / "one.csv").write_text("sequence\nACGT\n\nGG\n")
     opened = open_input([tmp_path / "one.csv"])
     assert next(opened.parts(["sequence"], 9)).table["sequence"].to_pylist() == ["ACGT", None, "GG"]
@@ -137,7 +150,9 @@ def test_csv_offsets_are_checked_on_all_rows(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("sequence,offset,alt_base\n" + "ACGT,1,A\n" * 300_000 + "ACGT,one,A\n")
     opened = open_input([path])
-    with pytest.raises(InputError, match="column 'offset' reads 'one' in row 300001; offsets are whole numbers"):
+    with pytest.raises(
+        InputError, match="column 'offset' reads 'one' in row 300001; offsets are whole numbers"
+    ):
         check_types(opened, find_roles(opened.schema.names, "t"))
     path.write_text("sequence,offset,alt_base\nACGT,1,A\nACGT,,A\n")
     opened = open_input([path])
@@ -170,21 +185,40 @@ def damaged(tmp_path: Path) -> list[tuple[str, Path, str]]:
         cases.append((name, tmp_path / file, message))
 
     add("empty file", "empty.parquet", b"", r"empty.parquet is empty \(0 bytes\)")
-    add("cut Parquet", "cut.parquet", good["parquet"].read_bytes()[:-100], "cut.parquet cannot be read as Parquet")
+    add(
+        "cut Parquet",
+        "cut.parquet",
+        good["parquet"].read_bytes()[:-100],
+        "cut.parquet cannot be read as Parquet",
+    )
     add("text named Parquet", "text.parquet", b"sequence\nACGT\n", "text.parquet cannot be read as Parquet")
-    add("cut Arrow", "cut.feather", good["feather"].read_bytes()[:-300], "cut.feather cannot be read as Arrow")
+    add(
+        "cut Arrow", "cut.feather", good["feather"].read_bytes()[:-300], "cut.feather cannot be read as Arrow"
+    )
     add("cut stream", "cut.arrows", good["arrows"].read_bytes()[:-500], "cut.arrows cannot be read as Arrow")
     add("cut gzip", "cut.csv.gz", good["csv.gz"].read_bytes()[:-2000], "cut.csv.gz cannot be read as CSV")
     add("no gzip", "plain.csv.gz", b"sequence\nACGT\n", "plain.csv.gz cannot be read as CSV")
-    add("ragged CSV", "ragged.csv", b"a,sequence\n1,ACGT\n2\n", r"ragged.csv cannot be read as CSV: .*Expected 2 columns, got 1")
+    add(
+        "ragged CSV",
+        "ragged.csv",
+        b"a,sequence\n1,ACGT\n2\n",
+        r"ragged.csv cannot be read as CSV: .*Expected 2 columns, got 1",
+    )
     add("twice", "twice.csv", b"sequence,sequence\nA,C\n", "twice.csv has the column 'sequence' twice")
     add("no rows", "none.csv", b"sequence\n", "none.csv has no rows")
     add("no FASTA", "no.fa", b"ACGT\n", "no.fa is no FASTA file")
-    packed = gzip.compress(b">a\n" + np.random.default_rng(0).choice(list(b"ACGT"), 100_000).astype(np.uint8).tobytes())
+    packed = gzip.compress(
+        b">a\n" + np.random.default_rng(0).choice(list(b"ACGT"), 100_000).astype(np.uint8).tobytes()
+    )
     broken = bytearray(packed)
     broken[len(broken) // 2 : len(broken) // 2 + 50] = bytes(50)
     add("broken FASTA", "broken.fa.gz", bytes(broken), "broken.fa.gz cannot be read as FASTA")
-    add("FASTQ by mistake", "q.fa", b">a\nACGT\n+\nIIII\n", "q.fa has a line that begins with .*FASTQ is not read")
+    add(
+        "FASTQ by mistake",
+        "q.fa",
+        b">a\nACGT\n+\nIIII\n",
+        "q.fa has a line that begins with .*FASTQ is not read",
+    )
     add("no record", "gt.fa", b">", "gt.fa: 1 rows were there, 0 were read")
     add("cut FASTA", "cut.fa.gz", packed[:-1000], "cut.fa.gz cannot be read as FASTA")
     add("unknown", "x.xlsx", b"PK..", r"x.xlsx: unknown format; known extensions are .parquet")
@@ -240,14 +274,24 @@ def test_files_of_one_input_must_agree(tmp_path: Path) -> None:
     [
         (["id", "sequence"], None, {}, ("sequence", {"sequence": "sequence"})),
         (["seq"], None, {}, ("sequence", {"sequence": "seq"})),
-        (["ref_seq", "alt_seq", "offset"], None, {}, ("pair", {"ref_sequence": "ref_seq", "alt_sequence": "alt_seq"})),
+        (
+            ["ref_seq", "alt_seq", "offset"],
+            None,
+            {},
+            ("pair", {"ref_sequence": "ref_seq", "alt_sequence": "alt_seq"}),
+        ),
         (
             ["sequence", "offset", "alt_base"],
             None,
             {},
             ("edit", {"sequence": "sequence", "offset": "offset", "alt_base": "alt_base"}),
         ),
-        (["sequence", "offset", "alt_base", "ref_base"], "sequence", {}, ("sequence", {"sequence": "sequence"})),
+        (
+            ["sequence", "offset", "alt_base", "ref_base"],
+            "sequence",
+            {},
+            ("sequence", {"sequence": "sequence"}),
+        ),
         (["dna"], None, {"sequence": "dna"}, ("sequence", {"sequence": "dna"})),
         (["sequence", "seq"], None, {"sequence": "seq"}, ("sequence", {"sequence": "seq"})),
         (
@@ -258,7 +302,9 @@ def test_files_of_one_input_must_agree(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_roles(names: list[str], kind: str | None, given_: dict[str, str], expected: tuple[str, dict[str, str]]) -> None:
+def test_roles(
+    names: list[str], kind: str | None, given_: dict[str, str], expected: tuple[str, dict[str, str]]
+) -> None:
     roles = find_roles(names, "x", kind, given_)
     assert (roles.kind.name, dict(roles.column_of)) == expected
 
@@ -266,12 +312,27 @@ def test_roles(names: list[str], kind: str | None, given_: dict[str, str], expec
 @pytest.mark.parametrize(
     ("names", "kind", "given_", "message"),
     [
-        (["id", "Sequence"], None, {}, r"no columns to score \(did you mean \"Sequence\"\?\)|no columns to score"),
+        (
+            ["id", "Sequence"],
+            None,
+            {},
+            r"no columns to score \(did you mean \"Sequence\"\?\)|no columns to score",
+        ),
         (["chrom", "pos", "ref", "alt"], None, {}, "genome columns alone"),
         (["ACGTACGTAC", "13.2"], None, {}, "seems to have no header line"),
         (["id;sequence"], None, {}, "its columns seem to be separated otherwise"),
-        (["ref_sequence", "alt_sequence", "sequence"], None, {}, "fits two kinds of rows, pair .* and sequence .*--kind"),
-        (["sequence", "seq"], None, {}, "has both 'sequence' and 'seq'; choose with --column sequence=sequence"),
+        (
+            ["ref_sequence", "alt_sequence", "sequence"],
+            None,
+            {},
+            "fits two kinds of rows, pair .* and sequence .*--kind",
+        ),
+        (
+            ["sequence", "seq"],
+            None,
+            {},
+            "has both 'sequence' and 'seq'; choose with --column sequence=sequence",
+        ),
         (["sequence"], "pair", {}, r"no column 'ref_sequence' and no column 'alt_sequence' for --kind pair"),
         (["sequence"], None, {"sequence": "dna"}, "has no column 'dna'"),
         (["sequence"], None, {"sequenc": "sequence"}, r"no such role \(did you mean \"sequence\"\?\)"),
@@ -290,7 +351,10 @@ def test_roles_refused(names: list[str], kind: str | None, given_: dict[str, str
             {"sequence": pa.array(["A"]), "offset": pa.array([0.5]), "alt_base": pa.array(["C"])},
             "column 'offset' is double; offsets must be whole",
         ),
-        ({"sequence": pa.array(["A"]), "offset": pa.array([0]), "alt_base": pa.array([1])}, "column 'alt_base' is int64"),
+        (
+            {"sequence": pa.array(["A"]), "offset": pa.array([0]), "alt_base": pa.array([1])},
+            "column 'alt_base' is int64",
+        ),
         ({"sequence": pa.array([["A"]])}, "must be text"),
     ],
 )
@@ -310,7 +374,9 @@ def test_role_arrays_come_in_one_type(tmp_path: Path) -> None:
     ]
     for i, array in enumerate(variants):
         path = tmp_path / f"{i}.parquet"
-        pq.write_table(pa.table({"sequence": array, "offset": pa.array([1, None], pa.int8()), "alt_base": array}), path)
+        pq.write_table(
+            pa.table({"sequence": array, "offset": pa.array([1, None], pa.int8()), "alt_base": array}), path
+        )
         part = next(open_input([path]).parts(["sequence", "offset", "alt_base"], 10))
         sequence = role_array(part, "sequence", "sequence")
         assert sequence.to_pylist() == ["AC", None]
@@ -321,7 +387,11 @@ def test_role_arrays_come_in_one_type(tmp_path: Path) -> None:
 def test_row_trouble_in_odd_types_is_no_error(tmp_path: Path) -> None:
     """Bytes that are no text, offsets beyond int64, nulls after a file that promised none."""
     odd = pa.table(
-        {"sequence": pa.array([b"AC", b"\xff\xfe"]), "offset": pa.array([1, 2**63], pa.uint64()), "alt_base": ["A", "C"]}
+        {
+            "sequence": pa.array([b"AC", b"\xff\xfe"]),
+            "offset": pa.array([1, 2**63], pa.uint64()),
+            "alt_base": ["A", "C"],
+        }
     )
     pq.write_table(odd, tmp_path / "odd.parquet")
     part = next(open_input([tmp_path / "odd.parquet"]).parts(odd.column_names, 9))

@@ -44,7 +44,9 @@ def test_pairs(members: int, strands: int) -> None:
 def test_paired_sd_is_that_of_effects_not_of_levels() -> None:
     """Members that disagree on levels but agree on the effect have no spread."""
     scores = np.array([[5.0, 6.0], [9.0, 10.0], [1.0, 2.0]], dtype=np.float32)
-    results = reduce_scores(scores, np.array([[[0], [1]]], np.int32), np.zeros(1, np.uint8), np.zeros(1, np.int32))
+    results = reduce_scores(
+        scores, np.array([[[0], [1]]], np.int32), np.zeros(1, np.uint8), np.zeros(1, np.int32)
+    )
     assert results.columns["effect"][0] == 1.0
     assert results.columns["effect_sd"][0] == 0.0
 

@@ -33,7 +33,8 @@ LENGTH = 20
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three promoters saturated, one with a name that would run a script, on two chromosomes, with a truth and a failed row."""
+    """Three promoters saturated, one with a name that would run a script, on two chromosomes, with a truth
+    and a failed row."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for g, gene in enumerate(GENES):
@@ -41,11 +42,25 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at, base in enumerate(sequence):
             for alt in "ACGT".replace(base, ""):
                 effect = float(rng.normal()) * (1 + 2 * (at == 7))
-                rows.append({
-                    "variant_id": f"{g}:{at}:{alt}", "gene": gene, "chrom": "X" if g else "II", "pos": 1000 * (g + 1) + at, "ref": base, "alt": alt,
-                    "offset": at, "alt_base": alt, "strand": "+", "ref_score": 8.0 + g, "alt_score": 8.0 + g + effect, "effect": effect,
-                    "effect_sd": abs(float(rng.normal())), "measured": effect + float(rng.normal()), "status": "ok",
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "variant_id": f"{g}:{at}:{alt}",
+                        "gene": gene,
+                        "chrom": "X" if g else "II",
+                        "pos": 1000 * (g + 1) + at,
+                        "ref": base,
+                        "alt": alt,
+                        "offset": at,
+                        "alt_base": alt,
+                        "strand": "+",
+                        "ref_score": 8.0 + g,
+                        "alt_score": 8.0 + g + effect,
+                        "effect": effect,
+                        "effect_sd": abs(float(rng.normal())),
+                        "measured": effect + float(rng.normal()),
+                        "status": "ok",
+                    }
+                )
     rows.append({**dict.fromkeys(rows[0]), "variant_id": "edge", "gene": "GAL1", "status": "edge"})
     record = {
         "legscore": "0.1.0", "models": [{"name": HOSTILE, "sha256": "ab" * 32}], "engine": {"engine": "openvino", "precision": "bf16"},
@@ -76,7 +91,8 @@ def test_page_holds_everything_and_no_markup(cli: Cli, scores: Path, tmp_path: P
     assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-eval" not in policy[1]
     assert not re.search(
-        r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", page.replace(re.findall(r"<script>(.*?)</script>", page, re.S)[0], "")
+        r"<(?:script|link|img|iframe)[^>]*(?:src|href)=",
+        page.replace(re.findall(r"<script>(.*?)</script>", page, re.S)[0], ""),
     )
     data = embedded(page)
     assert data["rows"] == 181
@@ -129,8 +145,12 @@ def test_saturation_reads_the_sequence_back(scores: Path) -> None:
         tile = found.tile(i)
         assert tile.sequence == "".join(rows[3 * at]["ref"] for at in range(LENGTH))
         for row in rows:
-            assert tile.effect_BL["ACGT".index(row["alt_base"]), row["offset"]] == pytest.approx(row["effect"], abs=1e-6)
-        assert tile.importance[7] == pytest.approx(-np.mean([row["effect"] for row in rows if row["offset"] == 7]), abs=1e-6)
+            assert tile.effect_BL["ACGT".index(row["alt_base"]), row["offset"]] == pytest.approx(
+                row["effect"], abs=1e-6
+            )
+        assert tile.importance[7] == pytest.approx(
+            -np.mean([row["effect"] for row in rows if row["offset"] == 7]), abs=1e-6
+        )
 
 
 @settings(deadline=None)
@@ -207,14 +227,26 @@ def bad(ran: Ran, *words: str) -> None:
 
 def test_bad_input(cli: Cli, scores: Path, tmp_path: Path) -> None:
     bad(cli("report", scores, "-o", tmp_path / "r.pdf"), "name it .html")
-    bad(cli("report", scores, "-o", tmp_path / "r.html", "--truth", "mesured"), "--truth mesured", 'did you mean "measured"')
+    bad(
+        cli("report", scores, "-o", tmp_path / "r.html", "--truth", "mesured"),
+        "--truth mesured",
+        'did you mean "measured"',
+    )
     bad(cli("report", scores, "-o", tmp_path / "r.html", "--truth", "gene"), "which is no number")
     pq.write_table(pa.table({"scor": [1.0]}), tmp_path / "n.parquet")
-    bad(cli("report", tmp_path / "n.parquet", "-o", tmp_path / "r.html"), "neither effect nor score", 'did you mean "scor"')
+    bad(
+        cli("report", tmp_path / "n.parquet", "-o", tmp_path / "r.html"),
+        "neither effect nor score",
+        'did you mean "scor"',
+    )
     pq.write_table(pa.table({"score": pa.nulls(2, pa.float32())}), tmp_path / "n.parquet")
     bad(cli("report", tmp_path / "n.parquet", "-o", tmp_path / "r.html"), "no row has a value")
     assert not (tmp_path / "r.html").exists()
-    bad(cli("plot", "ism", scores, "--promoter", "GAL2", "-o", tmp_path / "i.png"), "no such gene", 'did you mean "GAL1"')
+    bad(
+        cli("plot", "ism", scores, "--promoter", "GAL2", "-o", tmp_path / "i.png"),
+        "no such gene",
+        'did you mean "GAL1"',
+    )
     bad(
         cli("plot", "ism", tmp_path / "n.parquet", "--promoter", "GAL2", "-o", tmp_path / "i.png"),
         "no saturated promoters",
@@ -222,7 +254,17 @@ def test_bad_input(cli: Cli, scores: Path, tmp_path: Path) -> None:
     )
     bad(cli("plot", "ism", scores, "--promoter", "GAL1", "-o", tmp_path / "i.gif"), ".png, .svg, .pdf")
     bad(
-        cli("plot", "scatter", scores, "--truth", "measured", "--prediction", "efect", "-o", tmp_path / "i.png"),
+        cli(
+            "plot",
+            "scatter",
+            scores,
+            "--truth",
+            "measured",
+            "--prediction",
+            "efect",
+            "-o",
+            tmp_path / "i.png",
+        ),
         'did you mean "effect"',
     )
     bad(cli("plot", "ensemble-curve", scores, "-o", tmp_path / "i.png"), "is not JSON")
@@ -248,8 +290,18 @@ def test_hostile_names_in_figures(cli: Cli, scores: Path, tmp_path: Path) -> Non
 
 
 def test_training_figure(cli: Cli, tmp_path: Path) -> None:
-    lines = [{"step": s, "loss": 2 / s, "lr": 0.001, "samples_per_s": 1.0, "data_wait": 0.0, "pearson": s / 100 if s % 20 == 0 else None,
-              "spearman": s / 110 if s % 20 == 0 else None} for s in range(10, 101, 10)]  # fmt: skip
+    lines = [
+        {
+            "step": s,
+            "loss": 2 / s,
+            "lr": 0.001,
+            "samples_per_s": 1.0,
+            "data_wait": 0.0,
+            "pearson": s / 100 if s % 20 == 0 else None,
+            "spearman": s / 110 if s % 20 == 0 else None,
+        }
+        for s in range(10, 101, 10)
+    ]
     text = "".join(json.dumps(line) + "\n" for line in [*lines[:6], *lines[4:]])  # resumed: two steps again
     (tmp_path / "seed1.metrics.jsonl").write_text(text + '{"step": 110, "lo')  # killed while writing
     ran = cli("plot", "training", tmp_path, "-o", tmp_path / "t.svg")
@@ -259,7 +311,11 @@ def test_training_figure(cli: Cli, tmp_path: Path) -> None:
 
     assert [r["step"] for r in read_metrics(tmp_path / "seed1.metrics.jsonl")] == list(range(10, 101, 10))
     (tmp_path / "bad.metrics.jsonl").write_text('{"loss": 1}\n{"step": 1, "loss": 1}\n')
-    bad(cli("plot", "training", tmp_path / "bad.metrics.jsonl", "-o", tmp_path / "t.png"), "line 1", "no record")
+    bad(
+        cli("plot", "training", tmp_path / "bad.metrics.jsonl", "-o", tmp_path / "t.png"),
+        "line 1",
+        "no record",
+    )
 
 
 # In a real browser
@@ -278,13 +334,28 @@ def open_page(browser: Any, url: str) -> None:
 def browser() -> Iterator[Any]:
     """Headless Chromium without a network."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
-    chromium = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    chromium = next(
+        (
+            found
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (found := shutil.which(name))
+        ),
+        None,
+    )
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
-        pytest.skip("there is no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip(
+            "there is no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,900",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -361,13 +432,16 @@ def test_the_picker_changes_the_heat_map(page: Any, scores: Path) -> None:
     heat = "return document.querySelector('#heat .js-plotly-plot').data[1].z"
     for i in (2, 0, 1):
         page.execute_script(
-            "const s = document.getElementById('picker'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))", str(i)
+            "const s = document.getElementById('picker'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))",
+            str(i),
         )
         shown = np.array([[np.nan if v is None else v for v in row] for row in page.execute_script(heat)])
         assert np.allclose(shown, found.tile(i).effect_BL, atol=1e-3, equal_nan=True)
         assert page.execute_script("return document.querySelector('#heat .caption').textContent") == GENES[i]
     page.find_element("id", "find").send_keys("TDH3")
-    assert page.execute_script("return [...document.getElementById('picker').options].map(o => o.textContent)") == [GENES[2]]
+    assert page.execute_script(
+        "return [...document.getElementById('picker').options].map(o => o.textContent)"
+    ) == [GENES[2]]
     shown = np.array([[np.nan if v is None else v for v in row] for row in page.execute_script(heat)])
     assert np.allclose(shown, found.tile(2).effect_BL, atol=1e-3, equal_nan=True)
 
@@ -375,7 +449,9 @@ def test_the_picker_changes_the_heat_map(page: Any, scores: Path) -> None:
 def test_the_track_zooms(page: Any) -> None:
     bars = "return document.querySelector('#track .js-plotly-plot').data[0].x.length"
     before = page.execute_script(bars)
-    page.execute_script("const s = document.getElementById('chromosome'); s.value = '0'; s.dispatchEvent(new Event('change'))")
+    page.execute_script(
+        "const s = document.getElementById('chromosome'); s.value = '0'; s.dispatchEvent(new Event('change'))"
+    )
     page.execute_async_script(
         "const done = arguments[0]; Plotly.relayout(document.querySelector('#track .js-plotly-plot'), {'xaxis.range[0]': 995, 'xaxis.range[1]': 1025}).then(() => setTimeout(done, 200))"
     )
@@ -421,7 +497,8 @@ def test_light_and_dark(page: Any) -> None:
         page.find_element("id", "theme").click()
         seen.add(page.execute_script(colour))
         scheme = "const root = document.documentElement; return [getComputedStyle(root).colorScheme, root.dataset.theme]"
-        bars, theme = page.execute_script(scheme)  # scrollbars and lists of choices follow the button, not only the system
+        # scrollbars and lists of choices follow the button, not only the system
+        bars, theme = page.execute_script(scheme)
         assert bars == theme
     assert seen == {"rgb(255, 255, 255)", "rgb(15, 20, 25)"}
     assert page.get_log("browser") == []

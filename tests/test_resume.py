@@ -1,4 +1,5 @@
-"""Runs that were interrupted go on to the same bytes; what differs is named; shards join to the same bytes."""
+"""Runs that were interrupted go on to the same bytes; what differs is named; shards join to the same
+bytes."""
 
 from __future__ import annotations
 
@@ -34,11 +35,15 @@ OUTPUTS = ["o.parquet", "o.arrow", "o.csv", "o.tsv", "o.csv.gz", "o.tsv.gz"]
 
 
 def sequences(path: Path, rows: int = ROWS, seed: int = 0) -> Path:
-    """A table whose carried columns have nulls, repeated text, text that CSV must quote in some parts, and numbers."""
+    """A table whose carried columns have nulls, repeated text, text that CSV must quote in some parts, and
+    numbers."""
     rng = np.random.default_rng(seed)
     distinct = [random_dna(rng, int(n)) for n in rng.integers(1, 145, max(rows // 3, 1))]
     texts = [None if i % 17 == 5 else distinct[j] for i, j in enumerate(rng.integers(0, len(distinct), rows))]
-    names = [None if i % 13 == 1 else f"gene {i // 40}" + (', "odd"' if i % 311 == 300 else "") for i in range(rows)]
+    names = [
+        None if i % 13 == 1 else f"gene {i // 40}" + (', "odd"' if i % 311 == 300 else "")
+        for i in range(rows)
+    ]
     columns = {"id": np.arange(rows), "gene": names, "level": rng.normal(size=rows)}
     pq.write_table(pa.table({**columns, "sequence": texts}), path, row_group_size=150)
     return path
@@ -59,7 +64,9 @@ class Cheap(NullEngine):
 
     def _score(self, batch: Batch, members: list[int], both: bool, tell: Any) -> np.ndarray:
         codes_WL = batch.expand().astype(np.float32)
-        return np.stack([codes_WL @ np.sin(np.arange(codes_WL.shape[1], dtype=np.float32) + m) for m in members])
+        return np.stack(
+            [codes_WL @ np.sin(np.arange(codes_WL.shape[1], dtype=np.float32) + m) for m in members]
+        )
 
 
 @pytest.fixture
@@ -119,7 +126,9 @@ def test_a_run_goes_on_to_the_same_bytes(
     resumed = score(options, say=said.append, progress=lambda rows, members: ticks.append)
     assert f"resume: 6 of 8 parts are there ({parts_folder(cut)})" in said
     assert cut.read_bytes() == whole.read_bytes()
-    assert names(tmp_path) == sorted(["in.parquet", cut.name, whole.name, f"{cut.name}.run.json", f"{whole.name}.run.json"])
+    assert names(tmp_path) == sorted(
+        ["in.parquet", cut.name, whole.name, f"{cut.name}.run.json", f"{whole.name}.run.json"]
+    )
     for key in ("rows", "status", "windows_asked", "windows_scored"):
         assert resumed[key] == record[key]
     assert (resumed["rows_resumed"], record["rows_resumed"]) == (6 * PART, 0)
@@ -180,7 +189,10 @@ def test_out_of_fold_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rng = np.random.default_rng(3)
     table = pa.table({"fold": rng.integers(0, 3, 400), "sequence": [random_dna(rng, 80) for _ in range(400)]})
     pq.write_table(table, tmp_path / "in.parquet")
-    common: dict[str, Any] = {"models": [str(tmp_path / f"m{m}.safetensors") for m in range(2)], "precision": "fp32"}
+    common: dict[str, Any] = {
+        "models": [str(tmp_path / f"m{m}.safetensors") for m in range(2)],
+        "precision": "fp32",
+    }
     common |= {"out_of_fold": "fold", "per_model": True}
     score(Options([str(tmp_path / "in.parquet")], str(tmp_path / "whole.parquet"), **common))
     options = Options([str(tmp_path / "in.parquet")], str(tmp_path / "cut.parquet"), **common)
@@ -200,7 +212,9 @@ def changes(source: Path, toy_models: Path) -> dict[str, tuple[dict[str, Any], s
     }
 
 
-@pytest.mark.parametrize("what", ["option", "models", "kept", "strands", "engine", "input", "version", "shard"])
+@pytest.mark.parametrize(
+    "what", ["option", "models", "kept", "strands", "engine", "input", "version", "shard"]
+)
 def test_what_changed_is_named(
     tmp_path: Path, source: Path, toy_models: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,16 +236,22 @@ def test_what_changed_is_named(
         changed, message = changes(source, toy_models)[what]
         given = {**given, **changed}
     options = Options([str(source)], str(out), **given)
-    with pytest.raises(OutputError, match=rf"holds an interrupted run that differs from this one: {message}.*--restart"):
+    with pytest.raises(
+        OutputError, match=rf"holds an interrupted run that differs from this one: {message}.*--restart"
+    ):
         score(options)
-    assert {path: path.read_bytes() for path in parts_folder(out).iterdir()} == before, "a refusal changes nothing"
+    assert {path: path.read_bytes() for path in parts_folder(out).iterdir()} == before, (
+        "a refusal changes nothing"
+    )
     score(Options([str(source)], str(out), restart=True, **given))
     score(Options([str(source)], str(tmp_path / "again.parquet"), **given))
     assert out.read_bytes() == (tmp_path / "again.parquet").read_bytes()
     assert not parts_folder(out).exists()
 
 
-def test_an_older_input_of_the_same_size_is_named(tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_input_of_the_same_size_is_named(
+    tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
     table = tmp_path / "s.csv"
     table.write_text("id,sequence\n" + "".join(f"{i},{'ACGT' * 5}\n" for i in range(9)))
@@ -305,15 +325,20 @@ def test_differences_are_found() -> None:
     assert difference({"a": [1]}, {"a": [1, 2]}) == "a was [1], is now [1, 2]"
 
 
-def test_a_second_run_is_refused_and_told_who_is_at_work(tmp_path: Path, source: Path, toy_model: Path, cli: Any) -> None:
+def test_a_second_run_is_refused_and_told_who_is_at_work(
+    tmp_path: Path, source: Path, toy_model: Path, cli: Any
+) -> None:
     out = tmp_path / "o.parquet"
     with locked_folder(parts_folder(out), str(out)):
         ran: Ran = cli("run", source, "-m", toy_model, "-o", out, "--engine", "null", "-q")
         assert ran.code == 2
-        assert re.search(rf"o.parquet is being written by process {os.getpid()} on \S+ \(since 20", ran.err), ran.err
+        assert re.search(
+            rf"o.parquet is being written by process {os.getpid()} on \S+ \(since 20", ran.err
+        ), ran.err
         os.symlink(out, tmp_path / "link.parquet")
         assert (
-            "is being written by" in cli("run", source, "-m", toy_model, "-o", tmp_path / "link.parquet", "--engine", "null").err
+            "is being written by"
+            in cli("run", source, "-m", toy_model, "-o", tmp_path / "link.parquet", "--engine", "null").err
         )
     assert cli("run", source, "-m", toy_model, "-o", out, "--engine", "null", "-q").code == 0
 
@@ -332,13 +357,18 @@ def test_no_lock_where_the_file_system_has_none(tmp_path: Path, monkeypatch: pyt
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("legscore.system.lock.fcntl.flock", flock)
-    with pytest.raises(OutputError, match="cannot be locked: Operation not supported"), locked_folder(tmp_path / "x.parts", "x"):
+    with (
+        pytest.raises(OutputError, match="cannot be locked: Operation not supported"),
+        locked_folder(tmp_path / "x.parts", "x"),
+    ):
         pass
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 @pytest.mark.usefixtures("cheap")
-def test_shards_join_to_the_same_bytes(tmp_path: Path, source: Path, toy_models: Path, name: str, cli: Any) -> None:
+def test_shards_join_to_the_same_bytes(
+    tmp_path: Path, source: Path, toy_models: Path, name: str, cli: Any
+) -> None:
     common: dict[str, Any] = {"models": [str(toy_models)], "precision": "fp32", "per_model": "sv" not in name}
     score(Options([str(source)], str(tmp_path / name), **common))
     for n in (3, 11):  # 11 shards of 8 parts: some are empty
@@ -361,15 +391,31 @@ def test_parquet_shards_join_to_any_format(tmp_path: Path, source: Path, toy_mod
         score(Options([str(source)], str(tmp_path / f"{i}.parquet"), shard=f"{i}/2", **common))
     for name in OUTPUTS:
         score(Options([str(source)], str(tmp_path / f"whole.{name}"), **common))
-        assert cli("merge", tmp_path / "1.parquet", tmp_path / "2.parquet", "-o", tmp_path / f"joined.{name}", "-q").code == 0
+        assert (
+            cli(
+                "merge",
+                tmp_path / "1.parquet",
+                tmp_path / "2.parquet",
+                "-o",
+                tmp_path / f"joined.{name}",
+                "-q",
+            ).code
+            == 0
+        )
         joined, whole = tmp_path / f"joined.{name}", tmp_path / f"whole.{name}"
         if name == "o.arrow":  # bytes under nulls are those of Parquet's reader
-            assert pa.ipc.open_file(joined.read_bytes()).read_all().equals(pa.ipc.open_file(whole.read_bytes()).read_all())
+            assert (
+                pa.ipc.open_file(joined.read_bytes())
+                .read_all()
+                .equals(pa.ipc.open_file(whole.read_bytes()).read_all())
+            )
         else:
             assert joined.read_bytes() == whole.read_bytes()
 
 
-def test_carried_types_survive_a_join(tmp_path: Path, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carried_types_survive_a_join(
+    tmp_path: Path, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datetime
     import decimal
 
@@ -394,7 +440,11 @@ def test_carried_types_survive_a_join(tmp_path: Path, toy_model: Path, cli: Any,
         common: dict[str, Any] = {"models": [str(toy_model)], "engine": "null"}
         score(Options([str(tmp_path / "in.parquet")], str(tmp_path / name), **common))
         for i in (1, 2):
-            score(Options([str(tmp_path / "in.parquet")], str(tmp_path / f"{i}.{name}"), shard=f"{i}/2", **common))
+            score(
+                Options(
+                    [str(tmp_path / "in.parquet")], str(tmp_path / f"{i}.{name}"), shard=f"{i}/2", **common
+                )
+            )
         ran = cli("merge", tmp_path / f"1.{name}", tmp_path / f"2.{name}", "-o", tmp_path / f"j.{name}")
         assert ran.code == 0, ran.err
         assert (tmp_path / f"j.{name}").read_bytes() == (tmp_path / name).read_bytes()
@@ -432,14 +482,22 @@ def test_wrong_shards_are_refused(tmp_path: Path, source: Path, toy_models: Path
         ([one], out, r"shards 2, 3 of 3 are missing"),
         ([one, two, three, two], out, r"are both shard 2/3"),
         ([one, half, three], out, r"half.parquet is of another run than .*: shard of was 3, is now 2"),
-        ([one, other, three], out, r"other.parquet is of another run than .*1.parquet: options max_n was null, is now 5"),
+        (
+            [one, other, three],
+            out,
+            r"other.parquet is of another run than .*1.parquet: options max_n was null, is now 5",
+        ),
         ([one, whole, three], out, r"whole.parquet is no shard"),
         ([one, source, three], out, r"in.parquet is no shard"),
         ([one, cut, three], out, r"cut.parquet cannot be read"),
         ([one, flipped, three], out, r"flipped.parquet: reading stopped"),
         ([one, fewer, three], out, r"fewer.parquet holds 20 rows instead of"),
         ([one, tmp_path / "none.parquet"], out, r"none.parquet: no such file"),
-        ([one, text, three], out, r"is csv, .* is parquet; join one format|is parquet, .* is csv; join one format"),
+        (
+            [one, text, three],
+            out,
+            r"is csv, .* is parquet; join one format|is parquet, .* is csv; join one format",
+        ),
         ([text, text2], out, r"shards in csv join to csv only"),
         ([lone, text2], tmp_path / "o.csv", r"lone.csv lacks lone.csv.run.json beside it"),
         ([longer, text2], tmp_path / "o.csv", r"longer.csv is not as long as"),
@@ -467,7 +525,8 @@ def test_shards_are_all_parts_once(n_parts: int, of: int) -> None:
 
 
 def test_slices_of_every_input_are_those_of_the_whole(tmp_path: Path) -> None:
-    """Parts read from their own place are the parts of one pass, whatever the format and the seams between files."""
+    """Parts read from their own place are the parts of one pass, whatever the format and the seams between
+    files."""
     from pyarrow import csv
 
     from legscore.input.read import open_input
@@ -486,8 +545,13 @@ def test_slices_of_every_input_are_those_of_the_whole(tmp_path: Path) -> None:
         expected = list(opened.parts(columns, 31))
         for first, stop in ((0, 3), (2, 7), (4, len(expected)), (8, 9), (5, 5)):
             got = list(opened.parts(columns, 31, first, stop))
-            assert [(p.number, p.first_row) for p in got] == [(p.number, p.first_row) for p in expected[first:stop]]
-            assert all(a.table.to_pylist() == b.table.to_pylist() for a, b in zip(got, expected[first:stop], strict=True)), files
+            assert [(p.number, p.first_row) for p in got] == [
+                (p.number, p.first_row) for p in expected[first:stop]
+            ]
+            assert all(
+                a.table.to_pylist() == b.table.to_pylist()
+                for a, b in zip(got, expected[first:stop], strict=True)
+            ), files
 
 
 def test_bytes_do_not_show_what_lay_in_memory(tmp_path: Path, world: Path, toy_models: Path) -> None:
@@ -526,7 +590,16 @@ def test_runs_on_a_genome_go_on(
     world: Path, toy_models: Path, name: str, more: tuple[str, ...], cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
-    base = ("run", world / "v.vcf", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20")
+    base = (
+        "run",
+        world / "v.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        "--assume-utr",
+        "20",
+    )
     base = (*base, "-m", toy_models, "--precision", "fp32", "-q", *more)
     assert cli(*base, "-o", world / f"whole.{name}").code == 0
     out = world / f"cut.{name}"
@@ -568,7 +641,16 @@ def test_runs_on_a_genome_go_on(
 
 @pytest.mark.usefixtures("cheap")
 def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = ("variants", "--saturate", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20")
+    made = (
+        "variants",
+        "--saturate",
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        "--assume-utr",
+        "20",
+    )
     assert cli(*made, "--upstream", "80", "-o", world / "all.parquet").code == 0
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 100)
     base = ("run", world / "all.parquet", "-m", toy_models, "--engine", "null", "-q")
@@ -580,7 +662,9 @@ def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pyte
     assert parts_folder(world / "cut.bedgraph").exists()
     assert cli(*base, "-o", world / "cut.bedgraph").code == 0
     for strand in ("plus", "minus"):
-        assert (world / f"cut.{strand}.bedgraph").read_bytes() == (world / f"whole.{strand}.bedgraph").read_bytes()
+        assert (world / f"cut.{strand}.bedgraph").read_bytes() == (
+            world / f"whole.{strand}.bedgraph"
+        ).read_bytes()
     assert not parts_folder(world / "cut.bedgraph").exists()
 
 
@@ -591,21 +675,47 @@ def test_a_table_run_is_not_thrown_away_by_a_genome_run(
     table = sequences(world / "in.parquet", 200)
     out = world / "o.parquet"
     interrupted(Options([str(table)], str(out), [str(toy_models)], engine="null"), monkeypatch, 2)
-    ran = cli("run", world / "v.vcf", "--fasta", world / "g.fa", "--centered", "-m", toy_models, "-o", out, "--engine", "null")
+    ran = cli(
+        "run",
+        world / "v.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--centered",
+        "-m",
+        toy_models,
+        "-o",
+        out,
+        "--engine",
+        "null",
+    )
     assert ran.code == 2
     assert "holds an interrupted run on a table" in ran.err
     assert PartFolder(parts_folder(out)).numbers() == {0, 1}
 
 
 @pytest.mark.usefixtures("cheap")
-def test_shards_of_genome_runs(world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_of_genome_runs(
+    world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
-    base = ("run", world / "v.vcf", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--assume-utr", "20", "-q")
+    base = (
+        "run",
+        world / "v.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        "--assume-utr",
+        "20",
+        "-q",
+    )
     base = (*base, "-m", toy_models, "--engine", "null")
     assert cli(*base, "-o", world / "whole.parquet").code == 0
     for i in (1, 2):
         assert cli(*base, "-o", world / f"{i}.parquet", "--shard", f"{i}/2").code == 0
-    assert cli("merge", world / "1.parquet", world / "2.parquet", "-o", world / "joined.parquet", "-q").code == 0
+    assert (
+        cli("merge", world / "1.parquet", world / "2.parquet", "-o", world / "joined.parquet", "-q").code == 0
+    )
     assert (world / "joined.parquet").read_bytes() == (world / "whole.parquet").read_bytes()
     for more in (("-o", world / "o.vcf.gz"), ("-o", world / "o.parquet", "--shuffle-null", "3")):
         ran = cli(*base, *more, "--shard", "1/2")

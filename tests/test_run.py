@@ -1,4 +1,5 @@
-"""`legscore run` as a user runs it: formats, outputs, published scores, one clear line for everything wrong."""
+"""`legscore run` as a user runs it: formats, outputs, published scores, one clear line for everything
+wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def pairs(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     refs = [A5 + random_dna(rng, 80) + A3 for _ in range(40)]
     alts = [r[:40] + ("A" if r[40] != "A" else "C") + r[41:] for r in refs]
-    t = pa.table({"id": [f"v{i}" for i in range(40)], "weight": rng.normal(size=40), "ref_seq": refs, "alt_seq": alts})
+    t = pa.table(
+        {"id": [f"v{i}" for i in range(40)], "weight": rng.normal(size=40), "ref_seq": refs, "alt_seq": alts}
+    )
     pq.write_table(t, tmp_path / "pairs.parquet")
     return tmp_path / "pairs.parquet"
 
@@ -37,8 +40,19 @@ def test_pairs_in_every_output(tmp_path: Path, pairs: Path, toy_models: Path, cl
     base = ("run", pairs, "-m", toy_models, "--precision", "fp32", "--engine", "openvino")
     assert cli(*base, "-o", tmp_path / "o.parquet").code == 0
     expected = pq.read_table(tmp_path / "o.parquet")
-    assert expected.column_names == ["id", "weight", "ref_score", "alt_score", "effect", "effect_sd", "status", "n_count"]
-    assert np.allclose(expected["effect"], np.array(expected["alt_score"]) - np.array(expected["ref_score"]), atol=1e-5)
+    assert expected.column_names == [
+        "id",
+        "weight",
+        "ref_score",
+        "alt_score",
+        "effect",
+        "effect_sd",
+        "status",
+        "n_count",
+    ]
+    assert np.allclose(
+        expected["effect"], np.array(expected["alt_score"]) - np.array(expected["ref_score"]), atol=1e-5
+    )
     assert expected["effect_sd"].null_count == 0
     for name in ("o.arrow", "o.feather", "o.csv", "o.tsv", "o.csv.gz", "o.tsv.gz"):
         ran = cli(*base, "-o", tmp_path / name)
@@ -50,7 +64,9 @@ def test_pairs_in_every_output(tmp_path: Path, pairs: Path, toy_models: Path, cl
         with gzip.open(tmp_path / name) if name.endswith(".gz") else open(tmp_path / name, "rb") as stream:
             text = stream.read()
         assert b'"' not in text
-        got = csv.read_csv(io.BytesIO(text), parse_options=csv.ParseOptions(delimiter="\t" if "tsv" in name else ","))
+        got = csv.read_csv(
+            io.BytesIO(text), parse_options=csv.ParseOptions(delimiter="\t" if "tsv" in name else ",")
+        )
         assert got.column_names == expected.column_names
         assert np.allclose(got["effect"], expected["effect"], atol=1e-6)
         assert got["status"].to_pylist() == expected["status"].to_pylist()
@@ -85,18 +101,43 @@ def test_a_reader_that_leaves_ends_the_run_quietly(tmp_path: Path, toy_model: Pa
 
 
 def test_row_trouble_is_a_status_and_exit_code_0(tmp_path: Path, toy_model: Path, cli: Any) -> None:
-    rows = ["A" * 80, None, "", "ACGX", "C" * 1_000_000, "acgu" * 20, A5 + "A" * 80 + A3, "N" * 80, "A" * 138, "-", "A" * 80]
+    rows = [
+        "A" * 80,
+        None,
+        "",
+        "ACGX",
+        "C" * 1_000_000,
+        "acgu" * 20,
+        A5 + "A" * 80 + A3,
+        "N" * 80,
+        "A" * 138,
+        "-",
+        "A" * 80,
+    ]
     pq.write_table(pa.table({"id": list(range(11)), "sequence": rows}), tmp_path / "s.parquet")
     ran: Ran = cli("run", tmp_path / "s.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet")
     assert ran.code == 0, ran.err
     out = pq.read_table(tmp_path / "o.parquet")
     assert out["status"].to_pylist() == [
-        "ok", "null_sequence", "too_short", "invalid_base", "too_long", "ok", "adapter_mismatch", "ok", "too_long", "invalid_base", "ok",
-    ]  # fmt: skip
+        "ok",
+        "null_sequence",
+        "too_short",
+        "invalid_base",
+        "too_long",
+        "ok",
+        "adapter_mismatch",
+        "ok",
+        "too_long",
+        "invalid_base",
+        "ok",
+    ]
     assert [s is None for s in out["score"].to_pylist()] == [s != "ok" for s in out["status"].to_pylist()]
     assert out["n_count"].to_pylist() == [0, None, None, None, None, 0, None, 80, None, None, 0]
     assert out["score"][0] == out["score"][10]
-    assert re.search(r"rows: 11 \(ok 4, null_sequence 1, invalid_base 2, too_short 1, too_long 2, adapter_mismatch 1\)", ran.err)
+    assert re.search(
+        r"rows: 11 \(ok 4, null_sequence 1, invalid_base 2, too_short 1, too_long 2, adapter_mismatch 1\)",
+        ran.err,
+    )
     assert "windows: 3 scored, 1 saved" in ran.err
     broken = tmp_path / "b.csv"
     broken.write_text("sequence\n" + f"{A5}{'A' * 80}{A3}\n" * 3 + f"{A5[:-1]}G{'A' * 80}{A3}\n{'A' * 110}\n")
@@ -116,14 +157,22 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
     (tmp_path / "model.pth").write_bytes(b"PK\x03\x04")
     (tmp_path / "text.safetensors").write_text("not a model")
     toy_checkpoint(3, yeast_contract(n_value=0.0)).save(tmp_path / "other.safetensors")
-    toy_checkpoint(4, yeast_contract(rc_trained=False, channels=tuple("AGCT"))).save(tmp_path / "plain.safetensors")
+    toy_checkpoint(4, yeast_contract(rc_trained=False, channels=tuple("AGCT"))).save(
+        tmp_path / "plain.safetensors"
+    )
     out, model = ["-o", tmp_path / "o.parquet"], ["-m", toy_model]
     return [
         ([tmp_path / "empty.parquet", *model, *out], r"empty.parquet is empty"),
         ([tmp_path / "cut.parquet", *model, *out], r"cut.parquet cannot be read as Parquet"),
-        ([tmp_path / "cols.csv", *model, *out], r"cols.csv has no columns to score.*it has id, dna.*--column sequence=NAME"),
+        (
+            [tmp_path / "cols.csv", *model, *out],
+            r"cols.csv has no columns to score.*it has id, dna.*--column sequence=NAME",
+        ),
         ([tmp_path / "both.csv", *model, *out], r"fits two kinds of rows.*--kind"),
-        ([tmp_path / "types.csv", *model, *out], r"column 'offset' reads '1.5' in row 1; offsets are whole numbers"),
+        (
+            [tmp_path / "types.csv", *model, *out],
+            r"column 'offset' reads '1.5' in row 1; offsets are whole numbers",
+        ),
         ([tmp_path / "folder", *model, *out], r"folder: no \*.parquet file"),
         ([tmp_path / "nothing.parquet", *model, *out], r"nothing.parquet: no such file"),
         ([good, *model, "-o", tmp_path / "no" / "o.parquet"], r"the folder .*no does not exist"),
@@ -136,15 +185,30 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         ([good, "-m", tmp_path / "folder", *out], r"folder: no \*.safetensors"),
         ([good, "-m", tmp_path / "nowhere", *out], r"nowhere: no such file"),
         ([good, *model, "-m", toy_model, *out], r"is the same model as"),
-        ([good, *model, "-m", tmp_path / "other.safetensors", *out], r"other.safetensors: its sequence contract differs"),
+        (
+            [good, *model, "-m", tmp_path / "other.safetensors", *out],
+            r"other.safetensors: its sequence contract differs",
+        ),
         ([good, *model, *out, "--keep", "nme"], r"--keep: .* no column 'nme'"),
         ([good, *model, *out, "--column", "sequence"], r"write ROLE=NAME"),
-        ([good, *model, *out, "--kind", "edit"], r"no column 'offset' and no column 'alt_base' for --kind edit"),
-        ([good, *model, *out, "--engine", "tensorrt"], r"engine tensorrt cannot be used here: .*pip install 'legscore\[gpu\]'"),
-        ([good, *model, *out, "--engine", "openvino", "--device", "0"], r"--device 0: engine openvino .* uses no NVIDIA GPU"),
+        (
+            [good, *model, *out, "--kind", "edit"],
+            r"no column 'offset' and no column 'alt_base' for --kind edit",
+        ),
+        (
+            [good, *model, *out, "--engine", "tensorrt"],
+            r"engine tensorrt cannot be used here: .*pip install 'legscore\[gpu\]'",
+        ),
+        (
+            [good, *model, *out, "--engine", "openvino", "--device", "0"],
+            r"--device 0: engine openvino .* uses no NVIDIA GPU",
+        ),
         ([good, *model, *out, "--precision", "fp16"], r"fp16 needs TensorRT"),
         ([good, *model, *out, "--recipe", "nope"], r"recipe nope"),
-        ([good, *model, *out, "--rc", "insert", "--sequence-is", "window"], r"--rc insert needs to know where the insert lies"),
+        (
+            [good, *model, *out, "--rc", "insert", "--sequence-is", "window"],
+            r"--rc insert needs to know where the insert lies",
+        ),
         ([good, "-m", tmp_path / "plain.safetensors", *out, "--singleton", "1"], r"no is_singleton channel"),
         ([good, *model, "-o", tmp_path / "o.csv", "--per-model"], r"'score_per_model' .* text cannot hold"),
         ([good, *model, "-o", tmp_path / "o.csv", "--format", "tsv"], r"contradicts the extension"),
@@ -152,13 +216,18 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         (["-", *model, *out], r"streams are not read"),
         ([good, "-m", "", *out], r"an empty name was given for a model"),
         ([good, *model, "-o", ""], r"an empty name was given for the output"),
-        ([good, *model, *out, "--column", "sequence=id", "--column", "sequence=sequence"], r"sequence was given twice"),
+        (
+            [good, *model, *out, "--column", "sequence=id", "--column", "sequence=sequence"],
+            r"sequence was given twice",
+        ),
         ([good, *model, *out, "--engine", "null", "--precision", "fp32"], r"engine null computes nothing"),
         ([tmp_path / "line\nbreak.csv", *model, *out], r"line break.csv: no such file"),
     ]
 
 
-def test_input_trouble_is_one_line_and_exit_code_2(tmp_path: Path, toy_model: Path, pairs: Path, cli: Any) -> None:
+def test_input_trouble_is_one_line_and_exit_code_2(
+    tmp_path: Path, toy_model: Path, pairs: Path, cli: Any
+) -> None:
     cases = wrong_inputs(tmp_path, toy_model, pairs)
     before = sorted(p.name for p in tmp_path.rglob("*"))
     for args, message in cases:
@@ -184,8 +253,11 @@ def test_usage_errors(cli: Any) -> None:
 
 
 def test_rc_modes(tmp_path: Path, cli: Any) -> None:
-    """construct averages both strands and so equals itself on the reverse complement of a flagless window; none does not."""
-    toy_checkpoint(4, yeast_contract(rc_trained=False, channels=tuple("AGCT"))).save(tmp_path / "plain.safetensors")
+    """construct averages both strands and so equals itself on the reverse complement of a flagless window;
+    none does not."""
+    toy_checkpoint(4, yeast_contract(rc_trained=False, channels=tuple("AGCT"))).save(
+        tmp_path / "plain.safetensors"
+    )
     rng = np.random.default_rng(0)
     windows = [random_dna(rng, 150) for _ in range(5)]
     flipped = [w[::-1].translate(str.maketrans("ACGT", "TGCA")) for w in windows]
@@ -221,7 +293,18 @@ def test_rc_insert_averages_two_constructs(tmp_path: Path, toy_model: Path, cli:
     scores = {}
     for rc in ("none", "insert"):
         assert (
-            cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.parquet", "--precision", "fp32", "--rc", rc).code
+            cli(
+                "run",
+                tmp_path / "s.csv",
+                "-m",
+                toy_model,
+                "-o",
+                tmp_path / "o.parquet",
+                "--precision",
+                "fp32",
+                "--rc",
+                rc,
+            ).code
             == 0
         )
         scores[rc] = np.array(pq.read_table(tmp_path / "o.parquet")["score"])
@@ -229,7 +312,9 @@ def test_rc_insert_averages_two_constructs(tmp_path: Path, toy_model: Path, cli:
     assert np.allclose(scores["insert"][:4], scores["insert"][4:], atol=1e-5)
 
 
-def test_singleton_switch_and_labels_that_look_like_numbers(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+def test_singleton_switch_and_labels_that_look_like_numbers(
+    tmp_path: Path, toy_model: Path, cli: Any
+) -> None:
     """is_singleton is an option; a label column never changes a score."""
     scores = []
     for label, singleton in (("0", "0"), ("0.0", "0"), ("0", "1")):
@@ -258,7 +343,10 @@ def test_example_and_bundled_model(tmp_path: Path, cli: Any) -> None:
     """The README's first command, on its first rows: real variants, the bundled model, its accuracy said."""
     t = pq.read_table(EXAMPLE)
     assert t.num_rows == 5520
-    assert t.group_by("gene").aggregate([("sequence", "count_distinct")])["sequence_count_distinct"].to_pylist() == [1] * 23
+    assert (
+        t.group_by("gene").aggregate([("sequence", "count_distinct")])["sequence_count_distinct"].to_pylist()
+        == [1] * 23
+    )
     pq.write_table(t.slice(0, 240), tmp_path / "v.parquet")
     ran = cli("run", tmp_path / "v.parquet", "-o", tmp_path / "o.parquet", "--precision", "fp32")
     assert ran.code == 0, ran.err
@@ -281,7 +369,9 @@ def test_example_is_what_its_script_writes(tmp_path: Path) -> None:
 def test_example_agrees_with_the_genome(shared: Path) -> None:
     """Every row's plus-strand allele is what the genome holds there."""
     pysam = pytest.importorskip("pysam")
-    genome = pysam.FastaFile(str(shared / "data/genome/Saccharomyces_cerevisiae.R64-1-1.dna.primary_assembly.fa.gz"))
+    genome = pysam.FastaFile(
+        str(shared / "data/genome/Saccharomyces_cerevisiae.R64-1-1.dna.primary_assembly.fa.gz")
+    )
     for row in pq.read_table(EXAMPLE).to_pylist()[::7]:
         assert genome.fetch(row["chrom"], row["pos"] - 1, row["pos"]) == row["ref"]
         assert row["sequence"][row["offset"]] == row["ref_base"]
@@ -313,10 +403,23 @@ def test_published_scores_through_the_command_line(tmp_path: Path, shared: Path,
     assert cli("import", shared / "reference" / file, "-o", model, *IMPORT_OPTIONS[file]).code == 0
     (tmp_path / "s.tsv").write_text("sequence\n" + "\n".join(vectors["sequence"]) + "\n")
     for engine in ("openvino", "torch"):
-        ran = cli("run", tmp_path / "s.tsv", "-m", model, "-o", tmp_path / "o.parquet", "--precision", "fp32", "--engine", engine)
+        ran = cli(
+            "run",
+            tmp_path / "s.tsv",
+            "-m",
+            model,
+            "-o",
+            tmp_path / "o.parquet",
+            "--precision",
+            "fp32",
+            "--engine",
+            engine,
+        )
         assert ran.code == 0, ran.err
         assert "read as window" in ran.err
-        error = np.abs(np.array(pq.read_table(tmp_path / "o.parquet")["score"]) - vectors["score_rc_averaged"]).max()
+        error = np.abs(
+            np.array(pq.read_table(tmp_path / "o.parquet")["score"]) - vectors["score_rc_averaged"]
+        ).max()
         assert error < 1e-4, (engine, error)
 
 
@@ -402,7 +505,9 @@ def test_an_input_is_never_overwritten(tmp_path: Path, toy_model: Path, cli: Any
     assert (folder / "a.parquet").read_bytes() == before
 
 
-def test_odd_columns_are_carried_or_refused_before_any_work(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+def test_odd_columns_are_carried_or_refused_before_any_work(
+    tmp_path: Path, toy_model: Path, cli: Any
+) -> None:
     import datetime
     import decimal
 
@@ -449,10 +554,17 @@ def test_odd_columns_are_carried_or_refused_before_any_work(tmp_path: Path, toy_
         ("q.csv", "'parts' is list"),
         ("q.parquet", "'odd' is month_day_nano_interval, which parquet cannot hold"),
     ):
-        ran = cli("run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / out, "--engine", "null", "-q")
+        ran = cli(
+            "run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / out, "--engine", "null", "-q"
+        )
         assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
         assert message in ran.err
-    assert cli("run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / "q.arrow", "--engine", "null").code == 0
+    assert (
+        cli(
+            "run", tmp_path / "nested.arrow", "-m", toy_model, "-o", tmp_path / "q.arrow", "--engine", "null"
+        ).code
+        == 0
+    )
 
 
 def test_an_unusable_cache_is_said_and_survived(
@@ -461,20 +573,35 @@ def test_an_unusable_cache_is_said_and_survived(
     pytest.importorskip("torch")
     monkeypatch.setenv("LEGSCORE_CACHE", "/dev/null/cache")
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
-    ran = cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--engine", "torch", "--precision", "fp32")
+    ran = cli(
+        "run",
+        tmp_path / "s.csv",
+        "-m",
+        toy_model,
+        "-o",
+        tmp_path / "o.csv",
+        "--engine",
+        "torch",
+        "--precision",
+        "fp32",
+    )
     assert ran.code == 0, ran.err
     assert "fidelity: not remembered (/dev/null/cache" in ran.err
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_signals_end_a_run_at_once_and_leave_nothing(tmp_path: Path, toy_model: Path, name: str, code: int) -> None:
+def test_signals_end_a_run_at_once_and_leave_nothing(
+    tmp_path: Path, toy_model: Path, name: str, code: int
+) -> None:
     """With the real engine in the middle of a part."""
     import signal
     import time
 
     rng = np.random.default_rng(0)
     letters = np.frombuffer(b"AGCT", np.uint8)[rng.integers(0, 4, (200_000, 80))]
-    pq.write_table(pa.table({"sequence": [row.tobytes().decode() for row in letters]}), tmp_path / "s.parquet")
+    pq.write_table(
+        pa.table({"sequence": [row.tobytes().decode() for row in letters]}), tmp_path / "s.parquet"
+    )
     command = [
         sys.executable,
         "-m",
@@ -503,12 +630,18 @@ def test_output_through_a_link_goes_to_its_target(tmp_path: Path, toy_model: Pat
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    assert cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "link.csv", "--engine", "null").code == 0
+    assert (
+        cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "link.csv", "--engine", "null").code
+        == 0
+    )
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text().startswith("sequence,score")
 
 
 def test_missing_value_words_are_null(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     (tmp_path / "s.csv").write_text("id,sequence\n1,NA\n2,nan\n3,\n4,ACGT\n")
-    assert cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--engine", "null").code == 0
+    assert (
+        cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--engine", "null").code
+        == 0
+    )
     assert (tmp_path / "o.csv").read_text().count("null_sequence") == 3

@@ -30,7 +30,9 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_events_of_an_interrupted_run_and_its_resumption(tmp_path: Path, source: Path, toy_model: Path, cli: Any) -> None:
+def test_events_of_an_interrupted_run_and_its_resumption(
+    tmp_path: Path, source: Path, toy_model: Path, cli: Any
+) -> None:
     log, out = tmp_path / "run.jsonl", tmp_path / "o.parquet"
     command = ("run", source, "-m", toy_model, "-o", out, "--log-json", log)
     patch = interrupt_after(pytest.MonkeyPatch(), 3)
@@ -51,7 +53,11 @@ def test_events_of_an_interrupted_run_and_its_resumption(tmp_path: Path, source:
     assert ran.err.count("is scored again") == 1, "the first of its kind"
     assert "warning: damaged part: 2 in all" in ran.err
     second = events(log)[len(first) :]
-    assert [e["event"] for e in second if e["event"] not in ("part", "retry", "warning")] == ["start", "resume", "finish"]
+    assert [e["event"] for e in second if e["event"] not in ("part", "retry", "warning")] == [
+        "start",
+        "resume",
+        "finish",
+    ]
     assert next(e for e in second if e["event"] == "resume")["parts"] == 3
     assert [e["part"] for e in second if e["event"] == "retry"] == [0, 2]
     assert sum(e["event"] == "warning" for e in second) == 1
@@ -63,12 +69,18 @@ def test_events_of_an_interrupted_run_and_its_resumption(tmp_path: Path, source:
     assert (done["ok"], done["exit_code"], done["rows"], done["rows_resumed"]) == (True, 0, ROWS, PART)
     assert done["warnings"] == {"damaged part": 2}
     assert sum(done["status"].values()) == ROWS
-    assert all(datetime.datetime.fromisoformat(e["time"]).utcoffset() == datetime.timedelta(0) for e in first + second)
+    assert all(
+        datetime.datetime.fromisoformat(e["time"]).utcoffset() == datetime.timedelta(0)
+        for e in first + second
+    )
 
 
 def test_a_run_that_cannot_begin_finishes_too(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     log = tmp_path / "run.jsonl"
-    assert cli("run", tmp_path / "none.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--log-json", log).code == 2
+    assert (
+        cli("run", tmp_path / "none.csv", "-m", toy_model, "-o", tmp_path / "o.csv", "--log-json", log).code
+        == 2
+    )
     (only,) = events(log)
     assert (only["event"], only["ok"], only["exit_code"]) == ("finish", False, 2)
     assert "none.csv: no such file" in only["error"]
@@ -76,7 +88,18 @@ def test_a_run_that_cannot_begin_finishes_too(tmp_path: Path, toy_model: Path, c
 
 def test_both_passes_of_a_null_are_in_the_log(world: Path, toy_model: Path, cli: Any) -> None:
     log = world / "run.jsonl"
-    base = ("run", world / "v.vcf", "--fasta", world / "g.fa", "--centered", "-m", toy_model, "--engine", "null", "-q")
+    base = (
+        "run",
+        world / "v.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--centered",
+        "-m",
+        toy_model,
+        "--engine",
+        "null",
+        "-q",
+    )
     assert cli(*base, "-o", world / "o.parquet", "--shuffle-null", "2", "--log-json", log).code == 0
     kinds = [e["event"] for e in events(log)]
     assert kinds.count("start") == 2
@@ -111,7 +134,11 @@ def test_warnings_are_said_once_per_kind(tmp_path: Path) -> None:
                 warnings.warn(f"number {i}\nin two lines", RuntimeWarning, stacklevel=1)
             log.warn("other", "something else")
         assert warnings.showwarning is before
-    assert said == ["warning: number 0 in two lines", "warning: something else", "warning: RuntimeWarning: 5 in all"]
+    assert said == [
+        "warning: number 0 in two lines",
+        "warning: something else",
+        "warning: RuntimeWarning: 5 in all",
+    ]
     assert log.warnings == {"RuntimeWarning": 5, "other": 1}
     assert [e["kind"] for e in events(tmp_path / "log")] == ["RuntimeWarning", "other"]
     with pytest.raises(OutputError, match="cannot be written"):

@@ -44,10 +44,24 @@ def test_snakemake_makes_the_bytes_of_one_run(tmp_path: Path, toy_model: Path) -
         pytest.skip("snakemake is not installed: pip install snakemake")
     rng = np.random.default_rng(0)
     source = tmp_path / "in.parquet"
-    pq.write_table(pa.table({"id": np.arange(90), "sequence": [random_dna(rng, 80) for _ in range(90)]}), source)
-    score(Options([str(source)], str(tmp_path / "one.parquet"), [str(toy_model)], engine="null", part_rows=30))
-    given = [f"input={source}", f"models={toy_model}", "output=scores.parquet", "shards=2", "extra=--engine null --part-rows 30"]
-    env = {**os.environ, "PATH": os.pathsep.join([str(snakemake.parent), os.environ.get("PATH", "")]), "HOME": str(tmp_path)}
+    pq.write_table(
+        pa.table({"id": np.arange(90), "sequence": [random_dna(rng, 80) for _ in range(90)]}), source
+    )
+    score(
+        Options([str(source)], str(tmp_path / "one.parquet"), [str(toy_model)], engine="null", part_rows=30)
+    )
+    given = [
+        f"input={source}",
+        f"models={toy_model}",
+        "output=scores.parquet",
+        "shards=2",
+        "extra=--engine null --part-rows 30",
+    ]
+    env = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(snakemake.parent), os.environ.get("PATH", "")]),
+        "HOME": str(tmp_path),
+    }
     words = [str(snakemake), "-s", str(EXAMPLES / "Snakefile"), "--cores", "2", "--config", *given]
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

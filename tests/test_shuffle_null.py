@@ -60,15 +60,38 @@ def test_the_twin_agrees_with_scipy() -> None:
 
 
 def test_p_of_each_row_equals_a_loop(world: Path, toy_models: Path, cli: Any) -> None:
-    """Pairs from a VCF and edits from saturation: p counted by hand from the effects of the shuffled changes."""
+    """Pairs from a VCF and edits from saturation: p counted by hand from the effects of the shuffled
+    changes."""
     n = 7
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
     ran = cli(
-        "run", world / "v.vcf", *given, "-m", toy_models, *SCORE, "--shuffle-null", n, "-o", world / "o.parquet", "--keep", "all"
+        "run",
+        world / "v.vcf",
+        *given,
+        "-m",
+        toy_models,
+        *SCORE,
+        "--shuffle-null",
+        n,
+        "-o",
+        world / "o.parquet",
+        "--keep",
+        "all",
     )
     assert ran.code == 0, ran.err
     rows = pq.read_table(world / "o.parquet").to_pylist()
-    plain = cli("run", world / "v.vcf", *given, "-m", toy_models, *SCORE, "-o", world / "plain.parquet", "--keep", "all")
+    plain = cli(
+        "run",
+        world / "v.vcf",
+        *given,
+        "-m",
+        toy_models,
+        *SCORE,
+        "-o",
+        world / "plain.parquet",
+        "--keep",
+        "all",
+    )
     assert plain.code == 0, plain.err
     before = pq.read_table(world / "plain.parquet")
     assert pq.read_table(world / "o.parquet").select(before.column_names).equals(before)
@@ -91,13 +114,27 @@ def test_p_of_each_row_equals_a_loop(world: Path, toy_models: Path, cli: Any) ->
     assert len(expected) == 6
     assert {i: rows[i]["p"] for i in expected} == pytest.approx(expected)
     assert [rows[i]["q"] for i in expected] == pytest.approx(corrected(list(expected.values())))
-    assert json.loads(pq.read_schema(world / "o.parquet").metadata[b"legscore"])["options"]["shuffle_null"] == n
+    assert (
+        json.loads(pq.read_schema(world / "o.parquet").metadata[b"legscore"])["options"]["shuffle_null"] == n
+    )
 
     assert cli("variants", "--saturate", *given, "-o", world / "s.parquet").code == 0
-    ran = cli("run", world / "s.parquet", "-m", toy_models, "--engine", "null", "--shuffle-null", 3, "-o", world / "s.tsv")
+    ran = cli(
+        "run",
+        world / "s.parquet",
+        "-m",
+        toy_models,
+        "--engine",
+        "null",
+        "--shuffle-null",
+        3,
+        "-o",
+        world / "s.tsv",
+    )
     assert ran.code == 0, ran.err
     table = pl.read_csv(world / "s.tsv", separator="\t")
-    assert table.filter(pl.col("status") == "ok")["p"].to_list() == [1.0] * 360  # zeros are never smaller than zero
+    # zeros are never smaller than zero
+    assert table.filter(pl.col("status") == "ok")["p"].to_list() == [1.0] * 360
     assert table.filter(pl.col("status") != "ok")["p"].null_count() == 3
     assert not list(world.glob(".*"))
 
@@ -106,9 +143,21 @@ def test_refusals(world: Path, toy_model: Path, cli: Any) -> None:
     (world / "p.csv").write_text("sequence\nACGT\n")
     (world / "q.csv").write_text("ref_sequence,alt_sequence,p\nACGTAC,ACGTAG,1\n")
     for name, output, message in (
-        ("p.csv", "o.parquet", "needs rows that change a base"), ("q.csv", "o.parquet", "already has the column 'p'"),
+        ("p.csv", "o.parquet", "needs rows that change a base"),
+        ("q.csv", "o.parquet", "already has the column 'p'"),
         ("q.csv", "o.bw", "does not go with"),
-    ):  # fmt: skip
-        ran = cli("run", world / name, "-m", toy_model, "--engine", "null", "--shuffle-null", 2, "-o", world / output)
+    ):
+        ran = cli(
+            "run",
+            world / name,
+            "-m",
+            toy_model,
+            "--engine",
+            "null",
+            "--shuffle-null",
+            2,
+            "-o",
+            world / output,
+        )
         assert (ran.code, message in ran.err.splitlines()[-1]) == (2, True), ran.err
         assert not (world / output).exists()

@@ -21,7 +21,8 @@ def near(found: float, wanted: float, digits: int = 5) -> bool:
     return abs(found - wanted) <= 0.5001 * 10**-digits
 
 
-# Worked examples: Silver, Hittner & May 2004 (the program DEPCOR's published answer), Zou 2007, with every intermediate value
+# Worked examples: Silver, Hittner & May 2004 (the program DEPCOR's published answer), Zou 2007, with every
+# intermediate value
 
 
 def test_silver_step_by_step() -> None:
@@ -147,7 +148,9 @@ def test_metrics_equal_scipy() -> None:
     y = y + x
     assert correlation.pearson(x, y).value == pytest.approx(stats.pearsonr(x, y)[0], abs=1e-13)
     assert correlation.spearman(x, y).value == pytest.approx(stats.spearmanr(x, y)[0], abs=1e-13)
-    assert correlation.pearson(x * 1e200, y * 1e-200).value == pytest.approx(correlation.pearson(x, y).value, abs=1e-12)
+    assert correlation.pearson(x * 1e200, y * 1e-200).value == pytest.approx(
+        correlation.pearson(x, y).value, abs=1e-12
+    )
     assert correlation.pearson(x + 1e6, y).value == pytest.approx(correlation.pearson(x, y).value, abs=1e-9)
     assert correlation.rmse(x, y).value == pytest.approx(np.sqrt(np.mean((x - y) ** 2)))
     assert correlation.mae(x, y).value == pytest.approx(np.abs(x - y).mean())
@@ -185,7 +188,12 @@ def test_every_draw_equals_its_slow_twin(monkeypatch: pytest.MonkeyPatch, block:
     for d, rows in enumerate(drawn):
         for i, (t, p) in enumerate(PAIRS):
             x, y = table[t][rows], table[p][rows]
-            twin = (stats.pearsonr(x, y)[0], stats.spearmanr(x, y)[0], np.sqrt(np.mean((x - y) ** 2)), np.abs(x - y).mean())
+            twin = (
+                stats.pearsonr(x, y)[0],
+                stats.spearmanr(x, y)[0],
+                np.sqrt(np.mean((x - y) ** 2)),
+                np.abs(x - y).mean(),
+            )
             assert np.allclose(found[:, i, d], twin, atol=1e-12)
 
 
@@ -206,7 +214,9 @@ def test_intervals_equal_scipy_on_the_same_resamples(name: str) -> None:
         method="percentile",
         rng=np.random.default_rng(4),
     )
-    mine = resample(PairedMetrics(table, PAIRS), 50, Resampling(300, seed=4))[2 * correlation.METRICS.index(name)]
+    mine = resample(PairedMetrics(table, PAIRS), 50, Resampling(300, seed=4))[
+        2 * correlation.METRICS.index(name)
+    ]
     assert np.allclose(mine, theirs.bootstrap_distribution, atol=1e-12)
     about = spread(mine, 0.95)
     assert (about.low, about.high) == pytest.approx(tuple(theirs.confidence_interval), abs=1e-12)
@@ -217,7 +227,9 @@ def test_clusters_are_drawn_whole() -> None:
     stats = pytest.importorskip("scipy.stats")
     table = columns(40)
     cluster = np.random.default_rng(2).integers(0, 8, 40)
-    found = resample(PairedMetrics(table, PAIRS), 40, Resampling(25, seed=3, cluster_N=cluster)).reshape(4, 2, 25)
+    found = resample(PairedMetrics(table, PAIRS), 40, Resampling(25, seed=3, cluster_N=cluster)).reshape(
+        4, 2, 25
+    )
     drawn = np.random.default_rng(3).integers(0, 8, (25, 8))
     for d, clusters in enumerate(drawn):
         rows = np.concatenate([np.flatnonzero(cluster == c) for c in clusters])
@@ -346,7 +358,9 @@ def test_noise_of_replicates() -> None:
 
 
 def test_substitutions() -> None:
-    found = substitutions(["ACGT", "acgt", None, "ACG", "AAAA", ""], ["ACGA", "ACGT", "A", "ACGT", "CCAC", ""])
+    found = substitutions(
+        ["ACGT", "acgt", None, "ACG", "AAAA", ""], ["ACGA", "ACGT", "A", "ACGT", "CCAC", ""]
+    )
     assert np.array_equal(found, [1, 0, np.nan, np.nan, 3, np.nan], equal_nan=True)
 
 
@@ -370,7 +384,10 @@ def test_ensemble_curve() -> None:
     assert [p.k for p in points] == [1, 2, 3, 4, 5, 6]
     assert [p.subsets for p in points] == [6, 15, 20, 15, 6, 1]
     assert points[2].first == pytest.approx(np.corrcoef(truth, members[:, :3].mean(axis=1))[0, 1])
-    pairs = [np.corrcoef(truth, members[:, list(s)].mean(axis=1))[0, 1] for s in itertools.combinations(range(6), 2)]
+    pairs = [
+        np.corrcoef(truth, members[:, list(s)].mean(axis=1))[0, 1]
+        for s in itertools.combinations(range(6), 2)
+    ]
     assert points[1].mean == pytest.approx(np.mean(pairs))
     assert points[1].spread == pytest.approx(np.std(pairs, ddof=1))
     assert math.isnan(points[5].spread)

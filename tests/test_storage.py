@@ -31,7 +31,8 @@ ROWS, PART = 2400, 300
 
 
 class Proxy:
-    """Hands bytes on between a client and the store; `dropped` and `delay_s` are what it does to connections."""
+    """Hands bytes on between a client and the store; `dropped` and `delay_s` are what it does to
+    connections."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -51,7 +52,11 @@ class Proxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as server:
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
             threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
             self._pump(server, client, True)
 
@@ -86,9 +91,11 @@ def server() -> Iterator[int]:
 
 
 @pytest.fixture
-def store(server: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A bucket behind a proxy; the environment points there. Locks lie in the temporary folder, and other workers of this suite
-    have a store with the same names: each test gets a folder of its own."""
+def store(
+    server: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    """A bucket behind a proxy; the environment points there. Locks lie in the temporary folder, and other
+    workers of this suite have a store with the same names: each test gets a folder of its own."""
     proxy = Proxy(server)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
@@ -106,7 +113,9 @@ def store(server: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 def table(rows: int = ROWS) -> pa.Table:
     rng = np.random.default_rng(0)
     wide = pa.array(rng.bytes(600).hex() + str(i) for i in range(rows))
-    sequences = pa.array([random_dna(rng, 80) for _ in range(rows // 4)]).take(pa.array(np.arange(rows) % (rows // 4)))
+    sequences = pa.array([random_dna(rng, 80) for _ in range(rows // 4)]).take(
+        pa.array(np.arange(rows) % (rows // 4))
+    )
     return pa.table({"id": np.arange(rows), "wide": wide, "sequence": sequences})
 
 
@@ -128,7 +137,9 @@ def objects() -> list[str]:
 GIVEN = ("--engine", "null", "--part-rows", PART, "--keep", "id")
 
 
-def test_from_store_to_store_with_the_bytes_of_a_disk(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+def test_from_store_to_store_with_the_bytes_of_a_disk(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path
+) -> None:
     local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
     ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/out/o.parquet")
@@ -136,7 +147,9 @@ def test_from_store_to_store_with_the_bytes_of_a_disk(cli: Cli, store: Proxy, tm
     assert Remote("s3://bucket/out/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
     record = json.loads(Remote("s3://bucket/out/o.parquet.run.json").read())
     assert record["rows"] == ROWS
-    assert objects() == ["bucket/in.parquet", "bucket/out/o.parquet", "bucket/out/o.parquet.run.json"], "no parts, no probes"
+    assert objects() == ["bucket/in.parquet", "bucket/out/o.parquet", "bucket/out/o.parquet.run.json"], (
+        "no parts, no probes"
+    )
     (tmp_path / "t.csv").write_text("id,sequence\n1,ACGT\n2,GGGT\n")
     Remote("s3://bucket/t.csv").upload(tmp_path / "t.csv")
     assert cli("run", "s3://bucket/t.csv", "-m", toy_model, *GIVEN, "-o", tmp_path / "t.tsv").code == 0
@@ -154,14 +167,27 @@ def test_only_the_needed_columns_travel(cli: Cli, store: Proxy, tmp_path: Path, 
         if metadata.schema.column(c).path != "wide"
     )
     store.down = 0
-    ran = cli("run", "s3://bucket/in.parquet", "-m", toy_model, "--engine", "null", "--keep", "id", "-o", tmp_path / "o.parquet")
+    ran = cli(
+        "run",
+        "s3://bucket/in.parquet",
+        "-m",
+        toy_model,
+        "--engine",
+        "null",
+        "--keep",
+        "id",
+        "-o",
+        tmp_path / "o.parquet",
+    )
     assert ran.code == 0, ran.err
     overhead = (1 << 17) + 60 * 1024  # the footer and what surrounds it, headers of some requests
     assert store.down < 1.1 * needed + overhead, (store.down, needed, local.stat().st_size)
     assert local.stat().st_size > 4 * needed
 
 
-def test_dropped_connections_and_slow_answers(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
+def test_dropped_connections_and_slow_answers(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path
+) -> None:
     local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
     store.drop_share, store.delay_s = 0.08, 0.02
@@ -191,7 +217,10 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     assert "bucket/o.parquet" not in objects()
     differs = cli(*given, "--max-n", 3)
     assert differs.code == 2
-    assert "s3://bucket/o.parquet.parts holds an interrupted run that differs" in differs.err.strip().splitlines()[-1]
+    assert (
+        "s3://bucket/o.parquet.parts holds an interrupted run that differs"
+        in differs.err.strip().splitlines()[-1]
+    )
     ran = cli(*given)
     assert ran.code == 0, ran.err
     assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts)" in ran.err
@@ -223,7 +252,10 @@ def test_a_folder_of_files_in_a_store(
     assert objects() == ["bucket/in.parquet", "bucket/o.run.json", *made]
     for name in made:
         assert Remote(f"s3://{name}").read() == (tmp_path / "o" / Remote(f"s3://{name}").name).read_bytes()
-    one_line(cli(*given, *files), "s3://bucket/o/ holds another run or other files already (scores-00000000.parquet)")
+    one_line(
+        cli(*given, *files),
+        "s3://bucket/o/ holds another run or other files already (scores-00000000.parquet)",
+    )
     # begun anew with other files: those of the interrupted run go
     Remote("s3://bucket/o").delete_below()
     monkeypatch.setattr(Remote, "upload", cut)
@@ -237,14 +269,24 @@ def test_a_folder_of_files_in_a_store(
 def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:
     local = put(tmp_path, "s3://bucket/in.parquet", 300)
     given = ("-m", toy_model, *GIVEN)
-    one_line(cli("run", "s3://bucket/none.parquet", *given, "-o", tmp_path / "o.parquet"), "s3://bucket/none.parquet")
-    one_line(cli("run", local, *given, "-o", "s3://nobucket/o.parquet"), "s3://nobucket/o.parquet cannot be written")
-    one_line(cli("run", "s3://bucket/in.parquet", *given, "-o", "s3://bucket/in.parquet"), "both input and output")
+    one_line(
+        cli("run", "s3://bucket/none.parquet", *given, "-o", tmp_path / "o.parquet"),
+        "s3://bucket/none.parquet",
+    )
+    one_line(
+        cli("run", local, *given, "-o", "s3://nobucket/o.parquet"),
+        "s3://nobucket/o.parquet cannot be written",
+    )
+    one_line(
+        cli("run", "s3://bucket/in.parquet", *given, "-o", "s3://bucket/in.parquet"), "both input and output"
+    )
     one_line(cli("run", "s3://bucket/x.vcf", *given, "--fasta", "g.fa", "-o", tmp_path / "o.vcf"), "disk")
     one_line(cli("merge", "s3://bucket/a.parquet", "-o", tmp_path / "o.parquet"), "on a disk")
 
 
-def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_is_one_line(
+    cli: Cli, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that answers everything with 403, as one does to the wrong key."""
     import http.server
 
@@ -271,8 +313,14 @@ def test_no_permission_is_one_line(cli: Cli, tmp_path: Path, toy_model: Path, mo
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         monkeypatch.setenv("AWS_REGION", "us-east-1")
         (tmp_path / "in.csv").write_text("sequence\nACGT\n")
-        one_line(cli("run", tmp_path / "in.csv", "-m", toy_model, "-o", "s3://bucket/o.parquet"), "access was refused")
-        one_line(cli("run", "s3://bucket/in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet"), "access was refused")
+        one_line(
+            cli("run", tmp_path / "in.csv", "-m", toy_model, "-o", "s3://bucket/o.parquet"),
+            "access was refused",
+        )
+        one_line(
+            cli("run", "s3://bucket/in.parquet", "-m", toy_model, "-o", tmp_path / "o.parquet"),
+            "access was refused",
+        )
     finally:
         refusing.shutdown()
 
@@ -281,8 +329,10 @@ def test_prefixes_and_patterns(store: Proxy, tmp_path: Path) -> None:
     for name in ("d/b.parquet", "d/a.parquet", "d/sub/c.parquet", "d/_skip.parquet", "d/x.csv"):
         put(tmp_path, f"s3://bucket/{name}", 20, 20)
     assert [str(found) for found in expand("s3://bucket/d/")] == [
-        "s3://bucket/d/a.parquet", "s3://bucket/d/b.parquet", "s3://bucket/d/sub/c.parquet",
-    ]  # fmt: skip
+        "s3://bucket/d/a.parquet",
+        "s3://bucket/d/b.parquet",
+        "s3://bucket/d/sub/c.parquet",
+    ]
     assert [found.name for found in expand("s3://bucket/d/[ab].parquet")] == ["a.parquet", "b.parquet"]
     assert is_remote("S3://b/x")
     assert not is_remote("/tmp/s3://b")
@@ -305,7 +355,8 @@ def test_ranges_give_the_bytes_of_the_object(store: Proxy, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("lengths", "asked"), [([5], 1), ([0, 5], 2), ([None], 1), ([0] * 9, ATTEMPTS)])
 def test_answers_without_a_length_are_asked_for_again(lengths: list[int | None], asked: int) -> None:
-    """An answer cut short after its first line says nothing of a length, which then reads as 0; an empty object stays empty."""
+    """An answer cut short after its first line says nothing of a length, which then reads as 0; an empty
+    object stays empty."""
     left = iter(lengths)
     seen: list[int | None] = []
 

@@ -1,4 +1,5 @@
-"""The TensorRT engine over a stand-in for TensorRT with each version's names: builds, loads, refits, failures, choice."""
+"""The TensorRT engine over a stand-in for TensorRT with each version's names: builds, loads, refits,
+failures, choice."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def members(folder: Path) -> list[Checkpoint]:
 
 
 @pytest.fixture
-def world(kernels: HostKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> World:
+def world(
+    kernels: HostKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> World:
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
     made = World(getattr(request, "param", "11.4.0.106"), HostCard(kernels))
     fake_tensorrt.install(made, monkeypatch)
@@ -73,12 +76,16 @@ def recipe(precision: str = "fp16", **changes: Any) -> Recipe:
 def opened(members: list[Checkpoint], made: Recipe, said: list[str] | None = None) -> Any:
     from legscore.engine.tensorrt_engine import TensorRTEngine
 
-    return TensorRTEngine(members, made, GPU, both_strands=True, say=(said if said is not None else []).append)
+    return TensorRTEngine(
+        members, made, GPU, both_strands=True, say=(said if said is not None else []).append
+    )
 
 
 @pytest.mark.parametrize("world", VERSIONS, indirect=True)
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.005), ("fp32", 1e-4)])
-def test_scores_and_builds_on_every_version(world: World, members: list[Checkpoint], precision: str, tolerance: float) -> None:
+def test_scores_and_builds_on_every_version(
+    world: World, members: list[Checkpoint], precision: str, tolerance: float
+) -> None:
     said: list[str] = []
     engine = opened(members, recipe(precision), said)
     batch = batch_of(100, 20)
@@ -88,21 +95,31 @@ def test_scores_and_builds_on_every_version(world: World, members: list[Checkpoi
         f"plan: compiling m{i} ({i + 1} of 3) for passes of 128 rows" for i in range(3)
     ]
     described = engine.describe()
-    assert (described["tensorrt"], described["batch"], described["gpu"]) == (world.version, 128, "NVIDIA H200")
+    assert (described["tensorrt"], described["batch"], described["gpu"]) == (
+        world.version,
+        128,
+        "NVIDIA H200",
+    )
     assert len(set(described["plans"])) == 3
     engine.close()
     engine.close()
     assert not world.card.held
     for built in world.builds:
         eight = world.version.startswith("8")
-        assert built["flags"] == ({"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set())
+        assert built["flags"] == (
+            {"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set()
+        )
         assert built["sources"] == (24 if eight else 0)
         assert (built["level"], built["aux"]) == (3, 0)
-        assert bool(built["fp32"]) == (eight and precision == "fp16"), "FP32 islands are demanded on 8.6 alone"
+        assert bool(built["fp32"]) == (eight and precision == "fp16"), (
+            "FP32 islands are demanded on 8.6 alone"
+        )
     if world.version.startswith("8") and precision == "fp16":
         assert any("reducemean" in name for name in world.builds[0]["fp32"])
         assert not any("conv" in name for name in world.builds[0]["fp32"])
-    assert [len(timing) for timing in world.timings] == [0, 4, 8], "later builds use the timings of earlier ones"
+    assert [len(timing) for timing in world.timings] == [0, 4, 8], (
+        "later builds use the timings of earlier ones"
+    )
 
     said.clear()
     again = opened(members, recipe(precision), said)
@@ -129,7 +146,9 @@ def test_a_plan_that_is_refused_is_built_again_once(world: World, members: list[
     world.refuse_plans = {(2).to_bytes(4, "big")}
     said: list[str] = []
     engine = opened(members[:2], recipe(), said)
-    assert [line.split(" ")[1] for line in said if line.startswith("plan:") and "compiling" in line] == ["compiling"]
+    assert [line.split(" ")[1] for line in said if line.startswith("plan:") and "compiling" in line] == [
+        "compiling"
+    ]
     assert any("does not load; building it again" in line for line in said)
     assert len(world.builds) == 3
     plans = engine.describe()["plans"]
@@ -200,14 +219,18 @@ def test_refit_on_8_6_is_refused(world: World, members: list[Checkpoint]) -> Non
         ("enqueue", "did not run a pass: enqueueV3: invalid argument"),
     ],
 )
-def test_failures_carry_tensorrts_own_words(world: World, members: list[Checkpoint], fail: str, message: str) -> None:
+def test_failures_carry_tensorrts_own_words(
+    world: World, members: list[Checkpoint], fail: str, message: str
+) -> None:
     world.fail = fail
     with pytest.raises(EngineError, match=message):
         opened(members[:1], recipe())
     assert not world.card.held, "memory was left on the card"
 
 
-def test_the_logger_writes_nowhere_and_keeps_each_threads_errors(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_logger_writes_nowhere_and_keeps_each_threads_errors(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
     import threading
 
     from legscore.engine.trt import common
@@ -251,8 +274,11 @@ def test_versions(world: World, version: str, module: str, monkeypatch: pytest.M
             common.differences()
 
 
-def test_run_from_the_command_line(world: World, folder: Path, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """auto takes TensorRT, measures its fidelity, records it; compile beforehand; --device; a lost card writes nothing."""
+def test_run_from_the_command_line(
+    world: World, folder: Path, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """auto takes TensorRT, measures its fidelity, records it; compile beforehand; --device; a lost card
+    writes nothing."""
     monkeypatch.setattr(choose, "missing_for_tensorrt", list)
     monkeypatch.setattr(choose, "nvidia_driver", lambda: True)
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: ([GPU], ""))
@@ -305,15 +331,27 @@ def test_several_gpus_make_one_file(
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: (gpus, ""))
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 192)
     monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 20)
-    monkeypatch.setattr(choose, "load_recipe", lambda name: recipe(name) if name == "fp16" else load_recipe(name))
+    monkeypatch.setattr(
+        choose, "load_recipe", lambda name: recipe(name) if name == "fp16" else load_recipe(name)
+    )
     rows = ["".join("ACGT"[i] for i in np.random.default_rng(seed).integers(0, 4, 24)) for seed in range(150)]
     (tmp_path / "in.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
     scores = []
     for device in ("all", "0", "1,0"):
         ran = cli(
-            "run", tmp_path / "in.csv", "-m", folder, "-o", tmp_path / "o.parquet", "--engine", "tensorrt",
-            "--sequence-is", "window", "--device", device,
-        )  # fmt: skip
+            "run",
+            tmp_path / "in.csv",
+            "-m",
+            folder,
+            "-o",
+            tmp_path / "o.parquet",
+            "--engine",
+            "tensorrt",
+            "--sequence-is",
+            "window",
+            "--device",
+            device,
+        )
         assert ran.code == 0, ran.err
         scores.append(pq.read_table(tmp_path / "o.parquet").column("score").to_numpy())
         if device == "all":
@@ -325,7 +363,18 @@ def test_several_gpus_make_one_file(
     assert not world.card.held
     assert not world.others[1].held
     gpus[1] = replace(GPU, number=1, name="Tesla T4")
-    ran = cli("run", tmp_path / "in.csv", "-m", folder, "-o", tmp_path / "o.parquet", "--engine", "tensorrt", "--device", "all")
+    ran = cli(
+        "run",
+        tmp_path / "in.csv",
+        "-m",
+        folder,
+        "-o",
+        tmp_path / "o.parquet",
+        "--engine",
+        "tensorrt",
+        "--device",
+        "all",
+    )
     assert (ran.code, "0 (NVIDIA H200), 1 (Tesla T4) differ" in ran.err) == (2, True)
 
 
@@ -351,5 +400,7 @@ def test_auto_falls_to_fp32_when_fp16_is_too_far_off(
     assert (engine.name, engine.precision) == ("tensorrt", "fp32")
     assert any("precision: fp32 instead of fp16" in line for line in said)
     engine.close()
-    with pytest.raises(EngineError, match=r"precision bf16: engine tensorrt \(asked for\) computes in fp32 or fp16"):
+    with pytest.raises(
+        EngineError, match=r"precision bf16: engine tensorrt \(asked for\) computes in fp32 or fp16"
+    ):
         open_engine(members, Request("tensorrt", "bf16"))

@@ -1,4 +1,5 @@
-"""The TensorRT engine where something goes amiss under way: graphs that cannot be captured or lost work, Ctrl-C during builds."""
+"""The TensorRT engine where something goes amiss under way: graphs that cannot be captured or lost work,
+Ctrl-C during builds."""
 
 # ruff: noqa: F811 (fixtures of another file)
 from __future__ import annotations
@@ -25,7 +26,9 @@ from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 
 
-def test_a_graph_that_cannot_be_captured_is_said_and_passes_are_enqueued(world: World, members: list[Checkpoint]) -> None:
+def test_a_graph_that_cannot_be_captured_is_said_and_passes_are_enqueued(
+    world: World, members: list[Checkpoint]
+) -> None:
     """There is no libcuda here, so capturing fails; with it, test_libcuda.py runs the capture."""
     said: list[str] = []
     engine = opened(members[:2], recipe(cuda_graph=True), said)
@@ -35,7 +38,8 @@ def test_a_graph_that_cannot_be_captured_is_said_and_passes_are_enqueued(world: 
 
 
 class HostGraph:
-    """`legscore.cuda.libcuda.Graph` on the test's card: work queued while capturing is kept and queued again at each launch."""
+    """`legscore.cuda.libcuda.Graph` on the test's card: work queued while capturing is kept and queued again
+    at each launch."""
 
     made: list[HostGraph]
 
@@ -60,7 +64,9 @@ class HostGraph:
         self.open = False
 
 
-def test_a_pass_of_all_members_is_one_graph(world: World, members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_of_all_members_is_one_graph(
+    world: World, members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import legscore.engine.tensorrt_engine as module
 
     HostGraph.made = []
@@ -88,7 +94,8 @@ def test_a_pass_of_all_members_is_one_graph(world: World, members: list[Checkpoi
 def test_a_graph_that_lost_work_is_not_used(
     world: World, members: list[Checkpoint], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """A capture may succeed without the work in it (what TensorRT put on another stream or card): no score comes from that."""
+    """A capture may succeed without the work in it (what TensorRT put on another stream or card): no score
+    comes from that."""
     import legscore.engine.tensorrt_engine as module
 
     class Lossy(HostGraph):
@@ -102,7 +109,9 @@ def test_a_graph_that_lost_work_is_not_used(
     said: list[str] = []
     engine = opened(members, recipe(cuda_graph=True), said)
     (line,) = [line for line in said if line.startswith("cuda graph")]
-    assert line == ("cuda graph: not used, passes are enqueued one by one (a captured pass does not give what the members give)")
+    assert line == (
+        "cuda graph: not used, passes are enqueued one by one (a captured pass does not give what the members give)"
+    )
     assert not HostGraph.made[0].open
     batch = batch_of(100, 10)
     assert np.abs(engine.score(batch) - truth(members).score(batch)).max() < 0.005
@@ -130,9 +139,23 @@ OWN_PROCESS = "LEGSCORE_TEST_IN_ITS_OWN_PROCESS"
 
 
 def test_signals_in_a_process_of_its_own() -> None:
-    """The two tests below send SIGINT to their process, which would end a worker of pytest with all its other tests."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {OWN_PROCESS: "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "ctrl_c_during"]
+    """The two tests below send SIGINT to their process, which would end a worker of pytest with all its other
+    tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {
+        OWN_PROCESS: "1"
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "ctrl_c_during",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
@@ -141,7 +164,8 @@ def test_signals_in_a_process_of_its_own() -> None:
 @pytest.mark.skipif(OWN_PROCESS not in os.environ, reason="run by the test above, in a process of its own")
 @pytest.mark.parametrize("compiling", [True, False])
 def test_ctrl_c_during_a_build_ends_it(world: World, members: list[Checkpoint], compiling: bool) -> None:
-    """TensorRT drops what its log raises, and the log is where a signal would be raised in the thread that builds."""
+    """TensorRT drops what its log raises, and the log is where a signal would be raised in the thread that
+    builds."""
     from legscore.engine.tensorrt_engine import compile_plans
 
     def interrupt() -> None:

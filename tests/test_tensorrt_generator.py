@@ -1,4 +1,5 @@
-"""A generator on the TensorRT engine: its loop on a card made of the CPU, over a stand-in for TensorRT with each version's names."""
+"""A generator on the TensorRT engine: its loop on a card made of the CPU, over a stand-in for TensorRT with
+each version's names."""
 
 from __future__ import annotations
 
@@ -55,9 +56,13 @@ def small(precision: str, **changes: Any) -> Recipe:
 @pytest.mark.parametrize("world", VERSIONS, indirect=True)
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_every_step_is_that_of_openvino(world: World, generator: Checkpoint, precision: str) -> None:  # noqa: F811
-    """70 designs in passes of 32: probabilities within 1e-4 in FP32, in FP16 an RMSE below 0.005; bases drawn from them too."""
+    """70 designs in passes of 32: probabilities within 1e-4 in FP32, in FP16 an RMSE below 0.005; bases drawn
+    from them too."""
     said: list[str] = []
-    engine, reference = opened(generator, small(precision), said), OpenVINODenoiser(generator, load_recipe("fp32"))
+    engine, reference = (
+        opened(generator, small(precision), said),
+        OpenVINODenoiser(generator, load_recipe("fp32")),
+    )
     assert said == ["plan: compiling model (1 of 1) for passes of 32 rows"]
     start = one_hot_bases(start_codes(SEEDS, LENGTH))
     for denoiser in (engine, reference):
@@ -82,24 +87,33 @@ def test_every_step_is_that_of_openvino(world: World, generator: Checkpoint, pre
     described = engine.describe()
     assert (described["engine"], described["batch"], described["tensorrt"]) == ("tensorrt", 32, world.version)
     x = np.random.default_rng(0).random((5, 6, LENGTH)).astype(np.float32)
-    assert np.abs(engine.probabilities(x) - reference.probabilities(x)).max() < (0.2 if precision == "fp16" else 1e-4)
+    assert np.abs(engine.probabilities(x) - reference.probabilities(x)).max() < (
+        0.2 if precision == "fp16" else 1e-4
+    )
     engine.close()
     engine.close()
     assert not world.card.held, "memory was left on the card"
     eight = world.version.startswith("8")
     (built,) = world.builds
-    assert built["flags"] == ({"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set())
+    assert built["flags"] == (
+        {"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set()
+    )
     if eight and precision == "fp16":
         assert any("softmax" in name for name in built["fp32"])
 
 
 @pytest.mark.parametrize("feed", ["soft", "sample"])
 def test_same_seeds_same_designs(world: World, generator: Checkpoint, feed: str) -> None:  # noqa: F811
-    """The whole loop: in FP32 the designs are OpenVINO's; in FP16 most bases are, since every step feeds on the last."""
+    """The whole loop: in FP32 the designs are OpenVINO's; in FP16 most bases are, since every step feeds on
+    the last."""
     schedule = Schedule(steps=12, start=40, feed=feed)
     found = {}
     for name in ("openvino", "fp32", "fp16"):
-        engine = OpenVINODenoiser(generator, load_recipe("fp32")) if name == "openvino" else opened(generator, small(name))
+        engine = (
+            OpenVINODenoiser(generator, load_recipe("fp32"))
+            if name == "openvino"
+            else opened(generator, small(name))
+        )
         found[name] = sample(engine, TARGETS, SEEDS, schedule)[0].argmax(axis=1)
         engine.close()
     assert (found["fp32"] == found["openvino"]).mean() > 0.999
@@ -111,7 +125,11 @@ def test_same_seeds_same_designs(world: World, generator: Checkpoint, feed: str)
 
 
 def test_plans_are_kept_and_forms_are_checked(world: World, generator: Checkpoint) -> None:  # noqa: F811
-    for changes in ({"refit": True}, {"layout": "nc1l", "groups": "repack8"}, {"groups": "native", "silu": "tanh"}):
+    for changes in (
+        {"refit": True},
+        {"layout": "nc1l", "groups": "repack8"},
+        {"groups": "native", "silu": "tanh"},
+    ):
         first = opened(generator, small("fp16", **changes))
         assert not world.builds[-1]["flags"], "a generator's plan holds its weights"
         n = len(world.builds)
@@ -157,7 +175,13 @@ def test_failures_are_errors_and_leave_nothing(world: World, generator: Checkpoi
 
 
 @pytest.fixture
-def command(world: World, generator: Checkpoint, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:  # noqa: F811
+def command(
+    world: World,  # noqa: F811
+    generator: Checkpoint,
+    tmp_path: Path,
+    cli: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Ran]:
     """`legscore design` where TensorRT and two GPUs seem to be; small passes."""
     gpus = [GPU, replace(GPU, number=1)]
     monkeypatch.setattr(choose, "missing_for_tensorrt", list)
@@ -166,35 +190,59 @@ def command(world: World, generator: Checkpoint, tmp_path: Path, cli: Any, monke
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 192)
 
     def load(name: str) -> Recipe:
-        return small(name, batch=[32]) if name in ("fp16", "fp32") and not asked["openvino"] else load_recipe(name)
+        return (
+            small(name, batch=[32])
+            if name in ("fp16", "fp32") and not asked["openvino"]
+            else load_recipe(name)
+        )
 
     asked = {"openvino": False}
     monkeypatch.setattr(choose, "load_recipe", load)
     generator.save(tmp_path / "g.safetensors")
     shape = {"widths": (8, 8, 8), "inner_widths": (16, 16)}
-    toy_checkpoint(1, yeast_contract(output=Output("bins", "bin", 0.0, 17.0, None)), **shape).save(tmp_path / "p.safetensors")
+    toy_checkpoint(1, yeast_contract(output=Output("bins", "bin", 0.0, 17.0, None)), **shape).save(
+        tmp_path / "p.safetensors"
+    )
 
     def run(*more: object) -> Ran:
         asked["openvino"] = "openvino" in more
         ran: Ran = cli(
-            "design", "-g", tmp_path / "g.safetensors", "-m", tmp_path / "p.safetensors", "--target", "6:10", "--n", 9, "--steps", 6,
-            "--min-distance", 0, *more,
-        )  # fmt: skip
+            "design",
+            "-g",
+            tmp_path / "g.safetensors",
+            "-m",
+            tmp_path / "p.safetensors",
+            "--target",
+            "6:10",
+            "--n",
+            9,
+            "--steps",
+            6,
+            "--min-distance",
+            0,
+            *more,
+        )
         return ran
 
     return run
 
 
 def test_design_from_the_command_line(command: Callable[..., Ran], tmp_path: Path, world: World) -> None:  # noqa: F811
-    """auto takes TensorRT for generator and predictor; FP32 gives OpenVINO's designs; constraints go through the host."""
+    """auto takes TensorRT for generator and predictor; FP32 gives OpenVINO's designs; constraints go through
+    the host."""
     ran = command("-o", tmp_path / "auto.parquet", "--avoid", "EcoRI", "--gc", "30-60", "--device", "0,1")
     assert ran.code == 0, ran.err
     assert "generator: engine tensorrt (NVIDIA GPU), precision fp16 (the recipe for GPUs)" in ran.err
     assert "generator: on GPU 0 alone; its loop uses one" in ran.err
-    assert re.search(r"generator: probabilities RMSE \S+, same base at \S+ of positions, against openvino fp32", ran.err)
+    assert re.search(
+        r"generator: probabilities RMSE \S+, same base at \S+ of positions, against openvino fp32", ran.err
+    )
     table = pq.read_table(tmp_path / "auto.parquet").to_pylist()
     assert len(table) == 9
-    assert all("GAATTC" not in row["sequence"] and 0.3 <= sum(c in "GC" for c in row["insert"]) / 80 <= 0.6 for row in table)
+    assert all(
+        "GAATTC" not in row["sequence"] and 0.3 <= sum(c in "GC" for c in row["insert"]) / 80 <= 0.6
+        for row in table
+    )
     record = json.loads((tmp_path / "auto.parquet.run.json").read_text())
     assert record["design"]["generator_engine"]["engine"] == "tensorrt"
     assert record["design"]["generator_engine"]["gpu"] == "NVIDIA H200"
@@ -216,10 +264,14 @@ def test_fp16_that_is_too_far_off_is_given_up_and_said(
     import legscore.generate.choose as module
 
     monkeypatch.setattr(module, "RMSE_MAX", 1e-5)
-    monkeypatch.setattr(module, "load_recipe", lambda name: small(name) if name == "fp32" else load_recipe(name))
+    monkeypatch.setattr(
+        module, "load_recipe", lambda name: small(name) if name == "fp32" else load_recipe(name)
+    )
     ran = command("-o", tmp_path / "d.parquet")
     assert ran.code == 0, ran.err
-    assert re.search(r"generator: precision fp32 instead of fp16 \(probabilities RMSE 0.0\d+ is above 1e-05\)", ran.err)
+    assert re.search(
+        r"generator: precision fp32 instead of fp16 \(probabilities RMSE 0.0\d+ is above 1e-05\)", ran.err
+    )
     ran = command("-o", tmp_path / "d.parquet", "--precision", "fp16")
     assert ran.code == 2
     assert "precision fp16 is too far from fp32 for this generator" in ran.err

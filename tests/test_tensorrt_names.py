@@ -1,7 +1,8 @@
 """Every name of TensorRT's that the code uses exists in each version that may run that code.
 
-TensorRT cannot be imported without its libraries, and versions differ: a name is looked up in tests/data/tensorrt_names.json,
-which holds those of our names that each version has. Where the full lists of names are at hand, the file is checked against them.
+TensorRT cannot be imported without its libraries, and versions differ: a name is looked up in
+tests/data/tensorrt_names.json, which holds those of our names that each version has. Where the full lists of
+names are at hand, the file is checked against them.
 """
 
 from __future__ import annotations
@@ -23,12 +24,22 @@ OBJECTS = {
     "cache": "ITimingCache", "first": "ITimingCache", "second": "ITimingCache",
 }  # fmt: skip
 """What variables in those modules hold."""
-RETURNS = {"get_input": "ITensor", "get_output": "ITensor", "get_timing_cache": "ITimingCache", "get_layer": "ILayer"}
+RETURNS = {
+    "get_input": "ITensor",
+    "get_output": "ITensor",
+    "get_timing_cache": "ITimingCache",
+    "get_layer": "ILayer",
+}
 
 
 def modules() -> list[Path]:
     roots = (REPOSITORY / "legscore", REPOSITORY / "bench")
-    return [path for root in roots for path in sorted(root.rglob("*.py")) if "import tensorrt as trt" in path.read_text()]
+    return [
+        path
+        for root in roots
+        for path in sorted(root.rglob("*.py"))
+        if "import tensorrt as trt" in path.read_text()
+    ]
 
 
 def uses() -> list[tuple[str, str, str, int]]:
@@ -42,7 +53,11 @@ def uses() -> list[tuple[str, str, str, int]]:
             value, owner = node.value, None
             if isinstance(value, ast.Name):
                 owner = "" if value.id == "trt" else OBJECTS.get(value.id)
-            elif isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name) and value.value.id == "trt":
+            elif (
+                isinstance(value, ast.Attribute)
+                and isinstance(value.value, ast.Name)
+                and value.value.id == "trt"
+            ):
                 owner = value.attr
             elif isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
                 owner = RETURNS.get(value.func.attr)
@@ -76,7 +91,9 @@ def test_every_name_exists_in_every_version_that_may_run_it() -> None:
     assert {where for where, *_ in found} >= set(SERVES)
     for where, owner, name, line in found:
         for version in SERVES.get(where, VERSIONS):
-            assert exists(known[version], owner, name), f"{where}:{line}: TensorRT {version} has no {owner or 'tensorrt'}.{name}"
+            assert exists(known[version], owner, name), (
+                f"{where}:{line}: TensorRT {version} has no {owner or 'tensorrt'}.{name}"
+            )
 
 
 def test_versions_do_differ() -> None:

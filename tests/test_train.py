@@ -1,4 +1,5 @@
-"""Training: targets, folds, data and sampling against hand-computed values; determinism, resume, bad input."""
+"""Training: targets, folds, data and sampling against hand-computed values; determinism, resume, bad
+input."""
 
 from __future__ import annotations
 
@@ -102,7 +103,12 @@ def test_data_in_parts_and_on_disk(table: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("column", "values", "options", "message"),
     [
-        ("expression", [18.5, 3.0, -1.0], {}, r"expression outside 0..17 in rows 0 \(18.5\), 2 \(-1\); pass --out-of-range"),
+        (
+            "expression",
+            [18.5, 3.0, -1.0],
+            {},
+            r"expression outside 0..17 in rows 0 \(18.5\), 2 \(-1\); pass --out-of-range",
+        ),
         ("expression", ["a", "b", "c"], {}, "column 'expression' must hold numbers"),
         ("expression", [float("nan")] * 3, {}, "no row is usable for training"),
         ("reads", [-1, 1, 1], {"weight_column": "reads"}, "must hold weights of at least 0"),
@@ -116,7 +122,9 @@ def test_data_in_parts_and_on_disk(table: Path, monkeypatch: pytest.MonkeyPatch,
         ("level", [1.0, 2.0, 3.0], {}, r"has no expression column .*Name it with --expression"),
     ],
 )
-def test_bad_data(tmp_path: Path, column: str, values: list[Any], options: dict[str, Any], message: str) -> None:
+def test_bad_data(
+    tmp_path: Path, column: str, values: list[Any], options: dict[str, Any], message: str
+) -> None:
     t = measured(3)
     t = (
         t.set_column(t.column_names.index(column), column, pa.array(values))
@@ -131,7 +139,9 @@ def test_bad_data(tmp_path: Path, column: str, values: list[Any], options: dict[
 def test_fold_column_overrides_hashing(tmp_path: Path) -> None:
     t = measured(4).append_column("part", pa.array([0, 9, 3, 9]))
     pq.write_table(t, tmp_path / "t.parquet")
-    assert read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(fold_column="part")).fold_N.tolist() == [0, 9, 3, 9]
+    assert read_training_data(
+        tmp_path / "t.parquet", YEAST, DataOptions(fold_column="part")
+    ).fold_N.tolist() == [0, 9, 3, 9]
 
 
 def test_out_of_range_and_dropped_rows_are_counted(tmp_path: Path) -> None:
@@ -168,9 +178,14 @@ def test_sampler_is_a_function_of_seed_and_step(rc: str) -> None:
     size = 100 if rc == "both" else 50
     draws = [sampler.draw(step) for step in range(30)]
     rows = np.concatenate([r for r, _, _ in draws])
-    assert (np.bincount(rows[:size], minlength=50) == size // 50).all(), "each pass holds every row once (or on both strands)"
+    assert (np.bincount(rows[:size], minlength=50) == size // 50).all(), (
+        "each pass holds every row once (or on both strands)"
+    )
     if rc == "both":
-        both = {(int(r), bool(s)) for r, s in zip(rows[:100], np.concatenate([s for _, s, _ in draws])[:100], strict=True)}
+        both = {
+            (int(r), bool(s))
+            for r, s in zip(rows[:100], np.concatenate([s for _, s, _ in draws])[:100], strict=True)
+        }
         assert len(both) == 100
     again = Sampler(50, 16, 3, rc)
     for step in (29, 0, 13):
@@ -239,21 +254,41 @@ def test_recipes_refuse(options: dict[str, Any], message: str) -> None:
 
 
 def test_split_column_and_where(tmp_path: Path) -> None:
-    """train is fold 0, validation fold 1, other rows stay out and are counted; a fold column beside it must be chosen."""
-    t = measured(8).append_column("split", pa.array(["train", "valid", "test", None, "Train", "val", "validation", "train"]))
-    t = t.append_column("medium", pa.array(["a", "a", "a", "a", "b", "a", "a", "a"])).append_column("batch", pa.array(range(8)))
+    """train is fold 0, validation fold 1, other rows stay out and are counted; a fold column beside it must
+    be chosen."""
+    t = measured(8).append_column(
+        "split", pa.array(["train", "valid", "test", None, "Train", "val", "validation", "train"])
+    )
+    t = t.append_column("medium", pa.array(["a", "a", "a", "a", "b", "a", "a", "a"])).append_column(
+        "batch", pa.array(range(8))
+    )
     pq.write_table(t, tmp_path / "t.parquet")
     data = read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(where=(("medium", "a"),)))
     assert data.fold_N.tolist() == [0, 1, 1, 1, 0]
     assert data.folds == {"by": "split", "column": "split"}
     assert (data.report["left_out_by_where"], data.report["in_no_split"], data.report["used"]) == (1, 2, 5)
-    assert len(read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(where=(("batch", "3"),), fold_column="hash"))) == 1
+    assert (
+        len(
+            read_training_data(
+                tmp_path / "t.parquet", YEAST, DataOptions(where=(("batch", "3"),), fold_column="hash")
+            )
+        )
+        == 1
+    )
     hashed = read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(fold_column="hash"))
-    assert hashed.folds == {"by": "mmh3", "fold_on": "given", "n_folds": 10, "seed": 42, "sequence_is": "oligo"}
+    assert hashed.folds == {
+        "by": "mmh3",
+        "fold_on": "given",
+        "n_folds": 10,
+        "seed": 42,
+        "sequence_is": "oligo",
+    }
     pq.write_table(t.append_column("fold", pa.array(range(8))), tmp_path / "both.parquet")
     with pytest.raises(InputError, match="has a split and a fold column; choose"):
         read_training_data(tmp_path / "both.parquet", YEAST, DataOptions())
-    assert read_training_data(tmp_path / "both.parquet", YEAST, DataOptions(fold_column="fold")).fold_N.tolist() == list(range(8))
+    assert read_training_data(
+        tmp_path / "both.parquet", YEAST, DataOptions(fold_column="fold")
+    ).fold_N.tolist() == list(range(8))
 
 
 def test_duplicates_are_counted(tmp_path: Path) -> None:
@@ -267,7 +302,9 @@ def test_singletons_by_value_frequency(tmp_path: Path) -> None:
     values = [2.5, 2.5, 2.5, 4.0, 4.0, 7.25]
     t = measured(6).set_column(1, "expression", pa.array(values))
     pq.write_table(t, tmp_path / "t.parquet")
-    data = read_training_data(tmp_path / "t.parquet", YEAST, DataOptions(singletons="frequency", singleton_min=3))
+    data = read_training_data(
+        tmp_path / "t.parquet", YEAST, DataOptions(singletons="frequency", singleton_min=3)
+    )
     assert data.singleton_N.tolist() == [True, True, True, False, False, False]
     whole = read_training_data(tmp_path / "t.parquet", YEAST, DataOptions())
     assert whole.singleton_N.tolist() == [False, False, False, True, True, False]
@@ -306,7 +343,12 @@ def test_constructs_of_other_assays(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(text)
     recipe = resolve("noginet", options={"construct": construct_file(tmp_path / "c.toml"), "bins": 12})
     contract = recipe.contract()
-    assert (contract.length, contract.adapter5, contract.output.unit, contract.output.max) == (60, "GTAC", "counts", 11.0)
+    assert (contract.length, contract.adapter5, contract.output.unit, contract.output.max) == (
+        60,
+        "GTAC",
+        "counts",
+        11.0,
+    )
     assert contract.window("A" * 50) == "ACGTAC" + "A" * 50 + "GGGG"
     (tmp_path / "r.toml").write_text("bins = 9\n[construct]\n" + text)
     assert resolve("noginet", tmp_path / "r.toml").contract().length == 60
@@ -339,8 +381,11 @@ def test_recipes_refuse_what_cannot_be(options: dict[str, Any], message: str) ->
         resolve("noginet", options=options)
 
 
-def test_a_disk_without_room_for_large_sets(table: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Room is reserved before windows are mapped: a disk that fills later would end the process without a word."""
+def test_a_disk_without_room_for_large_sets(
+    table: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Room is reserved before windows are mapped: a disk that fills later would end the process without a
+    word."""
     monkeypatch.setattr("legscore.train.data.MEMORY_BYTES", 1000)
 
     def full(handle: int, start: int, length: int) -> None:
@@ -352,11 +397,14 @@ def test_a_disk_without_room_for_large_sets(table: Path, monkeypatch: pytest.Mon
 
 
 def test_human_tables_as_published(tmp_path: Path) -> None:
-    """seq_id, seq, mean_value, fold_num, rev: folds are followed, the reversed copies left out and counted."""
+    """seq_id, seq, mean_value, fold_num, rev: folds are followed, the reversed copies left out and
+    counted."""
     contract = PRESETS["human"].contract()
     rng = np.random.default_rng(0)
     texts = ["AGGACCGGATCAACT" + "".join(rng.choice(list("ACGT"), 200)) + "CATTGCGTGAACCGA" for _ in range(4)]
-    t = pa.table({"seq": texts, "mean_value": [-0.5, 1.0, 2.0, 0.25], "fold_num": [1, 2, 3, 3], "rev": [0, 0, 1, 0]})
+    t = pa.table(
+        {"seq": texts, "mean_value": [-0.5, 1.0, 2.0, 0.25], "fold_num": [1, 2, 3, 3], "rev": [0, 0, 1, 0]}
+    )
     pq.write_table(t, tmp_path / "h.parquet")
     data = read_training_data(tmp_path / "h.parquet", contract, DataOptions())
     assert data.fold_N.tolist() == [1, 2, 3]

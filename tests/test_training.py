@@ -30,10 +30,14 @@ from legscore.train.recipe import resolve  # noqa: E402
 TINY = {"widths": (16, 16, 16), "epochs": 2, "steps_per_epoch": 6, "batch": 16, "kernel": 3, "stem_kernel": 3}
 
 
-def train(table: Path, folder: Path, seed: int, stop_at: int | None = None, test: bool = False, **changes: Any) -> Trainer:
+def train(
+    table: Path, folder: Path, seed: int, stop_at: int | None = None, test: bool = False, **changes: Any
+) -> Trainer:
     recipe = resolve("noginet", options={**TINY, **changes})
     data = read_training_data(table, recipe.contract(), DataOptions())
-    trainer = Trainer(recipe, recipe.contract(), data, (9, 8)[: 1 + test], seed, folder / f"{seed}.pt", device="cpu")
+    trainer = Trainer(
+        recipe, recipe.contract(), data, (9, 8)[: 1 + test], seed, folder / f"{seed}.pt", device="cpu"
+    )
     trainer.resume()
     trainer.run(4, lambda metrics: None, lambda: stop_at is not None and trainer.step >= stop_at)
     return trainer
@@ -52,7 +56,9 @@ def weights(trainer: Trainer) -> dict[str, np.ndarray]:
         {"precision": "fp32", "clip": 1.0, "head": "scalar", "loss": "mse", "target_sd_rule": "adaptive"},
     ],
 )
-def test_resume_gives_the_same_weights_bit_for_bit(table: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_resume_gives_the_same_weights_bit_for_bit(
+    table: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -66,7 +72,9 @@ def test_resume_gives_the_same_weights_bit_for_bit(table: Path, tmp_path: Path, 
         again, other = weights(train(table, tmp_path, 1)), weights(train(table, tmp_path, 2))
         assert all((one[name] == array).all() for name, array in again.items())
         assert any((one[name] != array).any() for name, array in other.items())
-        with pytest.raises(LegscoreError, match=r"state of another run \(recipe.max_lr was 0.005, now 0.001\)"):
+        with pytest.raises(
+            LegscoreError, match=r"state of another run \(recipe.max_lr was 0.005, now 0.001\)"
+        ):
             train(table, cut, 1, max_lr=0.001)
 
 
@@ -117,7 +125,9 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
     assert "was trained otherwise (recipe.max_lr was 0.005, now 0.1); use another -o" in other.err
     ran = cli("run", table, "-m", tmp_path / "models", "-o", tmp_path / "o.parquet", "--precision", "fp32")
     assert ran.code == 0, ran.err
-    assert re.search(r"trained: noginet, data [0-9a-f]{12}, fold held out: 9, seeds 1, 2; validation Pearson", ran.err)
+    assert re.search(
+        r"trained: noginet, data [0-9a-f]{12}, fold held out: 9, seeds 1, 2; validation Pearson", ran.err
+    )
     assert pq.read_table(tmp_path / "o.parquet")["score_sd"].null_count == 0
 
 
@@ -137,7 +147,19 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
         (["--bins", "5"], "outside 0..4"),
         (["--device", "meta", "--set", "batch=16"], "is no device to train on"),
         (["--device", "warp"], "is no device to train on"),
-        (["--set", "pct_start=0.2", "--set", "epochs=1", "--set", "steps_per_epoch=5", "--set", "batch=16"], "needs more than 5"),
+        (
+            [
+                "--set",
+                "pct_start=0.2",
+                "--set",
+                "epochs=1",
+                "--set",
+                "steps_per_epoch=5",
+                "--set",
+                "batch=16",
+            ],
+            "needs more than 5",
+        ),
         (["--set", "batch=16", "--set", "precision=fp16"], "trains on GPUs only"),
         (["--set", "batch=1000"], "fewer than a batch of 1000"),
         (["--valid-fold", "10"], "--valid-fold 10: the folds are 0, 1"),
@@ -152,7 +174,8 @@ def test_command_line_errors(table: Path, tmp_path: Path, cli: Any, args: list[s
 
 
 def test_a_killed_training_resumes(table: Path, tmp_path: Path) -> None:
-    """SIGTERM saves the state and says how to go on; the resumed run ends with the weights of an uninterrupted one."""
+    """SIGTERM saves the state and says how to go on; the resumed run ends with the weights of an
+    uninterrupted one."""
     settings_ = [*SETTINGS[:2], "--set", "epochs=5", "--set", "steps_per_epoch=20", *SETTINGS[6:]]
 
     def command(folder: str, *more: str) -> list[str]:
@@ -188,7 +211,8 @@ def test_a_killed_training_resumes(table: Path, tmp_path: Path) -> None:
 
 
 def test_best_epoch_is_kept_and_the_test_fold_measured(table: Path, tmp_path: Path) -> None:
-    """With keep=best the checkpoint holds the best epoch's weights, with its metrics; the test fold is scored at the end."""
+    """With keep=best the checkpoint holds the best epoch's weights, with its metrics; the test fold is scored
+    at the end."""
     trainer = train(table, tmp_path, 1, test=True, epochs=6, max_lr=0.05, keep="best")
     pearsons = [epoch["pearson"] for epoch in trainer.history]
     record = trainer.checkpoint().training
@@ -206,7 +230,9 @@ def test_a_loss_that_diverges_ends_with_the_last_state_intact(table: Path, tmp_p
     trainer = train_from(table, tmp_path)
     with torch.no_grad():
         trainer.network.head.conv.bias[0] = float("nan")
-    with pytest.raises(LegscoreError, match=r"the loss became nan by step \d+: the learning rate is too high"):
+    with pytest.raises(
+        LegscoreError, match=r"the loss became nan by step \d+: the learning rate is too high"
+    ):
         trainer.run(2, lambda metrics: None)
     assert (tmp_path / "1.pt").read_bytes() == before
 
@@ -227,8 +253,21 @@ def test_a_damaged_state_is_refused(table: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_while_saving(table: Path, tmp_path: Path) -> None:
-    """A file-size limit stands for the full disk: one line, exit 2, and the state saved before stays whole."""
-    command = [sys.executable, "-m", "legscore", "train", str(table), "-o", str(tmp_path), *SETTINGS, "--save-every", "2", "-q"]
+    """A file-size limit stands for the full disk: one line, exit 2, and the state saved before stays
+    whole."""
+    command = [
+        sys.executable,
+        "-m",
+        "legscore",
+        "train",
+        str(table),
+        "-o",
+        str(tmp_path),
+        *SETTINGS,
+        "--save-every",
+        "2",
+        "-q",
+    ]
     limit = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.argv = ['legscore'] + sys.argv[1:];"
@@ -247,7 +286,9 @@ def test_a_full_disk_while_saving(table: Path, tmp_path: Path) -> None:
     assert (tmp_path / "seed1.safetensors").exists()
 
 
-def test_cross_validation_scores_each_row_by_members_that_did_not_see_it(table: Path, tmp_path: Path, cli: Any) -> None:
+def test_cross_validation_scores_each_row_by_members_that_did_not_see_it(
+    table: Path, tmp_path: Path, cli: Any
+) -> None:
     """--folds all → run --out-of-fold: each row's score is that of the one member that kept its fold."""
     t = pq.read_table(table).append_column("fold", pa.array([i % 3 for i in range(400)]))
     path = tmp_path / "folds.parquet"
@@ -256,14 +297,19 @@ def test_cross_validation_scores_each_row_by_members_that_did_not_see_it(table: 
     assert ran.code == 0, ran.err
     names = sorted(p.name for p in (tmp_path / "cv").glob("*.safetensors"))
     assert names == ["fold0.seed1.safetensors", "fold1.seed1.safetensors", "fold2.seed1.safetensors"]
-    t = t.set_column(t.column_names.index("fold"), "fold", pa.array([7, None, *[i % 3 for i in range(2, 400)]]))
+    t = t.set_column(
+        t.column_names.index("fold"), "fold", pa.array([7, None, *[i % 3 for i in range(2, 400)]])
+    )
     pq.write_table(t, path)
     arguments = ("-m", tmp_path / "cv", "--precision", "fp32", "--per-model")
     ran = cli("run", path, "-o", tmp_path / "o.parquet", "--out-of-fold", "fold", *arguments)
     assert ran.code == 0, ran.err
     assert "in_training 1" in ran.err
     cli("run", path, "-o", tmp_path / "all.parquet", *arguments)
-    got, whole = pq.read_table(tmp_path / "o.parquet").to_pylist(), pq.read_table(tmp_path / "all.parquet").to_pylist()
+    got, whole = (
+        pq.read_table(tmp_path / "o.parquet").to_pylist(),
+        pq.read_table(tmp_path / "all.parquet").to_pylist(),
+    )
     assert (got[0]["status"], got[0]["score"]) == ("in_training", None)
     assert got[1]["score"] == whole[1]["score"]
     assert [row["n_members"] for row in got[:3]] == [None, 3, 1]
@@ -272,8 +318,11 @@ def test_cross_validation_scores_each_row_by_members_that_did_not_see_it(table: 
         assert got[i]["score"] == pytest.approx(whole[i]["score_per_model"][i % 3], abs=1e-5)
         assert len(values) == 1
         assert got[i]["score_sd"] is None
-    for column, message in (("mmh3", "took their folds from the fold column 'fold'; name that"), ("part", "has no column 'part'"),
-                            ("sequence", "must hold whole fold numbers")):  # fmt: skip
+    for column, message in (
+        ("mmh3", "took their folds from the fold column 'fold'; name that"),
+        ("part", "has no column 'part'"),
+        ("sequence", "must hold whole fold numbers"),
+    ):
         ran = cli("run", path, "-o", tmp_path / "x.parquet", "--out-of-fold", column, *arguments)
         assert (ran.code, ran.err.strip().splitlines()[-1].startswith("legscore: ")) == (2, True)
         assert message in ran.err
@@ -289,7 +338,9 @@ def test_out_of_fold_by_hash(table: Path, tmp_path: Path, cli: Any, preset: str)
     ran = cli("run", table, "-m", tmp_path / "m", "-o", tmp_path / "o.csv", "--out-of-fold", "mmh3")
     assert ran.code == 0, ran.err
     recipe = resolve(preset, options={"n_folds": 3})
-    folds = read_training_data(table, recipe.contract(), DataOptions(fold_on=recipe.fold_on, n_folds=3)).fold_N
+    folds = read_training_data(
+        table, recipe.contract(), DataOptions(fold_on=recipe.fold_on, n_folds=3)
+    ).fold_N
     lines = (tmp_path / "o.csv").read_text().splitlines()
     at = lines[0].split(",").index("status")
     status = [line.split(",")[at].strip('"') for line in lines[1:]]
@@ -303,7 +354,9 @@ def test_human_recipe_trains_and_runs(tmp_path: Path, cli: Any) -> None:
     t = pa.table({"seq": texts, "mean_value": rng.normal(0, 1, 120), "fold": [1 + i % 3 for i in range(120)]})
     pq.write_table(t, tmp_path / "h.parquet")
     small = ["--set", "widths=8,8,8", "--set", "pools=2,2", "--set", "epochs=1", "--set", "batch=16"]
-    ran = cli("train", tmp_path / "h.parquet", "-o", tmp_path / "m", "--preset", "human", "--folds", "pairs", *small)
+    ran = cli(
+        "train", tmp_path / "h.parquet", "-o", tmp_path / "m", "--preset", "human", "--folds", "pairs", *small
+    )
     assert ran.code == 0, ran.err
     names = sorted(p.name for p in (tmp_path / "m").glob("*.safetensors"))
     assert len(names) == 6
@@ -312,13 +365,25 @@ def test_human_recipe_trains_and_runs(tmp_path: Path, cli: Any) -> None:
     assert record["folds_held_out"] == [1, 2]
     assert record["steps"] == 3, "one pass over 40 rows in batches of 16"
     assert set(record["test_metrics"]) == {"pearson", "spearman"}
-    ran = cli("run", tmp_path / "h.parquet", "-m", tmp_path / "m", "-o", tmp_path / "o.parquet", "--out-of-fold", "fold")
+    ran = cli(
+        "run",
+        tmp_path / "h.parquet",
+        "-m",
+        tmp_path / "m",
+        "-o",
+        tmp_path / "o.parquet",
+        "--out-of-fold",
+        "fold",
+    )
     assert ran.code == 0, ran.err
-    assert pq.read_table(tmp_path / "o.parquet")["score_sd"].null_count == 0, "two of six kept each fold as the test fold"
+    assert pq.read_table(tmp_path / "o.parquet")["score_sd"].null_count == 0, (
+        "two of six kept each fold as the test fold"
+    )
     arguments = ("-m", tmp_path / "m", "-o", tmp_path / "p.parquet", "--out-of-fold", "fold", "--per-model")
     assert cli("run", tmp_path / "h.parquet", *arguments).code == 0
     for row, values in enumerate(pq.read_table(tmp_path / "p.parquet")["score_per_model"].to_pylist()):
-        kept = [v is not None and not np.isnan(v) for v in values]  # val1.test2, val1.test3, val2.test1, ... by name
+        # val1.test2, val1.test3, val2.test1, ... by name
+        kept = [v is not None and not np.isnan(v) for v in values]
         assert kept == [test == 1 + row % 3 for test in (2, 3, 1, 3, 1, 2)]
 
 
@@ -330,12 +395,16 @@ def test_processes_share_the_members(table: Path, tmp_path: Path, cli: Any) -> N
         ran = cli("train", table, "-o", tmp_path, "--seeds", "3", *SETTINGS)
     assert ran.code == 0, ran.err
     assert "trained by other processes: seed2" in ran.err
-    assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == ["seed1.safetensors", "seed3.safetensors"]
+    assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == [
+        "seed1.safetensors",
+        "seed3.safetensors",
+    ]
     assert [p.name for p in tmp_path.glob(".*.lock")] == [".seed2.lock"]
 
 
 def test_two_processes_train_one_member_together(table: Path, tmp_path: Path, cli: Any) -> None:
-    """torchrun: the two halves of every batch give the whole batch's step (in fp32, up to rounding and BatchNorm)."""
+    """torchrun: the two halves of every batch give the whole batch's step (in fp32, up to rounding and
+    BatchNorm)."""
     settings_ = [*SETTINGS, "--set", "precision=fp32"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
     command = [*torchrun, "legscore", "train", str(table), "-o", str(tmp_path / "ddp"), *settings_]
@@ -343,7 +412,9 @@ def test_two_processes_train_one_member_together(table: Path, tmp_path: Path, cl
     ran = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("seed1 step 8/8") == 1, "one process reports"
-    again = subprocess.run([*command, "--seed", "1", "--seed", "2"], capture_output=True, text=True, env=environment)
+    again = subprocess.run(
+        [*command, "--seed", "1", "--seed", "2"], capture_output=True, text=True, env=environment
+    )
     assert again.returncode == 0, again.stderr
     assert ("finished already" in again.stderr, (tmp_path / "ddp/seed2.safetensors").exists()) == (True, True)
     assert cli("train", table, "-o", tmp_path / "one", *settings_).code == 0
@@ -359,11 +430,15 @@ def test_compiled_training_gives_the_same_loss(table: Path, tmp_path: Path) -> N
 
     if shutil.which("g++") is None:
         pytest.skip("torch.compile on a CPU needs a C++ compiler")
-    recipe = resolve("noginet", options={**TINY, "widths": (8, 8), "precision": "fp32", "epochs": 1, "steps_per_epoch": 2})
+    recipe = resolve(
+        "noginet", options={**TINY, "widths": (8, 8), "precision": "fp32", "epochs": 1, "steps_per_epoch": 2}
+    )
     data = read_training_data(table, recipe.contract(), DataOptions())
     losses = []
     for compiled in (False, True):
-        trainer = Trainer(recipe, recipe.contract(), data, (9,), 1, tmp_path / "s.pt", device="cpu", compiled=compiled)
+        trainer = Trainer(
+            recipe, recipe.contract(), data, (9,), 1, tmp_path / "s.pt", device="cpu", compiled=compiled
+        )
         losses.append([float(trainer.train_step()) for _ in range(2)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
@@ -403,7 +478,8 @@ def test_metrics_lines(table: Path, tmp_path: Path, cli: Any) -> None:
 
 
 def test_steepest_fall_by_hand() -> None:
-    """A flat, a linear fall between 1e-3 and 1e-1 that is steepest around 1e-2, a rise; noise does not move the answer."""
+    """A flat, a linear fall between 1e-3 and 1e-1 that is steepest around 1e-2, a rise; noise does not move
+    the answer."""
     from legscore.train.lr_find import steepest
 
     lr = np.geomspace(1e-6, 1, 241)
@@ -414,8 +490,12 @@ def test_steepest_fall_by_hand() -> None:
     assert steepest(lr, noisy) == pytest.approx(1e-2, rel=0.6)
 
 
-@pytest.mark.parametrize(("trained_as", "run_as"), [("oligo", "insert"), ("insert", "oligo"), ("oligo", "oligo")])
-def test_out_of_fold_hash_of_pairs_and_forms(table: Path, tmp_path: Path, cli: Any, trained_as: str, run_as: str) -> None:
+@pytest.mark.parametrize(
+    ("trained_as", "run_as"), [("oligo", "insert"), ("insert", "oligo"), ("oligo", "oligo")]
+)
+def test_out_of_fold_hash_of_pairs_and_forms(
+    table: Path, tmp_path: Path, cli: Any, trained_as: str, run_as: str
+) -> None:
     """A pair is scored only by a member that saw neither sequence, however the sequences are given."""
 
     def form(text: str, kind: str) -> str:
@@ -424,9 +504,21 @@ def test_out_of_fold_hash_of_pairs_and_forms(table: Path, tmp_path: Path, cli: A
     oligos = pq.read_table(table)["sequence"].to_pylist()
     trained = pq.read_table(table).set_column(0, "sequence", pa.array([form(t, trained_as) for t in oligos]))
     pq.write_table(trained, tmp_path / "t.parquet")
-    ran = cli("train", tmp_path / "t.parquet", "-o", tmp_path / "m", "--folds", "all", "--set", "n_folds=3", *SETTINGS)
+    ran = cli(
+        "train",
+        tmp_path / "t.parquet",
+        "-o",
+        tmp_path / "m",
+        "--folds",
+        "all",
+        "--set",
+        "n_folds=3",
+        *SETTINGS,
+    )
     assert ran.code == 0, ran.err
-    folds = read_training_data(tmp_path / "t.parquet", resolve("noginet").contract(), DataOptions(n_folds=3)).fold_N
+    folds = read_training_data(
+        tmp_path / "t.parquet", resolve("noginet").contract(), DataOptions(n_folds=3)
+    ).fold_N
     ref, alt = [form(t, run_as) for t in oligos[:200]], [form(t, run_as) for t in oligos[200:]]
     pq.write_table(pa.table({"ref_sequence": ref, "alt_sequence": alt}), tmp_path / "p.parquet")
     arguments = ("-m", tmp_path / "m", "-o", tmp_path / "o.parquet", "--out-of-fold", "mmh3", "--per-model")
@@ -445,13 +537,42 @@ def test_out_of_fold_hash_of_edits(tmp_path: Path, cli: Any) -> None:
     rng = np.random.default_rng(1)
     ref = [random_dna(rng, 80) for _ in range(60)]
     alt = [text[:5] + ("A" if text[5] != "A" else "C") + text[6:] for text in ref]
-    pq.write_table(pa.table({"sequence": ref + alt, "expression": rng.uniform(0, 17, 120)}), tmp_path / "t.parquet")
-    ran = cli("train", tmp_path / "t.parquet", "-o", tmp_path / "m", "--folds", "all", "--set", "n_folds=2", *SETTINGS)
+    pq.write_table(
+        pa.table({"sequence": ref + alt, "expression": rng.uniform(0, 17, 120)}), tmp_path / "t.parquet"
+    )
+    ran = cli(
+        "train",
+        tmp_path / "t.parquet",
+        "-o",
+        tmp_path / "m",
+        "--folds",
+        "all",
+        "--set",
+        "n_folds=2",
+        *SETTINGS,
+    )
     assert ran.code == 0, ran.err
-    folds = read_training_data(tmp_path / "t.parquet", resolve("noginet").contract(), DataOptions(n_folds=2)).fold_N
-    edits = pa.table({"sequence": pa.array(ref).dictionary_encode(), "offset": [5] * 60, "alt_base": [text[5] for text in alt]})
+    folds = read_training_data(
+        tmp_path / "t.parquet", resolve("noginet").contract(), DataOptions(n_folds=2)
+    ).fold_N
+    edits = pa.table(
+        {
+            "sequence": pa.array(ref).dictionary_encode(),
+            "offset": [5] * 60,
+            "alt_base": [text[5] for text in alt],
+        }
+    )
     pq.write_table(edits, tmp_path / "e.parquet")
-    ran = cli("run", tmp_path / "e.parquet", "-m", tmp_path / "m", "-o", tmp_path / "o.parquet", "--out-of-fold", "mmh3")
+    ran = cli(
+        "run",
+        tmp_path / "e.parquet",
+        "-m",
+        tmp_path / "m",
+        "-o",
+        tmp_path / "o.parquet",
+        "--out-of-fold",
+        "mmh3",
+    )
     assert ran.code == 0, ran.err
     status = pq.read_table(tmp_path / "o.parquet")["status"].to_pylist()
     assert status == ["ok" if folds[i] == folds[60 + i] else "in_training" for i in range(60)]
@@ -459,10 +580,21 @@ def test_out_of_fold_hash_of_edits(tmp_path: Path, cli: Any) -> None:
 
 
 def test_out_of_fold_by_split_column(table: Path, tmp_path: Path, cli: Any) -> None:
-    t = pq.read_table(table).append_column("split", pa.array(["valid" if i % 4 == 0 else "train" for i in range(400)]))
+    t = pq.read_table(table).append_column(
+        "split", pa.array(["valid" if i % 4 == 0 else "train" for i in range(400)])
+    )
     pq.write_table(t, tmp_path / "t.parquet")
     assert cli("train", tmp_path / "t.parquet", "-o", tmp_path / "m", *SETTINGS).code == 0
-    ran = cli("run", tmp_path / "t.parquet", "-m", tmp_path / "m", "-o", tmp_path / "o.parquet", "--out-of-fold", "split")
+    ran = cli(
+        "run",
+        tmp_path / "t.parquet",
+        "-m",
+        tmp_path / "m",
+        "-o",
+        tmp_path / "o.parquet",
+        "--out-of-fold",
+        "split",
+    )
     assert ran.code == 0, ran.err
     status = pq.read_table(tmp_path / "o.parquet")["status"].to_pylist()
     assert status == ["ok" if i % 4 == 0 else "in_training" for i in range(400)]
@@ -473,7 +605,9 @@ def test_weights_all_zero_where_it_trains(tmp_path: Path) -> None:
     t = t.set_column(2, "reads", pa.array([1] * 20 + [0] * 40))
     pq.write_table(t, tmp_path / "t.parquet")
     recipe = resolve("noginet", options=TINY)
-    data = read_training_data(tmp_path / "t.parquet", recipe.contract(), DataOptions(weight_column="reads", fold_column="part"))
+    data = read_training_data(
+        tmp_path / "t.parquet", recipe.contract(), DataOptions(weight_column="reads", fold_column="part")
+    )
     with pytest.raises(LegscoreError, match="sampling weights of all training rows are 0"):
         Trainer(recipe, recipe.contract(), data, (9,), 1, tmp_path / "s.pt")
 

@@ -23,10 +23,14 @@ def given(world: Path) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", ["o.vcf.gz", "o.vcf", "o.vcf.bgz", "o.bcf"])
 def test_the_vcf_comes_back_with_scores(world: Path, toy_models: Path, cli: Any, name: str) -> None:
-    """Records, order and other fields are those of the input; LEGSCORE holds every row of the table; the rest is untouched."""
+    """Records, order and other fields are those of the input; LEGSCORE holds every row of the table; the rest
+    is untouched."""
     ran = cli("run", world / "v.vcf", *given(world), "-m", toy_models, *SCORE, "-o", world / name)
     assert ran.code == 0, ran.err
-    assert cli("run", world / "v.vcf", *given(world), "-m", toy_models, *SCORE, "-o", world / "o.parquet").code == 0
+    assert (
+        cli("run", world / "v.vcf", *given(world), "-m", toy_models, *SCORE, "-o", world / "o.parquet").code
+        == 0
+    )
     rows: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
     for row in pl.read_parquet(world / "o.parquet").to_dicts():
         rows[row["pos"], row["alt"]].append(row)
@@ -34,7 +38,9 @@ def test_the_vcf_comes_back_with_scores(world: Path, toy_models: Path, cli: Any,
         assert "percent-encoded" in str(after.header)
         assert [line for line in str(after.header).splitlines() if line.startswith("##legscore_models=")]
         ours, theirs = list(after), list(before)
-    assert [(r.chrom, r.pos, r.id, r.ref, r.alts) for r in ours] == [(r.chrom, r.pos, r.id, r.ref, r.alts) for r in theirs]
+    assert [(r.chrom, r.pos, r.id, r.ref, r.alts) for r in ours] == [
+        (r.chrom, r.pos, r.id, r.ref, r.alts) for r in theirs
+    ]
     for record in ours:
         expected = [row for alt in record.alts for row in rows[record.pos, alt]]
         assert ("LEGSCORE" in record.info) == bool(expected)
@@ -68,14 +74,19 @@ def test_a_region_of_a_vcf_scores_its_own_records(world: Path, toy_model: Path, 
     assert cli(*chosen, "-o", world / "whole.vcf").code == 0
     ran = cli(*chosen, "--region", "1:296-1000", "-o", world / "region.vcf")
     assert ran.code == 0, ran.err
-    with pysam.VariantFile(str(world / "whole.vcf")) as one, pysam.VariantFile(str(world / "region.vcf")) as other:
+    with (
+        pysam.VariantFile(str(world / "whole.vcf")) as one,
+        pysam.VariantFile(str(world / "region.vcf")) as other,
+    ):
         whole, region = ([(r.pos, r.stop, r.info.get("LEGSCORE")) for r in file] for file in (one, other))
     assert whole[0][2]
     assert [r[2] for r in region] == [scores if stop > 295 else None for _, stop, scores in whole]
     assert any(r[2] for r in region)
 
 
-def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(world: Path, toy_model: Path, contig: str, cli: Any) -> None:
+def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(
+    world: Path, toy_model: Path, contig: str, cli: Any
+) -> None:
     alt = "A" if contig[289] != "A" else "C"
     (world / "bare.vcf").write_text(
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -83,9 +94,18 @@ def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(world: Path,
     )
     (world / "odd.bed").write_text("1\t280\t300\ta b|c;d,e=f%g\t0\t-\n")
     ran = cli(
-        "run", world / "bare.vcf", "--fasta", world / "g.fa", "--regions", world / "odd.bed", "-m", toy_model, *SCORE,
-        "-o", world / "o.vcf.gz",
-    )  # fmt: skip
+        "run",
+        world / "bare.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--regions",
+        world / "odd.bed",
+        "-m",
+        toy_model,
+        *SCORE,
+        "-o",
+        world / "o.vcf.gz",
+    )
     assert ran.code == 0, ran.err
     assert "not indexed: its records are not sorted" in ran.err
     with pysam.VariantFile(str(world / "o.vcf.gz")) as file:
@@ -95,9 +115,19 @@ def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(world: Path,
     (entry,) = scored.info["LEGSCORE"]
     assert entry.split("|")[:4] == [alt, ".", "a%20b%7Cc%3Bd%2Ce%3Df%25g", "-"]
     again = cli(
-        "run", world / "o.vcf.gz", "--fasta", world / "g.fa", "--regions", world / "odd.bed", "-m", toy_model, "--engine", "null",
-        "-o", world / "again.vcf",
-    )  # fmt: skip
+        "run",
+        world / "o.vcf.gz",
+        "--fasta",
+        world / "g.fa",
+        "--regions",
+        world / "odd.bed",
+        "-m",
+        toy_model,
+        "--engine",
+        "null",
+        "-o",
+        world / "again.vcf",
+    )
     assert again.code == 0, again.err
     lines = (world / "again.vcf").read_text().splitlines()
     assert sum(line.startswith("##INFO=<ID=LEGSCORE,") for line in lines) == 1
@@ -112,19 +142,36 @@ def test_bcf_takes_what_the_header_does_not_list(world: Path, toy_model: Path, c
     head += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts\n"
     fine = f"1\t290\t.\t{contig[289]}\t{alt}\t.\tq10\tN=3;MORE=x,y\tGT:Z\t0|1:4\n"
     (world / "f.vcf").write_text(head + fine)
-    run = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "-m", toy_model, "--engine", "null")
+    run = (
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        *TILES,
+        "-m",
+        toy_model,
+        "--engine",
+        "null",
+    )
     ran = cli("run", world / "f.vcf", *run, "-o", world / "f.bcf")
     assert ran.code == 0, ran.err
     with pysam.VariantFile(str(world / "f.bcf")) as file:
         (record,) = file.fetch("1", 280, 300)
         fields = str(record).rstrip("\n").split("\t")
-        assert (fields[6], fields[7].split(";LEGSCORE")[0], fields[8:]) == ("q10", "N=3;MORE=x,y", ["GT:Z", "0|1:4"])
+        assert (fields[6], fields[7].split(";LEGSCORE")[0], fields[8:]) == (
+            "q10",
+            "N=3;MORE=x,y",
+            ["GT:Z", "0|1:4"],
+        )
         assert record.samples["s"].phased
         assert record.info["LEGSCORE"][0].startswith(f"{alt}|")
         assert file.header.contigs["1"].length == 1200
     again = cli("run", world / "f.bcf", *run, "-o", world / "again.bcf")  # from BCF to BCF
     assert again.code == 0, again.err
-    with pysam.VariantFile(str(world / "again.bcf")) as file, pysam.VariantFile(str(world / "f.bcf")) as before:
+    with (
+        pysam.VariantFile(str(world / "again.bcf")) as file,
+        pysam.VariantFile(str(world / "f.bcf")) as before,
+    ):
         assert [str(r) for r in file] == [str(r) for r in before]
     assert not list(world.glob(".*"))
 
@@ -132,7 +179,9 @@ def test_bcf_takes_what_the_header_does_not_list(world: Path, toy_model: Path, c
 def test_long_contigs_get_a_csi(tmp_path: Path) -> None:
     """A .tbi ends at 2^29; wheat and lungfish go beyond."""
     with pysam.BGZFile(str(tmp_path / "x.vcf.gz"), "wb") as stream:
-        stream.write(b"##fileformat=VCFv4.2\n##contig=<ID=1,length=900000000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+        stream.write(
+            b"##fileformat=VCFv4.2\n##contig=<ID=1,length=900000000>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        )
         stream.write(b"1\t800000000\t.\tA\tC\t.\t.\t.\n")
     assert _index(tmp_path / "x.vcf.gz", tmp_path / "x.vcf.gz", 900_000_000).endswith("x.vcf.gz.csi")
     with pysam.VariantFile(str(tmp_path / "x.vcf.gz")) as file:
@@ -165,7 +214,9 @@ def test_tracks(world: Path, toy_models: Path, kind: str, cli: Any) -> None:
             rows = [line.split("\t") for line in lines[1:]]
             assert [int(row[2]) for row in rows] == sorted(want)
             assert all(int(row[1]) + 1 == int(row[2]) and row[0] == "1" for row in rows)
-            assert [float(row[3]) for row in rows] == pytest.approx([want[pos] for pos in sorted(want)], abs=1e-6)
+            assert [float(row[3]) for row in rows] == pytest.approx(
+                [want[pos] for pos in sorted(want)], abs=1e-6
+            )
         else:
             import pyBigWig
 

@@ -43,7 +43,8 @@ def test_x_is_chromosome_10_in_yeast_and_a_sex_chromosome_in_humans() -> None:
     assert "X" not in mapped.of
     assert "Y" not in mapped.of
     assert any(
-        "X is not mapped to X: human.vcf counts in arabic numerals, the FASTA in roman ones" in line for line in mapped.said
+        "X is not mapped to X: human.vcf counts in arabic numerals, the FASTA in roman ones" in line
+        for line in mapped.said
     )
     mapped = reconcile(YEAST, HUMAN, "yeast.vcf")
     assert mapped.of["X"] == "10"
@@ -61,7 +62,10 @@ def test_nothing_goes_unsaid() -> None:
 
 
 def test_stated_lengths_are_checked() -> None:
-    with pytest.raises(InputError, match="v.vcf: contig X is 156,040,895 bases long, X of the FASTA 1,000: another genome build"):
+    with pytest.raises(
+        InputError,
+        match="v.vcf: contig X is 156,040,895 bases long, X of the FASTA 1,000: another genome build",
+    ):
         reconcile(["X"], YEAST, "v.vcf", lengths={"X": 156_040_895})
     assert reconcile(["X"], YEAST, "v", {"X": "X"}, {"X": 156_040_895}).of == {"X": "X"}
     assert reconcile(["X"], YEAST, "v", lengths={"X": 2_147_483_647}).of == {"X": "X"}
@@ -70,7 +74,11 @@ def test_stated_lengths_are_checked() -> None:
 def test_contig_map(tmp_path: Path) -> None:
     (tmp_path / "map.tsv").write_text("# ours\ttheirs\na\tI\nb\tII\n")
     assert read_contig_map([str(tmp_path / "map.tsv"), "c=III"]) == {"a": "I", "b": "II", "c": "III"}
-    for entries, message in ((["x"], "write NAME=FASTA_NAME"), (["a=I", "a=II"], "mapped twice"), (["=I"], "a name is empty")):
+    for entries, message in (
+        (["x"], "write NAME=FASTA_NAME"),
+        (["a=I", "a=II"], "mapped twice"),
+        (["=I"], "a name is empty"),
+    ):
         with pytest.raises(InputError, match=message):
             read_contig_map(entries)
     (tmp_path / "bad.tsv").write_text("a\tI\nb II\n")
@@ -103,11 +111,15 @@ def test_promoter_tiles(world: Path, contig: str) -> None:
     tiles = promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=40, step=10))
     rows = {row["tile_id"]: row for row in tiles.frame.to_dicts()}
     assert {name: (row["start"], row["end"]) for name, row in rows.items() if row["gene"] == "A"} == {
-        "A.0": (280, 300), "A.1": (270, 290), "A.2": (260, 280),
-    }  # fmt: skip
+        "A.0": (280, 300),
+        "A.1": (270, 290),
+        "A.2": (260, 280),
+    }
     assert {name: (row["start"], row["end"]) for name, row in rows.items() if row["gene"] == "B"} == {
-        "B.0": (280, 300), "B.1": (290, 310), "B.2": (300, 320),
-    }  # fmt: skip
+        "B.0": (280, 300),
+        "B.1": (290, 310),
+        "B.2": (300, 320),
+    }
     assert rows["A.0"]["shared_with"] == "B"
     assert rows["B.2"]["shared_with"] is None
     assert [rows[f"C.{k}"]["edge"] for k in range(3)] == [True, True, True]
@@ -116,7 +128,9 @@ def test_promoter_tiles(world: Path, contig: str) -> None:
     assert set(tiles.frame["tss_source"]) == {"transcript"}
     assert any("1 mitochondrial ones are left out" in line for line in tiles.said)
     assert any("3 of them leave their contig" in line for line in tiles.said)
-    down = promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=0, downstream=60, step=40))
+    down = promoter_tiles(
+        world / "g.gtf", genome, PromoterOptions(length=20, upstream=0, downstream=60, step=40)
+    )
     assert down.frame.filter(gene="A").select("tile_id", "start", "overlaps_cds").rows() == [
         ("A.1", 300, False),
         ("A.0", 340, True),
@@ -132,7 +146,9 @@ def test_where_starts_come_from(world: Path) -> None:
     assert utr.frame.filter(gene="B")["start"].to_list() == [250 + 5]
     assert set(utr.frame["tss_source"]) == {"assumed 5 from ATG"}
     (world / "tss.tsv").write_text("gene\ttss\nA\t311\nA\t321\nZ\t5\n")
-    table = promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "tss.tsv"))
+    table = promoter_tiles(
+        world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "tss.tsv")
+    )
     assert table.frame.select("tile_id", "start").rows() == [("A@311.0", 290), ("A@321.0", 300)]
     assert any("2 genes have no start there" in line for line in table.said)
     for text, message in (
@@ -141,11 +157,21 @@ def test_where_starts_come_from(world: Path) -> None:
     ):
         (world / "bad.tsv").write_text(text)
         with pytest.raises(InputError, match=message):
-            promoter_tiles(world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "bad.tsv"))
-    bare = (world / "g.gtf").read_text().replace("\t301\t600\t", "\t331\t600\t").replace("\t100\t280\t", "\t100\t250\t")
-    (world / "atg.gtf").write_text("".join(line for line in bare.splitlines(True) if '"A"' in line or '"B"' in line))
+            promoter_tiles(
+                world / "g.gtf", genome, PromoterOptions(length=20, upstream=20, tss=world / "bad.tsv")
+            )
+    bare = (
+        (world / "g.gtf")
+        .read_text()
+        .replace("\t301\t600\t", "\t331\t600\t")
+        .replace("\t100\t280\t", "\t100\t250\t")
+    )
+    (world / "atg.gtf").write_text(
+        "".join(line for line in bare.splitlines(True) if '"A"' in line or '"B"' in line)
+    )
     with pytest.raises(
-        InputError, match=r"no transcription starts: 2 of 2 coding transcripts begin at their start codon.*--assume-utr"
+        InputError,
+        match=r"no transcription starts: 2 of 2 coding transcripts begin at their start codon.*--assume-utr",
     ):
         promoter_tiles(world / "atg.gtf", genome, PromoterOptions(length=20, upstream=20))
 
@@ -169,37 +195,62 @@ OR4F5 = ("OR4F5", "protein_coding", 5418, "+", 5564, 6573)
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ensembl.gff3", {
-            "ENSG00000223972": ("DDX11L1", "transcribed_unprocessed_pseudogene", 1868, "+", None, None),
-            "ENSG00000278267": ("MIR6859-1", "miRNA", 7368, "-", None, None),
-            "ENSG00000186092": OR4F5, "ENSG00000198888": ("MT-ND1", "protein_coding", 306, "+", 306, 1262),
-        }),
-        ("ncbi.gff3", {  # a mature microRNA is no transcript; ND1 has a CDS right below its gene
-            "DDX11L1": ("DDX11L1", "transcribed_pseudogene", 1873, "+", None, None),
-            "MIR6859-1": ("MIR6859-1", "miRNA", 7368, "-", None, None), "OR4F5": OR4F5,
-            "IGKJ1": ("IGKJ1", "J_segment", 8999, "+", None, None),
-            "ND1": ("ND1", "protein_coding", 306, "+", 306, 1262), "TRNF": ("TRNF", "tRNA", 576, "+", None, None),
-        }),
-        ("bacteria.gff3", {
-            "b0001": ("thrL", "protein_coding", 1189, "+", 1189, 1255),
-            "b0002": ("thrA", "protein_coding", 3336, "-", 3336, 4799),
-        }),
-        ("sgd.gff3", {
-            "YAL069W": ("YAL069W", "protein_coding", 5334, "+", 5334, 5649),
-            "YAL068C": ("PAU8", "protein_coding", 11806, "-", 11806, 12169),
-            "tP(UGG)A": ("tP(UGG)A", "tRNA", 13799, "+", None, None), "Q0010": ("Q0010", "protein_coding", 306, "+", 306, 1262),
-        }),
-        ("gencode.gtf", {
-            "ENSG00000186092.7": OR4F5, "ENSG00000198888.2": ("MT-ND1", "protein_coding", 306, "+", 306, 1262),
-        }),
+        (
+            "ensembl.gff3",
+            {
+                "ENSG00000223972": ("DDX11L1", "transcribed_unprocessed_pseudogene", 1868, "+", None, None),
+                "ENSG00000278267": ("MIR6859-1", "miRNA", 7368, "-", None, None),
+                "ENSG00000186092": OR4F5,
+                "ENSG00000198888": ("MT-ND1", "protein_coding", 306, "+", 306, 1262),
+            },
+        ),
+        (
+            "ncbi.gff3",
+            {  # a mature microRNA is no transcript; ND1 has a CDS right below its gene
+                "DDX11L1": ("DDX11L1", "transcribed_pseudogene", 1873, "+", None, None),
+                "MIR6859-1": ("MIR6859-1", "miRNA", 7368, "-", None, None),
+                "OR4F5": OR4F5,
+                "IGKJ1": ("IGKJ1", "J_segment", 8999, "+", None, None),
+                "ND1": ("ND1", "protein_coding", 306, "+", 306, 1262),
+                "TRNF": ("TRNF", "tRNA", 576, "+", None, None),
+            },
+        ),
+        (
+            "bacteria.gff3",
+            {
+                "b0001": ("thrL", "protein_coding", 1189, "+", 1189, 1255),
+                "b0002": ("thrA", "protein_coding", 3336, "-", 3336, 4799),
+            },
+        ),
+        (
+            "sgd.gff3",
+            {
+                "YAL069W": ("YAL069W", "protein_coding", 5334, "+", 5334, 5649),
+                "YAL068C": ("PAU8", "protein_coding", 11806, "-", 11806, 12169),
+                "tP(UGG)A": ("tP(UGG)A", "tRNA", 13799, "+", None, None),
+                "Q0010": ("Q0010", "protein_coding", 306, "+", 306, 1262),
+            },
+        ),
+        (
+            "gencode.gtf",
+            {
+                "ENSG00000186092.7": OR4F5,
+                "ENSG00000198888.2": ("MT-ND1", "protein_coding", 306, "+", 306, 1262),
+            },
+        ),
         ("ncbi.gtf", {"OR4F5": OR4F5, "ND1": ("ND1", "protein_coding", 306, "+", 306, 1259)}),
     ],
-)  # fmt: skip
+)
 def test_annotations_as_they_are_published(name: str, expected: dict[str, tuple[Any, ...]]) -> None:
     """Small files in the forms of Ensembl, NCBI, SGD and GENCODE: the first transcript of every gene."""
     found = read_annotation(DATA / name)
     first = found.transcripts.unique("gene", keep="first", maintain_order=True)
-    read = {r[0]: r[1:] for r in first.select("gene", "gene_name", "biotype", "start", "strand", "cds_start", "cds_end").rows()}
+    read = {
+        r[0]: r[1:]
+        for r in first.select(
+            "gene", "gene_name", "biotype", "start", "strand", "cds_start", "cds_end"
+        ).rows()
+    }
     assert read == expected
     assert found.mitochondria == (("NC_012920.1",) if name == "ncbi.gff3" else ())
 
@@ -217,18 +268,20 @@ def test_names_of_gff3_are_decoded(tmp_path: Path) -> None:
     (tmp_path / "p.gff3").write_text(
         "1\tx\tgene\t1\t9\t.\t+\t.\tID=gene:a%2Cb;Name=x%3By;biotype=tRNA\n1\tx\ttRNA\t1\t9\t.\t+\t.\tID=t;Parent=gene:a%2Cb\n"
     )
-    assert read_annotation(tmp_path / "p.gff3").transcripts.select("gene", "gene_name").rows() == [("a,b", "x;y")]
+    assert read_annotation(tmp_path / "p.gff3").transcripts.select("gene", "gene_name").rows() == [
+        ("a,b", "x;y")
+    ]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("1\tt\tgene\t5", "line 3: fewer than 9 columns"),
-        ("1\tt\tgene\tx\t9\t.\t+\t.\tgene_id \"A\";", "line 3: start is 'x', no whole number"),
-        ("1\tt\tgene\t9\t5\t.\t+\t.\tgene_id \"A\";", "line 3: 9 to 5 is no stretch"),
-        ("1\tt\tCDS\t5\t9\t.\t+\t.\tnote \"A\";", "line 3: CDS without gene_id"),
+        ('1\tt\tgene\tx\t9\t.\t+\t.\tgene_id "A";', "line 3: start is 'x', no whole number"),
+        ('1\tt\tgene\t9\t5\t.\t+\t.\tgene_id "A";', "line 3: 9 to 5 is no stretch"),
+        ('1\tt\tCDS\t5\t9\t.\t+\t.\tnote "A";', "line 3: CDS without gene_id"),
     ],
-)  # fmt: skip
+)
 def test_bad_annotation_lines(tmp_path: Path, line: str, message: str) -> None:
     good = '1\tt\ttranscript\t5\t9\t.\t+\t.\tgene_id "A"; transcript_id "A.1";'
     (tmp_path / "b.gtf").write_text(f"# one\n{good}\n{line}\n")
@@ -238,16 +291,23 @@ def test_bad_annotation_lines(tmp_path: Path, line: str, message: str) -> None:
 
 def test_regions(world: Path) -> None:
     genome = Genome(world / "g.fa")
-    (world / "r.bed").write_text("track name=x\nchr1\t10\t30\ta\t0\t-\nchr1\t10\t30\ta\t0\t+\nchr1\t1190\t1210\nchrUn\t1\t5\n")
+    (world / "r.bed").write_text(
+        "track name=x\nchr1\t10\t30\ta\t0\t-\nchr1\t10\t30\ta\t0\t+\nchr1\t1190\t1210\nchrUn\t1\t5\n"
+    )
     tiles = region_tiles(world / "r.bed", genome)
     assert tiles.frame.select("tile_id", "strand", "edge").rows() == [
-        ("a@1:10-30(+)", "+", False), ("a@1:10-30(-)", "-", False), ("1:1190-1210(+)", "+", True),
-    ]  # fmt: skip
+        ("a@1:10-30(+)", "+", False),
+        ("a@1:10-30(-)", "-", False),
+        ("1:1190-1210(+)", "+", True),
+    ]
     assert "regions: 2 without a strand are read as +" in tiles.said
     for text, message in (
-        ("1\t5\n", "line 1: fewer than 3"), ("1\t5\t5\n", "line 1: 1:5-5 is no stretch"), ("#\n1\t5\tx\n", "line 2: end is 'x'"),
-        ("1\t5\t9\ta\t0\t?\n", "strand that is none"), ("", "holds no region"),
-    ):  # fmt: skip
+        ("1\t5\n", "line 1: fewer than 3"),
+        ("1\t5\t5\n", "line 1: 1:5-5 is no stretch"),
+        ("#\n1\t5\tx\n", "line 2: end is 'x'"),
+        ("1\t5\t9\ta\t0\t?\n", "strand that is none"),
+        ("", "holds no region"),
+    ):
         (world / "bad.bed").write_text(text)
         with pytest.raises(InputError, match=message):
             region_tiles(world / "bad.bed", genome)
@@ -256,8 +316,11 @@ def test_regions(world: Path) -> None:
 TILES = ("--length", 20, "--upstream", 40, "--step", 10)
 
 
-def test_variants_then_run_equals_run_on_the_vcf(world: Path, toy_models: Path, contig: str, cli: Any) -> None:
-    """One row per allele and tile; effects from coordinates equal effects from the sequences given directly, exactly."""
+def test_variants_then_run_equals_run_on_the_vcf(
+    world: Path, toy_models: Path, contig: str, cli: Any
+) -> None:
+    """One row per allele and tile; effects from coordinates equal effects from the sequences given directly,
+    exactly."""
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
     ran = cli("variants", world / "v.vcf", *given, "-o", world / "v.parquet")
     assert ran.code == 0, ran.err
@@ -268,7 +331,10 @@ def test_variants_then_run_equals_run_on_the_vcf(world: Path, toy_models: Path, 
         *[("rs1", tile, "ok") for _ in range(2) for tile in ("A.1", "A.0", "B.0")],
         *[(insertion, tile, "ok") for tile in ("A.0", "B.0", "B.1")],
         *[(symbolic, tile, "unsupported_allele") for tile in ("A.0", "B.0", "B.1")],
-        *[(wrong, tile, "ref_alt_swapped" if contig[296] == "G" else "ref_mismatch") for tile in ("A.0", "B.0", "B.1")],
+        *[
+            (wrong, tile, "ref_alt_swapped" if contig[296] == "G" else "ref_mismatch")
+            for tile in ("A.0", "B.0", "B.1")
+        ],
     ]
     assert rows[1]["ref_sequence"] == contig[280:300]
     assert rows[2]["ref_sequence"] == flip(contig[280:300])
@@ -315,12 +381,16 @@ def test_saturation(world: Path, toy_model: Path, contig: str, cli: Any) -> None
         by_tile.setdefault(row["tile_id"], []).append(row)
     for group in by_tile.values():
         text = group[0]["sequence"]
-        assert [(r["offset"], r["alt_base"]) for r in group] == [(i, b) for i in range(20) for b in "ACGT" if b != text[i]]
+        assert [(r["offset"], r["alt_base"]) for r in group] == [
+            (i, b) for i in range(20) for b in "ACGT" if b != text[i]
+        ]
         for row in group:
             assert contig[row["pos"] - 1] == row["ref"]
             assert row["alt_base"] == (row["alt"] if row["strand"] == "+" else flip(row["alt"]))
             assert row["variant_id"] == f"1:{row['pos']}:{row['ref']}:{row['alt']}"
-    pl.DataFrame([{k: r[k] for k in ("chrom", "pos", "ref", "alt")} for r in by_tile["B.0"]]).write_csv(world / "b.csv")
+    pl.DataFrame([{k: r[k] for k in ("chrom", "pos", "ref", "alt")} for r in by_tile["B.0"]]).write_csv(
+        world / "b.csv"
+    )
     score = ("-m", toy_model, "--engine", "openvino", "--precision", "fp32")
     assert cli("run", world / "s.parquet", *score, "-o", world / "so.parquet").code == 0
     assert cli("run", world / "b.csv", *given, *score, "-o", world / "bo.parquet").code == 0
@@ -332,15 +402,27 @@ def test_saturation(world: Path, toy_model: Path, contig: str, cli: Any) -> None
 
 def test_saturate_indels_needs_saturate(world: Path, cli: Any) -> None:
     ran = cli(
-        "variants", "--saturate-indels", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "-o", world / "s.parquet"
+        "variants",
+        "--saturate-indels",
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        "-o",
+        world / "s.parquet",
     )
     assert (ran.code, "give both" in ran.err) == (2, True), ran.err
 
 
-@pytest.mark.parametrize(("anchor", "indel"), [("3", "refill"), ("5", "refill"), ("center", "refill"), ("3", "construct")])
-def test_saturation_with_changes_of_length(world: Path, toy_model: Path, contig: str, cli: Any, anchor: str, indel: str) -> None:
-    """All one-base deletions and insertions of a contig, written as a VCF would and built by the slower way, are the same rows
-    with the same effects; tiles on both strands, one at an end of the contig, one of a run of A's, one with an N."""
+@pytest.mark.parametrize(
+    ("anchor", "indel"), [("3", "refill"), ("5", "refill"), ("center", "refill"), ("3", "construct")]
+)
+def test_saturation_with_changes_of_length(
+    world: Path, toy_model: Path, contig: str, cli: Any, anchor: str, indel: str
+) -> None:
+    """All one-base deletions and insertions of a contig, written as a VCF would and built by the slower way,
+    are the same rows with the same effects; tiles on both strands, one at an end of the contig, one of a run
+    of A's, one with an N."""
     text = contig[:20] + "A" * 12 + contig[32:60] + "N" + contig[61:120]
     (world / "s.fa").write_text(f">1\n{text}\n")
     (world / "t.bed").write_text(
@@ -357,7 +439,9 @@ def test_saturation_with_changes_of_length(world: Path, toy_model: Path, contig:
         elif text[i] in "ACGT":
             rows.append((1, text[:2], text[1]))
         rows += [(i, before, before + base) for base in "ACGT" if i]
-    pl.DataFrame([{"chrom": "1", "pos": p, "ref": r, "alt": a} for p, r, a in rows]).write_csv(world / "all.csv")
+    pl.DataFrame([{"chrom": "1", "pos": p, "ref": r, "alt": a} for p, r, a in rows]).write_csv(
+        world / "all.csv"
+    )
     given = ("--fasta", world / "s.fa", "--regions", world / "t.bed", "--anchor", anchor, "--indel", indel)
     assert cli("variants", world / "all.csv", *given, "-o", world / "pairs.parquet").code == 0
     ran = cli("variants", "--saturate", "--saturate-indels", *given, "-o", world / "s.parquet")
@@ -369,7 +453,8 @@ def test_saturation_with_changes_of_length(world: Path, toy_model: Path, contig:
     keep = [*key, "variant_id", "status", "ref_score", "alt_score", "effect"]
     one = pl.read_parquet(world / "pairs.out.parquet").filter(pl.col("tile_id") != "beyond").select(keep)
     two = pl.read_parquet(world / "s.out.parquet").filter(pl.col("tile_id") != "beyond").select(keep)
-    # a change of a run of equal bases is one row here, at its left end, and one row for every way of writing it there
+    # a change of a run of equal bases is one row here, at its left end, and one row for every way of writing
+    # it there
     once = one.join(two.select(*key), on=key, how="semi")
     assert once.sort(key).equals(two.sort(key))
     again = one.join(two.select(*key), on=key, how="anti")
@@ -394,16 +479,30 @@ def test_tiles_themselves_can_be_scored(world: Path, toy_model: Path, contig: st
     table = pl.read_parquet(world / "t.parquet")
     assert pl.read_csv(world / "t.tsv", separator="\t")["tile_id"].to_list() == table["tile_id"].to_list()
     assert table.filter(tile_id="B.1")["sequence"].to_list() == [flip(contig[290:310])]
-    assert cli("run", world / "t.parquet", "-m", toy_model, "--engine", "null", "-o", world / "ts.parquet").code == 0
+    assert (
+        cli("run", world / "t.parquet", "-m", toy_model, "--engine", "null", "-o", world / "ts.parquet").code
+        == 0
+    )
     assert pl.read_parquet(world / "ts.parquet")["status"].to_list() == ["null_sequence"] * 3 + ["ok"] * 6
 
 
 def test_human_inserts_set_the_length_of_tiles(world: Path, cli: Any) -> None:
     toy_checkpoint(0, human_contract()).save(world / "human.safetensors")
     ran = cli(
-        "run", world / "v.vcf", "--fasta", world / "g.fa", "--centered", "-m", world / "human.safetensors", "--engine", "null",
-        "-o", world / "h.tsv", "--keep", "all",
-    )  # fmt: skip
+        "run",
+        world / "v.vcf",
+        "--fasta",
+        world / "g.fa",
+        "--centered",
+        "-m",
+        world / "human.safetensors",
+        "--engine",
+        "null",
+        "-o",
+        world / "h.tsv",
+        "--keep",
+        "all",
+    )
     assert ran.code == 0, ran.err
     rows = pl.read_csv(world / "h.tsv", separator="\t")
     ok = rows.filter(pl.col("status") == "ok")
@@ -414,10 +513,14 @@ def test_human_inserts_set_the_length_of_tiles(world: Path, cli: Any) -> None:
 def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
     pysam.tabix_index(str(world / "v.vcf"), preset="vcf", keep_original=True)
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
-    assert cli("variants", world / "v.vcf.gz", *given, "--region", "1:295-296", "-o", world / "r.parquet").code == 0
+    assert (
+        cli("variants", world / "v.vcf.gz", *given, "--region", "1:295-296", "-o", world / "r.parquet").code
+        == 0
+    )
     assert set(pq.read_table(world / "r.parquet")["pos"].to_pylist()) == {295, 296}
     once = pq.read_table(world / "r.parquet").num_rows
-    # regions that overlap, and records that reach from one into the next, give every record once, in the order of the file
+    # regions that overlap, and records that reach from one into the next, give every record once, in the
+    # order of the file
     for regions in (("1:296-296", "1:290-295", "1:294-296"), ("1:295-295", "1:296-296")):
         more = [text for region in regions for text in ("--region", region)]
         assert cli("variants", world / "v.vcf.gz", *given, *more, "-o", world / "r.parquet").code == 0
@@ -436,22 +539,114 @@ def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
     [
         (("variants", "v.vcf", "-o", "o.parquet"), "needs the genome: --fasta"),
         (("variants", "v.vcf", "--fasta", "g.fa", "-o", "o.parquet"), "say which tiles to make"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "--regions", "r.bed", "-o", "o.parquet"), "give one"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--centered", "--orientation", "gene", "-o", "o.parquet"), "needs --promoters"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "--tss", "t", "--assume-utr", "3", "-o", "o.parquet"), "give one"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "--length", "500", "-o", "o.parquet"), "less than a tile of 500"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "--biotype", "rrna", "-o", "o.parquet"), "it has protein_coding, rRNA"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.xlsx"), "unknown extension"),
-        (("variants", "--saturate", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"), "give it no VARIANTS"),
+        (
+            (
+                "variants",
+                "v.vcf",
+                "--fasta",
+                "g.fa",
+                "--promoters",
+                "g.gtf",
+                "--regions",
+                "r.bed",
+                "-o",
+                "o.parquet",
+            ),
+            "give one",
+        ),
+        (
+            (
+                "variants",
+                "v.vcf",
+                "--fasta",
+                "g.fa",
+                "--centered",
+                "--orientation",
+                "gene",
+                "-o",
+                "o.parquet",
+            ),
+            "needs --promoters",
+        ),
+        (
+            (
+                "variants",
+                "v.vcf",
+                "--fasta",
+                "g.fa",
+                "--promoters",
+                "g.gtf",
+                "--tss",
+                "t",
+                "--assume-utr",
+                "3",
+                "-o",
+                "o.parquet",
+            ),
+            "give one",
+        ),
+        (
+            (
+                "variants",
+                "v.vcf",
+                "--fasta",
+                "g.fa",
+                "--promoters",
+                "g.gtf",
+                "--length",
+                "500",
+                "-o",
+                "o.parquet",
+            ),
+            "less than a tile of 500",
+        ),
+        (
+            (
+                "variants",
+                "v.vcf",
+                "--fasta",
+                "g.fa",
+                "--promoters",
+                "g.gtf",
+                "--biotype",
+                "rrna",
+                "-o",
+                "o.parquet",
+            ),
+            "it has protein_coding, rRNA",
+        ),
+        (
+            ("variants", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.xlsx"),
+            "unknown extension",
+        ),
+        (
+            ("variants", "--saturate", "v.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"),
+            "give it no VARIANTS",
+        ),
         (("variants", "--saturate", "--fasta", "g.fa", "--centered", "-o", "o.parquet"), "needs VARIANTS"),
-        (("variants", "v.vcf", "--fasta", "g.fa", "--centered", "--context", "genome", "-o", "o.parquet"), "needs --length"),
-        (("variants", "none.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"), "none.vcf: no such file"),
-        (("variants", "g.gtf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"), "unknown format"),
+        (
+            ("variants", "v.vcf", "--fasta", "g.fa", "--centered", "--context", "genome", "-o", "o.parquet"),
+            "needs --length",
+        ),
+        (
+            ("variants", "none.vcf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"),
+            "none.vcf: no such file",
+        ),
+        (
+            ("variants", "g.gtf", "--fasta", "g.fa", "--promoters", "g.gtf", "-o", "o.parquet"),
+            "unknown format",
+        ),
         (("run", "v.vcf", "-o", "o.parquet"), "a VCF needs --fasta"),
-        (("run", "v.vcf", "--promoters", "g.gtf", "-o", "o.parquet"), "--promoters is about variants in a genome; give --fasta too"),
-        (("run", "v.vcf", "v.vcf", "--fasta", "g.fa", "--centered", "-o", "o.parquet"), "give one input, not 2"),
+        (
+            ("run", "v.vcf", "--promoters", "g.gtf", "-o", "o.parquet"),
+            "--promoters is about variants in a genome; give --fasta too",
+        ),
+        (
+            ("run", "v.vcf", "v.vcf", "--fasta", "g.fa", "--centered", "-o", "o.parquet"),
+            "give one input, not 2",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line(
     world: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
@@ -477,31 +672,41 @@ def test_table_aliases_and_carried_columns(world: Path, contig: str, cli: Any) -
     ]
     assert "not carried over, since the output has its own: strand" in ran.err
     for text, message in (
-        ("chrom,pos,ref\n1,2,A\n", "no column for alt"), ("chrom,pos,ref,alt,ALT\n1,2,A,C,C\n", "has both 'alt' and 'ALT'"),
+        ("chrom,pos,ref\n1,2,A\n", "no column for alt"),
+        ("chrom,pos,ref,alt,ALT\n1,2,A,C,C\n", "has both 'alt' and 'ALT'"),
         ("chrom,pos,ref,alt\n1,2.5,A,C\n", "reads '2.5' in row 1"),
-    ):  # fmt: skip
+    ):
         (world / "bad.csv").write_text(text)
         ran = cli("variants", world / "bad.csv", *given, "-o", world / "bad.parquet")
         assert (ran.code, message in ran.err) == (2, True), ran.err
 
 
 def test_a_given_status_must_be_known(world: Path, toy_model: Path, cli: Any) -> None:
-    (world / "s.csv").write_text("ref_sequence,alt_sequence,status\nACGT,ACGA,edge\nACGT,ACGA,\nACGT,ACGA,ok\n")
-    assert cli("run", world / "s.csv", "-m", toy_model, "--engine", "null", "-o", world / "s.parquet").code == 0
+    (world / "s.csv").write_text(
+        "ref_sequence,alt_sequence,status\nACGT,ACGA,edge\nACGT,ACGA,\nACGT,ACGA,ok\n"
+    )
+    assert (
+        cli("run", world / "s.csv", "-m", toy_model, "--engine", "null", "-o", world / "s.parquet").code == 0
+    )
     assert pq.read_table(world / "s.parquet")["status"].to_pylist() == ["edge", "ok", "ok"]
     (world / "s.csv").write_text("ref_sequence,alt_sequence,status\nACGT,ACGA,benign\n")
     ran = cli("run", world / "s.csv", "-m", toy_model, "--engine", "null", "-o", world / "s2.parquet")
-    assert (ran.code, "column 'status' reads 'benign', which is no status of legscore" in ran.err) == (2, True)
+    assert (ran.code, "column 'status' reads 'benign', which is no status of legscore" in ran.err) == (
+        2,
+        True,
+    )
 
 
 def test_whole_windows_from_the_genome(world: Path, contig: str, cli: Any) -> None:
-    """--context genome: 231 bases, the variant at index 115, as the published human scripts cut them, no flanks; status edge at
-    the first and last bases of a contig. The scores are those of a model that reads 231 bases."""
+    """--context genome: 231 bases, the variant at index 115, as the published human scripts cut them, no
+    flanks; status edge at the first and last bases of a contig. The scores are those of a model that reads
+    231 bases."""
     checkpoint = toy_checkpoint(0, human_contract())
     checkpoint.save(world / "human.safetensors")
     at = [1, 115, 116, 600, 1085, 1086, 1200]
     (world / "s.tsv").write_text(
-        "chrom\tpos\tref\talt\n" + "".join(f"1\t{p}\t{contig[p - 1]}\t{'A' if contig[p - 1] != 'A' else 'C'}\n" for p in at)
+        "chrom\tpos\tref\talt\n"
+        + "".join(f"1\t{p}\t{contig[p - 1]}\t{'A' if contig[p - 1] != 'A' else 'C'}\n" for p in at)
     )
     given = ("--fasta", world / "g.fa", "--centered", "--context", "genome")
     score = ("-m", world / "human.safetensors", "--engine", "openvino", "--precision", "fp32", "--rc", "none")
@@ -513,10 +718,17 @@ def test_whole_windows_from_the_genome(world: Path, contig: str, cli: Any) -> No
     for row in rows[2:5]:
         assert row["ref_sequence"] == contig[row["pos"] - 116 : row["pos"] + 115]
         assert row["alt_sequence"] == row["ref_sequence"][:115] + row["alt"] + row["ref_sequence"][116:]
-    long = human_contract(length=231, flank5="", flank3="", adapter5="", adapter3="", insert_min=231, insert_max=231)
+    long = human_contract(
+        length=231, flank5="", flank3="", adapter5="", adapter3="", insert_min=231, insert_max=231
+    )
     toy_checkpoint(0, long).save(world / "long.safetensors")
     (world / "w.csv").write_text("sequence\n" + "".join(f"{row['ref_sequence']}\n" for row in rows[2:5]))
-    assert cli("run", world / "w.csv", "-m", world / "long.safetensors", *score[2:], "-o", world / "w.parquet").code == 0
+    assert (
+        cli(
+            "run", world / "w.csv", "-m", world / "long.safetensors", *score[2:], "-o", world / "w.parquet"
+        ).code
+        == 0
+    )
     assert pq.read_table(world / "w.parquet")["score"].to_pylist() == [row["ref_score"] for row in rows[2:5]]
     ran = cli(
         "variants",
@@ -548,8 +760,19 @@ def test_contigs_that_the_header_does_not_list(world: Path, contig: str, cli: An
     (world / "r.fa").write_text(f">I\n{contig}\n>II\nACGT\n>X\nACGTACGT\n")
     (world / "r.bed").write_text("X\t0\t8\n")
     (world / "x.vcf").write_text(head.format("X") + "2\t1\t.\tA\tC\t.\t.\t.\nX\t1\t.\tA\tC\t.\t.\t.\n")
-    ran = cli("variants", world / "x.vcf", "--fasta", world / "r.fa", "--regions", world / "r.bed", "-o", world / "x.parquet")
-    assert (ran.code, "X means another contig; say which with --contig-map X=NAME" in ran.err) == (2, True), ran.err
+    ran = cli(
+        "variants",
+        world / "x.vcf",
+        "--fasta",
+        world / "r.fa",
+        "--regions",
+        world / "r.bed",
+        "-o",
+        world / "x.parquet",
+    )
+    assert (ran.code, "X means another contig; say which with --contig-map X=NAME" in ran.err) == (2, True), (
+        ran.err
+    )
 
 
 def test_null_fields_are_null_sequence(world: Path, contig: str, cli: Any) -> None:
@@ -558,13 +781,17 @@ def test_null_fields_are_null_sequence(world: Path, contig: str, cli: Any) -> No
     ran = cli("variants", world / "n.csv", *given, "-o", world / "n.parquet")
     assert ran.code == 0, ran.err
     rows = pq.read_table(world / "n.parquet").to_pylist()
-    assert [(r["pos"], r["tile_id"] is None, r["status"]) for r in rows][:1] == [(None, True, "null_sequence")]
+    assert [(r["pos"], r["tile_id"] is None, r["status"]) for r in rows][:1] == [
+        (None, True, "null_sequence")
+    ]
     assert {r["status"] for r in rows} == {"null_sequence", "contig_missing"}
 
 
 @pytest.mark.parametrize("record", ["1\t3o0\t.\tA\tG\t.\t.\t.", "1\t300\t.\tA", "1\t300\t.\tA\tG\t.\t"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_record_that_cannot_be_read_is_named_by_its_line(world: Path, cli: Any, record: str, packed: bool) -> None:
+def test_a_record_that_cannot_be_read_is_named_by_its_line(
+    world: Path, cli: Any, record: str, packed: bool
+) -> None:
     lines = (world / "v.vcf").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if not line.startswith("#")) + 1
     lines.insert(at, record)
@@ -572,14 +799,25 @@ def test_a_record_that_cannot_be_read_is_named_by_its_line(world: Path, cli: Any
     if packed:
         pysam.tabix_compress(str(world / "b.vcf"), str(world / "b.vcf.gz"))
     name = world / ("b.vcf.gz" if packed else "b.vcf")
-    ran = cli("variants", name, "--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "-o", world / "o.parquet")
+    ran = cli(
+        "variants",
+        name,
+        "--fasta",
+        world / "g.fa",
+        "--promoters",
+        world / "g.gtf",
+        *TILES,
+        "-o",
+        world / "o.parquet",
+    )
     assert ran.code == 2
     assert f"{name.name}, line {at + 1}: " in ran.err.splitlines()[-1], ran.err
     assert "Correct or remove it" in ran.err.splitlines()[-1]
 
 
 def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> None:
-    """Gzip without bgzip's blocks is read as a stream; a region of it cannot be. Damage is never the end of a file."""
+    """Gzip without bgzip's blocks is read as a stream; a region of it cannot be. Damage is never the end of a
+    file."""
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
     out = ("-o", world / "o.parquet")
     text = (world / "v.vcf").read_bytes()

@@ -1,4 +1,5 @@
-"""The variants companion on real data: measured tiles and variants, shipped VCFs, specification and tool test files."""
+"""The variants companion on real data: measured tiles and variants, shipped VCFs, specification and tool test
+files."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_tiles_equal_the_measured_oligos(shared: Path, fasta: str, tmp_path: Pat
     oligos = oligos.with_row_index("name")
     bed = oligos.select("chrom", "start", "end", "name", pl.lit(0).alias("score"), "strand")
     bed.write_csv(tmp_path / "t.bed", separator="\t", include_header=False)
-    table = pl.from_arrow(tile_table(prepare(BuildOptions(fasta, regions_bed=str(tmp_path / "t.bed")), quiet)))
+    table = pl.from_arrow(
+        tile_table(prepare(BuildOptions(fasta, regions_bed=str(tmp_path / "t.bed")), quiet))
+    )
     assert isinstance(table, pl.DataFrame)
     joined = oligos.with_columns(pl.col("name").cast(pl.String)).join(
         table.select(pl.col("tile_id").alias("name"), pl.col("sequence").alias("made")), on="name"
@@ -48,7 +51,11 @@ def test_tiles_equal_the_measured_oligos(shared: Path, fasta: str, tmp_path: Pat
 
 def test_tiles_of_known_starts_have_the_published_names(shared: Path, fasta: str, tmp_path: Path) -> None:
     """Tiles GENE.2 from --tss lie where the published ones lie, on both strands."""
-    known = pl.read_parquet(shared / "data/genome/promoter_haplotypes_1011.parquet").unique("promoter").sort("promoter")
+    known = (
+        pl.read_parquet(shared / "data/genome/promoter_haplotypes_1011.parquet")
+        .unique("promoter")
+        .sort("promoter")
+    )
     known = known.filter(pl.col("promoter").str.ends_with(".2"))
     plus = pl.col("strand") == "+"
     tss = pl.when(plus).then(pl.col("start") + 160 + 1).otherwise(pl.col("end") - 160)
@@ -71,7 +78,10 @@ def test_variants_equal_the_measured_pairs(shared: Path, fasta: str, tmp_path: P
     made = pl.read_parquet(tmp_path / "v.parquet").with_columns(pl.col("tile_id").cast(pl.String))
     measured = pl.read_parquet(shared / "data/native_variants_measured.parquet")
     joined = measured.join(
-        made, left_on=["variant_id", "promoter", "pos", "alt"], right_on=["variant_id", "tile_id", "pos", "alt"], suffix="_made"
+        made,
+        left_on=["variant_id", "promoter", "pos", "alt"],
+        right_on=["variant_id", "tile_id", "pos", "alt"],
+        suffix="_made",
     )
     assert len(joined) == len(measured) == 3_788
     for side in ("ref", "alt"):
@@ -80,7 +90,9 @@ def test_variants_equal_the_measured_pairs(shared: Path, fasta: str, tmp_path: P
     assert set(joined["status"]) == {"ok"}
 
 
-@pytest.mark.parametrize("name", ["saccharomyces_cerevisiae", "promoter_snvs_1011", "native_measured_snvs", "strains_vs_R64"])
+@pytest.mark.parametrize(
+    "name", ["saccharomyces_cerevisiae", "promoter_snvs_1011", "native_measured_snvs", "strains_vs_R64"]
+)
 def test_every_ref_of_the_shipped_vcfs_matches(shared: Path, fasta: str, name: str) -> None:
     bed = str(shared / "data/genome/native_promoter_tiles.bed")
     records = open_records(shared / f"data/genome/{name}.vcf.gz")
@@ -115,7 +127,10 @@ def test_every_vcf_case_is_read_or_refused_in_one_line(shared: Path, tmp_path: P
             (tmp_path / "g.fa").write_text("".join(f">{name}\n{letters}\n" for name in dict.fromkeys(names)))
             pysam.faidx(str(tmp_path / "g.fa"))
             options = BuildOptions(
-                str(tmp_path / "g.fa"), centered=True, keep_outside=True, contig_map=[f"{name}={name}" for name in names]
+                str(tmp_path / "g.fa"),
+                centered=True,
+                keep_outside=True,
+                contig_map=[f"{name}={name}" for name in names],
             )
             builder = Builder(prepare(options, quiet), records)
             n = sum(table.num_rows for table in builder.tables())
@@ -159,7 +174,11 @@ def changes_of(path: Path, genome: dict[str, str], *, align: bool) -> set[tuple[
         letters = np.frombuffer(genome[fields[0]].upper().encode(), dtype=np.uint8)
         alts = fields[4].split(",")
         made = canonical(
-            letters, np.full(len(alts), int(fields[1])), pa.array([fields[3]] * len(alts)), pa.array(alts), align=align
+            letters,
+            np.full(len(alts), int(fields[1])),
+            pa.array([fields[3]] * len(alts)),
+            pa.array(alts),
+            align=align,
         )
         for a in np.flatnonzero(made.status_A == OK):
             text = made.inserted[made.at_A[a] : made.at_A[a] + made.n_A[a]].tobytes()
@@ -168,10 +187,12 @@ def changes_of(path: Path, genome: dict[str, str], *, align: bool) -> set[tuple[
 
 
 @pytest.mark.parametrize(
-    ("vcf", "out", "fasta"), [("norm.split.vcf", "norm.split.and.norm.out", "norm.fa"), ("norm.vcf", "norm.out", "norm.fa")]
+    ("vcf", "out", "fasta"),
+    [("norm.split.vcf", "norm.split.and.norm.out", "norm.fa"), ("norm.vcf", "norm.out", "norm.fa")],
 )
 def test_left_alignment_agrees_with_bcftools_norm(shared: Path, vcf: str, out: str, fasta: str) -> None:
-    """Alleles of the input, canonical, are those that bcftools norm wrote; split ones do not move any more."""
+    """Alleles of the input, canonical, are those that bcftools norm wrote; split ones do not move any
+    more."""
     folder = shared / "data/vcf_cases/bcftools"
     genome = {record.name: record.sequence for record in pysam.FastxFile(str(folder / fasta))}
     ours, theirs = changes_of(folder / vcf, genome, align=True), changes_of(folder / out, genome, align=True)

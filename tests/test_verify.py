@@ -1,4 +1,5 @@
-"""Numeric guards: wrong scores end a run and name the rows, whatever made them wrong; right ones pass; the output never changes."""
+"""Numeric guards: wrong scores end a run and name the rows, whatever made them wrong; right ones pass; the
+output never changes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import pytest
 from conftest import human_contract, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.dna.batch import Batch
-from legscore.engine import choose
+from legscore.engine import open as opening
 from legscore.engine.fidelity import Fidelity
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
@@ -30,9 +31,11 @@ from legscore.system.resources import folder
 def batch(n: int = 3000, edits: int = 2000, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     return Batch(
-        rng.integers(0, 5, (n, 150), dtype=np.uint8), rng.integers(0, n, edits).astype(np.int32),
-        rng.integers(0, 150, edits).astype(np.int16), rng.integers(0, 4, edits).astype(np.uint8),
-    )  # fmt: skip
+        rng.integers(0, 5, (n, 150), dtype=np.uint8),
+        rng.integers(0, n, edits).astype(np.int32),
+        rng.integers(0, 150, edits).astype(np.int16),
+        rng.integers(0, 4, edits).astype(np.uint8),
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.01, 0.3, 1.0])
@@ -44,9 +47,16 @@ def test_the_share_asked_for_is_chosen_and_by_the_bases_alone(share: float) -> N
     assert (np.diff(windows) > 0).all()
     assert (picked(whole, windows) == whole.expand()[windows]).all()
     order = np.random.default_rng(1).permutation(3000)  # the same windows elsewhere: the same are chosen
-    moved = Batch(whole.codes_WL[order], np.argsort(order)[whole.window_E].astype(np.int32), whole.offset_E, whole.base_E)
+    moved = Batch(
+        whole.codes_WL[order],
+        np.argsort(order)[whole.window_E].astype(np.int32),
+        whole.offset_E,
+        whole.base_E,
+    )
     chosen, _ = choose_windows(moved, share)
-    assert {row.tobytes() for row in picked(moved, chosen)} == {row.tobytes() for row in picked(whole, windows)}
+    assert {row.tobytes() for row in picked(moved, chosen)} == {
+        row.tobytes() for row in picked(whole, windows)
+    }
 
 
 def test_members_take_turns() -> None:
@@ -67,7 +77,9 @@ class Altered:
         return scores
 
 
-def guarded(change: Any, share: float, fidelity: Fidelity | None = None, rows: int = 400, members: int = 2) -> Verifier:
+def guarded(
+    change: Any, share: float, fidelity: Fidelity | None = None, rows: int = 400, members: int = 2
+) -> Verifier:
     """Windows of `rows` rows through an altered engine and a guard."""
     models = [toy_checkpoint(seed) for seed in range(members)]
     rng = np.random.default_rng(3)
@@ -102,12 +114,15 @@ def test_a_drift_beyond_the_fidelity_record_names_the_row() -> None:
         scores[:, 17] += 0.2
 
     with pytest.raises(
-        EngineError, match=r"verify: row 1,018 of a.parquet: member model scored .* and .* in fp32 on openvino; .*allows 0.001"
+        EngineError,
+        match=r"verify: row 1,018 of a.parquet: member model scored .* and .* in fp32 on openvino; .*allows 0.001",
     ):
         guarded(drift, 1.0)
     with pytest.raises(EngineError, match=r"row 1,018 of a.parquet"):
         guarded(drift, 1.0, measured(0.19 / LIMIT_FACTOR))
-    assert guarded(drift, 1.0, measured(0.2 / LIMIT_FACTOR)).verified.max_error == pytest.approx(0.2, abs=1e-4)
+    assert guarded(drift, 1.0, measured(0.2 / LIMIT_FACTOR)).verified.max_error == pytest.approx(
+        0.2, abs=1e-4
+    )
 
 
 def test_scores_of_neighbours_are_a_drift() -> None:
@@ -134,7 +149,9 @@ def test_a_score_outside_the_range_names_the_rows_and_is_not_the_inputs_fault() 
 
 def test_ranges() -> None:
     scores = np.array([[-0.2, -0.1, 0, 17, 17.1, 17.2, np.nan, np.inf]])
-    assert outside(scores, yeast_contract()).tolist() == [[True, False, False, False, False, True, False, False]]
+    assert outside(scores, yeast_contract()).tolist() == [
+        [True, False, False, False, False, True, False, False]
+    ]
     assert not outside(scores * 100, human_contract()).any()
 
 
@@ -156,16 +173,32 @@ def test_a_share_must_be_one() -> None:
 def rows(tmp_path: Path) -> Path:
     rng = np.random.default_rng(8)
     pq.write_table(
-        pa.table({"id": list(range(300)), "sequence": [random_dna(rng, 80) for _ in range(300)]}), tmp_path / "s.parquet"
+        pa.table({"id": list(range(300)), "sequence": [random_dna(rng, 80) for _ in range(300)]}),
+        tmp_path / "s.parquet",
     )
     return tmp_path / "s.parquet"
 
 
-def test_a_run_checks_itself_and_its_bytes_stay_the_same(tmp_path: Path, rows: Path, toy_models: Path, cli: Any) -> None:
+def test_a_run_checks_itself_and_its_bytes_stay_the_same(
+    tmp_path: Path, rows: Path, toy_models: Path, cli: Any
+) -> None:
     outputs = []
     for share, precision in (("0", "fp32"), ("0.001", "fp32"), ("1", "fp32")):
         out = tmp_path / f"{share}.parquet"
-        ran = cli("run", rows, "-m", toy_models, "-o", out, "--verify", share, "--precision", precision, "--engine", "openvino")
+        ran = cli(
+            "run",
+            rows,
+            "-m",
+            toy_models,
+            "-o",
+            out,
+            "--verify",
+            share,
+            "--precision",
+            precision,
+            "--engine",
+            "openvino",
+        )
         assert ran.code == 0, ran.err
         outputs.append(out.read_bytes())
         record = json.loads((tmp_path / f"{share}.parquet.run.json").read_text())["verify"]
@@ -180,8 +213,8 @@ def test_a_run_checks_itself_and_its_bytes_stay_the_same(tmp_path: Path, rows: P
 def test_networks_that_verify_are_kept(
     tmp_path: Path, rows: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run builds none, though each part may be verified with another member. In a process that is held to a bound
-    they are built: loading does not survive being refused memory."""
+    """The second run builds none, though each part may be verified with another member. In a process that is
+    held to a bound they are built: loading does not survive being refused memory."""
     import openvino
 
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
@@ -218,7 +251,9 @@ def test_other_engines_are_held_against_fp32(tmp_path: Path, rows: Path, toy_mod
     import openvino
 
     loose = tmp_path / "loose.toml"  # scores of a network with random weights hardly vary
-    loose.write_text(re.sub(r"(effect_spearman_min = )0\.\d+", r"\g<1>0.9", (folder("engines") / "bf16.toml").read_text()))
+    loose.write_text(
+        re.sub(r"(effect_spearman_min = )0\.\d+", r"\g<1>0.9", (folder("engines") / "bf16.toml").read_text())
+    )
     ways = []
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         ways.append(("--engine", "openvino", "--recipe", loose))
@@ -229,7 +264,9 @@ def test_other_engines_are_held_against_fp32(tmp_path: Path, rows: Path, toy_mod
         assert ran.code == 0, ran.err
         record = json.loads((tmp_path / "o.parquet.run.json").read_text())
         assert record["verify"]["windows"] == 300
-        assert record["verify"]["limit"] == pytest.approx(LEAST_LIMIT + LIMIT_FACTOR * record["fidelity"]["score_max_error"])
+        assert record["verify"]["limit"] == pytest.approx(
+            LEAST_LIMIT + LIMIT_FACTOR * record["fidelity"]["score_max_error"]
+        )
     if not ways:
         pytest.skip("neither bf16 nor PyTorch here")
 
@@ -237,16 +274,28 @@ def test_other_engines_are_held_against_fp32(tmp_path: Path, rows: Path, toy_mod
 def test_a_faulty_engine_ends_the_run_without_output(
     tmp_path: Path, rows: Path, toy_model: Path, cli: Any, monkeypatch: Any
 ) -> None:
-    real = choose.open_engine
+    real = opening.open_engine
 
     def opened(*args: Any) -> Any:
         engine = real(*args)
         score = engine._score
-        engine._score = lambda batch, *rest: score(batch, *rest) + np.float32(0.5)  # after its fidelity was measured
+        # after its fidelity was measured
+        engine._score = lambda batch, *rest: score(batch, *rest) + np.float32(0.5)
         return engine
 
     monkeypatch.setattr("legscore.run.prepare.open_engine", opened)
-    ran = cli("run", rows, "-m", toy_model, "-o", tmp_path / "o.parquet", "--engine", "openvino", "--precision", "fp32")
+    ran = cli(
+        "run",
+        rows,
+        "-m",
+        toy_model,
+        "-o",
+        tmp_path / "o.parquet",
+        "--engine",
+        "openvino",
+        "--precision",
+        "fp32",
+    )
     assert ran.code == 2
     assert "verify: row " in ran.err.splitlines()[-1]
     assert not list(tmp_path.glob("o.parquet*"))

@@ -48,7 +48,9 @@ def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple
         return "adapter_mismatch", ""
     if sequence_is == "insert" and carries and long_enough:
         return "adapter_mismatch", ""
-    insert = text[len(contract.adapter5) : len(text) - len(contract.adapter3)] if sequence_is == "oligo" else text
+    insert = (
+        text[len(contract.adapter5) : len(text) - len(contract.adapter3)] if sequence_is == "oligo" else text
+    )
     return "ok", (contract.flank5 + insert + contract.flank3)[-contract.length :]
 
 
@@ -68,7 +70,10 @@ def check(
     rc: str = "construct",
 ) -> None:
     """Statuses, windows and n_count of every row against what the slow reading expects."""
-    arrays = {role: pa.array(values, pa.int64() if role == "offset" else pa.large_string()) for role, values in columns.items()}
+    arrays = {
+        role: pa.array(values, pa.int64() if role == "offset" else pa.large_string())
+        for role, values in columns.items()
+    }
     result = Windower(contract, KINDS[kind], sequence_is, rc)(arrays)
     assert [STATUSES[code] for code in result.status_N] == [status for status, _ in expected]
     codes = result.batch.expand()
@@ -101,7 +106,9 @@ TEXT = st.one_of(
 @given(st.lists(TEXT, max_size=30), st.sampled_from(["insert", "oligo", "window"]))
 def test_sequences_equal_the_slow_reading(texts: list[str | None], sequence_is: str) -> None:
     slow = [slow_window(text, YEAST, sequence_is) for text in texts]
-    check(YEAST, "sequence", sequence_is, {"sequence": texts}, [(status, [window]) for status, window in slow])
+    check(
+        YEAST, "sequence", sequence_is, {"sequence": texts}, [(status, [window]) for status, window in slow]
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -109,10 +116,18 @@ def test_sequences_equal_the_slow_reading(texts: list[str | None], sequence_is: 
 def test_pairs_equal_the_slow_reading(pairs: list[tuple[str | None, str | None]], sequence_is: str) -> None:
     refs, alts = ([slow_window(pair[i], YEAST, sequence_is) for pair in pairs] for i in (0, 1))
     expected = [(slow_pair(ref, alt), [ref[1], alt[1]]) for ref, alt in zip(refs, alts, strict=True)]
-    check(YEAST, "pair", sequence_is, {"ref_sequence": [p[0] for p in pairs], "alt_sequence": [p[1] for p in pairs]}, expected)
+    check(
+        YEAST,
+        "pair",
+        sequence_is,
+        {"ref_sequence": [p[0] for p in pairs], "alt_sequence": [p[1] for p in pairs]},
+        expected,
+    )
 
 
-def slow_edit(text: str | None, offset: int | None, alt: str | None, ref: str | None, sequence_is: str) -> tuple[str, list[str]]:
+def slow_edit(
+    text: str | None, offset: int | None, alt: str | None, ref: str | None, sequence_is: str
+) -> tuple[str, list[str]]:
     if text is None or offset is None or alt is None:
         return "null_sequence", []
     status, before = slow_window(text, YEAST, sequence_is)
@@ -158,12 +173,16 @@ def test_edits_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: 
     }
     if with_ref:
         columns["ref_base"] = [r[3] for r in rows]
-    expected = [slow_edit(text, offset, alt, ref if with_ref else None, sequence_is) for text, offset, alt, ref in rows]
+    expected = [
+        slow_edit(text, offset, alt, ref if with_ref else None, sequence_is)
+        for text, offset, alt, ref in rows
+    ]
     check(YEAST, "edit", sequence_is, columns, expected)
 
 
 def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
-    """A row with a column `refill`: base replaced, `-` deleted, `+A` inserted before; the rules as sentences."""
+    """A row with a column `refill`: base replaced, `-` deleted, `+A` inserted before; the rules as
+    sentences."""
     text, offset, alt, ref, refill = row
     if alt is None or not (alt == "-" or alt.startswith("+")):
         return slow_edit(text, offset, alt, ref, sequence_is)
@@ -174,7 +193,9 @@ def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
         return "null_sequence", []
     side, fill, deletes = refill[:1], refill[1:], alt == "-"
     bases = "ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
-    if (not deletes and (len(alt) != 2 or alt[1] not in bases)) or (refill != "none" and side not in ("5", "3")):
+    if (not deletes and (len(alt) != 2 or alt[1] not in bases)) or (
+        refill != "none" and side not in ("5", "3")
+    ):
         return "invalid_base", []
     if refill != "none" and (len(fill) != deletes or fill.strip(bases)):
         return "invalid_base", []
@@ -186,7 +207,9 @@ def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
         return "adapter_mismatch", []
     if not deletes and at == 0:
         return "edge", []
-    if ref is not None and (not deletes or len(ref) != 1 or ref not in bases or clean(ref) != clean(insert[at])):
+    if ref is not None and (
+        not deletes or len(ref) != 1 or ref not in bases or clean(ref) != clean(insert[at])
+    ):
         return "ref_mismatch", []
     changed = insert[:at] + insert[at + 1 :] if deletes else insert[:at] + alt[1] + insert[at:]
     if side == "5":
@@ -205,15 +228,23 @@ REFILL = st.sampled_from(["5", "3", "5A", "3c", "5N", "3G", "none", None, "", "7
 @given(
     st.lists(
         st.tuples(
-            TEXT, st.one_of(st.none(), st.integers(-2, 160)), st.one_of(BASE, st.sampled_from(["-", "-", "+A", "+g", "+", "+x", "+AC"])),
-            st.sampled_from([None, None, None, "A", "C", "g", "N", "AC"]), REFILL,
+            TEXT,
+            st.one_of(st.none(), st.integers(-2, 160)),
+            st.one_of(BASE, st.sampled_from(["-", "-", "+A", "+g", "+", "+x", "+AC"])),
+            st.sampled_from([None, None, None, "A", "C", "g", "N", "AC"]),
+            REFILL,
         ),
         max_size=25,
     ),
     st.sampled_from(["insert", "oligo", "window"]),
-)  # fmt: skip
-def test_deletions_and_insertions_equal_the_slow_reading(rows: list[tuple[Any, ...]], sequence_is: str) -> None:
-    columns = {role: [r[i] for r in rows] for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))}
+)
+def test_deletions_and_insertions_equal_the_slow_reading(
+    rows: list[tuple[Any, ...]], sequence_is: str
+) -> None:
+    columns = {
+        role: [r[i] for r in rows]
+        for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))
+    }
     check(YEAST, "edit", sequence_is, columns, [slow_indel(row, sequence_is) for row in rows])
 
 
@@ -226,27 +257,38 @@ def test_indels_of_plain_inserts_reach_the_engine_whole() -> None:
         (text, 1, "+A", None, "5"), (text, 79, "+C", None, "3"), (text, 40, "+G", None, "none"),
         (text, 40, "A" if text[40] != "A" else "C", None, None), (full, 5, "+A", None, "none"), ("A", 0, "-", None, "none"),
     ]  # fmt: skip
-    columns = {role: [r[i] for r in rows] for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))}
+    columns = {
+        role: [r[i] for r in rows]
+        for i, role in enumerate(("sequence", "offset", "alt_base", "ref_base", "refill"))
+    }
     expected = [slow_indel(row, "insert") for row in rows]
     assert [status for status, _ in expected] == ["ok"] * 8 + ["too_long", "too_short"]
     check(YEAST, "edit", "insert", columns, expected)
-    arrays = {role: pa.array(values, pa.int64() if role == "offset" else pa.large_string()) for role, values in columns.items()}
+    arrays = {
+        role: pa.array(values, pa.int64() if role == "offset" else pa.large_string())
+        for role, values in columns.items()
+    }
     turned = Windower(YEAST, KINDS["edit"], "insert", "insert")(arrays)
     codes = turned.batch.expand()
     for row, (status, windows) in enumerate(expected):
         for k, window in enumerate(windows if status == "ok" else ()):
-            length = len(rows[row][0]) + (0 if k == 0 else {"none": -1 if rows[row][2] == "-" else 1}.get(rows[row][4], 0))
+            length = len(rows[row][0]) + (
+                0 if k == 0 else {"none": -1 if rows[row][2] == "-" else 1}.get(rows[row][4], 0)
+            )
             assert (codes[turned.index_NKS[row, k, 0]] == encode_text(window)).all()
             assert (codes[turned.index_NKS[row, k, 1]] == encode_text(flip(window, length))).all()
     without = {role: values for role, values in columns.items() if role != "refill"}
-    check(YEAST, "edit", "insert", without, [slow_edit(*row[:4], "insert") for row in rows])  # as before: unsupported_allele
+    # as before: unsupported_allele
+    check(YEAST, "edit", "insert", without, [slow_edit(*row[:4], "insert") for row in rows])
 
 
 def flip(window: str, insert_length: int) -> str:
     """Reverse complement of the insert within its flanks."""
     end = len(window) - len(YEAST.flank3)
     insert = window[end - insert_length : end]
-    return window[: end - insert_length] + insert[::-1].translate(str.maketrans("ACGT", "TGCA")) + window[end:]
+    return (
+        window[: end - insert_length] + insert[::-1].translate(str.maketrans("ACGT", "TGCA")) + window[end:]
+    )
 
 
 @pytest.mark.parametrize("sequence_is", ["insert", "oligo"])
@@ -348,7 +390,13 @@ def test_human_sequences() -> None:
     assert decide_sequence_is(pa.array(["A" * 200] * 3), HUMAN) == "insert"
     for texts, sequence_is in (([oligo], "oligo"), ([oligo], "window"), (["ACGT" * 50], "insert")):
         check(HUMAN, "sequence", sequence_is, {"sequence": texts}, [("ok", [oligo])])
-    check(HUMAN, "sequence", "insert", {"sequence": ["A" * 199, "A" * 201]}, [("too_short", []), ("too_long", [])])
+    check(
+        HUMAN,
+        "sequence",
+        "insert",
+        {"sequence": ["A" * 199, "A" * 201]},
+        [("too_short", []), ("too_long", [])],
+    )
 
 
 def test_a_megabase_among_rows() -> None:
@@ -366,7 +414,11 @@ def test_max_n() -> None:
     result = Windower(YEAST, KINDS["sequence"], "insert", max_n=1)(arrays)
     assert [STATUSES[s] for s in result.status_N] == ["ok", "ok", "invalid_base"]
     assert result.n_count_N.tolist() == [0, 1, 2]
-    edits = {"sequence": pa.array(["N" + "A" * 79] * 2), "offset": pa.array([5, 5]), "alt_base": pa.array(["C", "N"])}
+    edits = {
+        "sequence": pa.array(["N" + "A" * 79] * 2),
+        "offset": pa.array([5, 5]),
+        "alt_base": pa.array(["C", "N"]),
+    }
     result = Windower(YEAST, KINDS["edit"], "insert", max_n=1)(edits)
     assert [STATUSES[s] for s in result.status_N] == ["ok", "invalid_base"]
     assert result.n_count_N.tolist() == [1, 2]
@@ -392,7 +444,8 @@ def test_unique_rows_survives_hash_collisions(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_many_rows_are_looked_at_in_blocks() -> None:
-    """5,000 rows, which are three blocks: repeats and N's across their borders, and one bad letter in the last."""
+    """5,000 rows, which are three blocks: repeats and N's across their borders, and one bad letter in the
+    last."""
     rng = np.random.default_rng(3)
     codes = rng.integers(0, 5, (5000, 9), dtype=np.uint8)
     codes[2040:2060] = codes[10:30]
@@ -410,6 +463,8 @@ def test_many_rows_are_looked_at_in_blocks() -> None:
 def test_only_na_and_nan_read_as_missing() -> None:
     """WA is ambiguous DNA, not somebody's word for null, though its codes are those of NA."""
     texts = ["NA", "na", "NaN", "NAN", "WA", "RAN", "N", None]
-    status = Windower(YEAST, KINDS["sequence"], "oligo", "construct")({"sequence": pa.array(texts, pa.large_string())}).status_N
+    status = Windower(YEAST, KINDS["sequence"], "oligo", "construct")(
+        {"sequence": pa.array(texts, pa.large_string())}
+    ).status_N
     expected = ["null_sequence"] * 4 + ["too_short"] * 3 + ["null_sequence"]
     assert [STATUSES[code] for code in status] == expected

@@ -22,7 +22,10 @@ COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
     "merge": ("legscore.cli.merge", "Join the shards of a run into one output."),
     "variants": ("legscore.cli.variants", "Build the variants that run scores, from a genome."),
-    "compile": ("legscore.cli.compile_plans", "Build the TensorRT plans of an ensemble for this machine's GPUs."),
+    "compile": (
+        "legscore.cli.compile_plans",
+        "Build the TensorRT plans of an ensemble for this machine's GPUs.",
+    ),
     "import": ("legscore.cli.import_model", "Convert a published PyTorch checkpoint."),
     "export": ("legscore.cli.export_model", "Write a generator as the published code's PyTorch file."),
     "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
@@ -31,8 +34,14 @@ COMMANDS = {
     "report": ("legscore.cli.report", "Write a page that shows scores in the browser."),
     "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, an ensemble curve, a training."),
     "design": ("legscore.cli.design", "Design sequences with a wanted score."),
-    "doctor": ("legscore.cli.doctor", "Say what this machine scores with, why, and what to install for more."),
-    "bench": ("legscore.cli.bench", "Measure this machine: engine, limits, runs, and how long INPUT will take."),
+    "doctor": (
+        "legscore.cli.doctor",
+        "Say what this machine scores with, why, and what to install for more.",
+    ),
+    "bench": (
+        "legscore.cli.bench",
+        "Measure this machine: engine, limits, runs, and how long INPUT will take.",
+    ),
     "cache": ("legscore.cli.cache", "List or clear what is kept between runs."),
     "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
 }
@@ -68,7 +77,9 @@ class ReaderLeftError(Exception):
     """The reader of our standard output went away (head, less)."""
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", prog_name="legscore")
 def cli() -> None:
     """Score DNA variants with LegNet ensembles.
@@ -79,7 +90,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C does."""
+    """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C
+    does."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), _end)

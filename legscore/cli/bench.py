@@ -21,14 +21,29 @@ RUN_S = 8.0
 """Seconds that one timed run should take: windows are chosen by the engine's rate."""
 
 
-@click.command("bench", short_help="Measure this machine: engine, limits, runs, and how long INPUT will take.")
+@click.command(
+    "bench", short_help="Measure this machine: engine, limits, runs, and how long INPUT will take."
+)
 @click.argument("source", required=False, metavar="[INPUT]")
-@click.option("-m", "--models", multiple=True, metavar="PATH", help="As for run. [bundled demonstration ensemble]")
+@click.option(
+    "-m", "--models", multiple=True, metavar="PATH", help="As for run. [bundled demonstration ensemble]"
+)
 @click.option("--engine", type=click.Choice(DRY_ENGINES), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
 @click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to use, as for run.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns that each measurement takes.")
-@click.option("--json", "json_path", metavar="FILE", help="Write everything as JSON too; - for standard output instead of text.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Turns that each measurement takes.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="FILE",
+    help="Write everything as JSON too; - for standard output instead of text.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
     source: str | None,
@@ -42,12 +57,13 @@ def command(
 ) -> None:
     """Measure this machine: engine, limits, runs, and how long INPUT will take.
 
-    The CPU engine is timed over batch sizes and precisions, in turn with the machine's own limits (matrix products, memory
-    copies); then whole runs from Parquet to Parquet against the engine alone, by the engine and precision that run would
-    take. With INPUT its rows are windowed and the time to score them is given. About two minutes.
+    The CPU engine is timed over batch sizes and precisions, in turn with the machine's own limits (matrix
+    products, memory copies); then whole runs from Parquet to Parquet against the engine alone, by the engine
+    and precision that run would take. With INPUT its rows are windowed and the time to score them is given.
+    About two minutes.
 
-    GFLOP/s count the network's own multiplications. Where it is computed in phases (`legscore doctor` says) some 12 % fewer
-    are needed, and a share of the limit can be above 1.
+    GFLOP/s count the network's own multiplications. Where it is computed in phases (`legscore doctor` says)
+    some 12 % fewer are needed, and a share of the limit can be above 1.
 
     \b
     Examples:
@@ -66,7 +82,8 @@ def command(
         raise LegscoreError(f"--json {json_path}: no such folder")
     paths = list(models) or [str(folder("bundled"))]
     members = open_members(paths, True, lambda line: None)
-    found = estimate(source, paths) if source else None  # what is wrong with it shows before anything is timed
+    # what is wrong with it shows before anything is timed
+    found = estimate(source, paths) if source else None
     name, reason = choose_engine(engine)
     result: dict[str, Any] = {"legscore": __version__, "machine": _machine(), "members": len(members)}
     result |= {"engine": name, "engine_reason": reason, "models": [member.name for member in members]}
@@ -79,7 +96,11 @@ def command(
     windows = max(1024, int(trial.windows / min(trial.engine_s) * RUN_S))
     with _bar(f"runs of {windows:,} windows", 2 * rounds, quiet) as tick:
         run = whole_run(paths, windows, rounds=rounds, request=request, tick=tick)
-    derived = {"of_engine": run.of_engine, "of_engine_opened": run.of_engine_opened, "windows_per_s": run.windows_per_s}
+    derived = {
+        "of_engine": run.of_engine,
+        "of_engine_opened": run.of_engine_opened,
+        "windows_per_s": run.windows_per_s,
+    }
     result["whole_run"] = asdict(run) | derived
     if found:
         result["input"] = {"path": source, **asdict(found), "seconds": found.seconds(run.windows_per_s)}
@@ -112,13 +133,15 @@ def table(result: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"runs take engine {result['engine']} ({result['engine_reason']})",
-        f"Parquet to Parquet, {run['windows']:,} windows × {run['members']} members: {run['windows_per_s']:,.0f} windows/s, "
+        f"Parquet to Parquet, {run['windows']:,} windows × {run['members']} members: "
+        f"{run['windows_per_s']:,.0f} windows/s, "
         f"{run['of_engine']:.3f} of the engine alone ({run['of_engine_opened']:.3f} with opening it)",
     ]
     if given := result.get("input"):
         exact = "" if given["sampled_rows"] == given["rows"] else f", from {given['sampled_rows']:,} of them"
         lines.append(
-            f"{given['path']}: {given['rows']:,} rows, {given['windows']:,} windows{exact}: about {spoken(given['seconds'])}"
+            f"{given['path']}: {given['rows']:,} rows, {given['windows']:,} windows{exact}: about "
+            f"{spoken(given['seconds'])}"
         )
     return lines
 
@@ -131,7 +154,11 @@ def _machine() -> dict[str, Any]:
     from legscore.system.cores import usable_cores
 
     cpu = openvino.Core().get_property("CPU", properties.device.full_name)
-    versions = {"python": platform.python_version(), "numpy": numpy.__version__, "openvino": openvino.get_version()}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "openvino": openvino.get_version(),
+    }
     return {"cpu": cpu, "cores": usable_cores(), **versions}
 
 

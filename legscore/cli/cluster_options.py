@@ -25,11 +25,24 @@ def cluster_options(command: F) -> F:
         click.option(
             "--ray",
             metavar="auto|local|HOST:PORT",
-            help="Score on Ray: a cluster that this machine is part of, one started here for this run, or one at an address.",
+            help=(
+                "Score on Ray: a cluster that this machine is part of, one started here for this run, or "
+                "one at an address."
+            ),
         ),
-        click.option("--workers", type=click.IntRange(1), metavar="N", help="Workers on Ray. [as many as fit, and grow]"),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Workers on Ray. [as many as fit, and grow]",
+        ),
         click.option("--num-cpus", type=click.IntRange(1), metavar="N", help="Cores of each worker. [1]"),
-        click.option("--num-gpus", type=click.FloatRange(0, min_open=True), metavar="N", help="GPUs of each worker. [0]"),
+        click.option(
+            "--num-gpus",
+            type=click.FloatRange(0, min_open=True),
+            metavar="N",
+            help="GPUs of each worker. [0]",
+        ),
     )
     for option in reversed(every):
         command = option(command)
@@ -37,13 +50,16 @@ def cluster_options(command: F) -> F:
 
 
 def take_cluster(given: dict[str, Any], shuffles: int) -> ClusterOptions | None:
-    """Take the options out of `given`; None where --ray was not given. LegscoreError when they do not go together."""
+    """Take the options out of `given`; None where --ray was not given. LegscoreError when they do not go
+    together."""
     address = given.pop("ray")
     rest = {name: given.pop(name) for name in ("workers", "num_cpus", "num_gpus")}
     rest = {name: value for name, value in rest.items() if value is not None}
     if address is None:
         if rest:
-            raise LegscoreError(f"--{next(iter(rest)).replace('_', '-')} is about workers on Ray; give --ray too")
+            raise LegscoreError(
+                f"--{next(iter(rest)).replace('_', '-')} is about workers on Ray; give --ray too"
+            )
         return None
     from legscore.cluster.options import ClusterOptions, check_goes_with
 

@@ -13,16 +13,23 @@ from legscore.system.resources import cache_folder, folder
 @click.command("compile", short_help="Build the TensorRT plans of an ensemble for this machine's GPUs.")
 @click.argument("models", nargs=-1, metavar="[MODELS]...")
 @click.option(
-    "--engine", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True, help="The engine that needs compiling."
+    "--engine",
+    type=click.Choice(["tensorrt"]),
+    default="tensorrt",
+    show_default=True,
+    help="The engine that needs compiling.",
 )
 @click.option("--recipe", metavar="NAME|FILE", help="How to build. [fp16]")
 @click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to build for, by number. [0]")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
-def command(models: tuple[str, ...], engine: str, recipe: str | None, device: str | None, quiet: bool) -> None:
+def command(
+    models: tuple[str, ...], engine: str, recipe: str | None, device: str | None, quiet: bool
+) -> None:
     """Build the TensorRT plans of an ensemble for this machine's GPUs.
 
-    Plans go to the user's cache (LEGSCORE_CACHE moves it) and hold for this TensorRT version, GPU and driver branch.
-    `legscore run` builds what is missing by itself; this command does it beforehand. OpenVINO and PyTorch need no compiling.
+    Plans go to the user's cache (LEGSCORE_CACHE moves it) and hold for this TensorRT version, GPU and driver
+    branch. `legscore run` builds what is missing by itself; this command does it beforehand. OpenVINO and
+    PyTorch need no compiling.
 
     \b
     Examples:

@@ -13,21 +13,52 @@ from legscore.errors import InputError
 @click.command("evaluate", short_help="Compare predictions with measurements.")
 @click.argument("paths", nargs=-1, required=True, metavar="PREDICTIONS...")
 @click.option(
-    "--truth", "truths", multiple=True, required=True, metavar="COLUMN", help="Measured values; once, or once per --prediction."
+    "--truth",
+    "truths",
+    multiple=True,
+    required=True,
+    metavar="COLUMN",
+    help="Measured values; once, or once per --prediction.",
 )
 @click.option(
-    "--prediction", "predictions", multiple=True, metavar="COLUMN", help="Predicted values; repeat to compare. [effect or score]"
+    "--prediction",
+    "predictions",
+    multiple=True,
+    metavar="COLUMN",
+    help="Predicted values; repeat to compare. [effect or score]",
 )
 @click.option(
-    "--key", "keys", multiple=True, metavar="COLUMN", help="Joins several files; repeat where rows need several columns."
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="COLUMN",
+    help="Joins several files; repeat where rows need several columns.",
 )
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also split rows by the values of a column; repeat for combinations.")
-@click.option("--cluster", metavar="COLUMN", help="Resample whole clusters: rows that share a promoter, ancestor or family.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value; repeat for more.")
 @click.option(
-    "--bootstrap", type=click.IntRange(0), default=10_000, show_default=True, metavar="N", help="Resamples; 0 for no intervals."
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also split rows by the values of a column; repeat for combinations.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of resamples, subsets and folds.")
+@click.option(
+    "--cluster",
+    metavar="COLUMN",
+    help="Resample whole clusters: rows that share a promoter, ancestor or family.",
+)
+@click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value; repeat for more."
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Resamples; 0 for no intervals.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of resamples, subsets and folds."
+)
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -35,13 +66,24 @@ from legscore.errors import InputError
     show_default=True,
     help="Of intervals.",
 )
-@click.option("--variant", is_flag=True, help="Columns are effects: by number of substitutions, signs, AUROC, AUPRC.")
-@click.option("--substitutions", metavar="COLUMN", help="Number of substitutions. [n_mut, or counted in the sequences]")
 @click.option(
-    "--replicate", "replicates", multiple=True, metavar="COLUMN", help="Two replicates whose mean is the truth: noise, ceiling."
+    "--variant", is_flag=True, help="Columns are effects: by number of substitutions, signs, AUROC, AUPRC."
 )
 @click.option(
-    "--noise-sd", type=click.FloatRange(0, min_open=True), metavar="SD", help="SD of the error of the truth, where known."
+    "--substitutions", metavar="COLUMN", help="Number of substitutions. [n_mut, or counted in the sequences]"
+)
+@click.option(
+    "--replicate",
+    "replicates",
+    multiple=True,
+    metavar="COLUMN",
+    help="Two replicates whose mean is the truth: noise, ceiling.",
+)
+@click.option(
+    "--noise-sd",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SD",
+    help="SD of the error of the truth, where known.",
 )
 @click.option(
     "--noise-z",
@@ -51,11 +93,23 @@ from legscore.errors import InputError
     help="A change is beyond this many noise SDs.",
 )
 @click.option(
-    "--ensemble-curve", "curve", is_flag=True, help="Metrics of the first k members and of random subsets (run --per-model)."
+    "--ensemble-curve",
+    "curve",
+    is_flag=True,
+    help="Metrics of the first k members and of random subsets (run --per-model).",
 )
 @click.option("--plot", metavar="FILE", help="Also draw the ensemble curve: .png, .svg or .pdf.")
-@click.option("--class-weights", metavar="FILE", help="Table of class and weight: weighted scores as in the DREAM challenge.")
-@click.option("--class", "class_column", metavar="COLUMN", help="Class of each row for --class-weights (several with ;).")
+@click.option(
+    "--class-weights",
+    metavar="FILE",
+    help="Table of class and weight: weighted scores as in the DREAM challenge.",
+)
+@click.option(
+    "--class",
+    "class_column",
+    metavar="COLUMN",
+    help="Class of each row for --class-weights (several with ;).",
+)
 @click.option("--calibrate", is_flag=True, help="Fit intervals for effects; -o names the file.")
 @click.option("-o", "--output", metavar="FILE", help="Where --calibrate writes.")
 @click.option(
@@ -69,21 +123,31 @@ from legscore.errors import InputError
 @click.option("--csv", "csv_path", metavar="FILE", help="All results as one long CSV.")
 @click.option("-q", "--quiet", is_flag=True, help="No table.")
 def command(
-    paths: tuple[str, ...], where: tuple[str, ...], plot: str | None, calibrate: bool, output: str | None, coverage: float,
-    json_path: str | None, csv_path: str | None, quiet: bool, **given: Any,
-) -> None:  # fmt: skip
+    paths: tuple[str, ...],
+    where: tuple[str, ...],
+    plot: str | None,
+    calibrate: bool,
+    output: str | None,
+    coverage: float,
+    json_path: str | None,
+    csv_path: str | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Compare predictions with measurements.
 
-    Pearson, Spearman, RMSE and MAE with paired bootstrap intervals, and tests of the differences between predictions.
-    PREDICTIONS are Parquet, Arrow, CSV or TSV; several are joined on --key, and a column that two files have is FILE:COLUMN.
+    Pearson, Spearman, RMSE and MAE with paired bootstrap intervals, and tests of the differences between
+    predictions. PREDICTIONS are Parquet, Arrow, CSV or TSV; several are joined on --key, and a column that
+    two files have is FILE:COLUMN.
 
     \b
     Examples:
       legscore evaluate scores.parquet --truth expression --prediction score
       legscore evaluate published.csv --truth measured --prediction legnet --prediction danq --by medium
-      legscore evaluate a.parquet b.parquet --key id --truth a:measured --prediction a:score --prediction b:score
-      legscore evaluate effects.parquet --variant --truth delta --prediction effect --cluster promoter
-      legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate -o cal.json
+      legscore evaluate a.parquet b.parquet --key id --truth a:measured --prediction a:score --prediction
+      b:score legscore evaluate effects.parquet --variant --truth delta --prediction effect --cluster promoter
+      legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate -o
+      cal.json
     """
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
     from legscore.evaluate.show import lines, write_csv, write_json
@@ -108,7 +172,9 @@ def command(
         tables = Tables(paths, given["keys"])
         found = next((name for name in ("effect", "score") if tables.has(name)), None)
         if found is None:
-            raise InputError(f"{tables.all[0].name} has neither effect nor score; name the predictions with --prediction")
+            raise InputError(
+                f"{tables.all[0].name} has neither effect nor score; name the predictions with --prediction"
+            )
         given["predictions"] = (found,)
     options = EvaluationOptions(paths=paths, where=conditions(where), **given)
     result = evaluate(options, say=lambda line: click.echo(line, err=True))

@@ -18,8 +18,8 @@ from legscore.system.publish import check_writable
 def command(file: str, output: str) -> None:
     """Write a generator as the published code's PyTorch file (family F5; needs legscore[train]).
 
-    Weights go over exactly. The optimiser's state is not kept, so the published code can sample with the file, not go on
-    training.
+    Weights go over exactly. The optimiser's state is not kept, so the published code can sample with the
+    file, not go on training.
 
     \b
     Example:

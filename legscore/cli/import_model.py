@@ -17,22 +17,38 @@ from legscore.system.publish import check_writable
 @click.argument("file", type=click.Path())
 @click.option("-o", "--output", required=True, metavar="OUT", help="Checkpoint to write (*.safetensors).")
 @click.option(
-    "--config", metavar="JSON", help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet)."
+    "--config",
+    metavar="JSON",
+    help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet).",
 )
 @click.option(
-    "--final-activation", type=click.Choice(["silu", "none"]), help="Activation between the head's 1×1 convolution and the mean."
-)
-@click.option("--concat-order", type=click.Choice(["fx,x", "x,fx"]), help="Which half of the residual concatenation comes first.")
-@click.option(
-    "--fifth-channel", type=click.Choice(["is_reverse", "is_singleton"]), help="Meaning of the fifth of five input channels."
+    "--final-activation",
+    type=click.Choice(["silu", "none"]),
+    help="Activation between the head's 1×1 convolution and the mean.",
 )
 @click.option(
-    "--alphabet", metavar="ORDER", help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies."
+    "--concat-order",
+    type=click.Choice(["fx,x", "x,fx"]),
+    help="Which half of the residual concatenation comes first.",
+)
+@click.option(
+    "--fifth-channel",
+    type=click.Choice(["is_reverse", "is_singleton"]),
+    help="Meaning of the fifth of five input channels.",
+)
+@click.option(
+    "--alphabet",
+    metavar="ORDER",
+    help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies.",
 )
 @click.option("--n-value", type=float, help="What base channels hold at an N: 0.25 or 0.")
 @click.option("--pool-sizes", metavar="N,N,...", help="Max-pooling after each block (human_legnet).")
 @click.option("--rc-trained/--no-rc-trained", default=None, help="Whether training saw both strands.")
-@click.option("--floor", type=float, help="Prediction floor, kept in the contract (complex medium about 4, defined about 2.5).")
+@click.option(
+    "--floor",
+    type=float,
+    help="Prediction floor, kept in the contract (complex medium about 4, defined about 2.5).",
+)
 @click.option("--unit", help="What the score is, when it is not the published assay's.")
 @click.option("--flank5", help="Fixed DNA before the insert, when it is not the published construct's.")
 @click.option("--flank3", help="Fixed DNA after the insert.")
@@ -45,8 +61,8 @@ from legscore.system.publish import check_writable
 def command(file: str, output: str, pool_sizes: str | None, note: str | None, **given: Any) -> None:
     """Convert a published PyTorch checkpoint (needs legscore[train]).
 
-    Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3) and the
-    LegNet-Generator (F5).
+    Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3)
+    and the LegNet-Generator (F5).
     What tensors do not show is asked for, never guessed. Look-alikes are refused.
 
     \b
@@ -67,7 +83,9 @@ def command(file: str, output: str, pool_sizes: str | None, note: str | None, **
         try:
             pools = tuple(int(size) for size in pool_sizes.split(","))
         except ValueError:
-            raise ModelError(f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2") from None
+            raise ModelError(
+                f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2"
+            ) from None
     checkpoint = import_checkpoint(file, construct=construct, pools=pools, **given)
     if note:
         checkpoint = replace(checkpoint, training={**checkpoint.training, "note": note})

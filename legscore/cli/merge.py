@@ -20,8 +20,8 @@ from legscore.system.storage import is_remote
 def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
     """Join the shards of a run into one output.
 
-    SHARD are the outputs of `legscore run --shard 1/N` to `N/N`, in any order. The output holds the same bytes as that of a run
-    over the whole input. Shards of other runs, gaps and overlaps are refused.
+    SHARD are the outputs of `legscore run --shard 1/N` to `N/N`, in any order. The output holds the same
+    bytes as that of a run over the whole input. Shards of other runs, gaps and overlaps are refused.
 
     \b
     Examples:
@@ -44,4 +44,6 @@ def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
     with publishing(record_path) as temporary, writing(record_path):
         temporary.write_text(json.dumps(record, indent=1) + "\n")
     if not quiet:
-        click.echo(f"output: {output} ({rows:,} rows of {len(shards):,} shards; record: {record_path})", err=True)
+        click.echo(
+            f"output: {output} ({rows:,} rows of {len(shards):,} shards; record: {record_path})", err=True
+        )

@@ -36,7 +36,12 @@ def _picture(path: str) -> str:
 @command.command("ism")
 @click.argument("scores", metavar="SCORES")
 @click.option("--promoter", required=True, metavar="NAME", help="Tile to draw, by its name or its gene's.")
-@click.option("--tile", "column", metavar="COLUMN", help="Column that names tiles. [tile_id, promoter, gene, gene_id or id]")
+@click.option(
+    "--tile",
+    "column",
+    metavar="COLUMN",
+    help="Column that names tiles. [tile_id, promoter, gene, gene_id or id]",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
 def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
     """Heat map and logo of one promoter whose every change was scored.
@@ -58,13 +63,23 @@ def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
 @click.argument("predictions", nargs=-1, required=True, metavar="PREDICTIONS...")
 @click.option("--truth", required=True, metavar="COLUMN", help="Measured values, on the x axis.")
 @click.option(
-    "--prediction", "columns", multiple=True, required=True, metavar="COLUMN", help="Predicted values; a panel for each."
+    "--prediction",
+    "columns",
+    multiple=True,
+    required=True,
+    metavar="COLUMN",
+    help="Predicted values; a panel for each.",
 )
 @click.option("--key", "keys", multiple=True, metavar="COLUMN", help="Joins several files.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
 def scatter(
-    predictions: tuple[str, ...], truth: str, columns: tuple[str, ...], keys: tuple[str, ...], where: tuple[str, ...], output: str
+    predictions: tuple[str, ...],
+    truth: str,
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    where: tuple[str, ...],
+    output: str,
 ) -> None:
     """Measured against predicted values, as hexagons of counts.
 
@@ -109,7 +124,10 @@ def training(runs: tuple[str, ...], output: str) -> None:
     """
     from legscore.evaluate.figures.training import draw_training
 
-    if any(Path(run).exists() and Path(run).is_file() and Path(output).exists() and Path(run).samefile(output) for run in runs):
+    if any(
+        Path(run).exists() and Path(run).is_file() and Path(output).exists() and Path(run).samefile(output)
+        for run in runs
+    ):
         raise InputError(f"{output} is both input and output; choose another name")
     for line in draw_training(runs, _picture(output)):
         click.echo(line, err=True)

@@ -11,17 +11,23 @@ from legscore.errors import InputError
 
 @click.command("report", short_help="Write a page that shows scores in the browser.")
 @click.argument("scores", metavar="SCORES")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The page, .html; of designs also a folder.")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT", help="The page, .html; of designs also a folder."
+)
 @click.option("--truth", metavar="COLUMN", help="Measured values, to set against the predictions.")
-@click.option("--tile", metavar="COLUMN", help="Column that names promoters. [tile_id, promoter, gene, gene_id or id]")
+@click.option(
+    "--tile", metavar="COLUMN", help="Column that names promoters. [tile_id, promoter, gene, gene_id or id]"
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(scores: str, output: str, truth: str | None, tile: str | None, quiet: bool) -> None:
     """Write a page that shows scores in the browser.
 
-    One file that holds everything and never reaches for the network: what was run, rows by status, distributions, effect against
-    ensemble SD, the prediction floor, the largest effects, heat maps of saturated promoters, a track along the genome, and
-    measured against predicted values. A table that legscore design wrote gets a page on designs instead: target against score,
-    error by target and that of random sequences, diversity; into a folder with its pictures, or one page. Needs legscore[report].
+    One file that holds everything and never reaches for the network: what was run, rows by status,
+        distributions, effect against
+    ensemble SD, the prediction floor, the largest effects, heat maps of saturated promoters, a track along
+    the genome, and measured against predicted values. A table that legscore design wrote gets a page on
+    designs instead: target against score, error by target and that of random sequences, diversity; into a
+        folder with its pictures, or one page. Needs legscore[report].
 
     \b
     Examples:

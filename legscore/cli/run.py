@@ -31,7 +31,8 @@ from legscore.variants.genome_run import staged
     "--output",
     required=True,
     metavar="OUT",
-    help="Parquet, .arrow, .csv, .tsv (also .gz), OUT/ for a folder of Parquet files, - for standard output; of genomes also "
+    help="Parquet, .arrow, .csv, .tsv (also .gz), OUT/ for a folder of Parquet files, - for standard "
+    "output; of genomes also "
     ".vcf.gz, .bcf, .bedgraph, .bw.",
 )
 @click.option(
@@ -47,7 +48,13 @@ from legscore.variants.genome_run import staged
     type=click.Choice(list(KINDS)),
     help="What a row is, where columns fit two kinds: ref+alt pair, edit of a sequence, sequence.",
 )
-@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="Input column for a role, e.g. sequence=dna.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="Input column for a role, e.g. sequence=dna.",
+)
 @click.option(
     "--sequence-is",
     type=click.Choice([*SEQUENCE_IS, "auto"]),
@@ -58,11 +65,23 @@ from legscore.variants.genome_run import staged
 @click.option(
     "--rc",
     type=click.Choice(RC_MODES),
-    help="Second strand: of the whole construct, of the insert in its flanks, or none. [construct for models trained on both]",
+    help=(
+        "Second strand: of the whole construct, of the insert in its flanks, or none. [construct for "
+        "models trained on both]"
+    ),
 )
-@click.option("--singleton", type=click.IntRange(0, 1), default=0, show_default=True, help="Value of the is_singleton channel.")
 @click.option(
-    "--max-n", type=click.IntRange(0), metavar="N", help="Rows with more N's than this get status invalid_base. [no limit]"
+    "--singleton",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="Value of the is_singleton channel.",
+)
+@click.option(
+    "--max-n",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Rows with more N's than this get status invalid_base. [no limit]",
 )
 @click.option(
     "--keep",
@@ -81,19 +100,31 @@ from legscore.variants.genome_run import staged
 )
 @click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
 @click.option("--recipe", metavar="NAME|FILE", help="Engine recipe instead of the precision's own.")
-@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to use, by number; several share the work, in order. [0]")
-@click.option("--format", "format_", type=click.Choice(["arrow", "tsv"]), help="Format on standard output. [tsv]")
+@click.option(
+    "--device",
+    metavar="N|N,N|all",
+    help="NVIDIA GPUs to use, by number; several share the work, in order. [0]",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["arrow", "tsv"]), help="Format on standard output. [tsv]"
+)
 @click.option("--allow-duplicates", is_flag=True, help="Accept the same model twice; it then weighs twice.")
 @click.option(
     "--out-of-fold",
     metavar="COLUMN",
-    help="Score each row only with members that did not train on its fold: column of folds, or mmh3 to hash as training did.",
+    help=(
+        "Score each row only with members that did not train on its fold: column of folds, or mmh3 to hash "
+        "as training did."
+    ),
 )
 @click.option(
     "--until-se",
     type=float,
     metavar="SE",
-    help="Stop adding members to a row once the standard error of its effect (or score) is below SE. [all members]",
+    help=(
+        "Stop adding members to a row once the standard error of its effect (or score) is below SE. [all "
+        "members]"
+    ),
 )
 @click.option(
     "--shuffle-null",
@@ -101,12 +132,19 @@ from legscore.variants.genome_run import staged
     metavar="N",
     help="Add p and q: the same change in N dinucleotide-shuffled inserts. Scores N times as many rows.",
 )
-@click.option("--restart", is_flag=True, help="Begin anew where an interrupted run left parts, instead of going on with it.")
-@click.option("--shard", metavar="I/N", help="Score only slice I of N; legscore merge joins the outputs. Tables only.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Begin anew where an interrupted run left parts, instead of going on with it.",
+)
+@click.option(
+    "--shard", metavar="I/N", help="Score only slice I of N; legscore merge joins the outputs. Tables only."
+)
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the process to it "
+    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the "
+    "process to it "
     "once the models are open. [half of the machine's, not held]",
 )
 @click.option(
@@ -117,31 +155,53 @@ from legscore.variants.genome_run import staged
     metavar="SHARE",
     help="Share of the windows that is scored again in FP32 while running; a drift ends the run. 0 is off.",
 )
-@click.option("--calibration", metavar="FILE", help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.")
-@click.option("--log-json", metavar="FILE", help="Append events as JSON lines: start, part, retry, resume, warning, finish.")
+@click.option(
+    "--calibration",
+    metavar="FILE",
+    help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.",
+)
+@click.option(
+    "--log-json",
+    metavar="FILE",
+    help="Append events as JSON lines: start, part, retry, resume, warning, finish.",
+)
 @click.option(
     "--part-rows",
     type=click.IntRange(1),
     metavar="N",
-    help="Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and engine]",
+    help=(
+        "Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and "
+        "engine]"
+    ),
 )
 @click.option(
-    "--file-rows", type=click.IntRange(1), metavar="N", help="Most rows of a file where the output is a folder OUT/. [1,048,576]"
+    "--file-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most rows of a file where the output is a folder OUT/. [1,048,576]",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time."
+    "--dry-run",
+    is_flag=True,
+    help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time.",
 )
 @cluster_options
 @variant_options
 @haplotype_options
-@click.option("--null-rate", type=float, default=0.0, hidden=True, help="Windows × members a second that --engine null pretends.")
+@click.option(
+    "--null-rate",
+    type=float,
+    default=0.0,
+    hidden=True,
+    help="Windows × members a second that --engine null pretends.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given: Any) -> None:
     """Score sequences or variants with an ensemble.
 
-    A row of INPUT (Parquet, Arrow, CSV, TSV, FASTA; files, directories of Parquet, patterns) is a pair (ref_sequence,
-    alt_sequence), an edit (sequence, offset from 0, alt_base, optionally ref_base), or a sequence. Every row comes out,
-    in order, with a status; scores are null unless it is ok.
+    A row of INPUT (Parquet, Arrow, CSV, TSV, FASTA; files, directories of Parquet, patterns) is a pair
+    (ref_sequence, alt_sequence), an edit (sequence, offset from 0, alt_base, optionally ref_base), or a
+    sequence. Every row comes out, in order, with a status; scores are null unless it is ok.
 
     \b
     Examples:
@@ -165,7 +225,8 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
 
     samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
     cluster = take_cluster(given, shuffles)
-    limits = Limits.of(given["memory"])  # with Ray it bounds the workers; a Ray started here would inherit what is held
+    # with Ray it bounds the workers; a Ray started here would inherit what is held
+    limits = Limits.of(given["memory"])
     # other engines reserve more than they use
     if given["memory"] and cluster is None and choose_engine(given["engine"])[0] in ("null", "openvino"):
         limit_process_memory(limits)
@@ -188,15 +249,23 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
             with staged({**given, "format_": format_}, options, samples, shuffles, say, log) as stage:
                 shown, _ = given.pop("inputs"), given.pop("output")
                 job = Options(
-                    inputs=stage.inputs, shown_inputs=shown, output=stage.output, columns=roles, format=format_,
-                    derived_input=stage.derived_input, parts=stage.parts, **given,
-                )  # fmt: skip
+                    inputs=stage.inputs,
+                    shown_inputs=shown,
+                    output=stage.output,
+                    columns=roles,
+                    format=format_,
+                    derived_input=stage.derived_input,
+                    parts=stage.parts,
+                    **given,
+                )
                 with on_cluster(cluster, job, log) as workers:
                     if dry:
                         for line in expected(job, workers, say):
                             click.echo(line)
                         return
-                    record = score(job, say=say, progress=bar.start if bar else None, log=log, workers=workers)
+                    record = score(
+                        job, say=say, progress=bar.start if bar else None, log=log, workers=workers
+                    )
                     told = workers.lines() if workers else []
                 lines = stage.finish(record)
         finally:
@@ -231,11 +300,15 @@ def closing(record: dict[str, Any]) -> list[str]:
             if record["options"]["until_se"]
             else []
         ),
-        f"time: {record['seconds']:,.1f} s, {record['rows_per_s']:,.0f} rows/s, {record['windows_per_s']:,.0f} windows/s",
+        (
+            f"time: {record['seconds']:,.1f} s, {record['rows_per_s']:,.0f} rows/s, "
+            f"{record['windows_per_s']:,.0f} windows/s"
+        ),
     ]
     if (checked := record["verify"]) and checked["windows"]:
         lines.append(
-            f"verified: {checked['windows']:,} windows in fp32, largest difference {checked['max_error']:.2g} "
+            f"verified: {checked['windows']:,} windows in fp32, largest difference "
+            f"{checked['max_error']:.2g} "
             f"({checked['limit']:.2g} is allowed)"
         )
     if record["engine"].get("warning"):
@@ -255,7 +328,9 @@ class _Bar:
         from tqdm import tqdm
 
         label = "scoring" if members == 1 else f"scoring × {members} models"
-        self._bar = tqdm(total=rows, desc=label, unit=" rows", smoothing=0.1, mininterval=0.2, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=rows, desc=label, unit=" rows", smoothing=0.1, mininterval=0.2, dynamic_ncols=True
+        )
         self._done = 0.0
         return self._tick
 

@@ -31,9 +31,15 @@ def command(models: tuple[str, ...], as_json: bool) -> None:
         def tell(line: str) -> None:
             click.echo(printable(line))
 
-        tell(f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 {checkpoint.sha256[:16]}")
+        tell(
+            f"{path}: family {checkpoint.family}, {architecture.n_parameters():,} parameters, sha256 "
+            f"{checkpoint.sha256[:16]}"
+        )
         tell(f"  contract: {checkpoint.contract.describe()}")
-        tell(f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual {architecture.residual}")
+        tell(
+            f"  widths {'-'.join(map(str, architecture.widths))}, {architecture.se} SE, residual "
+            f"{architecture.residual}"
+        )
         million = architecture.multiply_adds(checkpoint.contract.length) / 1e6
         tell(f"  {million:,.1f} M multiply-adds a window and strand")
         for name, value in checkpoint.training.items():

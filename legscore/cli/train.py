@@ -9,23 +9,40 @@ from typing import Any
 
 import click
 
-from legscore.cli.training_options import Progress, make_folder, read_data, resolve_recipe, stop_on_signals, training_options
+from legscore.cli.training_options import (
+    Progress,
+    make_folder,
+    read_data,
+    resolve_recipe,
+    stop_on_signals,
+    training_options,
+)
 from legscore.errors import LegscoreError
 from legscore.system.allocator import keep_freed_parts
 
 
 @click.command("train", short_help="Train LegNets on measured sequences.")
 @click.argument("data", metavar="DATA")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder of the checkpoints (made if missing).")
 @click.option(
-    "--seed", "seeds", type=click.IntRange(0), multiple=True, help="Seed of a member; repeat for an ensemble. [1; human: 777]"
+    "-o", "--output", required=True, metavar="FOLDER", help="Folder of the checkpoints (made if missing)."
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Seed of a member; repeat for an ensemble. [1; human: 777]",
 )
 @click.option("--seeds", "n_seeds", type=click.IntRange(1, 50), help="Members with seeds 1..N.")
 @click.option("--valid-fold", type=int, help="Fold that validates. [the last]")
 @click.option("--test-fold", type=int, help="A second fold kept out, measured at the end.")
-@click.option("--folds", type=click.Choice(["all", "pairs"]), help="A member per fold (cross-validation), or per pair.")
+@click.option(
+    "--folds", type=click.Choice(["all", "pairs"]), help="A member per fold (cross-validation), or per pair."
+)
 @click.option("--full", is_flag=True, help="Train on every row; nothing validates.")
-@click.option("--lr-find", is_flag=True, help="Learning-rate range test: writes lr_find.csv and .png, trains nothing.")
+@click.option(
+    "--lr-find", is_flag=True, help="Learning-rate range test: writes lr_find.csv and .png, trains nothing."
+)
 @click.option(
     "--fraction",
     type=click.FloatRange(0, 100, min_open=True),
@@ -38,18 +55,32 @@ from legscore.system.allocator import keep_freed_parts
     "predictors",
     multiple=True,
     metavar="MODELS",
-    help="For --preset generator: models that score designs after every epoch. Keep others for the final check.",
+    help=(
+        "For --preset generator: models that score designs after every epoch. Keep others for the final "
+        "check."
+    ),
 )
 @training_options
 def command(
-    data: str, output: str, seeds: tuple[int, ...], n_seeds: int | None, valid_fold: int | None, test_fold: int | None,
-    folds: str | None, full: bool, lr_find: bool, fraction: float, predictors: tuple[str, ...], **given: Any,
-) -> None:  # fmt: skip
+    data: str,
+    output: str,
+    seeds: tuple[int, ...],
+    n_seeds: int | None,
+    valid_fold: int | None,
+    test_fold: int | None,
+    folds: str | None,
+    full: bool,
+    lr_find: bool,
+    fraction: float,
+    predictors: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Train LegNets on measured sequences (needs legscore[train]).
 
-    DATA is a table with sequence and expression, or the challenge's headerless sequence<TAB>expression. Each seed gives one
-    checkpoint that `legscore run` scores. An interrupted training goes on with --resume and ends with the same weights.
-    Several processes may share one FOLDER; torchrun puts several GPUs on each member.
+    DATA is a table with sequence and expression, or the challenge's headerless sequence<TAB>expression. Each
+    seed gives one checkpoint that `legscore run` scores. An interrupted training goes on with --resume and
+    ends with the same weights. Several processes may share one FOLDER; torchrun puts several GPUs on each
+    member.
 
     \b
     Examples:
@@ -84,7 +115,9 @@ def command(
     if lr_find and world.size > 1:
         raise LegscoreError("--lr-find runs in one process; start it without torchrun")
     table = read_data(data, recipe, given, folder, progress.say)
-    chosen = list(seeds) or (list(range(1, n_seeds + 1)) if n_seeds else [777 if recipe.preset == "human" else 1])
+    chosen = list(seeds) or (
+        list(range(1, n_seeds + 1)) if n_seeds else [777 if recipe.preset == "human" else 1]
+    )
     kind = "none" if full else folds or "one"
     members = plan_members(table, chosen, folds=kind, valid=valid_fold, test=test_fold)
     compiled = device.type == "cuda" if given["compiled"] is None else given["compiled"]
@@ -94,7 +127,14 @@ def command(
         progress.say("validation: by loss alone; --predictor MODELS also scores designs after every epoch")
 
     def make(member: Member, state: Path) -> Trainer:
-        arguments: tuple[Any, ...] = (recipe, recipe.contract(given["floor"]), table, member.held_out, member.seed, state)
+        arguments: tuple[Any, ...] = (
+            recipe,
+            recipe.contract(given["floor"]),
+            table,
+            member.held_out,
+            member.seed,
+            state,
+        )
         options: dict[str, Any] = {"device": given["device"], "compiled": compiled, "world": world}
         if recipe.is_generator:
             return GeneratorTrainer(*arguments, predictors=judges, **options)
@@ -105,14 +145,26 @@ def command(
             _lr_find(make(members[0], folder / ".lr_find"), fraction, folder, progress, stopped)
             return
         train_members(
-            members, folder, make, recipe, table, resume=given["resume"], save_every=given["save_every"],
-            log_every=given["log_every"], report=progress.report, tick=progress.tick,
-            say=progress.say, stop=stopped, world=world,
-        )  # fmt: skip
+            members,
+            folder,
+            make,
+            recipe,
+            table,
+            resume=given["resume"],
+            save_every=given["save_every"],
+            log_every=given["log_every"],
+            report=progress.report,
+            tick=progress.tick,
+            say=progress.say,
+            stop=stopped,
+            world=world,
+        )
         world.leave()
 
 
-def _lr_find(trainer: Any, fraction: float, folder: Path, progress: Progress, stop: Callable[[], bool]) -> None:
+def _lr_find(
+    trainer: Any, fraction: float, folder: Path, progress: Progress, stop: Callable[[], bool]
+) -> None:
     from legscore.train.lr_find import range_test, write_range_test
 
     test = range_test(trainer, fraction, progress=progress.counted("range test"), stop=stop)

@@ -21,38 +21,106 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_OPTIONS = [
     click.option("--sequence", "sequence_column", metavar="NAME", help="Column of sequences. [sequence]"),
-    click.option("--expression", "expression_column", metavar="NAME", help="Column of expression values. [expression]"),
-    click.option("--singleton", "singleton_column", metavar="NAME", help="Column of singleton flags. [whole expressions]"),
-    click.option("--weight", "weight_column", metavar="NAME", help="Column of sampling weights, such as read counts."),
-    click.option("--fold", "fold_column", metavar="NAME", help="Column of fold numbers; 'hash' for mmh3. [fold, if there]"),
-    click.option("--split", "split_column", metavar="NAME", help="Column saying train or valid; other rows stay out. [split]"),
-    click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Use only rows with this value; repeat for more."),
-    click.option("--sequence-is", type=click.Choice(["insert", "oligo", "window", "auto"]), default="auto", show_default=True),
-    click.option("--out-of-range", type=click.Choice(["error", "clip", "drop"]), default="error", show_default=True,
-                 help="Expression outside the bins."),
-]  # fmt: skip
+    click.option(
+        "--expression",
+        "expression_column",
+        metavar="NAME",
+        help=("Column of expression values. [expression]"),
+    ),
+    click.option(
+        "--singleton",
+        "singleton_column",
+        metavar="NAME",
+        help=("Column of singleton flags. [whole expressions]"),
+    ),
+    click.option(
+        "--weight", "weight_column", metavar="NAME", help=("Column of sampling weights, such as read counts.")
+    ),
+    click.option(
+        "--fold",
+        "fold_column",
+        metavar="NAME",
+        help=("Column of fold numbers; 'hash' for mmh3. [fold, if there]"),
+    ),
+    click.option(
+        "--split",
+        "split_column",
+        metavar="NAME",
+        help=("Column saying train or valid; other rows stay out. [split]"),
+    ),
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="COLUMN=VALUE",
+        help=("Use only rows with this value; repeat for more."),
+    ),
+    click.option(
+        "--sequence-is",
+        type=click.Choice(["insert", "oligo", "window", "auto"]),
+        default="auto",
+        show_default=True,
+    ),
+    click.option(
+        "--out-of-range",
+        type=click.Choice(["error", "clip", "drop"]),
+        default="error",
+        show_default=True,
+        help="Expression outside the bins.",
+    ),
+]
 RECIPE_OPTIONS = [
-    click.option("--preset", type=click.Choice(["noginet", "optimized", "human", "generator"]),
-                 help="Published network. [noginet]"),
-    click.option("--recipe", "recipe_file", metavar="TOML", help="File of recipe settings over the preset's."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One recipe setting: epochs=5, optimizer=lion."),
-    click.option("--construct", metavar="NAME|TOML", help="yeast, human, or a file with flanks, adapters and lengths."),
+    click.option(
+        "--preset",
+        type=click.Choice(["noginet", "optimized", "human", "generator"]),
+        help="Published network. [noginet]",
+    ),
+    click.option(
+        "--recipe", "recipe_file", metavar="TOML", help=("File of recipe settings over the preset's.")
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help=("One recipe setting: epochs=5, optimizer=lion."),
+    ),
+    click.option(
+        "--construct",
+        metavar="NAME|TOML",
+        help=("yeast, human, or a file with flanks, adapters and lengths."),
+    ),
     click.option("--bins", type=int, help="Bins of the head. [18]"),
     click.option("--target-sd", type=float, help="SD of the soft target, in bins. [0.5]"),
     click.option("--target-shift", type=float, help="Added to the expression before binning. [0.5]"),
     click.option("--floor", type=float, help="Prediction floor to keep in the contract."),
     click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1. [the GPU, if there is one]"),
     click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [on GPUs only]"),
-    click.option("--save-every", type=click.IntRange(1), default=500, show_default=True, help="Steps between saved states."),
-    click.option("--log-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between metrics."),
-    click.option("--resume", is_flag=True, help="Go on from saved states; finished members are skipped either way."),
+    click.option(
+        "--save-every",
+        type=click.IntRange(1),
+        default=500,
+        show_default=True,
+        help="Steps between saved states.",
+    ),
+    click.option(
+        "--log-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between metrics."
+    ),
+    click.option(
+        "--resume", is_flag=True, help=("Go on from saved states; finished members are skipped either way.")
+    ),
     click.option("--tensorboard", metavar="FOLDER", help="Also write metrics for TensorBoard."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error."),
-]  # fmt: skip
+]
 DATA_FIELDS = [
-    "sequence_column", "expression_column", "singleton_column", "weight_column", "fold_column", "split_column",
-    "sequence_is", "out_of_range",
-]  # fmt: skip
+    "sequence_column",
+    "expression_column",
+    "singleton_column",
+    "weight_column",
+    "fold_column",
+    "split_column",
+    "sequence_is",
+    "out_of_range",
+]
 
 
 def training_options(command: F) -> F:
@@ -81,10 +149,13 @@ def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: 
     from legscore.train.data import DataOptions, read_training_data
 
     options = DataOptions(
-        **{name: given[name] for name in DATA_FIELDS}, where=parse_where(given["where"]),
-        fold_on=recipe.fold_on, n_folds=recipe.n_folds,
-        singletons=recipe.singletons, singleton_min=recipe.singleton_min,
-    )  # fmt: skip
+        **{name: given[name] for name in DATA_FIELDS},
+        where=parse_where(given["where"]),
+        fold_on=recipe.fold_on,
+        n_folds=recipe.n_folds,
+        singletons=recipe.singletons,
+        singleton_min=recipe.singleton_min,
+    )
     table = read_training_data(path, recipe.data_contract(given["floor"]), options, folder)
     say("data: " + ", ".join(f"{name} {count:,}" for name, count in table.report.items()))
     rule = table.folds
@@ -92,10 +163,12 @@ def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: 
         share = table.report["singletons"] / len(table)
         if share > 0.9:
             say(
-                f"warning: {share:.0%} of the expressions count as singletons, while scoring uses flag 0; pass "
+                f"warning: {share:.0%} of the expressions count as singletons, while scoring uses flag "
+                "0; pass "
                 "--singleton COLUMN or --set singleton_channel=false"
             )
-    say(f"folds: {'mmh3 of the sequence as ' + rule['fold_on'] if rule['by'] == 'mmh3' else 'column ' + rule['column']}")
+    by = f"mmh3 of the sequence as {rule['fold_on']}" if rule["by"] == "mmh3" else f"column {rule['column']}"
+    say(f"folds: {by}")
     return table
 
 
@@ -120,7 +193,8 @@ def make_folder(path: str) -> Path:
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """KEY=VALUE pairs in the types of the recipe's fields; what is unknown is left for the recipe to refuse."""
+    """KEY=VALUE pairs in the types of the recipe's fields; what is unknown is left for the recipe to
+    refuse."""
     from legscore.train.recipe import Recipe
 
     kinds = {f.name: type(getattr(Recipe(), f.name)) for f in fields(Recipe)}
@@ -146,7 +220,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 class Progress:
-    """What a training says: a bar on terminals, lines in pipes, JSON lines beside the checkpoint, TensorBoard if asked."""
+    """What a training says: a bar on terminals, lines in pipes, JSON lines beside the checkpoint, TensorBoard
+    if asked."""
 
     def __init__(self, folder: Path, quiet: bool, tensorboard: str | None, leads: bool = True) -> None:
         self.folder, self.quiet, self.leads = folder, quiet or not leads, leads
@@ -172,7 +247,11 @@ class Progress:
                 if name != "step" and value is not None:
                     self._board.add_scalar(f"{self.group}{member.name}/{name}", value, metrics.step)
         quality = "" if metrics.valid_loss is None else f", validation loss {metrics.valid_loss:.4f}"
-        quality += "" if metrics.pearson is None else f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
+        quality += (
+            ""
+            if metrics.pearson is None
+            else f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
+        )
         if self._shows_bar:
             self._last = f"loss {metrics.loss:.4f}{quality}"
             self.tick(member, trainer)
@@ -194,7 +273,12 @@ class Progress:
             self.close_bar()
             self._shown = member.name
             self._bar = tqdm(
-                total=trainer.steps, initial=trainer.step, desc=member.name, unit=" steps", dynamic_ncols=True, smoothing=0.1
+                total=trainer.steps,
+                initial=trainer.step,
+                desc=member.name,
+                unit=" steps",
+                dynamic_ncols=True,
+                smoothing=0.1,
             )
         self._bar.update(trainer.step - self._bar.n)
         rate = self._bar.format_dict["rate"]
@@ -245,7 +329,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
             sys.exit(128 + number)
         came = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield lambda: came
     finally:

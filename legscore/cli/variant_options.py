@@ -13,9 +13,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "fasta": click.option("--fasta", metavar="FASTA", help="Genome, plain or bgzipped, with its .fai."),
-    "promoters": click.option("--promoters", metavar="GTF", help="Tiles upstream of the transcription starts of a GTF or GFF3."),
-    "regions_bed": click.option("--regions", "regions_bed", metavar="BED", help="Tiles from a BED file; its strand is honoured."),
-    "centered": click.option("--centered", is_flag=True, help="A tile around each variant, which has index ⌊length/2⌋."),
+    "promoters": click.option(
+        "--promoters", metavar="GTF", help="Tiles upstream of the transcription starts of a GTF or GFF3."
+    ),
+    "regions_bed": click.option(
+        "--regions", "regions_bed", metavar="BED", help="Tiles from a BED file; its strand is honoured."
+    ),
+    "centered": click.option(
+        "--centered", is_flag=True, help="A tile around each variant, which has index ⌊length/2⌋."
+    ),
     "orientation": click.option(
         "--orientation",
         type=click.Choice(["+", "-", "gene"]),
@@ -28,22 +34,41 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="Bases of a tile. [80, or the model's insert where it has one length]",
     ),
     "upstream": click.option(
-        "--upstream", type=click.IntRange(0), metavar="N", help="Tiles reach this far upstream of the start. [160]"
+        "--upstream",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Tiles reach this far upstream of the start. [160]",
     ),
-    "downstream": click.option("--downstream", type=click.IntRange(0), metavar="N", help="And this far downstream. [0]"),
-    "step": click.option("--step", type=click.IntRange(1), metavar="N", help="From one tile of a gene to the next. [40]"),
+    "downstream": click.option(
+        "--downstream", type=click.IntRange(0), metavar="N", help="And this far downstream. [0]"
+    ),
+    "step": click.option(
+        "--step", type=click.IntRange(1), metavar="N", help="From one tile of a gene to the next. [40]"
+    ),
     "biotypes": click.option(
-        "--biotype", "biotypes", multiple=True, metavar="NAME", help="Genes of this biotype; repeat, or all. [protein_coding]"
+        "--biotype",
+        "biotypes",
+        multiple=True,
+        metavar="NAME",
+        help="Genes of this biotype; repeat, or all. [protein_coding]",
     ),
     "tss": click.option("--tss", metavar="TSV", help="Transcription starts: columns gene and tss (1-based)."),
     "assume_utr": click.option(
-        "--assume-utr", type=click.IntRange(0), metavar="N", help="Take the base N upstream of the ATG as the start."
+        "--assume-utr",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Take the base N upstream of the ATG as the start.",
     ),
     "contig_map": click.option(
-        "--contig-map", multiple=True, metavar="NAME=FASTA_NAME|FILE", help="Contig names, where the rules do not find them."
+        "--contig-map",
+        multiple=True,
+        metavar="NAME=FASTA_NAME|FILE",
+        help="Contig names, where the rules do not find them.",
     ),
     "on_mismatch": click.option(
-        "--on-mismatch", type=click.Choice(["status", "fail", "use-fasta"]), help="When REF is not the genome's base. [status]"
+        "--on-mismatch",
+        type=click.Choice(["status", "fail", "use-fasta"]),
+        help="When REF is not the genome's base. [status]",
     ),
     "anchor": click.option(
         "--anchor",
@@ -64,7 +89,10 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--keep-outside", is_flag=True, help="Also write alleles that lie in no tile (status no_window)."
     ),
     "region": click.option(
-        "--region", multiple=True, metavar="CHROM:FROM-TO", help="Only records of an indexed VCF in this region; repeat."
+        "--region",
+        multiple=True,
+        metavar="CHROM:FROM-TO",
+        help="Only records of an indexed VCF in this region; repeat.",
     ),
 }
 
@@ -90,7 +118,11 @@ def take_options(given: dict[str, Any]) -> dict[str, Any]:
 def haplotype_options(command: F) -> F:
     """Add --haplotypes and --samples."""
     both = (
-        click.option("--haplotypes", is_flag=True, help="One row per distinct haplotype and tile, instead of per allele."),
+        click.option(
+            "--haplotypes",
+            is_flag=True,
+            help="One row per distinct haplotype and tile, instead of per allele.",
+        ),
         click.option("--samples", metavar="all|A,B|FILE", help="Whose haplotypes. [all]"),
     )
     for option in reversed(both):

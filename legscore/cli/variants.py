@@ -12,31 +12,40 @@ from legscore.errors import InputError, printable
 
 @click.command("variants", short_help="Build the variants that run scores, from a genome.")
 @click.argument("source", required=False, metavar="[VARIANTS]")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv or .tsv (also .gz).")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv or .tsv (also .gz)."
+)
 @variant_options
 @click.option("--saturate", is_flag=True, help="Every single-base change in every tile, instead of VARIANTS.")
-@click.option("--saturate-indels", is_flag=True, help="With --saturate: every deletion and insertion of one base too.")
+@click.option(
+    "--saturate-indels", is_flag=True, help="With --saturate: every deletion and insertion of one base too."
+)
 @haplotype_options
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
-def command(source: str | None, output: str, saturate: bool, saturate_indels: bool, quiet: bool, **given: Any) -> None:
+def command(
+    source: str | None, output: str, saturate: bool, saturate_indels: bool, quiet: bool, **given: Any
+) -> None:
     """Build the variants that run scores, from a genome.
 
-    VARIANTS is a VCF or BCF, or a table with chrom, pos (1-based), ref, alt. Every allele in a tile becomes a row with the
-    tile's sequence as it is and as the allele makes it, in the gene's 5'→3' direction. Without VARIANTS: the tiles themselves,
-    or with --saturate every single-base change in them.
+    VARIANTS is a VCF or BCF, or a table with chrom, pos (1-based), ref, alt. Every allele in a tile becomes a
+    row with the tile's sequence as it is and as the allele makes it, in the gene's 5'→3' direction. Without
+    VARIANTS: the tiles themselves, or with --saturate every single-base change in them.
 
     \b
     Examples:
       legscore variants cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -o variants.parquet
-      legscore variants --saturate --fasta genome.fa.gz --promoters genes.gtf --assume-utr 50 -o all_snvs.parquet
-      legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
+      legscore variants --saturate --fasta genome.fa.gz --promoters genes.gtf --assume-utr 50 -o
+      all_snvs.parquet legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
     """
     samples = take_samples(given)
     options = take_options(given)
     if "fasta" not in options:
         raise InputError("legscore variants needs the genome: --fasta FASTA")
     if options.get("context") == "genome" and "length" not in options:
-        raise InputError("--context genome needs --length: the bases that the model reads (231 for the published human scripts)")
+        raise InputError(
+            "--context genome needs --length: the bases that the model reads (231 for the published human "
+            "scripts)"
+        )
     from legscore.variants.make import make
     from legscore.variants.options import BuildOptions
 
@@ -44,4 +53,12 @@ def command(source: str | None, output: str, saturate: bool, saturate_indels: bo
         if not quiet:
             click.echo(printable(line), err=True)
 
-    make(source, output, BuildOptions(**options), saturate=saturate, indels=saturate_indels, samples=samples, say=say)
+    make(
+        source,
+        output,
+        BuildOptions(**options),
+        saturate=saturate,
+        indels=saturate_indels,
+        samples=samples,
+        say=say,
+    )

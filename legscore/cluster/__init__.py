@@ -1,1 +1,2 @@
-"""More than one machine: parts scored by actors on Ray (`legscore run --ray`). Imported only where that is asked for."""
+"""More than one machine: parts scored by actors on Ray (`legscore run --ray`). Imported only where that is
+asked for."""

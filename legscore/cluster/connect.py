@@ -31,7 +31,8 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
     """Yield the module `ray`, connected; disconnected at the end, and ended if it was started here.
 
     Raises:
-        ClusterError: Ray is not installed, the address is wrong or unreachable, versions differ, or actors can never fit.
+        ClusterError: Ray is not installed, the address is wrong or unreachable, versions differ, or actors
+            can never fit.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -40,33 +41,46 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise ClusterError(f"--ray needs Ray, which cannot be imported here ({error}): {INSTALL}") from error
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
+    quiet: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.CRITICAL,
+        "include_dashboard": False,
+    }
     if options.address == "local":
         cores = usable_cores()
         wanted = (options.workers or 1) * options.num_cpus
         if wanted > cores:
             raise ClusterError(
-                f"--ray local: {options.workers or 1} workers × {options.num_cpus} cores are more than the {cores} of this "
+                f"--ray local: {options.workers or 1} workers × {options.num_cpus} cores are more than the "
+                f"{cores} of this "
                 "machine; ask for fewer with --workers or --num-cpus"
             )
         n_cpus = wanted if options.workers else cores
         start = {"address": "local", "num_cpus": n_cpus, "object_store_memory": STORE_BYTES, **quiet}
     else:
         _check_address(options.address)
-        start = {"address": options.address, **{name: quiet[name] for name in ("log_to_driver", "logging_level")}}
+        start = {
+            "address": options.address,
+            **{name: quiet[name] for name in ("log_to_driver", "logging_level")},
+        }
     with contextlib.ExitStack() as stack:
         try:
             with _hushed():
                 ray.init(**start)
         except ConnectionError as error:
             if options.address == "auto":
-                line = "--ray auto: this machine is part of no running cluster; name one as HOST:PORT, or use --ray local"
+                line = (
+                    "--ray auto: this machine is part of no running cluster; name one as HOST:PORT, or "
+                    "use --ray local"
+                )
                 raise ClusterError(line) from error
             raise ClusterError(
-                f"--ray {options.address}: no Ray cluster answers there ({_first(error)}); one with token authentication needs "
+                f"--ray {options.address}: no Ray cluster answers there ({_first(error)}); one with token "
+                "authentication needs "
                 "RAY_AUTH_MODE=token and its token here too"
             ) from error
-        except Exception as error:  # Ray raises all kinds: other versions of Ray or Python, a start that takes too long
+        except Exception as error:
+            # Ray raises all kinds: other versions of Ray or Python, a start that takes too long
             raise ClusterError(f"--ray {options.address}: {_first(error)}") from error
         stack.callback(ray.shutdown)
         yield ray
@@ -74,8 +88,8 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Ray's core writes a line for each of its attempts to connect to standard error, past Python; the exception says what
-    matters."""
+    """Ray's core writes a line for each of its attempts to connect to standard error, past Python; the
+    exception says what matters."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -89,12 +103,14 @@ def _hushed() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """ClusterError unless it is `auto` or somebody listens there: Ray itself tries for a minute and then ends the process."""
+    """ClusterError unless it is `auto` or somebody listens there: Ray itself tries for a minute and then ends
+    the process."""
     if address == "auto":
         return
     if address.startswith("ray://"):
         raise ClusterError(
-            f"--ray {address}: the driver must be part of the cluster; run this command on one of its machines with --ray auto, "
+            f"--ray {address}: the driver must be part of the cluster; run this command on one of its "
+            "machines with --ray auto, "
             "or through `ray job submit`"
         )
     host, _, port = address.rpartition(":")
@@ -108,10 +124,13 @@ def _check_address(address: str) -> None:
                 answer = probe.recv(len(SETTINGS))
     except OSError as error:
         raise ClusterError(
-            f"--ray {address} cannot be reached ({error.strerror or error}); is the cluster running, and the port open?"
+            f"--ray {address} cannot be reached ({error.strerror or error}); is the cluster running, and "
+            "the port open?"
         ) from error
     if answer[3:4] != SETTINGS[3:4]:
-        raise ClusterError(f"--ray {address}: something else than Ray listens there; 6379 is Ray's usual port")
+        raise ClusterError(
+            f"--ray {address}: something else than Ray listens there; 6379 is Ray's usual port"
+        )
 
 
 def _first(error: BaseException) -> str:

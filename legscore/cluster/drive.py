@@ -1,8 +1,8 @@
 """The driver of a run on Ray: parts scored by a pool of actors, then joined by the ordinary pipeline.
 
-Actors keep parts where a run on one machine would keep them, with the same record. So whatever dies, what was scored is there;
-the same command, with Ray or without, goes on from it to the same bytes. Here is only what is between: which parts are missing,
-whether the actors fit together, what is told.
+Actors keep parts where a run on one machine would keep them, with the same record. So whatever dies, what was
+scored is there; the same command, with Ray or without, goes on from it to the same bytes. Here is only what
+is between: which parts are missing, whether the actors fit together, what is told.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ LEAST_PARTS = 4
 
 
 class Cluster:
-    """A connection to Ray and the actors of one run; what `legscore.run.job.score` takes as `workers`. A context."""
+    """A connection to Ray and the actors of one run; what `legscore.run.job.score` takes as `workers`. A
+    context."""
 
     def __init__(self, options: ClusterOptions, job: Options, log: RunLog) -> None:
         self._options, self._job, self._log = options, job, log
@@ -64,7 +65,10 @@ class Cluster:
         memory = parse_bytes(self._job.memory) if self._job.memory else None
         self._pool = Pool(ray, self._options, worker_job(self._job, self._options), memory, self._tell_fault)
         self._stack.callback(self._pool.close)
-        say(f"ray: {self._options.address}, {len(self._pool.actors)} workers of {spoken_resources(self._options)}")
+        say(
+            f"ray: {self._options.address}, {len(self._pool.actors)} workers of "
+            f"{spoken_resources(self._options)}"
+        )
         first = self._pool.first_ready()
         for line in first.said:
             say(line)
@@ -76,30 +80,50 @@ class Cluster:
             assert self._pool is not None
             return said(self._pool.measure(MEASURED_S), len(self._pool.actors))
 
-    def score(self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog) -> set[int]:
+    def score(
+        self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog
+    ) -> set[int]:
         """Score every part that is missing.
 
         Raises:
-            ClusterError: parts failed again and again (they are named, all others are kept), or the run cannot go on.
+            ClusterError: parts failed again and again (they are named, all others are kept), or the run
+                cannot go on.
         """
         assert self._pool is not None
         started = time.perf_counter()
         mine = fingerprint(
-            plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=options.derived_input
+            plan.opened,
+            plan.metadata,
+            plan.schema,
+            plan.output,
+            plan.format_name,
+            derived_input=options.derived_input,
         )
         missing, done = self._missing(plan, store, tick)
         self._schedule = Schedule(missing, self._options.retries)
         total, fresh = plan.n_rows, set[int]()
         if missing and len(plan.numbers) < LEAST_PARTS * len(self._pool.actors):
             self._log.warn(
-                "few parts", f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; --part-rows "
-                f"below {plan.part_rows:,} makes more (the output's record says it)"
-            )  # fmt: skip
+                "few parts",
+                f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; "
+                "--part-rows "
+                f"below {plan.part_rows:,} makes more (the output's record says it)",
+            )
 
         def check(ready: Ready) -> None:
-            if found := difference(json.loads(json.dumps(mine)), json.loads(json.dumps(ready.record)), words=("is", "here and")):
-                raise ClusterError(f"worker on {ready.host} does not fit this run: {found} there; workers must be alike")
-            log.event("worker", host=ready.host, process=ready.pid, cores=ready.cores, seconds=round(ready.seconds, 3))
+            if found := difference(
+                json.loads(json.dumps(mine)), json.loads(json.dumps(ready.record)), words=("is", "here and")
+            ):
+                raise ClusterError(
+                    f"worker on {ready.host} does not fit this run: {found} there; workers must be alike"
+                )
+            log.event(
+                "worker",
+                host=ready.host,
+                process=ready.pid,
+                cores=ready.cores,
+                seconds=round(ready.seconds, 3),
+            )
 
         def on_part(actor: Actor, part: PartDone) -> None:
             nonlocal done
@@ -126,7 +150,9 @@ class Cluster:
         finally:
             self._elapsed_s = time.perf_counter() - started
         if self._schedule.poison:
-            raise ClusterError(self._poisoned(plan, store, self._schedule, "part", plan.part_rows, len(plan.numbers)))
+            raise ClusterError(
+                self._poisoned(plan, store, self._schedule, "part", plan.part_rows, len(plan.numbers))
+            )
         if whole:  # the workers write the files, so that no process joins everything
             files = Schedule(range(n_files(plan)), self._options.retries)
             self._pool.run(files, store.where, check, on_file, "write")
@@ -136,8 +162,11 @@ class Cluster:
                 raise ClusterError(self._poisoned(plan, store, files, "file", rows, n_files(plan)))
         return fresh
 
-    def _missing(self, plan: Plan, store: PartFolder, tick: Callable[[float], object]) -> tuple[list[int], int]:
-        """Parts to score and rows of the others; damaged parts are looked for here, not when everything else is done."""
+    def _missing(
+        self, plan: Plan, store: PartFolder, tick: Callable[[float], object]
+    ) -> tuple[list[int], int]:
+        """Parts to score and rows of the others; damaged parts are looked for here, not when everything else
+        is done."""
         missing, done, there = [], 0, store.numbers()
         for number in plan.numbers:
             rows = min(plan.part_rows, plan.opened.n_rows - number * plan.part_rows)
@@ -150,7 +179,9 @@ class Cluster:
                 missing.append(number)
                 continue
             done += rows
-            self._log.event("part", part=number, rows=rows, rows_done=done, rows_total=plan.n_rows, resumed=True)
+            self._log.event(
+                "part", part=number, rows=rows, rows_done=done, rows_total=plan.n_rows, resumed=True
+            )
             tick(rows)
         return missing, done
 
@@ -160,7 +191,9 @@ class Cluster:
         else:
             self._log.event("retry", part=part, reason=f"{worker}: {reason}", kind="worker")
 
-    def _poisoned(self, plan: Plan, store: PartFolder, schedule: Schedule, what: str, rows: int, n: int) -> str:
+    def _poisoned(
+        self, plan: Plan, store: PartFolder, schedule: Schedule, what: str, rows: int, n: int
+    ) -> str:
         named = []
         for run in consecutive_runs(schedule.poison):
             first, stop = run.start * rows, min(run.stop * rows, plan.opened.n_rows)
@@ -172,7 +205,8 @@ class Cluster:
         )
 
     def record(self) -> dict[str, Any]:
-        """Workers, retries and what each did; rates in rows a second, utilisation as a share of the time since each was ready."""
+        """Workers, retries and what each did; rates in rows a second, utilisation as a share of the time
+        since each was ready."""
         actors = self._pool.everyone if self._pool else []
         now = time.monotonic()
         return {
@@ -181,13 +215,19 @@ class Cluster:
             "retries": self._schedule.retried + self._retried,
             "workers": [
                 {
-                    "worker": actor.name, "rows": actor.rows, "parts": actor.n_parts, "deaths": actor.deaths,
-                    "busy_s": round(actor.busy_s, 3), "open_s": round(actor.open_s, 3),
-                    "utilisation": round(min(actor.busy_s / actor.open_for(now), 1.0), 4) if actor.since else 0.0,
+                    "worker": actor.name,
+                    "rows": actor.rows,
+                    "parts": actor.n_parts,
+                    "deaths": actor.deaths,
+                    "busy_s": round(actor.busy_s, 3),
+                    "open_s": round(actor.open_s, 3),
+                    "utilisation": round(min(actor.busy_s / actor.open_for(now), 1.0), 4)
+                    if actor.since
+                    else 0.0,
                 }
                 for actor in actors
             ],
-        }  # fmt: skip
+        }
 
     def lines(self) -> list[str]:
         """The closing table."""
@@ -198,12 +238,16 @@ def worker_job(job: Options, options: ClusterOptions) -> dict[str, Any]:
     """The job as an actor opens it: paths made absolute, all of its GPUs."""
     device = "all" if options.num_gpus > 1 else None
     changed = replace(
-        job, inputs=[absolute(path) for path in job.inputs], output=absolute(job.output), shown_inputs=(),
-        models=[absolute(path) for path in job.models], device=device,
+        job,
+        inputs=[absolute(path) for path in job.inputs],
+        output=absolute(job.output),
+        shown_inputs=(),
+        models=[absolute(path) for path in job.models],
+        device=device,
         recipe=absolute(job.recipe) if job.recipe and os.path.exists(job.recipe) else job.recipe,
         calibration=absolute(job.calibration) if job.calibration else None,
         columns=dict(job.columns),
-    )  # fmt: skip
+    )
     return {name: getattr(changed, name) for name in Options.__dataclass_fields__}
 
 
@@ -215,4 +259,6 @@ def absolute(path: str) -> str:
 def spoken_resources(options: ClusterOptions) -> str:
     """`2 cores` or `1 core and 1 GPU`."""
     text = f"{options.num_cpus} core{'s' if options.num_cpus > 1 else ''}"
-    return text + (f" and {options.num_gpus:g} GPU{'s' if options.num_gpus > 1 else ''}" if options.num_gpus else "")
+    return text + (
+        f" and {options.num_gpus:g} GPU{'s' if options.num_gpus > 1 else ''}" if options.num_gpus else ""
+    )

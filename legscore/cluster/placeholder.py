@@ -1,7 +1,7 @@
 """The driver's stand-in for the engines that its actors have: it says what they say and scores nothing.
 
-So the process that leads a run needs neither the memory nor the GPU of an engine, and its plan and record are those of a run on
-one machine.
+So the process that leads a run needs neither the memory nor the GPU of an engine, and its plan and record are
+those of a run on one machine.
 """
 
 from __future__ import annotations
@@ -36,12 +36,21 @@ class AbsentEngine:
     """Takes part in a plan; batches are scored elsewhere."""
 
     def __init__(self, card: EngineCard, contract: Contract) -> None:
-        self.name, self.precision, self.n_members, self.depth = card.name, card.precision, card.n_members, card.depth
+        self.name, self.precision, self.n_members, self.depth = (
+            card.name,
+            card.precision,
+            card.n_members,
+            card.depth,
+        )
         self.fidelity, self.contract = card.fidelity, contract
         self._described = card.described
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
-        raise ClusterError("a part that the workers had kept is damaged or gone; run the same command again to score it")
+    def submit(
+        self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
+    ) -> Future[np.ndarray]:
+        raise ClusterError(
+            "a part that the workers had kept is damaged or gone; run the same command again to score it"
+        )
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         return self.submit(batch, members).result()

@@ -1,8 +1,8 @@
 """A pool of scoring actors on Ray: started, fed, started anew after a death, and counted.
 
-Ray places the actors and tells when one has died; then another takes its place, wherever Ray has room. (Ray's own restarts refuse
-calls until the actor is back, and count no failures in a row.) Which part goes where, and how often, is decided by `schedule.py`.
-At most one task is under way in an actor.
+Ray places the actors and tells when one has died; then another takes its place, wherever Ray has room. (Ray's
+own restarts refuse calls until the actor is back, and count no failures in a row.) Which part goes where, and
+how often, is decided by `schedule.py`. At most one task is under way in an actor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ FAILED_STARTS = 3
 
 @dataclass
 class Actor:
-    """One actor of the pool and what it did. `task` is what Ray will answer; `parts` those that the answer is about."""
+    """One actor of the pool and what it did. `task` is what Ray will answer; `parts` those that the answer is
+    about."""
 
     number: int
     name: str
@@ -59,7 +60,9 @@ OnFault = Callable[[str, int | None, str], object]
 class Pool:
     """The actors of a run."""
 
-    def __init__(self, ray: Any, options: ClusterOptions, job: Mapping[str, Any], memory: int | None, on_fault: OnFault) -> None:
+    def __init__(
+        self, ray: Any, options: ClusterOptions, job: Mapping[str, Any], memory: int | None, on_fault: OnFault
+    ) -> None:
         """Start the actors.
 
         Args:
@@ -125,8 +128,13 @@ class Pool:
         if not self.actors:
             raise ClusterError("no worker could be started; the warnings above say why")
         if time.monotonic() > ends:
-            asked = f"{self._options.num_cpus} CPUs" + (f" and {self._options.num_gpus:g} GPUs" if self._options.num_gpus else "")
-            raise ClusterError(f"the cluster had no room for a worker ({asked}) within {START_S / 60:.0f} minutes; ask for less")
+            asked = f"{self._options.num_cpus} CPUs" + (
+                f" and {self._options.num_gpus:g} GPUs" if self._options.num_gpus else ""
+            )
+            raise ClusterError(
+                f"the cluster had no room for a worker ({asked}) within {START_S / 60:.0f} minutes; ask "
+                "for less"
+            )
 
     def _answered(self) -> list[Actor]:
         """Actors whose task has something to say."""
@@ -170,9 +178,15 @@ class Pool:
         self._left.append(actor)
 
     def run(
-        self, schedule: Schedule, place: str, check: Callable[[Ready], object], on_part: OnPart, task: str = "score",
-        *, last: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        schedule: Schedule,
+        place: str,
+        check: Callable[[Ready], object],
+        on_part: OnPart,
+        task: str = "score",
+        *,
+        last: bool = True,
+    ) -> None:
         """Have all parts of the schedule done but its poison.
 
         Args:
@@ -180,7 +194,8 @@ class Pool:
             check: raises when an actor that is ready does not fit the run.
             on_part: called for each part that was kept.
             task: method of the actors that does parts.
-            last: nothing comes after; actors for which nothing is left are ended, so that a cluster can shrink.
+            last: nothing comes after; actors for which nothing is left are ended, so that a cluster can
+                shrink.
 
         Raises:
             ClusterError, WrongScoresError: the run cannot go on.
@@ -195,7 +210,9 @@ class Pool:
                     if (parts := schedule.take(len(self.actors))) is None:
                         break
                     actor.parts = parts
-                    actor.task = getattr(actor.handle, task).options(num_returns="streaming").remote(place, parts)
+                    actor.task = (
+                        getattr(actor.handle, task).options(num_returns="streaming").remote(place, parts)
+                    )
             for actor in self._answered():
                 if actor.parts is None:
                     self._take_opened(actor)
@@ -259,5 +276,9 @@ class Pool:
 def described(error: BaseException) -> str:
     """What Ray says of a death, in one line."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("class_name", "actor_id", "namespace", "name:", "ip:"))]
+    kept = [
+        line
+        for line in lines
+        if line and not line.startswith(("class_name", "actor_id", "namespace", "name:", "ip:"))
+    ]
     return " ".join(kept)[:300] or type(error).__name__

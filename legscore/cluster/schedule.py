@@ -1,8 +1,8 @@
 """Which parts an actor gets next, and what becomes of those that failed. No Ray in here.
 
-Actors get runs of neighbouring parts, so that reading, windowing and scoring overlap and a row group is decoded once: long runs
-at first, single parts at the end. After a fault the part that was under way is blamed and scored alone later; a part that fails
-more often than it may is set aside as poison, and the others go on.
+Actors get runs of neighbouring parts, so that reading, windowing and scoring overlap and a row group is
+decoded once: long runs at first, single parts at the end. After a fault the part that was under way is blamed
+and scored alone later; a part that fails more often than it may is set aside as poison, and the others go on.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from typing import Any
 
 
 def closing_table(record: dict[str, Any]) -> list[str]:
-    """Lines: each worker with its rows, rate, utilisation (share of its time that it scored) and deaths; retries.
+    """Lines: each worker with its rows, rate, utilisation (share of its time that it scored) and deaths;
+    retries.
 
     Args:
         record: as `Cluster.record` gives it.

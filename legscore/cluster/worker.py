@@ -1,8 +1,9 @@
-"""What runs in an actor: a plan opened once, with its compiled ensemble, and parts scored and kept one after the other.
+"""What runs in an actor: a plan opened once, with its compiled ensemble, and parts scored and kept one after
+the other.
 
-An actor has a process of its own. It reads the input itself, by path, and keeps results where the driver will find them; only a
-few numbers a part travel. What goes wrong comes back as a value: Refused ends the run as it would on one machine, Fault is
-tried again.
+An actor has a process of its own. It reads the input itself, by path, and keeps results where the driver will
+find them; only a few numbers a part travel. What goes wrong comes back as a value: Refused ends the run as it
+would on one machine, Fault is tried again.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Ready:
 
 @dataclass(frozen=True)
 class PartDone:
-    """A part was kept (or a file of the output written): its rows, and the seconds since the last one of the task. `verified` is
-    windows, largest error and sum of squares compared in FP32 since then."""
+    """A part was kept (or a file of the output written): its rows, and the seconds since the last one of the
+    task. `verified` is windows, largest error and sum of squares compared in FP32 since then."""
 
     number: int
     rows: int
@@ -91,9 +92,14 @@ class Scorer:
         self._seen: set[str] = set()
 
     def open(
-        self, given: Mapping[str, Any], expected: Mapping[str, str], n_cores: int, environment: Mapping[str, str]
+        self,
+        given: Mapping[str, Any],
+        expected: Mapping[str, str],
+        n_cores: int,
+        environment: Mapping[str, str],
     ) -> Ready | Refused | Fault:
-        """Open the job `given` (the fields of `legscore.run.options.Options`) on `n_cores` cores of this machine (0: all).
+        """Open the job `given` (the fields of `legscore.run.options.Options`) on `n_cores` cores of this
+        machine (0: all).
 
         Args:
             expected: versions of the driver; others are refused.
@@ -102,7 +108,9 @@ class Scorer:
         os.environ.update(environment)
         started, host = time.perf_counter(), platform.node()
         if found := difference(dict(expected), versions(), words=("is", "here and")):
-            return Refused(f"worker on {host} and this process differ: {found} there; install the same versions on both")
+            return Refused(
+                f"worker on {host} and this process differ: {found} there; install the same versions on both"
+            )
         said: list[str] = []
         try:
             cores = take_cores(n_cores) if n_cores else []
@@ -111,15 +119,23 @@ class Scorer:
                 give_back_freed_parts()
             plan = self._stack.enter_context(prepared(options, said.append))
             record = fingerprint(
-                plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=options.derived_input
+                plan.opened,
+                plan.metadata,
+                plan.schema,
+                plan.output,
+                plan.format_name,
+                derived_input=options.derived_input,
             )
         except LegscoreError as error:
             return Refused(f"worker on {host}: {error}")
-        except Exception as error:  # whatever a broken machine raises: told once, then it counts as a start that failed
+        except Exception as error:
+            # whatever a broken machine raises: told once, then it counts as a start that failed
             return Fault(f"worker on {host}: {_line(error)}")
         self._plan = plan
         engine = plan.engine
-        card = EngineCard(engine.name, engine.precision, engine.n_members, engine.depth, engine.describe(), engine.fidelity)
+        card = EngineCard(
+            engine.name, engine.precision, engine.n_members, engine.depth, engine.describe(), engine.fidelity
+        )
         shown = [line for line in said if line.startswith(SHOWN)]
         return Ready(host, os.getpid(), cores, card, record, shown, time.perf_counter() - started)
 
@@ -128,7 +144,8 @@ class Scorer:
         yield from self._answers(place, parts, self._scored)  # Ray streams from generator functions only
 
     def write(self, place: str, files: range) -> Iterator[PartDone | Refused | Fault]:
-        """Write these files of the output, which is a folder, from parts at `place`; one value a file, in order."""
+        """Write these files of the output, which is a folder, from parts at `place`; one value a file, in
+        order."""
         yield from self._answers(place, files, self._written)
 
     def _answers(
@@ -162,7 +179,9 @@ class Scorer:
                 now = time.perf_counter()
                 after = (verified.windows, verified.square_sum) if verified else before
                 error = verified.max_error if verified else 0.0
-                yield PartDone(number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1]))
+                yield PartDone(
+                    number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1])
+                )
                 before, last = after, now
 
     def _written(self, plan: Plan, store: PartFolder, files: range) -> Iterator[PartDone]:

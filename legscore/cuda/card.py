@@ -1,7 +1,8 @@
-"""What the pipeline needs of one GPU: memory, streams, events, copies, launches. `driver.py` gives it with PyCUDA.
+"""What the pipeline needs of one GPU: memory, streams, events, copies, launches. `driver.py` gives it with
+PyCUDA.
 
-Everything but `use`, `synchronize`, `drain` and allocation is asynchronous: it is done when the work before it on its
-stream is. Addresses are plain integers; allocations start at multiples of 256 bytes.
+Everything but `use`, `synchronize`, `drain` and allocation is asynchronous: it is done when the work before
+it on its stream is. Addresses are plain integers; allocations start at multiples of 256 bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One GPU through PyCUDA: `legscore.cuda.card.Card`. The only module that imports PyCUDA.
 
-The primary context is used, which TensorRT and PyTorch share; it is pushed in each thread for as long as that thread
-works with the card, and popped again, since PyCUDA ends the process of a thread that leaves one behind. Streams do not
-wait for the default one. Everything is freed by name, in a thread where the context is current.
+The primary context is used, which TensorRT and PyTorch share; it is pushed in each thread for as long as that
+thread works with the card, and popped again, since PyCUDA ends the process of a thread that leaves one
+behind. Streams do not wait for the default one. Everything is freed by name, in a thread where the context is
+current.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from legscore.cuda.libcuda import Gpu
 from legscore.system.log import Say
 
 _CONTEXTS: dict[int, Any] = {}
-"""Primary contexts by GPU, kept until the process ends: PyCUDA leaves a context that it releases earlier current in the
-thread, where the next user of the card (an engine in another precision, PyTorch) would find it dead."""
+"""Primary contexts by GPU, kept until the process ends: PyCUDA leaves a context that it releases earlier
+current in the thread, where the next user of the card (an engine in another precision, PyTorch) would find it
+dead."""
 atexit.register(_CONTEXTS.clear)
 
 NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING, for which PyCUDA has no name."""
-WAY_OUT = "the run has ended and no score was written for it; run it again, and look for Xid messages in dmesg if it repeats"
+WAY_OUT = (
+    "the run has ended and no score was written for it; run it again, and look for Xid messages in "
+    "dmesg if it repeats"
+)
 
 
 class _Memory:
@@ -90,7 +95,8 @@ class PyCudaCard:
                 self._context.pop()
 
     def _accept(self, images: Images) -> None:
-        """Load images and every kernel in them: a driver that loads lazily meets an image it cannot use only at its kernels."""
+        """Load images and every kernel in them: a driver that loads lazily meets an image it cannot use only
+        at its kernels."""
         try:
             self._modules = {name: cuda.module_from_buffer(image) for name, image in images.items()}
             for kernel, source in SOURCE.items():

@@ -1,7 +1,8 @@
 """kernels/*.cu as compiled images: shipped by `pip install`, else compiled on first use and cached.
 
-A shipped fatbin holds code for every GPU generation that its nvcc knows, and PTX for later ones. Without it, or when the
-driver rejects it (a driver older than the toolkit), nvcc on this machine compiles for the GPU at hand, once.
+A shipped fatbin holds code for every GPU generation that its nvcc knows, and PTX for later ones. Without it,
+or when the driver rejects it (a driver older than the toolkit), nvcc on this machine compiles for the GPU at
+hand, once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from legscore.system.publish import publishing, writing
 from legscore.system.resources import cache_folder, folder
 
 EVERY_GENERATION = "all-major"
-"""nvcc's own name for "every generation and PTX of the newest": holds for each toolkit, unlike a list of numbers."""
+"""nvcc's own name for "every generation and PTX of the newest": holds for each toolkit, unlike a list of
+numbers."""
 TIMEOUT_S = 300
 CHECK_BYTES = 32
 """Of the checksum before a cached image: a driver does not say which damage it met."""
@@ -42,12 +44,14 @@ def find_nvcc() -> str | None:
 
 
 def nvcc_version(nvcc: str) -> str:
-    """What `nvcc --version` ends with, such as `Build cuda_13.0.r13.0/compiler.36424714_0`. EngineError when it fails."""
+    """What `nvcc --version` ends with, such as `Build cuda_13.0.r13.0/compiler.36424714_0`. EngineError when
+    it fails."""
     return (_run([nvcc, "--version"]).strip().splitlines() or ["unknown"])[-1]
 
 
 def compile_kernel(nvcc: str, source: Path, target: Path, architecture: str = EVERY_GENERATION) -> None:
-    """Compile one kernel file to a fatbin at `target`. EngineError with nvcc's first complaint when that fails."""
+    """Compile one kernel file to a fatbin at `target`. EngineError with nvcc's first complaint when that
+    fails."""
     _run([nvcc, "-fatbin", f"-arch={architecture}", "-o", str(target), str(source)])
 
 
@@ -82,7 +86,8 @@ def load_images(accept: Callable[[Images], None], architecture: str, say: Say = 
         accept({source.stem: _cached(nvcc, source, architecture, say) for source in sources})
     except RejectedError as error:
         raise EngineError(
-            f"CUDA kernels: the driver rejects what {nvcc} compiles ({error}); install a toolkit no newer than the driver"
+            f"CUDA kernels: the driver rejects what {nvcc} compiles ({error}); install a toolkit no newer "
+            "than the driver"
         ) from None
     return "compiled here"
 

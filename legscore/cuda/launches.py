@@ -1,4 +1,5 @@
-"""Launches of kernels/*.cu: which kernel, how many threads, which arguments. Their cards are in the kernel files.
+"""Launches of kernels/*.cu: which kernel, how many threads, which arguments. Their cards are in the kernel
+files.
 
 Everything here is arithmetic on shapes; a GPU (`driver.py`) and the tests' host run the same launches.
 """
@@ -30,7 +31,8 @@ SOURCE = {
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel launch: its name, blocks of BLOCK threads, and arguments as numpy scalars (pointers as uintp)."""
+    """One kernel launch: its name, blocks of BLOCK threads, and arguments as numpy scalars (pointers as
+    uintp)."""
 
     kernel: str
     grid: int
@@ -66,7 +68,8 @@ def one_hot(
     layout: str,
     precision: str,
 ) -> Launch:
-    """Fill the input at address `x` from `windows` rows of codes at address `codes` (twin: `legscore.dna.one_hot.strands`)."""
+    """Fill the input at address `x` from `windows` rows of codes at address `codes` (twin:
+    `legscore.dna.one_hot.strands`)."""
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}")
     if layout == "hwc8" and precision == "fp32":
@@ -90,7 +93,9 @@ def one_hot(
     return Launch(kernel, _grid(threads), (np.uintp(codes), np.uintp(x), *map(np.uint32, numbers)))
 
 
-def mutate(codes: int, edits: tuple[int, int, int], out: int, *, plain: int, length: int, start: int, count: int) -> Launch:
+def mutate(
+    codes: int, edits: tuple[int, int, int], out: int, *, plain: int, length: int, start: int, count: int
+) -> Launch:
     """Write codes of scored windows start..start+count-1 at address `out` (twin: `Batch.expand`).
 
     Args:
@@ -98,19 +103,27 @@ def mutate(codes: int, edits: tuple[int, int, int], out: int, *, plain: int, len
         edits: addresses of window_E, offset_E and base_E.
     """
     sizes = map(np.uint32, (plain, length, start, count))
-    return Launch("mutate", _grid(_checked(count * length)), (np.uintp(codes), *map(np.uintp, edits), np.uintp(out), *sizes))
+    return Launch(
+        "mutate",
+        _grid(_checked(count * length)),
+        (np.uintp(codes), *map(np.uintp, edits), np.uintp(out), *sizes),
+    )
 
 
 def average_strands(
     rows: int, scores: int, *, members: int, batch: int, windows: int, both: bool, columns: int, start: int
 ) -> Launch:
-    """Reduce rows_MB at address `rows` into columns start.. of scores_MN at `scores` (twin: `ThreadedEngine.average`)."""
+    """Reduce rows_MB at address `rows` into columns start.. of scores_MN at `scores` (twin:
+    `ThreadedEngine.average`)."""
     sizes = map(np.uint32, (members, batch, windows, int(both), columns, start))
-    return Launch("average_strands", _grid(_checked(members * windows)), (np.uintp(rows), np.uintp(scores), *sizes))
+    return Launch(
+        "average_strands", _grid(_checked(members * windows)), (np.uintp(rows), np.uintp(scores), *sizes)
+    )
 
 
 def mark_sites(seeds: int, hits: int, *, designs: int, length: int, mutations: int, step: int) -> Launch:
-    """Mark the positions that a step mutates, drawn with replacement, with the step's number (twin: `draws.shuffles`).
+    """Mark the positions that a step mutates, drawn with replacement, with the step's number (twin:
+    `draws.shuffles`).
 
     Args:
         seeds: address of the designs' seeds, uint64.
@@ -118,7 +131,9 @@ def mark_sites(seeds: int, hits: int, *, designs: int, length: int, mutations: i
     """
     _checked(designs * length)
     sizes = map(np.uint32, (designs, length, mutations, step))
-    return Launch("mark_sites", _grid(_checked(designs * mutations)), (np.uintp(seeds), np.uintp(hits), *sizes))
+    return Launch(
+        "mark_sites", _grid(_checked(designs * mutations)), (np.uintp(seeds), np.uintp(hits), *sizes)
+    )
 
 
 def mutate_bases(
@@ -135,17 +150,26 @@ def mutate_bases(
     step: int,
     told: int,
 ) -> Launch:
-    """Fill the generator's input, FP32 [rows, 6, length] at address `x`, from designs first..first+count-1 with their marked
-    positions permuted; what is left of the rows is zero (twin: `draws.shuffles` and PERMUTATIONS)."""
+    """Fill the generator's input, FP32 [rows, 6, length] at address `x`, from designs first..first+count-1
+    with their marked positions permuted; what is left of the rows is zero (twin: `draws.shuffles` and
+    PERMUTATIONS)."""
     if count > rows:
         raise ValueError(f"{count} designs do not fit {rows} rows")
     _checked(rows * length * 6)
     addresses = map(np.uintp, (bases, seeds, hits, targets, x))
-    return Launch("mutate_bases", _grid(rows * length), (*addresses, *map(np.uint32, (first, count, rows, length, step, told))))
+    return Launch(
+        "mutate_bases",
+        _grid(rows * length),
+        (*addresses, *map(np.uint32, (first, count, rows, length, step, told))),
+    )
 
 
-def keep_bases(out: int, seeds: int, bases: int, *, first: int, count: int, length: int, step: int, draw: bool) -> Launch:
-    """Copy a pass's probabilities to designs first..first+count-1, or with `draw` one base drawn from them for each position
-    (twin: `draws.drawn`)."""
+def keep_bases(
+    out: int, seeds: int, bases: int, *, first: int, count: int, length: int, step: int, draw: bool
+) -> Launch:
+    """Copy a pass's probabilities to designs first..first+count-1, or with `draw` one base drawn from them
+    for each position (twin: `draws.drawn`)."""
     sizes = map(np.uint32, (first, count, length, step, int(draw)))
-    return Launch("keep_bases", _grid(_checked(count * length)), (*map(np.uintp, (out, seeds, bases)), *sizes))
+    return Launch(
+        "keep_bases", _grid(_checked(count * length)), (*map(np.uintp, (out, seeds, bases)), *sizes)
+    )

@@ -78,7 +78,9 @@ class Libcuda:
     def handle(self, name: str, *arguments: object, last: bool = False) -> ctypes.c_void_p:
         """A handle that a call writes to its first argument, or its last."""
         value = ctypes.c_void_p(0)
-        self.call(name, *arguments, ctypes.byref(value)) if last else self.call(name, ctypes.byref(value), *arguments)
+        self.call(name, *arguments, ctypes.byref(value)) if last else self.call(
+            name, ctypes.byref(value), *arguments
+        )
         return value
 
     def _message(self, code: int) -> str:
@@ -91,12 +93,14 @@ class Libcuda:
 
 
 def find_gpus() -> tuple[list[Gpu], str]:
-    """GPUs that the driver offers (CUDA_VISIBLE_DEVICES respected), and why there are none, where there are none."""
+    """GPUs that the driver offers (CUDA_VISIBLE_DEVICES respected), and why there are none, where there are
+    none."""
     try:
         library = Libcuda()
     except OSError:
         return [], f"no NVIDIA driver ({LIBRARY} is not here)"
-    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # read by cuInit: kernels take memory when used, not all at once
+    # read by cuInit: kernels take memory when used, not all at once
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
     try:
         library.call("cuInit", 0)
         found = [_gpu(library, number) for number in range(library.number("cuDeviceGetCount"))]
@@ -112,13 +116,15 @@ def _gpu(library: Libcuda, number: int) -> Gpu:
     memory = ctypes.c_size_t(0)
     library.call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
     major, minor, multiprocessors = (
-        library.number("cuDeviceGetAttribute", attribute, device) for attribute in (COMPUTE_MAJOR, COMPUTE_MINOR, MULTIPROCESSORS)
+        library.number("cuDeviceGetAttribute", attribute, device)
+        for attribute in (COMPUTE_MAJOR, COMPUTE_MINOR, MULTIPROCESSORS)
     )
     return Gpu(number, name.value.decode(errors="replace"), f"{major}.{minor}", multiprocessors, memory.value)
 
 
 def driver_branch() -> str:
-    """The driver's branch, such as 580; the CUDA version it speaks where the system does not tell (WSL); or `none`."""
+    """The driver's branch, such as 580; the CUDA version it speaks where the system does not tell (WSL); or
+    `none`."""
     try:
         found = re.search(r"\s(\d{3,})\.\d", PROC_VERSION.read_text())
     except OSError:
@@ -136,8 +142,8 @@ class Graph:
     """Work captured from a stream once, launched as one piece. Freed by `close`."""
 
     def __init__(self, library: Libcuda, stream: int, enqueue: Callable[[], None]) -> None:
-        """Capture what `enqueue` puts onto the stream (by handle). The stream leaves the capture whatever happens; then the
-        first error passes.
+        """Capture what `enqueue` puts onto the stream (by handle). The stream leaves the capture whatever
+        happens; then the first error passes.
 
         Raises:
             CardError: what was put there cannot be captured.

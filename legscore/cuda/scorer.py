@@ -1,11 +1,12 @@
-"""Batches through one card: copy in, encode, score, average, copy back, with the next batch already on its way.
+"""Batches through one card: copy in, encode, score, average, copy back, with the next batch already on its
+way.
 
-Three streams: codes and edits are copied in on one, all passes run in order on the second, scores are copied back on the
-third; events order them. Each batch in flight has a slot (pinned and device memory of its own), so the card never waits
-for the host: while batch k is scored, batch k + 1 is copied in and queued behind it.
+Three streams: codes and edits are copied in on one, all passes run in order on the second, scores are copied
+back on the third; events order them. Each batch in flight has a slot (pinned and device memory of its own),
+so the card never waits for the host: while batch k is scored, batch k + 1 is copied in and queued behind it.
 
-    begin:  slot ← free slots; pinned ← batch; copy in; for each pass: mutate?, one_hot, members, average; copy back
-    finish: wait for each pass (progress), then for the copy back; scores_MN; slot → free slots
+    begin:  slot ← free slots; pinned ← batch; copy in; for each pass: mutate?, one_hot, members, average;
+    copy back finish: wait for each pass (progress), then for the copy back; scores_MN; slot → free slots
 """
 
 from __future__ import annotations
@@ -27,25 +28,28 @@ ALIGNMENT = 256
 
 
 class Members(Protocol):
-    """Compiled members. Those of a loaded group read one input and write FP32 rows, `batch` each, one after another."""
+    """Compiled members. Those of a loaded group read one input and write FP32 rows, `batch` each, one after
+    another."""
 
     n_members: int
     groups: list[list[int]]
     """Members that are in memory at the same time; all of them, unless memory is short."""
 
     def load(self, group: int, x: int, rows: int) -> None:
-        """Make a group ready to read the input at address `x` and write rows_MB at `rows` (its first member first). What was
-        loaded before is released; nothing of it may be running."""
+        """Make a group ready to read the input at address `x` and write rows_MB at `rows` (its first member
+        first). What was loaded before is released; nothing of it may be running."""
 
     def enqueue(self, slots: Sequence[int], stream: Any) -> None:
-        """Put a pass of the loaded group's members at these places in the group onto the stream, in this order."""
+        """Put a pass of the loaded group's members at these places in the group onto the stream, in this
+        order."""
 
     def close(self) -> None: ...
 
 
 @dataclass
 class _Slot:
-    """Memory of one batch in flight; grows to the largest batch seen and is only touched while the slot is free."""
+    """Memory of one batch in flight; grows to the largest batch seen and is only touched while the slot is
+    free."""
 
     ready: Any
     scored: Any
@@ -88,7 +92,8 @@ class Scorer:
         is_singleton: bool,
         depth: int = 2,
     ) -> None:
-        """Allocate what does not depend on the batches, and load the first group of members. Needs `card.use()`."""
+        """Allocate what does not depend on the batches, and load the first group of members. Needs
+        `card.use()`."""
         self.card, self.members, self.contract = card, members, contract
         self.batch, self.layout, self.precision, self.is_singleton = batch, layout, precision, is_singleton
         self._copy_in, self._compute, self._copy_out = card.stream(), card.stream(), card.stream()
@@ -102,7 +107,8 @@ class Scorer:
             self._free.put(slot)
         self._loaded = -1
         try:
-            for group in reversed(range(len(members.groups))):  # each once: what does not fit shows before the first batch
+            # each once: what does not fit shows before the first batch
+            for group in reversed(range(len(members.groups))):
                 self._load(group)
         except BaseException:
             self.close()
@@ -121,8 +127,9 @@ class Scorer:
             raise
 
     def finish(self, flight: Flight, tell: Callable[[int], None]) -> np.ndarray:
-        """Wait for a batch and return scores_MN, float32 [members chosen, windows]. Needs `card.use()`; batches in the order
-        they were begun. `tell` receives windows × members after each pass; what it raises passes."""
+        """Wait for a batch and return scores_MN, float32 [members chosen, windows]. Needs `card.use()`;
+        batches in the order they were begun. `tell` receives windows × members after each pass; what it
+        raises passes."""
         slot, (n_members, n_windows) = flight.slot, flight.shape
         try:
             for event, work in zip(slot.passed, flight.work, strict=False):
@@ -135,7 +142,8 @@ class Scorer:
             return slot.pinned_out.array[:nbytes].view(np.float32).reshape(flight.shape).copy()
         finally:
             try:
-                self.card.synchronize(slot.done)  # also when `tell` raised: copies into the slot may be under way
+                # also when `tell` raised: copies into the slot may be under way
+                self.card.synchronize(slot.done)
             finally:
                 self._free.put(slot)
 
@@ -170,21 +178,33 @@ class Scorer:
                 source = self._window_codes(batch, codes, edits, start, count)
                 card.launch(
                     launches.one_hot(
-                        source, self._x.address, count, self.batch, self.contract,
-                        both=both, is_singleton=self.is_singleton, layout=self.layout, precision=self.precision,
+                        source,
+                        self._x.address,
+                        count,
+                        self.batch,
+                        self.contract,
+                        both=both,
+                        is_singleton=self.is_singleton,
+                        layout=self.layout,
+                        precision=self.precision,
                     ),
                     self._compute,
-                )  # fmt: skip
+                )
                 self.members.enqueue(positions, self._compute)
                 for at, position, n in runs(positions):
                     card.launch(
                         launches.average_strands(
                             self._rows.address + 4 * self.batch * position,
                             slot.scores.address + 4 * batch.n_windows * (first + at),
-                            members=n, batch=self.batch, windows=count, both=both, columns=batch.n_windows, start=start,
+                            members=n,
+                            batch=self.batch,
+                            windows=count,
+                            both=both,
+                            columns=batch.n_windows,
+                            start=start,
                         ),
                         self._compute,
-                    )  # fmt: skip
+                    )
                 if len(work) == len(slot.passed):
                     slot.passed.append(card.event())
                 card.record(slot.passed[len(work)], self._compute)
@@ -228,21 +248,28 @@ class Scorer:
         slot.codes, slot.pinned_in = self.card.allocate(codes), self.card.pinned(codes)
         slot.scores, slot.pinned_out = self.card.allocate(scores), self.card.pinned(scores)
 
-    def _window_codes(self, batch: Batch, codes: int, edits: tuple[int, int, int], start: int, count: int) -> int:
-        """Address of the codes of scored windows start..start+count-1, edited where there are edits among them."""
+    def _window_codes(
+        self, batch: Batch, codes: int, edits: tuple[int, int, int], start: int, count: int
+    ) -> int:
+        """Address of the codes of scored windows start..start+count-1, edited where there are edits among
+        them."""
         plain, length = len(batch.codes_WL), self.contract.length
         if start + count <= plain:
             return codes + start * length
         self.card.launch(
-            launches.mutate(codes, edits, self._mutated.address, plain=plain, length=length, start=start, count=count),
+            launches.mutate(
+                codes, edits, self._mutated.address, plain=plain, length=length, start=start, count=count
+            ),
             self._compute,
         )
         return self._mutated.address
 
     def _by_group(self, chosen: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-        """For each stretch of the chosen members that lie in one group, which is loaded then: where the stretch begins among
-        the chosen, and the members' places in the group."""
-        place = {member: (g, i) for g, group in enumerate(self.members.groups) for i, member in enumerate(group)}
+        """For each stretch of the chosen members that lie in one group, which is loaded then: where the
+        stretch begins among the chosen, and the members' places in the group."""
+        place = {
+            member: (g, i) for g, group in enumerate(self.members.groups) for i, member in enumerate(group)
+        }
         start = 0
         while start < len(chosen):
             group = place[chosen[start]][0]

@@ -1,1 +1,2 @@
-"""Designing sequences with a wanted score: the generator, plainer searches, constraints, selection, what came of it."""
+"""Designing sequences with a wanted score: the generator, plainer searches, constraints, selection, what came
+of it."""

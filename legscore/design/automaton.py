@@ -1,9 +1,10 @@
 """Forbidden patterns as a finite automaton: which inserts hold none, and the best insert that holds none.
 
-Aho and Corasick's automaton over the patterns reads flank5, then the insert, then flank3; a pattern that lies wholly in a
-flank is none of the insert's doing and does not count, one that overlaps the insert does. With the number of G and C so
-far as a second part of the state, dynamic programming decides exactly whether an insert with given bases at given places
-and a GC content within bounds exists, and finds the most probable one.
+Aho and Corasick's automaton over the patterns reads flank5, then the insert, then flank3; a pattern that lies
+wholly in a flank is none of the insert's doing and does not count, one that overlaps the insert does. With
+the number of G and C so far as a second part of the state, dynamic programming decides exactly whether an
+insert with given bases at given places and a GC content within bounds exists, and finds the most probable
+one.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ class Automaton:
         self._ends = ends
         free = table.copy()  # where nothing is forbidden: in the flanks
         self.dead = len(children)
-        self.accepts_S = np.array([self._follows(free, node, flank3) for node in range(len(children))] + [False])
-        table[: self.dead][np.isin(table[: self.dead], [node for node, found in enumerate(ends) if found])] = self.dead
+        self.accepts_S = np.array(
+            [self._follows(free, node, flank3) for node in range(len(children))] + [False]
+        )
+        table[: self.dead][
+            np.isin(table[: self.dead], [node for node, found in enumerate(ends) if found])
+        ] = self.dead
         table[self.dead] = self.dead
         self.next_SB, self.start = table, 0
         for base in encode_text(flank5):
@@ -98,7 +103,9 @@ class Automaton:
         length = value_N4L.shape[2]
         if not found:
             return np.empty((0, length), np.uint8), np.empty(0, bool)
-        return np.concatenate([codes for codes, _ in found]), np.concatenate([possible for _, possible in found])
+        return np.concatenate([codes for codes, _ in found]), np.concatenate(
+            [possible for _, possible in found]
+        )
 
     def _best(self, value_N4L: np.ndarray, gc_low: int, gc_high: int) -> tuple[np.ndarray, np.ndarray]:
         n, _, length = value_N4L.shape
@@ -121,7 +128,9 @@ class Automaton:
             values = np.full((n, 4), 2 * IMPOSSIBLE, dtype=np.float32)
             for base in range(4):
                 after = np.minimum(count + IS_GC[base], counts - 1)
-                values[:, base] = options[place + 1][rows, self.next_SB[state, base], after] + value_N4L[:, base, place]
+                values[:, base] = (
+                    options[place + 1][rows, self.next_SB[state, base], after] + value_N4L[:, base, place]
+                )
             codes[:, place] = values.argmax(axis=1)
             state = self.next_SB[state, codes[:, place]]
             count = np.minimum(count + IS_GC[codes[:, place]], counts - 1)

@@ -1,8 +1,9 @@
 """What every design must hold to: bases and motifs kept, motifs avoided, GC content, runs of one base.
 
-Checked before work starts (a set of constraints that no insert satisfies is an error that says which), kept at every step of
-the loop (`Constraints.hold`), and checked once more on the finished designs by `legscore.design.final_check`, which knows nothing
-of this module. Motifs and runs are looked for across the junctions with the flanks, on both strands.
+Checked before work starts (a set of constraints that no insert satisfies is an error that says which), kept
+at every step of the loop (`Constraints.hold`), and checked once more on the finished designs by
+`legscore.design.final_check`, which knows nothing of this module. Motifs and runs are looked for across the
+junctions with the flanks, on both strands.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Rules:
         avoid: motifs or enzymes, both strands.
         gc: lowest and highest share of G and C in the insert.
         homopolymer: longest run of one base.
-        keep: `PLACE:BASES`, `FIRST-LAST` (as in the sequence started from), or a motif that every design holds.
+        keep: `PLACE:BASES`, `FIRST-LAST` (as in the sequence started from), or a motif that every design
+            holds.
     """
 
     avoid: tuple[str, ...] = ()
@@ -40,7 +42,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.gc is not None and not 0 <= self.gc[0] <= self.gc[1] <= 1:
-            raise InputError(f"--gc {self.gc[0]:g}-{self.gc[1]:g}: a range within 0-1, or 0-100 percent, lowest first")
+            raise InputError(
+                f"--gc {self.gc[0]:g}-{self.gc[1]:g}: a range within 0-1, or 0-100 percent, lowest first"
+            )
         if self.homopolymer is not None and self.homopolymer < 1:
             raise InputError(f"--max-homopolymer {self.homopolymer}: at least 1")
 
@@ -55,12 +59,15 @@ class Rules:
             return 0, length
         low, high = int(np.ceil(self.gc[0] * length - 1e-9)), int(np.floor(self.gc[1] * length + 1e-9))
         if low > high:
-            raise InputError(f"--gc {self.gc[0]:g}-{self.gc[1]:g}: no number of bases out of {length} lies in this range")
+            raise InputError(
+                f"--gc {self.gc[0]:g}-{self.gc[1]:g}: no number of bases out of {length} lies in this range"
+            )
         return low, high
 
 
 class Constraints:
-    """Rules for N designs in one construct; `kept_NL` uint8 [N, L] holds the bases that each must keep, FREE elsewhere."""
+    """Rules for N designs in one construct; `kept_NL` uint8 [N, L] holds the bases that each must keep, FREE
+    elsewhere."""
 
     def __init__(self, rules: Rules, contract: Contract, length: int, kept_NL: np.ndarray) -> None:
         self.rules, self.length, self.kept_NL = rules, length, kept_NL
@@ -97,17 +104,25 @@ class Constraints:
             is_kept = row != FREE
             fixed_gc = int(IS_GC[row[is_kept]].sum())
             low, high = fixed_gc, fixed_gc + int((~is_kept).sum())
-            reach = f"the kept bases alone allow {low}-{high} G and C, {self.gc_low}-{self.gc_high} are asked for"
+            reach = (
+                f"the kept bases alone allow {low}-{high} G and C, {self.gc_low}-{self.gc_high} are asked for"
+            )
             if self.gc_low > high or self.gc_high < low:
-                raise InputError(f"impossible constraints: GC content out of reach: {reach}; change --gc or --keep")
+                raise InputError(
+                    f"impossible constraints: GC content out of reach: {reach}; change --gc or --keep"
+                )
             raise InputError(
-                f"impossible constraints: GC content out of reach: no insert of {self.length} bases with {self.gc_low}-"
+                f"impossible constraints: GC content out of reach: no insert of {self.length} bases with "
+                f"{self.gc_low}-"
                 f"{self.gc_high} G and C goes with what is avoided and kept; widen --gc"
             )
-        raise InputError(f"impossible constraints: {_culprits(self.rules, value, self.length, self._flanks)}; change one")
+        raise InputError(
+            f"impossible constraints: {_culprits(self.rules, value, self.length, self._flanks)}; change one"
+        )
 
     def settle(self, probability_N4L: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The most probable design of each row that satisfies everything, uint8 [N, L]. The arg max where that already does."""
+        """The most probable design of each row that satisfies everything, uint8 [N, L]. The arg max where
+        that already does."""
         value = _values(np.log(np.maximum(probability_N4L, SMALLEST)), self.kept_NL[rows])
         codes = value.argmax(axis=1).astype(np.uint8)
         bad = np.flatnonzero(self.violated(codes, rows))
@@ -118,10 +133,13 @@ class Constraints:
         return codes
 
     def hold(self, probability_N4L: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Probabilities moved so that constraints hold: kept bases certain, GC content shifted into range, and where the
-        arg max still holds a pattern, the values of two bases exchanged wherever the best insert without one differs."""
+        """Probabilities moved so that constraints hold: kept bases certain, GC content shifted into range,
+        and where the arg max still holds a pattern, the values of two bases exchanged wherever the best
+        insert without one differs."""
         kept = self.kept_NL[rows]
-        held = np.where((kept != FREE)[:, None, :], (kept[:, None, :] == np.arange(4)[None, :, None]), probability_N4L)
+        held = np.where(
+            (kept != FREE)[:, None, :], (kept[:, None, :] == np.arange(4)[None, :, None]), probability_N4L
+        )
         held = held.astype(np.float32)
         if not self.restrains:
             return held
@@ -139,7 +157,8 @@ class Constraints:
         return held
 
     def _shift_gc(self, held: np.ndarray, kept: np.ndarray) -> None:
-        """Multiply the probabilities of G and C by one factor a row, the smallest that brings the arg max into range."""
+        """Multiply the probabilities of G and C by one factor a row, the smallest that brings the arg max
+        into range."""
         count_N = (np.maximum(held[:, 1], held[:, 2]) > np.maximum(held[:, 0], held[:, 3])).sum(axis=1)
         for rows, place in ((count_N < self.gc_low, self.gc_low - 1), (count_N > self.gc_high, self.gc_high)):
             if not rows.any():
@@ -177,7 +196,8 @@ def _values(log_N4L: np.ndarray, kept_NL: np.ndarray) -> np.ndarray:
 
 
 def _culprits(rules: Rules, value: np.ndarray, length: int, flanks: tuple[str, str]) -> str:
-    """Which avoided motif, or run of bases, no insert with the kept bases can do without, alone or together."""
+    """Which avoided motif, or run of bases, no insert with the kept bases can do without, alone or
+    together."""
     kept = " with the bases to keep" if (value < 0).any() else ""
     for text, motif in rules.motifs.items():
         if not Automaton(both_strands(motif, "--avoid"), *flanks).best(value, 0, length)[1][0]:

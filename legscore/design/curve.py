@@ -1,9 +1,10 @@
 """How many mutations make predicted expression look random (the paper's Supplementary Figure S3).
 
-Sequences are mutated 0, 10, 20, … times, each count going on from the one before, and scored. The distribution of scores is
-compared with that of random sequences (Kolmogorov–Smirnov distance); it looks random from the first count after which the
-distance stays below what 95 of 100 pairs of equal samples of this size stay below. Where scores of starts and random
-sequences hardly differ to begin with, the correlation of each score with that of its own start is what to look at.
+Sequences are mutated 0, 10, 20, … times, each count going on from the one before, and scored. The
+distribution of scores is compared with that of random sequences (Kolmogorov–Smirnov distance); it looks
+random from the first count after which the distance stays below what 95 of 100 pairs of equal samples of this
+size stay below. Where scores of starts and random sequences hardly differ to begin with, the correlation of
+each score with that of its own start is what to look at.
 """
 
 from __future__ import annotations
@@ -80,13 +81,20 @@ def mutation_curve(
         tick(len(codes))
         rows.append(
             {
-                "n_mutations": count, "identity": float((codes == start_SL).mean()), "mean": float(score.mean()),
-                "sd": float(score.std(ddof=1)), "q05": float(np.quantile(score, 0.05)), "q50": float(np.median(score)),
-                "q95": float(np.quantile(score, 0.95)), "correlation_with_start": _number(correlation(score, original)),
-                "ks_random": ks_distance(score, random), "ks_critical": float(critical),
-                "random_mean": float(random.mean()), "random_sd": float(random.std(ddof=1)),
+                "n_mutations": count,
+                "identity": float((codes == start_SL).mean()),
+                "mean": float(score.mean()),
+                "sd": float(score.std(ddof=1)),
+                "q05": float(np.quantile(score, 0.05)),
+                "q50": float(np.median(score)),
+                "q95": float(np.quantile(score, 0.95)),
+                "correlation_with_start": _number(correlation(score, original)),
+                "ks_random": ks_distance(score, random),
+                "ks_critical": float(critical),
+                "random_mean": float(random.mean()),
+                "random_sd": float(random.std(ddof=1)),
             }
-        )  # fmt: skip
+        )
     table = pa.Table.from_pylist(rows)
     alike = table["ks_random"].to_numpy() <= critical
     first = next((i for i in range(len(rows)) if alike[i:].all()), None)
@@ -98,22 +106,32 @@ def _number(value: float) -> float | None:
 
 
 def draw_curve(curve: Curve, path: Path, kind: str) -> None:
-    """Scores (median, 5–95 %) and distance to random sequences by number of mutations, as PNG. Needs `legscore[report]`."""
+    """Scores (median, 5–95 %) and distance to random sequences by number of mutations, as PNG. Needs
+    `legscore[report]`."""
     from matplotlib.figure import Figure
 
     columns = {name: curve.table[name].to_numpy(zero_copy_only=False) for name in curve.table.column_names}
     figure = Figure(figsize=(8.6, 3.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     n = columns["n_mutations"]
-    left.fill_between(n, columns["q05"], columns["q95"], color="tab:blue", alpha=0.2, linewidth=0, label="5–95 %")
+    left.fill_between(
+        n, columns["q05"], columns["q95"], color="tab:blue", alpha=0.2, linewidth=0, label="5–95 %"
+    )
     left.plot(n, columns["q50"], color="tab:blue", label="median")
     mean, sd = columns["random_mean"][0], columns["random_sd"][0]
     left.axhspan(mean - 1.645 * sd, mean + 1.645 * sd, color="tab:red", alpha=0.1, linewidth=0)
     left.axhline(mean, color="tab:red", linestyle="--", linewidth=1, label="random sequences (mean ± 1.6 SD)")
     left.set_ylabel("predicted expression")
     right.plot(n, columns["ks_random"], color="tab:blue", label="distance to random (Kolmogorov–Smirnov)")
-    right.plot(n, columns["ks_critical"], color="tab:red", linestyle="--", linewidth=1, label="equal within 95 %")
-    right.plot(n, columns["correlation_with_start"].astype(float), color="tab:green", label="correlation with the start's score")
+    right.plot(
+        n, columns["ks_critical"], color="tab:red", linestyle="--", linewidth=1, label="equal within 95 %"
+    )
+    right.plot(
+        n,
+        columns["correlation_with_start"].astype(float),
+        color="tab:green",
+        label="correlation with the start's score",
+    )
     if curve.looks_random_from is not None:
         right.axvline(curve.looks_random_from, color="0.4", linewidth=0.8)
     for axis in (left, right):
@@ -138,7 +156,8 @@ def run_curve(
     say: Say,
     bar: Callable[[int, str], Callable[[int], object]],
 ) -> list[str]:
-    """`legscore design --mutation-curve`: the table to `output`, the picture to `plot`; returns closing lines.
+    """`legscore design --mutation-curve`: the table to `output`, the picture to `plot`; returns closing
+    lines.
 
     Args:
         most: sequences at most, drawn at random when there are more.
@@ -155,14 +174,22 @@ def run_curve(
     if most is not None and most < len(codes):
         codes = codes[np.sort(np.random.default_rng([seed, 32]).permutation(len(codes))[:most])]
     if len(codes) < LEAST_SEQUENCES:
-        raise InputError(f"{start}: {len(codes)} usable sequences; a distribution of scores needs at least {LEAST_SEQUENCES}")
+        raise InputError(
+            f"{start}: {len(codes)} usable sequences; a distribution of scores needs at least "
+            f"{LEAST_SEQUENCES}"
+        )
     say(f"from: {len(codes):,} sequences of {codes.shape[1]} bases")
     judge = open_judge(members, rc, request, codes.shape[1], say)
     try:
         curve = mutation_curve(judge, codes, counts, kind, seed, bar(len(codes) * len(counts), "calls"))
         metadata = {
             "legscore": __version__,
-            "mutation_curve": {"kind": kind, "seed": seed, "sequences": len(codes), "judge": judge.describe()},
+            "mutation_curve": {
+                "kind": kind,
+                "seed": seed,
+                "sequences": len(codes),
+                "judge": judge.describe(),
+            },
         }
     finally:
         judge.close()
@@ -172,6 +199,8 @@ def run_curve(
         draw_curve(curve, Path(plot), kind)
     first = curve.looks_random_from
     found = (
-        f"scores look random from {first} mutations on" if first is not None else f"scores never look random up to {counts[-1]}"
+        f"scores look random from {first} mutations on"
+        if first is not None
+        else f"scores never look random up to {counts[-1]}"
     )
     return [f"{found} ({kind}; {len(codes):,} sequences)", *([f"output: {output}"] if output != "-" else [])]

@@ -1,4 +1,5 @@
-"""Finished designs against the constraints, by plain text search: the slow twin of `legscore.design.constraints`.
+"""Finished designs against the constraints, by plain text search: the slow twin of
+`legscore.design.constraints`.
 
 It shares no code with what kept the constraints while designing, and runs on every design that is written.
 """
@@ -29,8 +30,11 @@ def broken_rules(insert: str, rules: Rules, contract: Contract, start: str | Non
                     broken.append(f"holds {name} at place {match.start() - begin}")
     if rules.homopolymer is not None:
         for match in re.finditer(r"A+|C+|G+|T+", text):
-            # of a run that reaches into a flank only that which a longest window overlapping the insert can see counts
-            longest = min(match.end(), end + rules.homopolymer) - max(match.start(), begin - rules.homopolymer)
+            # of a run that reaches into a flank only that which a longest window overlapping the insert can
+            # see counts
+            longest = min(match.end(), end + rules.homopolymer) - max(
+                match.start(), begin - rules.homopolymer
+            )
             if match.start() < end and match.end() > begin and longest > rules.homopolymer:
                 broken.append(f"has a run of {match.end() - match.start()} {match[0][0]}")
     if rules.gc is not None:
@@ -40,7 +44,10 @@ def broken_rules(insert: str, rules: Rules, contract: Contract, start: str | Non
     for item in rules.keep:
         if placed := re.fullmatch(r"(\d+):(.+)", item):
             at, bases = int(placed[1]), placed[2].upper()
-            if any(base not in ("N", found) for base, found in zip(bases, insert[at : at + len(bases)], strict=True)):
+            if any(
+                base not in ("N", found)
+                for base, found in zip(bases, insert[at : at + len(bases)], strict=True)
+            ):
                 broken.append(f"does not keep {item}")
         elif span := re.fullmatch(r"(\d+)-(\d+)", item):
             if start is None or insert[int(span[1]) : int(span[2])] != start[int(span[1]) : int(span[2])]:

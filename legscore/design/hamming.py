@@ -11,7 +11,9 @@ BLOCK = 2048
 
 def _one_hot(codes_NL: np.ndarray) -> np.ndarray:
     """float32 [N, 4·L]."""
-    return (codes_NL[:, :, None] == np.arange(4, dtype=np.uint8)).reshape(len(codes_NL), -1).astype(np.float32)
+    return (
+        (codes_NL[:, :, None] == np.arange(4, dtype=np.uint8)).reshape(len(codes_NL), -1).astype(np.float32)
+    )
 
 
 def distances(a_NL: np.ndarray, b_KL: np.ndarray) -> np.ndarray:

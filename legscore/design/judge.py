@@ -1,5 +1,5 @@
-"""Scores of inserts by an ensemble on its engine, with the predictor calls counted: one call is one insert scored by all
-members (both strands where the models are scored on both)."""
+"""Scores of inserts by an ensemble on its engine, with the predictor calls counted: one call is one insert
+scored by all members (both strands where the models are scored on both)."""
 
 from __future__ import annotations
 
@@ -46,12 +46,16 @@ class Judge:
         self.calls += len(codes_NL)
         scores = np.concatenate(found, axis=1) if found else np.empty((len(self.members), 0), np.float32)
         if not np.isfinite(scores).all():
-            raise LegscoreError("the predictor gave a score that is not finite; check its training, or use --precision fp32")
+            raise LegscoreError(
+                "the predictor gave a score that is not finite; check its training, or use --precision fp32"
+            )
         return scores
 
-    def changes(self, codes_NL: np.ndarray, row_E: np.ndarray, place_E: np.ndarray, base_E: np.ndarray) -> np.ndarray:
-        """scores_ME, float32 [members, E], of single-base changes: insert `row_E` with `base_E` at `place_E`. Each insert goes to
-        the engine once, and is scored along with its changes."""
+    def changes(
+        self, codes_NL: np.ndarray, row_E: np.ndarray, place_E: np.ndarray, base_E: np.ndarray
+    ) -> np.ndarray:
+        """scores_ME, float32 [members, E], of single-base changes: insert `row_E` with `base_E` at `place_E`.
+        Each insert goes to the engine once, and is scored along with its changes."""
         windows = np.tile(self._window, (len(codes_NL), 1))
         windows[:, self._insert] = codes_NL
         offset = (place_E + self._insert.start).astype(np.int16)
@@ -78,20 +82,27 @@ def mean_and_sd(scores_MN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_predictors(paths: Sequence[str], say: Any, what: str = "-m") -> list[Checkpoint]:
-    """The ensemble (the bundled models when none is named); ModelError for what is no predictor, with the option."""
+    """The ensemble (the bundled models when none is named); ModelError for what is no predictor, with the
+    option."""
     try:
         return open_members(list(paths), False, say)
     except ModelError as error:
         raise ModelError(f"{what}: {error}") from None
 
 
-def open_judge(members: Sequence[Checkpoint], rc: str | None, request: Request, length: int, say: Any) -> Judge:
+def open_judge(
+    members: Sequence[Checkpoint], rc: str | None, request: Request, length: int, say: Any
+) -> Judge:
     """Build the engine. `request` says engine and precision; strands come from `rc` and the models."""
     contract = members[0].contract
     settled = resolve_rc(contract, rc, "insert")
     if settled == "insert":
-        raise LegscoreError("--rc insert turns the insert in its flanks, another design; use construct or none")
+        raise LegscoreError(
+            "--rc insert turns the insert in its flanks, another design; use construct or none"
+        )
     both = settled == "construct"
-    asked = Request(request.engine, request.precision, request.recipe, both, request.is_singleton, device=request.device)
+    asked = Request(
+        request.engine, request.precision, request.recipe, both, request.is_singleton, device=request.device
+    )
     say(f"strands: {settled}")
     return Judge(members, open_engine(members, asked, say), settled, length)

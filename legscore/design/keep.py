@@ -1,8 +1,8 @@
 """--keep: which bases of each design are settled beforehand.
 
-`PLACE:BASES` puts BASES at PLACE (from 0). `FIRST-LAST` keeps these places (from 0, LAST excluded) as they are in the sequence
-started from. A motif (IUPAC) is kept wherever the sequence started from has it, on either strand; without --from it is put at
-a place drawn for each design, so that every design holds it.
+`PLACE:BASES` puts BASES at PLACE (from 0). `FIRST-LAST` keeps these places (from 0, LAST excluded) as they
+are in the sequence started from. A motif (IUPAC) is kept wherever the sequence started from has it, on either
+strand; without --from it is put at a place drawn for each design, so that every design holds it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ def places(motif: str, text: str) -> list[int]:
     """Where a motif, or its reverse complement, begins in a text; overlapping ones too."""
     found = {match.start() for match in re.finditer(f"(?={pattern_of(motif)})", text)}
     flipped = other_strand(text)
-    found |= {len(text) - match.start() - len(motif) for match in re.finditer(f"(?={pattern_of(motif)})", flipped)}
+    found |= {
+        len(text) - match.start() - len(motif) for match in re.finditer(f"(?={pattern_of(motif)})", flipped)
+    }
     return sorted(found)
 
 
 def kept_bases(
-    rules: Rules, contract: Contract, length: int, seed_N: np.ndarray, start_NL: np.ndarray | None, names: list[str] | None = None
+    rules: Rules,
+    contract: Contract,
+    length: int,
+    seed_N: np.ndarray,
+    start_NL: np.ndarray | None,
+    names: list[str] | None = None,
 ) -> np.ndarray:
     """uint8 [N, L]: the bases that each design keeps, FREE elsewhere.
 
@@ -63,7 +70,9 @@ def kept_bases(
         elif match := re.fullmatch(r"(\d+)-(\d+)", text):
             first, last = int(match[1]), int(match[2])
             if start_NL is None:
-                raise InputError(f"--keep {text}: keeps places of the sequences started from; give them with --from")
+                raise InputError(
+                    f"--keep {text}: keeps places of the sequences started from; give them with --from"
+                )
             if not first < last <= length:
                 raise InputError(f"--keep {text}: places are 0-{length}, the last one excluded")
             _merge(kept, np.arange(len(kept)), first, start_NL[:, first:last], text)
@@ -102,14 +111,18 @@ def _merge(kept: np.ndarray, rows: np.ndarray, place: int, bases: np.ndarray, te
     if clash := np.argwhere((old != FREE) & (bases != FREE) & (old != bases)).tolist():
         row, at = clash[0]
         raise InputError(
-            f"impossible constraints: --keep {text} wants {text_of(bases[row, at : at + 1])} at place {place + at}, another "
+            f"impossible constraints: --keep {text} wants {text_of(bases[row, at : at + 1])} at place "
+            f"{place + at}, another "
             f"--keep wants {text_of(old[row, at : at + 1])} there; drop one"
         )
     kept[rows, span] = np.where(bases != FREE, bases, old)
 
 
-def _place(kept: np.ndarray, rules: Rules, contract: Contract, motif: str, text: str, seed_N: np.ndarray) -> None:
-    """Put a motif into every design, at a place and in a form drawn for it, such that all constraints can still hold."""
+def _place(
+    kept: np.ndarray, rules: Rules, contract: Contract, motif: str, text: str, seed_N: np.ndarray
+) -> None:
+    """Put a motif into every design, at a place and in a form drawn for it, such that all constraints can
+    still hold."""
     length, forms = kept.shape[1], [encode_text(form) for form in expanded(motif, "--keep")]
     waiting = np.arange(len(kept))
     salt = sum(map(ord, text))
@@ -129,7 +142,8 @@ def _place(kept: np.ndarray, rules: Rules, contract: Contract, motif: str, text:
         if not len(waiting):
             return
     raise InputError(
-        f"impossible constraints: no place was found for --keep {text} in {TRIES} tries that goes with the other constraints; "
+        f"impossible constraints: no place was found for --keep {text} in {TRIES} tries that goes with the "
+        "other constraints; "
         "drop one, or give its place as PLACE:BASES"
     )
 

@@ -42,7 +42,8 @@ def design(
         bar: called with (expected work, its unit), returns what takes work done.
 
     Returns:
-        The record: metadata of the output, counts, agreement of targets and scores, times; also in OUTPUT.run.json.
+        The record: metadata of the output, counts, agreement of targets and scores, times; also in
+            OUTPUT.run.json.
 
     Raises:
         LegscoreError: before any work, for what cannot be done; nothing is written then.
@@ -62,10 +63,18 @@ def design(
         n = len(plan.target_N)
         work = n * options.budget * (plan.schedule.steps if denoiser else 1)
         producer = Producer(
-            options.method, judge, plan.constraints, plan.target_N, options.seed, options.budget, plan.schedule,
-            plan.told_N, denoiser,
-            plan.start_NL, bar(work, "steps" if denoiser else "calls"),
-        )  # fmt: skip
+            options.method,
+            judge,
+            plan.constraints,
+            plan.target_N,
+            options.seed,
+            options.budget,
+            plan.schedule,
+            plan.told_N,
+            denoiser,
+            plan.start_NL,
+            bar(work, "steps" if denoiser else "calls"),
+        )
         chosen = choose(producer, options.min_distance)
         calls = judge.calls
         if not len(chosen.row_C):
@@ -87,7 +96,8 @@ def design(
             "design": {
                 **options.described(), "schedule": asdict(plan.schedule), "emphasis": plan.emphasis,
                 "generator": _named(plan.generator), "judge": judge.describe(),
-                "check": checker.describe() if checker else None, "generator_engine": denoiser.describe() if denoiser else None,
+                "check": checker.describe() if checker else None,
+                "generator_engine": denoiser.describe() if denoiser else None,
                 "generator_agreement": asdict(agreement) if agreement else None, "length": plan.length,
                 "random": outputs.random_summary(random, found["random_mae"]),
             },
@@ -148,13 +158,21 @@ def summary(record: dict[str, Any]) -> list[str]:
         shown = f"target and score: Pearson {a['pearson']:.3f}, Spearman {a['spearman']:.3f}; {shown}"
     lines.append(shown)
     if "check_mae" in a:
-        r = "" if a["check_pearson"] is None else f"Pearson {a['check_pearson']:.3f}, Spearman {a['check_spearman']:.3f}; "
+        r = (
+            ""
+            if a["check_pearson"] is None
+            else f"Pearson {a['check_pearson']:.3f}, Spearman {a['check_spearman']:.3f}; "
+        )
         lines.append(f"by the models of --check: {r}error {a['check_mae']:.2f}")
     if "nearest_distance_min" in a:
         least, median = a["nearest_distance_min"], a["nearest_distance_median"]
         lines.append(f"nearest training sequence: at least {least} substitutions away, median {median:g}")
-    share = "" if record["engine_share"] is None else f", {record['engine_share']:.0%} of the loop in the engine"
-    lines.append(f"predictor calls: {record['predictor_calls']:,} ({record['predictor_calls_per_design']:g} a design)")
+    share = (
+        "" if record["engine_share"] is None else f", {record['engine_share']:.0%} of the loop in the engine"
+    )
+    lines.append(
+        f"predictor calls: {record['predictor_calls']:,} ({record['predictor_calls_per_design']:g} a design)"
+    )
     lines.append(f"time: {record['seconds']:,.1f} s{share}")
     if record["output"] != "-":
         lines.append(f"output: {record['output']} (record: {record['output']}.run.json)")

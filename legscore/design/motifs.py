@@ -7,20 +7,23 @@ import itertools
 from legscore.errors import InputError, nearest
 
 IUPAC = {
-    "A": "A", "C": "C", "G": "G", "T": "T", "U": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
-    "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT",
+    "A": "A", "C": "C", "G": "G", "T": "T", "U": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT",
+    "M": "AC", "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT",
 }  # fmt: skip
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 ENZYMES = {
-    "AarI": "CACCTGC", "AgeI": "ACCGGT", "ApaI": "GGGCCC", "AscI": "GGCGCGCC", "AvrII": "CCTAGG", "BamHI": "GGATCC",
-    "BbsI": "GAAGAC", "BglII": "AGATCT", "BsaI": "GGTCTC", "BsiWI": "CGTACG", "BsmBI": "CGTCTC", "BspQI": "GCTCTTC",
-    "BtgZI": "GCGATG", "ClaI": "ATCGAT", "DpnI": "GATC", "EcoRI": "GAATTC", "EcoRV": "GATATC", "Esp3I": "CGTCTC",
-    "HindIII": "AAGCTT", "KpnI": "GGTACC", "MluI": "ACGCGT", "NcoI": "CCATGG", "NdeI": "CATATG", "NheI": "GCTAGC",
-    "NotI": "GCGGCCGC", "PacI": "TTAATTAA", "PmeI": "GTTTAAAC", "PstI": "CTGCAG", "PvuII": "CAGCTG", "SacI": "GAGCTC",
-    "SalI": "GTCGAC", "SapI": "GCTCTTC", "SbfI": "CCTGCAGG", "SfiI": "GGCCNNNNNGGCC", "SmaI": "CCCGGG", "SpeI": "ACTAGT",
-    "SphI": "GCATGC", "StuI": "AGGCCT", "XbaI": "TCTAGA", "XhoI": "CTCGAG", "XmaI": "CCCGGG",
+    "AarI": "CACCTGC", "AgeI": "ACCGGT", "ApaI": "GGGCCC", "AscI": "GGCGCGCC", "AvrII": "CCTAGG",
+    "BamHI": "GGATCC", "BbsI": "GAAGAC", "BglII": "AGATCT", "BsaI": "GGTCTC", "BsiWI": "CGTACG",
+    "BsmBI": "CGTCTC", "BspQI": "GCTCTTC", "BtgZI": "GCGATG", "ClaI": "ATCGAT", "DpnI": "GATC",
+    "EcoRI": "GAATTC", "EcoRV": "GATATC", "Esp3I": "CGTCTC", "HindIII": "AAGCTT", "KpnI": "GGTACC",
+    "MluI": "ACGCGT", "NcoI": "CCATGG", "NdeI": "CATATG", "NheI": "GCTAGC", "NotI": "GCGGCCGC",
+    "PacI": "TTAATTAA", "PmeI": "GTTTAAAC", "PstI": "CTGCAG", "PvuII": "CAGCTG", "SacI": "GAGCTC",
+    "SalI": "GTCGAC", "SapI": "GCTCTTC", "SbfI": "CCTGCAGG", "SfiI": "GGCCNNNNNGGCC", "SmaI": "CCCGGG",
+    "SpeI": "ACTAGT", "SphI": "GCATGC", "StuI": "AGGCCT", "XbaI": "TCTAGA", "XhoI": "CTCGAG",
+    "XmaI": "CCCGGG",
 }  # fmt: skip
-"""Recognition sites (REBASE) of the enzymes that cloning uses most; any other site can be written as a motif."""
+"""Recognition sites (REBASE) of the enzymes that cloning uses most; any other site can be written as a
+motif."""
 MAX_EXPANDED = 4096
 
 
@@ -32,7 +35,9 @@ def read_motif(text: str, option: str) -> str:
     motif = text.upper()
     if not motif or set(motif) - set(IUPAC):
         known = nearest(text, ENZYMES) or f"; enzymes known by name are {', '.join(ENZYMES)}"
-        raise InputError(f"{option} {text}: neither a motif in IUPAC letters nor the name of an enzyme known here{known}")
+        raise InputError(
+            f"{option} {text}: neither a motif in IUPAC letters nor the name of an enzyme known here{known}"
+        )
     return motif.replace("U", "T")
 
 
@@ -42,7 +47,9 @@ def expanded(motif: str, option: str) -> list[str]:
     for letter in motif:
         count *= len(IUPAC[letter])
     if count > MAX_EXPANDED:
-        raise InputError(f"{option} {motif}: stands for {count:,} sequences; at most {MAX_EXPANDED:,} are followed")
+        raise InputError(
+            f"{option} {motif}: stands for {count:,} sequences; at most {MAX_EXPANDED:,} are followed"
+        )
     return ["".join(letters) for letters in itertools.product(*(IUPAC[letter] for letter in motif))]
 
 

@@ -50,10 +50,16 @@ class DesignOptions:
         if self.method not in METHODS:
             raise LegscoreError(f"method is {self.method!r}; known are {', '.join(METHODS)}")
         if (self.method == "generator") != (self.generator is not None):
-            needed = "needs a generator: -g GENERATOR" if self.method == "generator" else "uses no generator; drop -g"
+            needed = (
+                "needs a generator: -g GENERATOR"
+                if self.method == "generator"
+                else "uses no generator; drop -g"
+            )
             raise LegscoreError(f"--method {self.method} {needed}")
         if self.best_of is not None and (self.method != "generator" or self.calls is not None):
-            raise LegscoreError("--best-of is the generator's number of candidates; searches take --calls; give one of them")
+            raise LegscoreError(
+                "--best-of is the generator's number of candidates; searches take --calls; give one of them"
+            )
         self.schedule({})  # checks it
         if self.budget < 1:
             raise LegscoreError("--best-of and --calls must be at least 1")
@@ -75,6 +81,11 @@ class DesignOptions:
     def described(self) -> dict[str, Any]:
         """What defines the designs, without paths."""
         return {
-            "method": self.method, "target": self.target.rpartition("/")[2], "seed": self.seed, "calls": self.budget,
-            "rules": asdict(self.rules), "min_distance": self.min_distance, "from": self.start is not None,
-        }  # fmt: skip
+            "method": self.method,
+            "target": self.target.rpartition("/")[2],
+            "seed": self.seed,
+            "calls": self.budget,
+            "rules": asdict(self.rules),
+            "min_distance": self.min_distance,
+            "from": self.start is not None,
+        }

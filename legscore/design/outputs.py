@@ -83,10 +83,16 @@ def table_of(
             "edits": edits_of(begun.codes_SL, chosen.codes_CL),
         }
     if check_scores is not None:
-        columns |= {"check_score": pa.array(check_scores[0], pa.float32()), "check_sd": _nullable(check_scores[1])}
+        columns |= {
+            "check_score": pa.array(check_scores[0], pa.float32()),
+            "check_sd": _nullable(check_scores[1]),
+        }
     if training is not None:
         row, distance = hamming.nearest(chosen.codes_CL, training.codes_SL)
-        columns |= {"nearest_distance": pa.array(distance, pa.int32()), "nearest_training": [training.names[i] for i in row]}
+        columns |= {
+            "nearest_distance": pa.array(distance, pa.int32()),
+            "nearest_training": [training.names[i] for i in row],
+        }
     return pa.table(columns)
 
 
@@ -95,8 +101,9 @@ def _nullable(values: np.ndarray) -> pa.Array:
 
 
 def agreement(table: pa.Table, random: np.ndarray | None = None) -> dict[str, Any]:
-    """How well scores follow targets: correlations (None where undefined), mean |error|, RMSE, the mean |error| of random
-    sequences' scores where they are given, the same for the checking models, and distances."""
+    """How well scores follow targets: correlations (None where undefined), mean |error|, RMSE, the mean
+    |error| of random sequences' scores where they are given, the same for the checking models, and
+    distances."""
     target, score = (table[name].to_numpy().astype(np.float64) for name in ("target", "score"))
     found: dict[str, Any] = against_targets(target, score)
     if random is not None:
@@ -106,13 +113,21 @@ def agreement(table: pa.Table, random: np.ndarray | None = None) -> dict[str, An
         found |= {f"check_{name}": value for name, value in checked.items()}
     if "nearest_distance" in table.column_names:
         distance = table["nearest_distance"].to_numpy()
-        found |= {"nearest_distance_min": int(distance.min()), "nearest_distance_median": float(np.median(distance))}
+        found |= {
+            "nearest_distance_min": int(distance.min()),
+            "nearest_distance_median": float(np.median(distance)),
+        }
     return found
 
 
 def against_targets(target: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
-    """Correlations (None where undefined), mean |error| and RMSE of scores against their targets, both [N]."""
-    pair = (correlation(score, target), correlation(ranks(score), ranks(target))) if len(target) > 1 else (np.nan, np.nan)
+    """Correlations (None where undefined), mean |error| and RMSE of scores against their targets, both
+    [N]."""
+    pair = (
+        (correlation(score, target), correlation(ranks(score), ranks(target)))
+        if len(target) > 1
+        else (np.nan, np.nan)
+    )
     pearson, spearman = (value if np.isfinite(value) else None for value in pair)
     error = score - target
     return {
@@ -124,9 +139,14 @@ def against_targets(target: np.ndarray, score: np.ndarray) -> dict[str, float | 
 
 
 def random_summary(scores: np.ndarray, mae: float) -> dict[str, Any]:
-    """What a record keeps of the scores of random sequences, float32 [N], and of their mean |error| against the targets."""
+    """What a record keeps of the scores of random sequences, float32 [N], and of their mean |error| against
+    the targets."""
     levels = (np.arange(RANDOM_QUANTILES) + 0.5) / RANDOM_QUANTILES
-    return {"n": len(scores), "mae": mae, "score_quantiles": np.quantile(scores.astype(np.float64), levels).round(4).tolist()}
+    return {
+        "n": len(scores),
+        "mae": mae,
+        "score_quantiles": np.quantile(scores.astype(np.float64), levels).round(4).tolist(),
+    }
 
 
 def write(table: pa.Table, output: str, fasta: str | None, metadata: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""The page on a set of designs: one HTML file with its pictures, without scripts and without a way to the network."""
+"""The page on a set of designs: one HTML file with its pictures, without scripts and without a way to the
+network."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ MOST_ROWS = 500
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 STYLE = """
 :root{--paper:#fff;--card:#fff;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de}
-@media (prefers-color-scheme:dark){:root{--paper:#0f1419;--card:#161c23;--ink:#e6edf3;--soft:#9aa6b2;--line:#313a44}}
+@media (prefers-color-scheme:dark){
+:root{--paper:#0f1419;--card:#161c23;--ink:#e6edf3;--soft:#9aa6b2;--line:#313a44}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:18px}
@@ -35,20 +37,25 @@ td.dna{font-family:ui-monospace,monospace;font-size:12px}
 .facts th{vertical-align:top}
 """
 SHOWN = {
-    "row": "row", "insert": "insert", "target": "target", "score": "score", "score_sd": "SD", "error": "error",
-    "check_score": "check score", "check_sd": "check SD", "nearest_distance": "to training", "nearest_training": "nearest",
-    "start_id": "start", "n_edits": "edits", "seed": "seed",
+    "row": "row", "insert": "insert", "target": "target", "score": "score", "score_sd": "SD",
+    "error": "error", "check_score": "check score", "check_sd": "check SD", "nearest_distance": "to training",
+    "nearest_training": "nearest", "start_id": "start", "n_edits": "edits", "seed": "seed",
 }  # fmt: skip
 """Columns of the table of designs, and their headings."""
 
 
 def render(
-    table: pa.Table, numbers: Mapping[str, Any], pictures: Mapping[str, bytes], record: Mapping[str, Any], name: str
+    table: pa.Table,
+    numbers: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+    record: Mapping[str, Any],
+    name: str,
 ) -> str:
     """The page as text.
 
     Args:
-        numbers: `agreement`, `by_target`, `nearest_design`, `nearest_training`, `gc` (`legscore.design.report`).
+        numbers: `agreement`, `by_target`, `nearest_design`, `nearest_training`, `gc`
+            (`legscore.design.report`).
         pictures: PNG bytes: `hexbin`, `error_by_target`, `diversity`.
         record: of the run that made the designs, or empty.
     """
@@ -68,11 +75,16 @@ def render(
         ),
         _section(
             "Diversity",
-            _picture(pictures["diversity"], "substitutions to the nearest other design and training sequence"),
+            _picture(
+                pictures["diversity"], "substitutions to the nearest other design and training sequence"
+            ),
             _distances(numbers),
             about="A design near a training sequence would be remembered, not made."
             if numbers["nearest_training"]
-            else "Training sequences were not given (legscore design --training), so that remembered ones would not show.",
+            else (
+                "Training sequences were not given (legscore design --training), so that remembered ones "
+                "would not show."
+            ),
         ),
         _designs(table),
     ]
@@ -80,9 +92,11 @@ def render(
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
+        'content="light dark">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f"<p>{table.num_rows:,} designs · legscore {__version__}</p>\n{''.join(sections)}</main>\n</body>\n</html>\n"
+        f"<p>{table.num_rows:,} designs · legscore "
+        f"{__version__}</p>\n{''.join(sections)}</main>\n</body>\n</html>\n"
     )
 
 
@@ -91,14 +105,22 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     made = record.get("design") or {}
     if not made:
         return [
-            ("record", "this file does not say how its designs were made (another program's, or a table without its .run.json)")
+            (
+                "record",
+                (
+                    "this file does not say how its designs were made (another program's, or a table without "
+                    "its .run.json)"
+                ),
+            )
         ]
     found = [("legscore", str(record.get("legscore", "?"))), ("method", str(made.get("method", "?")))]
     if generator := made.get("generator"):
         found.append(("generator", f"{generator.get('name')} (sha256 {str(generator.get('sha256'))[:16]}…)"))
         schedule, emphasis = made.get("schedule") or {}, made.get("emphasis")
         steps = ", ".join(f"{name} {value}" for name, value in schedule.items())
-        found.append(("loop", f"{steps}, emphasis {emphasis:g}" if isinstance(emphasis, int | float) else steps))
+        found.append(
+            ("loop", f"{steps}, emphasis {emphasis:g}" if isinstance(emphasis, int | float) else steps)
+        )
         engine = made.get("generator_engine") or {}
         found.append(("generator's engine", _engine(engine)))
     found.append(("targets", f"{made.get('target', '?')}, {made.get('calls', '?')} predictor calls a design"))
@@ -110,16 +132,25 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     for label, key in (("scored by", "judge"), ("checked by", "check")):
         if judge := made.get(key):
             names = ", ".join(str(model.get("name")) for model in judge.get("models", []))
-            found.append((label, f"{names}; {_engine(judge.get('engine') or {})}; strands {judge.get('rc', '?')}"))
+            found.append(
+                (label, f"{names}; {_engine(judge.get('engine') or {})}; strands {judge.get('rc', '?')}")
+            )
     if not made.get("check"):
-        found.append(("checked by", "no models that took no part (legscore design --check); the scores are those that chose"))
+        found.append(
+            (
+                "checked by",
+                "no models that took no part (legscore design --check); the scores are those that chose",
+            )
+        )
     found.append(("seed", str(made.get("seed", "?"))))
     return found
 
 
 def _engine(engine: Mapping[str, Any]) -> str:
     where = next((str(engine[key]) for key in ("gpu", "cpu", "device") if engine.get(key)), "")
-    return f"{engine.get('engine', '?')}, precision {engine.get('precision', '?')}" + (f", {where}" if where else "")
+    return f"{engine.get('engine', '?')}, precision {engine.get('precision', '?')}" + (
+        f", {where}" if where else ""
+    )
 
 
 def _words(value: Any) -> str:
@@ -134,11 +165,16 @@ def _section(title: str, *parts: str, about: str = "") -> str:
 
 
 def _picture(png: bytes, alt: str) -> str:
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">\n'
+    return (
+        f'<img alt="{html.escape(alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">\n'
+    )
 
 
 def _facts(pairs: Iterable[tuple[str, str]]) -> str:
-    rows = "".join(f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>\n" for label, text in pairs)
+    rows = "".join(
+        f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>\n" for label, text in pairs
+    )
     return f'<table class="facts">\n{rows}</table>\n'
 
 
@@ -147,23 +183,36 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], text: Sequence[i
 
     def cells(values: Sequence[Any], tag: str) -> str:
         kinds = ("" if k in text else ' class="number"' for k in range(len(values)))
-        return "".join(f"<{tag}{kind}>{html.escape(str(v))}</{tag}>" for kind, v in zip(kinds, values, strict=True))
+        return "".join(
+            f"<{tag}{kind}>{html.escape(str(v))}</{tag}>" for kind, v in zip(kinds, values, strict=True)
+        )
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>\n" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{cells(heads, "th")}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+    head = f"<thead><tr>{cells(heads, 'th')}</tr></thead>"
+    return f'<div class="wide"><table>\n{head}\n<tbody>\n{body}</tbody>\n</table></div>\n'
 
 
 def _number(value: Any, digits: int = 2) -> str:
-    return "–" if value is None or (isinstance(value, float) and not np.isfinite(value)) else f"{value:.{digits}f}"
+    return (
+        "–"
+        if value is None or (isinstance(value, float) and not np.isfinite(value))
+        else f"{value:.{digits}f}"
+    )
 
 
 def _agreement(found: Mapping[str, Any]) -> str:
-    judges = [("the models that chose", ""), *([("models that took no part", "check_")] if "check_mae" in found else [])]
+    judges = [
+        ("the models that chose", ""),
+        *([("models that took no part", "check_")] if "check_mae" in found else []),
+    ]
     shown = [
-        [label, *(_number(found[f"{prefix}{key}"], 3) for key in ("pearson", "spearman")),
-         *(_number(found[f"{prefix}{key}"]) for key in ("mae", "rmse"))]
+        [
+            label,
+            *(_number(found[f"{prefix}{key}"], 3) for key in ("pearson", "spearman")),
+            *(_number(found[f"{prefix}{key}"]) for key in ("mae", "rmse")),
+        ]
         for label, prefix in judges
-    ]  # fmt: skip
+    ]
     if "random_mae" in found:
         shown.append(["random sequences, by the former", "", "", _number(found["random_mae"]), ""])
     return _table(["judged by", "Pearson", "Spearman", "mean |error|", "RMSE"], shown)
@@ -178,12 +227,22 @@ def _about_random(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]
 
 def _by_target(rows: Sequence[Mapping[str, float]]) -> str:
     random = bool(rows) and "random_mae" in rows[0]
-    heads = ["targets", "designs", "mean score", "mean error", "mean |error|", *(["of random sequences"] if random else [])]
+    heads = [
+        "targets",
+        "designs",
+        "mean score",
+        "mean error",
+        "mean |error|",
+        *(["of random sequences"] if random else []),
+    ]
     shown = [
-        [f"{row['target_low']:.4g}–{row['target_high']:.4g}", f"{row['n']:,}",
-         *(_number(row[key]) for key in ("score", "error", "mae", *(("random_mae",) if random else ())))]
+        [
+            f"{row['target_low']:.4g}–{row['target_high']:.4g}",
+            f"{row['n']:,}",
+            *(_number(row[key]) for key in ("score", "error", "mae", *(("random_mae",) if random else ()))),
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     return _table(heads, shown)
 
 
@@ -207,12 +266,17 @@ def _designs(table: pa.Table) -> str:
     error = np.abs(table["score"].to_numpy() - table["target"].to_numpy())
     order = np.argsort(error, kind="stable")[:MOST_ROWS]
     names = [name for name in SHOWN if name == "row" or name in table.column_names]
-    columns = {name: table[name].take(order).to_pylist() for name in names if name != "row"} | {"row": (order + 1).tolist()}
+    columns = {name: table[name].take(order).to_pylist() for name in names if name != "row"} | {
+        "row": (order + 1).tolist()
+    }
     shown = [
         [_number(v) if isinstance(v, float) else "–" if v is None else v for v in row]
         for row in zip(*(columns[n] for n in names), strict=True)
     ]
     text = [k for k, name in enumerate(names) if name in ("insert", "nearest_training", "start_id")]
-    about = f"The {len(order):,} of {table.num_rows:,} nearest to their targets, nearest first; rows count from 1."
+    about = (
+        f"The {len(order):,} of {table.num_rows:,} nearest to their targets, nearest first; rows count "
+        "from 1."
+    )
     made = _table([SHOWN[name] for name in names], shown, text)
     return _section("Designs", made.replace("<td>", '<td class="dna">'), about=about)

@@ -1,8 +1,10 @@
 """Pictures of a set of designs, as PNG bytes. Needs `legscore[report]`.
 
-- `target_and_score`: target against score, as in the paper's Figure 2, and beside it the score by models that took no part.
+- `target_and_score`: target against score, as in the paper's Figure 2, and beside it the score by models that
+took no part.
 - `error_by_target`: score − target by target, with what random sequences give.
-- `diversity`: Hamming distance from each design to its nearest other design, and to its nearest training sequence.
+- `diversity`: Hamming distance from each design to its nearest other design, and to its nearest training
+sequence.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ HEXAGONS = (8, 36)
 """Hexagons across: fewest and most; few designs get large ones."""
 SHADES = ["#cfe6f5", "#7cbfe8", "#1f6fa5", "#12263a"]
 STYLE: Any = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 8,
-    "axes.titlesize": 9, "axes.titlelocation": "left",
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "legend.fontsize": 8, "axes.titlesize": 9, "axes.titlelocation": "left",
 }  # fmt: skip
 
 
@@ -57,7 +59,15 @@ def target_and_score(table: pa.Table, agreement: Mapping[str, Any]) -> bytes:
     across = int(np.clip(1.6 * np.sqrt(len(target)), *HEXAGONS))
     shades = LinearSegmentedColormap.from_list("designs", SHADES)
     for axis, (_, label, prefix), score in zip(axes, panels, values, strict=True):
-        drawn = axis.hexbin(target, score, gridsize=across, extent=(low, high, low, high), cmap=shades, mincnt=1, linewidths=0.2)
+        drawn = axis.hexbin(
+            target,
+            score,
+            gridsize=across,
+            extent=(low, high, low, high),
+            cmap=shades,
+            mincnt=1,
+            linewidths=0.2,
+        )
         drawn.set_clim(1, max(2, float(np.max(drawn.get_array()))))
         axis.plot([low, high], [low, high], color="0.4", linewidth=0.8, linestyle="--")
         pearson, spearman = agreement.get(f"{prefix}pearson"), agreement.get(f"{prefix}spearman")
@@ -75,8 +85,12 @@ def error_by_target(table: pa.Table, rows: Sequence[Mapping[str, float]]) -> byt
     target = table["target"].to_numpy()
     axis.scatter(target, table["score"].to_numpy() - target, s=7, color=GREY, linewidths=0, label="designs")
     middle = [row["target"] for row in rows]
-    axis.plot(middle, [row["error"] for row in rows], color=BLUE, marker="o", markersize=3, label="mean error")
-    axis.plot(middle, [row["mae"] for row in rows], color=ORANGE, marker="s", markersize=3, label="mean |error|")
+    axis.plot(
+        middle, [row["error"] for row in rows], color=BLUE, marker="o", markersize=3, label="mean error"
+    )
+    axis.plot(
+        middle, [row["mae"] for row in rows], color=ORANGE, marker="s", markersize=3, label="mean |error|"
+    )
     if all("random_mae" in row for row in rows):
         random = [row["random_mae"] for row in rows]
         axis.plot(middle, random, color=RED, linestyle="--", label="mean |error| of random sequences")
@@ -88,7 +102,8 @@ def error_by_target(table: pa.Table, rows: Sequence[Mapping[str, float]]) -> byt
 
 @_styled
 def diversity(neighbours: np.ndarray, trained: np.ndarray | None, length: int) -> bytes:
-    """Distances int [N] to the nearest other design (none of a single one) and to the nearest training sequence."""
+    """Distances int [N] to the nearest other design (none of a single one) and to the nearest training
+    sequence."""
     from matplotlib.ticker import MaxNLocator
 
     figure, (axis,) = _figure(7.2, 3.0)

@@ -1,4 +1,5 @@
-"""What `legscore design` checks before the first design is made: models, targets, starting sequences, constraints, outputs."""
+"""What `legscore design` checks before the first design is made: models, targets, starting sequences,
+constraints, outputs."""
 
 from __future__ import annotations
 
@@ -51,19 +52,26 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     length = options.length or (generator.contract.length if generator else None)
     if generator is not None:
         if options.length not in (None, generator.contract.length):
-            raise InputError(f"--length {options.length}: the generator makes {generator.contract.length} bases")
+            raise InputError(
+                f"--length {options.length}: the generator makes {generator.contract.length} bases"
+            )
         say(f"generator: {generator.name} ({generator.contract.describe()})")
         for checkpoint in (members[0], *checkers[:1]):
             if reason := unfit(generator.contract, checkpoint.contract):
                 raise ModelError(
-                    f"{checkpoint.path or checkpoint.name} and the generator {options.generator} do not match: {reason}"
+                    f"{checkpoint.path or checkpoint.name} and the generator {options.generator} do not "
+                    f"match: {reason}"
                 )
     if options.start is not None:
         starts = read_starts(options.start, contract, length)
         length = starts.codes_SL.shape[1]
         say(f"from: {len(starts.names):,} sequences of {length} bases")
     if length is None:
-        length = DEFAULT_LENGTH if contract.insert_min <= DEFAULT_LENGTH <= contract.insert_max else contract.insert_max
+        length = (
+            DEFAULT_LENGTH
+            if contract.insert_min <= DEFAULT_LENGTH <= contract.insert_max
+            else contract.insert_max
+        )
     for checkpoint in (members[0], *checkers[:1]):
         if not checkpoint.contract.insert_min <= length <= checkpoint.contract.insert_max:
             takes = f"{checkpoint.contract.insert_min}-{checkpoint.contract.insert_max}"
@@ -85,29 +93,46 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     told = targets
     if generator is not None:
         told = told_targets(targets, generator, emphasis)
-        asked = "as asked" if options.feed and options.emphasis else "this generator's own" if own else "as published"
+        asked = (
+            "as asked"
+            if options.feed and options.emphasis
+            else "this generator's own"
+            if own
+            else "as published"
+        )
         say(f"sampling: {schedule.steps} steps, feed {schedule.feed}, emphasis {emphasis:g} ({asked})")
-    return Plan(generator, members, checkers, length, targets, told, schedule, emphasis, starts, start_NL, constraints)
+    return Plan(
+        generator, members, checkers, length, targets, told, schedule, emphasis, starts, start_NL, constraints
+    )
 
 
 def told_targets(target_N: np.ndarray, generator: Checkpoint, emphasis: float) -> np.ndarray:
-    """What the generator is told: targets moved away from the middle of its training data by the factor `emphasis`, as far as
-    its range goes. Designs of a briefly trained generator come out nearer to that middle than asked for."""
+    """What the generator is told: targets moved away from the middle of its training data by the factor
+    `emphasis`, as far as its range goes. Designs of a briefly trained generator come out nearer to that
+    middle than asked for."""
     output = generator.contract.output
     assert output.min is not None and output.max is not None  # noqa: PT018 (a generator's contract has both)
     middle = generator.training.get("expression_percentiles", {}).get("50%", (output.min + output.max) / 2)
     return np.clip(middle + emphasis * (target_N - middle), output.min, output.max).astype(np.float32)
 
 
-def _check_judges(members: list[Checkpoint], checkers: list[Checkpoint], generator: Checkpoint | None, say: Say) -> None:
+def _check_judges(
+    members: list[Checkpoint], checkers: list[Checkpoint], generator: Checkpoint | None, say: Say
+) -> None:
     """Say where the predictors that choose are also those that are to check."""
     judged = {m.sha256 for m in members}
     if shared := [m.name for m in checkers if m.sha256 in judged]:
-        raise InputError(f"--check {shared[0]}: also among -m, which choose the designs; check with models that took no part")
+        raise InputError(
+            f"--check {shared[0]}: also among -m, which choose the designs; check with models that took "
+            "no part"
+        )
     trained = {v.get("sha256") for v in generator.training.get("validated_by", [])} if generator else set()
     for what, models in (("-m", members), ("--check", checkers)):
         if shared := [m.name for m in models if m.sha256 in trained]:
-            say(f"note: {what} {', '.join(shared)} validated the generator's training; its scores are no independent check")
+            say(
+                f"note: {what} {', '.join(shared)} validated the generator's training; its scores are no "
+                "independent check"
+            )
 
 
 def _warn_of_targets(targets: np.ndarray, generator: Checkpoint | None, contract: Contract, say: Say) -> None:
@@ -116,7 +141,10 @@ def _warn_of_targets(targets: np.ndarray, generator: Checkpoint | None, contract
     if low is not None and high is not None:
         beyond = int(((targets < low) | (targets > high)).sum())
         if beyond:
-            say(f"note: {beyond:,} of {len(targets):,} targets lie outside {low:.1f}-{high:.1f}, 98 % of what the generator saw")
+            say(
+                f"note: {beyond:,} of {len(targets):,} targets lie outside {low:.1f}-{high:.1f}, 98 % of "
+                "what the generator saw"
+            )
     floor = contract.output.floor
     if floor is not None and (targets < floor).any():
         say(f"note: predictions hardly go below {floor:g}; {int((targets < floor).sum()):,} targets do")

@@ -1,8 +1,8 @@
 """Candidates for designs, by any method, and the choice among them.
 
-A round makes K candidates for each design that still lacks one; of these the one whose score is nearest to the target and which
-is far enough from every design already taken is taken. Designs left without one get another round with other seeds, at most
-ROUNDS in all.
+A round makes K candidates for each design that still lacks one; of these the one whose score is nearest to
+the target and which is far enough from every design already taken is taken. Designs left without one get
+another round with other seeds, at most ROUNDS in all.
 """
 
 from __future__ import annotations
@@ -85,19 +85,29 @@ class Producer:
             hold = lambda bases, numbers: self.constraints.hold(bases, index[numbers])
         before = self.denoiser.engine_s
         bases, seconds = sample(
-            self.denoiser, self.told_N[index], seeds.ravel(), self.schedule, hold=hold, tick=self.tick,
+            self.denoiser,
+            self.told_N[index],
+            seeds.ravel(),
+            self.schedule,
+            hold=hold,
+            tick=self.tick,
             start_NL=None if self.start_NL is None else self.start_NL[index],
-        )  # fmt: skip
+        )
         self.generator_s += seconds
         self.engine_s += self.denoiser.engine_s - before
         codes = self.constraints.settle(bases, index)
         scores = self.judge.scores(codes).reshape(-1, len(rows), k)
-        return Found(codes.reshape(len(rows), k, -1), scores, np.full((len(rows), k), self.schedule.steps, dtype=np.int32))
+        return Found(
+            codes.reshape(len(rows), k, -1),
+            scores,
+            np.full((len(rows), k), self.schedule.steps, dtype=np.int32),
+        )
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Designs taken: which of the N (ascending), codes uint8 [C, L], mean score and SD float32 [C], steps and seed int64 [C]."""
+    """Designs taken: which of the N (ascending), codes uint8 [C, L], mean score and SD float32 [C], steps and
+    seed int64 [C]."""
 
     row_C: np.ndarray
     codes_CL: np.ndarray
@@ -120,7 +130,9 @@ def choose(producer: Producer, min_distance: int) -> Chosen:
             break
         found, seeds = producer.round(rows, number)
         k = found.codes_NKL.shape[1]
-        mean, spread = (part.reshape(len(rows), k) for part in mean_and_sd(found.scores_MNK.reshape(-1, len(rows) * k)))
+        mean, spread = (
+            part.reshape(len(rows), k) for part in mean_and_sd(found.scores_MNK.reshape(-1, len(rows) * k))
+        )
         order = np.argsort(np.abs(mean - producer.target_N[rows][:, None]), axis=1, kind="stable")
         for i, row in enumerate(rows):
             candidates = found.codes_NKL[i, order[i]]

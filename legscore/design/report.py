@@ -1,8 +1,9 @@
-"""What came of a set of designs: numbers, pictures and a page, from the table and its record, so that any file of designs can be
-reported on: `legscore design --report`, and `legscore report` on what it wrote. Needs `legscore[report]`.
+"""What came of a set of designs: numbers, pictures and a page, from the table and its record, so that any
+file of designs can be reported on: `legscore design --report`, and `legscore report` on what it wrote. Needs
+`legscore[report]`.
 
-A folder gets `index.html` (everything in one file), the pictures `hexbin.png`, `error_by_target.png` and `diversity.png`, and
-`report.json`; a name that ends in .html gets the page alone.
+A folder gets `index.html` (everything in one file), the pictures `hexbin.png`, `error_by_target.png` and
+`diversity.png`, and `report.json`; a name that ends in .html gets the page alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from legscore.system.publish import check_writable, publishing, writing
 MOST_BINS = 12
 COLUMNS = ("insert", "target", "score", "error", "steps", "seed")
 """What tells a table of designs from others."""
-OPTIONAL = ("score_sd", "check_score", "check_sd", "nearest_distance", "nearest_training", "start_id", "n_edits")
+OPTIONAL = (
+    "score_sd",
+    "check_score",
+    "check_sd",
+    "nearest_distance",
+    "nearest_training",
+    "start_id",
+    "n_edits",
+)
 NUMBERS = {
     **dict.fromkeys(("target", "score", "score_sd", "error", "check_score", "check_sd"), pa.float64()),
     **dict.fromkeys(("steps", "seed", "nearest_distance", "n_edits"), pa.int64()),
@@ -44,8 +53,8 @@ def is_designs(names: list[str]) -> bool:
 
 
 def error_by_target(table: pa.Table, random: np.ndarray | None = None) -> list[dict[str, float]]:
-    """Rows of at most MOST_BINS equal stretches of the targets: number, mean score, mean error, mean |error|, and that of random
-    sequences with scores `random`."""
+    """Rows of at most MOST_BINS equal stretches of the targets: number, mean score, mean error, mean |error|,
+    and that of random sequences with scores `random`."""
     target, score = (table[name].to_numpy().astype(np.float64) for name in ("target", "score"))
     values = np.unique(target)
     edges = np.linspace(values[0], values[-1], min(MOST_BINS, len(values)) + 1)
@@ -59,12 +68,16 @@ def error_by_target(table: pa.Table, random: np.ndarray | None = None) -> list[d
             "error": float((score - target)[here].mean()), "mae": float(np.abs(score - target)[here].mean()),
         }  # fmt: skip
         if random is not None:
-            row["random_mae"] = float(np.abs(random.astype(np.float64)[None, :] - target[here][:, None]).mean())
+            row["random_mae"] = float(
+                np.abs(random.astype(np.float64)[None, :] - target[here][:, None]).mean()
+            )
         rows.append(row)
     return rows
 
 
-def write_report(table: pa.Table, output: Path, record: Mapping[str, Any], name: str = "designs") -> list[Path]:
+def write_report(
+    table: pa.Table, output: Path, record: Mapping[str, Any], name: str = "designs"
+) -> list[Path]:
     """Write the page, and into a folder the pictures and numbers too.
 
     Args:
@@ -120,12 +133,16 @@ def report_file(path: str, output: str, say: Say) -> None:
     files = write_report(table, Path(output), record, Path(path).name)
     numbers = agreement(table)
     if numbers["spearman"] is not None:
-        say(f"target and score: Pearson {numbers['pearson']:.3f}, Spearman {numbers['spearman']:.3f}; error {numbers['mae']:.2f}")
+        say(
+            f"target and score: Pearson {numbers['pearson']:.3f}, Spearman {numbers['spearman']:.3f}; error "
+            f"{numbers['mae']:.2f}"
+        )
     say(f"{files[0]}: {table.num_rows:,} designs, {files[0].stat().st_size / 1e6:.1f} MB")
 
 
 def read_designs(path: str, opened: Input) -> pa.Table:
-    """COLUMNS and what there is of OPTIONAL, numbers as numbers. InputError naming the column that does not hold designs."""
+    """COLUMNS and what there is of OPTIONAL, numbers as numbers. InputError naming the column that does not
+    hold designs."""
     names = [name for name in opened.schema.names if name in (*COLUMNS, *OPTIONAL)]
     try:
         table = pa.Table.from_batches([batch.select(names) for batch in opened.batches(names)])
@@ -135,20 +152,27 @@ def read_designs(path: str, opened: Input) -> pa.Table:
         raise InputError(f"{path} has no rows")
     for name, kind in NUMBERS.items():
         if name in names:
-            table = table.set_column(names.index(name), name, _numbers(table[name], kind, f"{path}: column {name!r}"))
+            table = table.set_column(
+                names.index(name), name, _numbers(table[name], kind, f"{path}: column {name!r}")
+            )
     for name in ("target", "score", *(name for name in ("check_score", "nearest_distance") if name in names)):
         if table[name].null_count or not np.isfinite(table[name].to_numpy()).all():
-            raise InputError(f"{path}: column {name!r} has rows without a number; designs have one in each row")
+            raise InputError(
+                f"{path}: column {name!r} has rows without a number; designs have one in each row"
+            )
     inserts = table["insert"].cast(pa.string()).to_pylist()
     for i, text in enumerate(inserts):
         if not text or len(text) != len(inserts[0]) or set(text) - set("ACGT"):
-            raise InputError(f"{path} row {i + 1}: column 'insert' must hold A, C, G, T, as many in every row; it is {text!r}")
+            raise InputError(
+                f"{path} row {i + 1}: column 'insert' must hold A, C, G, T, as many in every row; it is "
+                f"{text!r}"
+            )
     return table
 
 
 def _numbers(column: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
-    """A column as numbers; empty texts of a CSV are nulls. Fractions are rounded to the float32 that designs have,
-    so that a table in text gives the same pictures."""
+    """A column as numbers; empty texts of a CSV are nulls. Fractions are rounded to the float32 that designs
+    have, so that a table in text gives the same pictures."""
     import pyarrow.compute as pc
 
     try:
@@ -167,7 +191,9 @@ def check_output(output: str, path: str) -> None:
     if target.suffix.lower() in PAGES:
         check_writable(target)
     elif target.exists() and not target.is_dir():
-        raise OutputError(f"{output} is a file; a report on designs is a folder, or a page whose name ends in .html")
+        raise OutputError(
+            f"{output} is a file; a report on designs is a folder, or a page whose name ends in .html"
+        )
     elif target.suffix and not target.is_dir() and not output.endswith("/"):
         raise OutputError(f"{output}: name a folder, or a page that ends in .html")
     if target.exists() and target.samefile(path):

@@ -1,11 +1,13 @@
 """Straightforward searches to compare the generator with, at equal numbers of predictor calls.
 
-- `greedy`: the best single-base change of all (saturation mutagenesis), again and again, until none improves or the calls
+- `greedy`: the best single-base change of all (saturation mutagenesis), again and again, until none improves
+or the calls
   are spent.
-- `evolve`: a population for each design; parents chosen by tournament, two-point crossover, mutation, the best survive.
+- `evolve`: a population for each design; parents chosen by tournament, two-point crossover, mutation, the
+best survive.
 
-Both ask the predictor they are judged by, and so learn its mistakes: compare their designs by predictors that they did not
-see. Constraints are kept at every step: a change that breaks one is not tried.
+Both ask the predictor they are judged by, and so learn its mistakes: compare their designs by predictors that
+they did not see. Constraints are kept at every step: a change that breaks one is not tried.
 """
 
 from __future__ import annotations
@@ -25,15 +27,19 @@ RETRIES = 8
 
 @dataclass(frozen=True)
 class Found:
-    """Candidates of N designs: codes uint8 [N, K, L], scores_MNK float32, steps int32 [N, K] (generations or changes made)."""
+    """Candidates of N designs: codes uint8 [N, K, L], scores_MNK float32, steps int32 [N, K] (generations or
+    changes made)."""
 
     codes_NKL: np.ndarray
     scores_MNK: np.ndarray
     steps_NK: np.ndarray
 
 
-def greedy(judge: Judge, start_NL: np.ndarray, target_N: np.ndarray, constraints: Constraints, calls: int, tick: Tick) -> Found:
-    """Steepest descent of |score - target| by single-base changes, at most `calls` inserts scored for each design."""
+def greedy(
+    judge: Judge, start_NL: np.ndarray, target_N: np.ndarray, constraints: Constraints, calls: int, tick: Tick
+) -> Found:
+    """Steepest descent of |score - target| by single-base changes, at most `calls` inserts scored for each
+    design."""
     codes, n = start_NL.copy(), len(start_NL)
     scores = judge.scores(codes)
     tick(n)
@@ -62,10 +68,15 @@ def greedy(judge: Judge, start_NL: np.ndarray, target_N: np.ndarray, constraints
     return Found(codes[:, None], scores[:, :, None], steps[:, None])
 
 
-def _single_changes(codes: np.ndarray, constraints: Constraints, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every allowed single-base change of some designs: (position in `rows`, place, new base), sorted by the first."""
+def _single_changes(
+    codes: np.ndarray, constraints: Constraints, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every allowed single-base change of some designs: (position in `rows`, place, new base), sorted by the
+    first."""
     n, length = codes.shape
-    row, place, step = (axis.ravel() for axis in np.meshgrid(np.arange(n), np.arange(length), np.arange(1, 4), indexing="ij"))
+    row, place, step = (
+        axis.ravel() for axis in np.meshgrid(np.arange(n), np.arange(length), np.arange(1, 4), indexing="ij")
+    )
     base = (codes[row, place] + step) % 4
     free = constraints.kept_NL[rows][row, place] == FREE
     row, place, base = row[free], place[free], base[free].astype(np.uint8)
@@ -91,7 +102,8 @@ def evolve(
     size = max(1, min(POPULATION, calls // 2))
     rows = np.arange(n).repeat(size)
     free = constraints.kept_NL == FREE
-    heavy = np.tile(np.where(np.arange(size) == 0, 0, length // 4), n)  # the first of each is the start itself
+    # the first of each is the start itself
+    heavy = np.tile(np.where(np.arange(size) == 0, 0, length // 4), n)
     people = _mutants(np.repeat(start_NL, size, axis=0), rows, heavy, free, constraints, rng)
     scores = judge.scores(people).reshape(-1, n, size)
     tick(len(people))
@@ -99,7 +111,9 @@ def evolve(
     generations, left = 0, calls - size
     while left >= size:
         error = _error(scores, target_N)
-        mother, father = (np.take_along_axis(people, _tournament(error, size, rng)[:, :, None], axis=1) for _ in range(2))
+        mother, father = (
+            np.take_along_axis(people, _tournament(error, size, rng)[:, :, None], axis=1) for _ in range(2)
+        )
         children = _crossed(mother, father, rng)
         few = 1 + rng.binomial(3, 0.25, n * size)
         crossed = children.reshape(-1, length)
@@ -139,10 +153,15 @@ def _crossed(mother: np.ndarray, father: np.ndarray, rng: np.random.Generator) -
 
 
 def _mutants(
-    codes: np.ndarray, rows: np.ndarray, count: np.ndarray, free: np.ndarray, constraints: Constraints, rng: np.random.Generator
+    codes: np.ndarray,
+    rows: np.ndarray,
+    count: np.ndarray,
+    free: np.ndarray,
+    constraints: Constraints,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Copies with count[i] substitutions at free places; where that breaks a constraint, other ones are tried, fewer each time,
-    and after RETRIES the copy stays as it was."""
+    """Copies with count[i] substitutions at free places; where that breaks a constraint, other ones are
+    tried, fewer each time, and after RETRIES the copy stays as it was."""
     made, waiting, count = codes.copy(), np.flatnonzero(count > 0), count.copy()
     for _ in range(RETRIES):
         if not len(waiting):

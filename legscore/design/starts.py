@@ -26,7 +26,9 @@ class Starts:
     names: list[str]
 
 
-def read_starts(path: str, contract: Contract, length: int | None, column: str | None = None, *, strict: bool = True) -> Starts:
+def read_starts(
+    path: str, contract: Contract, length: int | None, column: str | None = None, *, strict: bool = True
+) -> Starts:
     """Inserts of a FASTA file or a table with `sequence` (inserts, oligos with both adapters, or windows).
 
     Args:
@@ -42,14 +44,17 @@ def read_starts(path: str, contract: Contract, length: int | None, column: str |
     chosen = column or next((name for name in ("sequence", "insert", "seq") if name in names), None)
     if chosen is None or chosen not in names:
         raise InputError(
-            f"{path} has no column {column or 'sequence'!r}{nearest(column or 'sequence', names)}; it has {shorten(names)}"
+            f"{path} has no column {column or 'sequence'!r}{nearest(column or 'sequence', names)}; it has "
+            f"{shorten(names)}"
         )
     label = next((name for name in NAME_COLUMNS if name in names), None)
     head = role_array(next(opened.parts([chosen], SNIFF_ROWS)), "ref_sequence", chosen)
     sequence_is = decide_sequence_is(head, contract)
     if length is None:
         length = _first_length(head, contract, sequence_is)
-    windower = Windower(replace(contract, insert_min=length, insert_max=length), KINDS["sequence"], sequence_is)
+    windower = Windower(
+        replace(contract, insert_min=length, insert_max=length), KINDS["sequence"], sequence_is
+    )
     end = contract.length - len(contract.flank3)
     found, labels = [], []
     for part in opened.parts([chosen, *([label] if label and label != chosen else [])], PART_ROWS):
@@ -63,7 +68,8 @@ def read_starts(path: str, contract: Contract, length: int | None, column: str |
             row = int(bad[0]) if len(bad) else int(rows[~known][0])
             why = STATUSES[status[row]] if len(bad) else "it holds an N"
             raise InputError(
-                f"{path} row {part.first_row + row}: cannot be used as {sequence_is} of {length} bases ({why}); designs start "
+                f"{path} row {part.first_row + row}: cannot be used as {sequence_is} of {length} bases "
+                f"({why}); designs start "
                 "from A, C, G, T of the generator's length"
             )
         found.append(inserts[known])
@@ -84,7 +90,8 @@ def _first_length(texts: object, contract: Contract, sequence_is: str) -> int:
     extra = len(contract.adapter5) + len(contract.adapter3) if sequence_is == "oligo" else 0
     if sequence_is == "window":
         raise InputError(
-            "--from holds whole windows, which do not say how long the insert is; pass inserts or oligos, or --length"
+            "--from holds whole windows, which do not say how long the insert is; pass inserts or oligos, "
+            "or --length"
         )
     return max(1, int(lengths[0]) - extra)
 

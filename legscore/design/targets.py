@@ -1,6 +1,7 @@
 """--target: the scores wanted, from one value, a list, a range, or a column of a file.
 
-`12`; `6,9,12` (in turn); `6:15` (evenly spaced over the range); `6:15:0.5` (in steps, in turn); `wanted.parquet:column`.
+`12`; `6,9,12` (in turn); `6:15` (evenly spaced over the range); `6:15:0.5` (in steps, in turn);
+`wanted.parquet:column`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def read_targets(
     elif match := re.fullmatch(rf"({NUMBER}):({NUMBER})(?::({NUMBER}))?", text):
         first, last = float(match[1]), float(match[2])
         if not first < last:
-            raise InputError(f"--target {text}: the range runs from {first:g} to {last:g}; write the lower bound first")
+            raise InputError(
+                f"--target {text}: the range runs from {first:g} to {last:g}; write the lower bound first"
+            )
         if match[3] is None:
             values = np.linspace(first, last, n or fallback_n or DEFAULT_N)
         else:
@@ -49,10 +52,13 @@ def read_targets(
         n = n or len(values)
     if not np.isfinite(values).all():
         raise InputError(f"--target {text}: {np.count_nonzero(~np.isfinite(values))} targets are no numbers")
-    outside = [value for value in values if (low is not None and value < low) or (high is not None and value > high)]
+    outside = [
+        value for value in values if (low is not None and value < low) or (high is not None and value > high)
+    ]
     if outside:
         raise InputError(
-            f"--target {text}: {shorten([f'{v:g}' for v in outside], 3)} outside {low:g}..{high:g}, the range of {whose}"
+            f"--target {text}: {shorten([f'{v:g}' for v in outside], 3)} outside {low:g}..{high:g}, the "
+            f"range of {whose}"
         )
     return np.resize(values, n or fallback_n or max(DEFAULT_N, len(values))).astype(np.float32)
 
@@ -62,11 +68,15 @@ def _column(text: str) -> np.ndarray:
 
     path, colon, column = text.rpartition(":")
     if not colon or not path or not column:
-        raise InputError(f"--target {text}: write a number, a list 6,9,12, a range 6:15 or 6:15:0.5, or FILE:COLUMN")
+        raise InputError(
+            f"--target {text}: write a number, a list 6,9,12, a range 6:15 or 6:15:0.5, or FILE:COLUMN"
+        )
     opened = open_input([path])
     if column not in opened.schema.names:
         names = opened.schema.names
-        raise InputError(f"--target: {path} has no column {column!r}{nearest(column, names)}; it has {shorten(names)}")
+        raise InputError(
+            f"--target: {path} has no column {column!r}{nearest(column, names)}; it has {shorten(names)}"
+        )
     import pyarrow as pa
 
     values = [batch.column(0) for batch in opened.batches([column])]

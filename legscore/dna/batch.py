@@ -19,8 +19,8 @@ class Batch:
 
     Attributes:
         codes_WL: uint8 [windows, length], A,G,C,T,N = 0..4.
-        window_E, offset_E, base_E: int32, int16 and uint8 [edits]: window `window_E` with the base at `offset_E`
-            replaced by `base_E`. Saturation mutagenesis so sends each window once.
+        window_E, offset_E, base_E: int32, int16 and uint8 [edits]: window `window_E` with the base at
+            `offset_E` replaced by `base_E`. Saturation mutagenesis so sends each window once.
     """
 
     codes_WL: np.ndarray
@@ -34,7 +34,8 @@ class Batch:
         return len(self.codes_WL) + len(self.window_E)
 
     def expand(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Codes of scored windows start..stop, uint8 [stop - start, length] (the numpy twin of a device's mutate)."""
+        """Codes of scored windows start..stop, uint8 [stop - start, length] (the numpy twin of a device's
+        mutate)."""
         stop = self.n_windows if stop is None else min(stop, self.n_windows)
         plain = len(self.codes_WL)
         if stop <= plain:

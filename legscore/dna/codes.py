@@ -15,8 +15,9 @@ LOWER_TO_UPPER = np.uint8(0xDF)
 
 @dataclass(frozen=True)
 class Sequences:
-    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null` bool [N];
-    `is_na` bool [N]: texts that read NA or NaN in any case, which other tools write for null and which no insert is."""
+    """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null`
+    bool [N]; `is_na` bool [N]: texts that read NA or NaN in any case, which other tools write for null and
+    which no insert is."""
 
     flat: np.ndarray
     start: np.ndarray
@@ -28,13 +29,20 @@ class Sequences:
         return len(self.start)
 
     def gather(self, rows: np.ndarray, skip: np.ndarray | int, width: int) -> np.ndarray:
-        """Codes [len(rows), width] that begin `skip` bases into each of `rows`: a view where rows lie evenly spaced."""
+        """Codes [len(rows), width] that begin `skip` bases into each of `rows`: a view where rows lie evenly
+        spaced."""
         begin = self.start[rows] + skip
         n = len(begin)
         if n > 1 and width:
             stride = int(begin[1] - begin[0])
-            if stride >= width and int(begin[-1] - begin[0]) == (n - 1) * stride and (np.diff(begin) == stride).all():
-                return np.lib.stride_tricks.as_strided(self.flat[begin[0] :], (n, width), (stride, 1), writeable=False)
+            if (
+                stride >= width
+                and int(begin[-1] - begin[0]) == (n - 1) * stride
+                and (np.diff(begin) == stride).all()
+            ):
+                return np.lib.stride_tricks.as_strided(
+                    self.flat[begin[0] :], (n, width), (stride, 1), writeable=False
+                )
         return self.flat[begin[:, None] + np.arange(width)]
 
     def matches(self, rows: np.ndarray, skip: np.ndarray | int, expected: np.ndarray) -> np.ndarray:
@@ -60,13 +68,21 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
     n = len(texts)
     if n == 0 or offset_buffer is None:
         nothing = np.zeros(n, dtype=np.int64)
-        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool), np.zeros(n, dtype=bool))
+        return Sequences(
+            np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
+        )
     bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
-    text = b"" if data_buffer is None else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
+    text = (
+        b""
+        if data_buffer is None
+        else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
+    )
     flat = np.frombuffer(text.translate(table.tobytes()), dtype=np.uint8)
     start, length = bounds[:-1] - bounds[0], np.diff(bounds)
-    return Sequences(flat, start, length, is_null, _reads_na(np.frombuffer(text, dtype=np.uint8), start, length))
+    return Sequences(
+        flat, start, length, is_null, _reads_na(np.frombuffer(text, dtype=np.uint8), start, length)
+    )
 
 
 def _reads_na(letters: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -87,21 +103,25 @@ _LETTER = np.array([chr(byte).isalpha() and byte < 128 for byte in range(256)], 
 
 
 def single_bases(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not, uint8 [N]: INVALID_CODE for a letter that is
-    no base, 1 for anything that is not one letter (null, empty, longer, symbolic), 0 for fine."""
+    """Codes of one-letter texts, uint8 [N] (N where not usable), and why not, uint8 [N]: INVALID_CODE for a
+    letter that is no base, 1 for anything that is not one letter (null, empty, longer, symbolic), 0 for
+    fine."""
     sequences, letters = text_to_codes(texts), text_to_codes(texts, _LETTER)
     n = len(sequences)
     single = np.flatnonzero((sequences.length == 1) & ~sequences.is_null)
     at = sequences.start[single]
     code, why = np.full(n, N_CODE, dtype=np.uint8), np.ones(n, dtype=np.uint8)
     code[single] = sequences.flat[at]
-    why[single] = np.where(letters.flat[at] == 0, 1, np.where(sequences.flat[at] == INVALID_CODE, INVALID_CODE, 0))
+    why[single] = np.where(
+        letters.flat[at] == 0, 1, np.where(sequences.flat[at] == INVALID_CODE, INVALID_CODE, 0)
+    )
     code[why != 0] = N_CODE
     return code, why
 
 
 BLOCK_ROWS = 2048
-"""Rows looked at together. Arrays of a block are made once: a new megabyte costs more in page faults than what is computed."""
+"""Rows looked at together. Arrays of a block are made once: a new megabyte costs more in page faults than
+what is computed."""
 _MULTIPLIERS = np.random.default_rng(20221215).integers(1, 1 << 63, size=4096, dtype=np.uint64) | np.uint64(1)
 
 
@@ -109,10 +129,11 @@ def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows in order of first appearance.
 
     Returns:
-        first: int64 [distinct], row at which each first appears; inverse: int64 [N], distinct row of each row.
+        first: int64 [distinct], row at which each first appears; inverse: int64 [N], distinct row of each
+            row.
 
-    A 64-bit hash finds candidates and equality is then checked, so that a collision cannot merge different windows
-    (rows are compared in full should one occur).
+    A 64-bit hash finds candidates and equality is then checked, so that a collision cannot merge different
+    windows (rows are compared in full should one occur).
     """
     n, length = codes_NL.shape
     if n == 0:
@@ -129,8 +150,8 @@ def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hash_rows(codes_NL: np.ndarray) -> np.ndarray:
-    """64-bit hash of each row, uint64 [N]: words mixed downwards (a product carries only upwards), then a random linear
-    form. In blocks, which stay in cache: 4 × faster than at once."""
+    """64-bit hash of each row, uint64 [N]: words mixed downwards (a product carries only upwards), then a
+    random linear form. In blocks, which stay in cache: 4 × faster than at once."""
     n, length = codes_NL.shape
     words = -(-length // 8)
     multipliers = np.resize(_MULTIPLIERS, words)
@@ -164,7 +185,10 @@ def _first_rows(inverse: np.ndarray) -> np.ndarray:
 
 def count_n(codes_NL: np.ndarray) -> np.ndarray:
     """N's in each row, int32 [N]."""
-    counts, unknown = np.zeros(len(codes_NL), dtype=np.int32), np.empty((min(len(codes_NL), BLOCK_ROWS), codes_NL.shape[1]), bool)
+    counts, unknown = (
+        np.zeros(len(codes_NL), dtype=np.int32),
+        np.empty((min(len(codes_NL), BLOCK_ROWS), codes_NL.shape[1]), bool),
+    )
     for start in range(0, len(codes_NL), BLOCK_ROWS):
         block = codes_NL[start : start + BLOCK_ROWS]
         found = np.equal(block, N_CODE, out=unknown[: len(block)])

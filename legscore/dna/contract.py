@@ -22,7 +22,8 @@ N_CODE = 4
 INVALID_CODE = 255
 EXTRA_CHANNELS = ("is_reverse", "is_singleton")
 GENERATOR_CHANNELS = ("expression", "n_mutations")
-"""Extra channels of a generator: the expression wanted, and how many mutations it is told its input carries."""
+"""Extra channels of a generator: the expression wanted, and how many mutations it is told its input
+carries."""
 OUTPUT_KINDS = ("bins", "scalar", "bases")
 MAX_LENGTH = 32_767
 """Offsets in a window are int16."""
@@ -52,8 +53,9 @@ def reverse_complement(codes_NL: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Output:
-    """What the score is. `kind` is `bins` (expectation over bins min..max), `scalar`, or `bases` (a generator, whose output
-    is DNA: `unit`, min and max are then those of the expression it was trained to aim at); `floor` is the level below
+    """What the score is. `kind` is `bins` (expectation over bins min..max), `scalar`, or `bases` (a
+    generator, whose output is DNA: `unit`, min and max are then those of the expression it was trained to aim
+        at); `floor` is the level below
     which predictions do not go (None when unknown)."""
 
     kind: str
@@ -103,7 +105,9 @@ class Contract:
         if not isinstance(self.alphabet, str) or sorted(self.alphabet) != sorted(BASES):
             raise refuse(f"alphabet is {self.alphabet!r}; it must order the letters A, C, G, T")
         if self.channels[:4] != tuple(self.alphabet):
-            raise refuse(f"channels begin {self.channels[:4]}; they must begin with the alphabet {self.alphabet}")
+            raise refuse(
+                f"channels begin {self.channels[:4]}; they must begin with the alphabet {self.alphabet}"
+            )
         extras = self.channels[4:]
         if self.is_generator and extras != GENERATOR_CHANNELS:
             raise refuse(f"extra channels are {extras}; a generator has {', '.join(GENERATOR_CHANNELS)}")
@@ -121,14 +125,18 @@ class Contract:
         if not 1 <= self.length <= MAX_LENGTH:
             raise refuse(f"length is {self.length}; it must be 1 to {MAX_LENGTH:,}")
         if not 1 <= self.insert_min <= self.insert_max:
-            raise refuse(f"insert_min {self.insert_min} and insert_max {self.insert_max} are not 1 <= min <= max")
+            raise refuse(
+                f"insert_min {self.insert_min} and insert_max {self.insert_max} are not 1 <= min <= max"
+            )
         if self.is_generator:
             if not self.insert_min == self.insert_max == self.length:
                 raise refuse(f"a generator of {self.length} bases makes inserts of that length")
             if self.output.min is None or self.output.max is None or not self.output.min < self.output.max:
                 raise refuse("a generator needs the range of expression that it aims at (output min and max)")
         elif self.insert_max + len(self.flank3) > self.length:
-            raise refuse(f"insert_max {self.insert_max} + flank3 {len(self.flank3)} exceeds length {self.length}")
+            raise refuse(
+                f"insert_max {self.insert_max} + flank3 {len(self.flank3)} exceeds length {self.length}"
+            )
         elif len(self.flank5) + self.insert_min + len(self.flank3) < self.length:
             raise refuse("flank5 + the shortest insert + flank3 does not fill the window")
         if self.output.kind not in OUTPUT_KINDS:
@@ -152,12 +160,24 @@ class Contract:
     def window(self, insert: str) -> str:
         """The window around one insert, as text: the readable twin of `legscore.rows.window`."""
         if not self.insert_min <= len(insert) <= self.insert_max:
-            raise ValueError(f"insert has {len(insert)} bases; the contract takes {self.insert_min}-{self.insert_max}")
+            raise ValueError(
+                f"insert has {len(insert)} bases; the contract takes {self.insert_min}-{self.insert_max}"
+            )
         return insert if self.is_generator else (self.flank5 + insert + self.flank3)[-self.length :]
 
     def in_genome(self, length: int) -> Contract:
-        """The same reading of windows cut whole from a genome: `length` bases, no flanks. ModelError for an impossible length."""
-        return replace(self, length=length, flank5="", flank3="", adapter5="", adapter3="", insert_min=length, insert_max=length)
+        """The same reading of windows cut whole from a genome: `length` bases, no flanks. ModelError for an
+        impossible length."""
+        return replace(
+            self,
+            length=length,
+            flank5="",
+            flank3="",
+            adapter5="",
+            adapter3="",
+            insert_min=length,
+            insert_max=length,
+        )
 
     def describe(self) -> str:
         """One line for people."""
@@ -167,7 +187,8 @@ class Contract:
         strands = "both strands trained" if self.rc_trained else "forward strand trained"
         if self.is_generator:
             return (
-                f"generator of {self.length}-bp inserts, channels {' '.join(self.channels)}, N = {self.n_value:g}, "
+                f"generator of {self.length}-bp inserts, channels {' '.join(self.channels)}, N = "
+                f"{self.n_value:g}, "
                 f"targets {self.output.min:g}-{self.output.max:g}: {self.output.unit}"
             )
         return (
@@ -185,18 +206,26 @@ class Contract:
     def from_json(cls, data: Any) -> Contract:
         """Read `to_json()`'s dictionary back; ModelError on anything missing, unknown or of a wrong type."""
         kinds: dict[str, type | tuple[type, ...]] = {
-            "alphabet": str, "channels": list, "n_value": (int, float), "length": int, "flank5": str, "flank3": str,
-            "adapter5": str, "adapter3": str, "insert_min": int, "insert_max": int, "rc_trained": bool, "output": dict,
+            "alphabet": str, "channels": list, "n_value": (int, float), "length": int, "flank5": str,
+            "flank3": str, "adapter5": str, "adapter3": str, "insert_min": int, "insert_max": int,
+            "rc_trained": bool, "output": dict,
         }  # fmt: skip
         _check_fields("contract", data, kinds)
         number = (int, float, type(None))
         output = data["output"]
-        _check_fields("contract.output", output, {"kind": str, "unit": str, "min": number, "max": number, "floor": number})
+        _check_fields(
+            "contract.output",
+            output,
+            {"kind": str, "unit": str, "min": number, "max": number, "floor": number},
+        )
         if not all(isinstance(channel, str) for channel in data["channels"]):
             raise ModelError("contract.channels must hold strings")
         try:
             values = {**data, "channels": tuple(data["channels"]), "n_value": float(data["n_value"])}
-            bounds = {name: None if output[name] is None else float(output[name]) for name in ("min", "max", "floor")}
+            bounds = {
+                name: None if output[name] is None else float(output[name])
+                for name in ("min", "max", "floor")
+            }
         except OverflowError:
             raise ModelError("contract: a number is too large") from None
         values["output"] = Output(kind=output["kind"], unit=output["unit"], **bounds)

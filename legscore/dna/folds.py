@@ -1,8 +1,8 @@
 """Folds as published: `mmh3.hash(sequence, seed, signed=False) % n_folds`, seed 42, vectorised.
 
-The DREAM code hashes the sequence as given, the optimised code the window after padding to 150 (`fold_on`). mmh3 has no
-call for many keys, so MurmurHash3 x86 32-bit (Austin Appleby, public domain) is computed here on columns of 4-byte words,
-for all sequences of one length at once; tests compare it with mmh3.
+The DREAM code hashes the sequence as given, the optimised code the window after padding to 150 (`fold_on`).
+mmh3 has no call for many keys, so MurmurHash3 x86 32-bit (Austin Appleby, public domain) is computed here on
+columns of 4-byte words, for all sequences of one length at once; tests compare it with mmh3.
 """
 
 from __future__ import annotations
@@ -58,7 +58,14 @@ def folds_of_rows(bytes_NL: np.ndarray, n_folds: int = N_FOLDS, seed: int = SEED
 
 
 def folds_as_given(
-    sequences: Sequences, rows: np.ndarray, n_folds: int, *, before: str = "", after: str = "", trim5: int = 0, trim3: int = 0
+    sequences: Sequences,
+    rows: np.ndarray,
+    n_folds: int,
+    *,
+    before: str = "",
+    after: str = "",
+    trim5: int = 0,
+    trim3: int = 0,
 ) -> np.ndarray:
     """Folds of the sequences as given (in upper case), int16 [len(rows)], hashed length by length.
 
@@ -78,7 +85,8 @@ def folds_as_given(
 
 
 def folds_of_split(texts: pa.Array) -> np.ndarray:
-    """Folds of a split column: train 0, validation (valid, validation, val) 1, anything else -1; int16 [rows]."""
+    """Folds of a split column: train 0, validation (valid, validation, val) 1, anything else -1; int16
+    [rows]."""
     lower = pc.utf8_lower(texts)
     folds = np.full(len(texts), -1, dtype=np.int16)
     for fold, names in enumerate((("train",), ("valid", "validation", "val"))):

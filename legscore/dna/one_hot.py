@@ -10,7 +10,9 @@ import numpy as np
 from legscore.dna.contract import BASES, N_CODE, Contract, reverse_complement
 
 
-def one_hot(codes_NL: np.ndarray, contract: Contract, *, is_reverse: bool, is_singleton: bool, out: np.ndarray) -> None:
+def one_hot(
+    codes_NL: np.ndarray, contract: Contract, *, is_reverse: bool, is_singleton: bool, out: np.ndarray
+) -> None:
     """Fill `out`, float32 [N, channels, L]: bases in the order A,G,C,T, then the contract's extra channels.
 
     Args:
@@ -30,8 +32,11 @@ def one_hot(codes_NL: np.ndarray, contract: Contract, *, is_reverse: bool, is_si
         out[:, channel] = values[name]
 
 
-def strands(codes_WL: np.ndarray, contract: Contract, *, both: bool, is_singleton: bool, rows: int | None = None) -> np.ndarray:
-    """Network input of windows: all forward strands, then (if `both`) all reverse complements of whole windows.
+def strands(
+    codes_WL: np.ndarray, contract: Contract, *, both: bool, is_singleton: bool, rows: int | None = None
+) -> np.ndarray:
+    """Network input of windows: all forward strands, then (if `both`) all reverse complements of whole
+    windows.
 
     Returns:
         float32 [rows, channels, L]; rows beyond the windows' (a padded tail) are zero.
@@ -41,6 +46,8 @@ def strands(codes_WL: np.ndarray, contract: Contract, *, both: bool, is_singleto
     x = np.empty((used if rows is None else rows, len(contract.channels), length), dtype=np.float32)
     one_hot(codes_WL, contract, is_reverse=False, is_singleton=is_singleton, out=x[:n])
     if both:
-        one_hot(reverse_complement(codes_WL), contract, is_reverse=True, is_singleton=is_singleton, out=x[n:used])
+        one_hot(
+            reverse_complement(codes_WL), contract, is_reverse=True, is_singleton=is_singleton, out=x[n:used]
+        )
     x[used:] = 0.0
     return x

@@ -1,7 +1,7 @@
 """Before the first row: which plans, which batch, which groups of members. Apart from TensorRT's bindings.
 
-Batches are tried from the largest. One that cannot fit is given up after its first member's plan is known, before the
-others are built; what is given up is said.
+Batches are tried from the largest. One that cannot fit is given up after its first member's plan is known,
+before the others are built; what is given up is said.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def obtain(cache: PlanCache, compiler: Compiler, member: int, batch: int, say: S
     """A member's plan, opened; compiled, with a line about it, when it is missing or not taken."""
 
     def build() -> Stored:
-        say(f"plan: compiling {compiler.names[member]} ({member + 1} of {len(compiler.names)}) for passes of {batch:,} rows")
+        say(
+            f"plan: compiling {compiler.names[member]} ({member + 1} of {len(compiler.names)}) for passes "
+            f"of {batch:,} rows"
+        )
         return compiler.build(member, batch)
 
     return cache.obtain(compiler.key(member, batch), build, compiler.open)
@@ -86,10 +89,12 @@ def arrange(
             return Arrangement(batch, groups, tuple(plan.sha256[:16] for plan in stored))
         wanted = need(batch, stored)
         say(
-            f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, {free() / 1e9:.1f} GB are free; "
+            f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, "
+            f"{free() / 1e9:.1f} GB are free; "
             "trying the next smaller"
         )
     raise EngineError(
-        f"not even passes of {batches[-1]:,} rows fit this card's memory ({free() / 1e9:.1f} GB free); end what else runs on "
+        f"not even passes of {batches[-1]:,} rows fit this card's memory ({free() / 1e9:.1f} GB free); end "
+        "what else runs on "
         "it, or add a smaller tensorrt.batch to a recipe"
     )

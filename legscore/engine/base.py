@@ -1,8 +1,9 @@
 """What an engine is.
 
-`submit(batch, members=None)` returns a Future of scores_MN, float32 [members, batch.n_windows], strands averaged where
-the engine was built for both. At most `depth` batches should be in flight; they are scored in the order of submission,
-so a caller that keeps `depth` in flight never leaves the engine idle and gets its results in order.
+`submit(batch, members=None)` returns a Future of scores_MN, float32 [members, batch.n_windows], strands
+averaged where the engine was built for both. At most `depth` batches should be in flight; they are scored in
+the order of submission, so a caller that keeps `depth` in flight never leaves the engine idle and gets its
+results in order.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ Watch = Callable[[float], object]
 
 @contextlib.contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """OpenVINO's RuntimeErrors (also for memory that the system refuses) as an EngineError that ends with their last line, which
-    says why; the lines before it name files of its source. Also a decorator."""
-    from google.protobuf.message import EncodeError  # what a graph raises that finds no memory to be serialised in
+    """OpenVINO's RuntimeErrors (also for memory that the system refuses) as an EngineError that ends with
+    their last line, which says why; the lines before it name files of its source. Also a decorator."""
+    # what a graph raises that finds no memory to be serialised in
+    from google.protobuf.message import EncodeError
 
     try:
         yield
@@ -48,18 +50,22 @@ class Engine(Protocol):
     depth: int
     fidelity: Fidelity | None
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
-        """Score a batch with all members, or those listed, in that order; `watch` hears what share of it is done since its
-        last call (adding up to 1), from another thread."""
+    def submit(
+        self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
+    ) -> Future[np.ndarray]:
+        """Score a batch with all members, or those listed, in that order; `watch` hears what share of it is
+        done since its last call (adding up to 1), from another thread."""
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         """`submit(...).result()`."""
 
     def describe(self) -> dict[str, Any]:
-        """What defines the numbers (engine, versions, precision, batch, instruction set), for the output's metadata."""
+        """What defines the numbers (engine, versions, precision, batch, instruction set), for the output's
+        metadata."""
 
     def interrupt(self) -> None:
-        """Cut short what is being scored: its future fails with EngineError. Nothing can be scored afterwards."""
+        """Cut short what is being scored: its future fails with EngineError. Nothing can be scored
+        afterwards."""
 
     def close(self) -> None:
         """Release everything; scoring afterwards is an error."""
@@ -86,7 +92,9 @@ class ThreadedEngine(ABC):
         self.computed_together: list[list[int]] = []
         """Members that are computed together, whichever of them is asked for; each alone where empty."""
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
+    def submit(
+        self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
+    ) -> Future[np.ndarray]:
         return self._thread.submit(self._watched, batch, self._chosen(members), self.both_strands, watch)
 
     def _chosen(self, members: Sequence[int] | None) -> list[int]:
@@ -95,17 +103,21 @@ class ThreadedEngine(ABC):
         if any(not 0 <= m < self.n_members for m in chosen):
             raise IndexError(f"members {chosen} of an ensemble of {self.n_members}")
         if os.getpid() != self._pid:
-            raise EngineError("an engine does not survive a fork; load the ensemble in the child, or start it with spawn")
+            raise EngineError(
+                "an engine does not survive a fork; load the ensemble in the child, or start it with spawn"
+            )
         if self._stop.is_set():
             raise EngineError("this engine is closed")
         return chosen
 
     def score_forward(self, batch: Batch, member: int) -> np.ndarray:
-        """One member's scores of the forward strands, float32 [windows], whatever the engine was built for."""
+        """One member's scores of the forward strands, float32 [windows], whatever the engine was built
+        for."""
         return self.scores_forward(batch, [member])[0]
 
     def scores_forward(self, batch: Batch, members: list[int]) -> np.ndarray:
-        """Members' scores of the forward strands, float32 [members, windows], whatever the engine was built for."""
+        """Members' scores of the forward strands, float32 [members, windows], whatever the engine was built
+        for."""
         return self._thread.submit(self._score, batch, members, False, lambda windows: None).result()
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
@@ -127,9 +139,11 @@ class ThreadedEngine(ABC):
         return scores
 
     @abstractmethod
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
-        """Scores_MN of a batch, one strand or both; calls `tell` with windows × members done, often, and lets what it
-        raises pass."""
+    def _score(
+        self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]
+    ) -> np.ndarray:
+        """Scores_MN of a batch, one strand or both; calls `tell` with windows × members done, often, and lets
+        what it raises pass."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

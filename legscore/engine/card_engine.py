@@ -1,7 +1,8 @@
 """An engine on one card, and several cards as one engine.
 
-One thread queues batches on the card, a second waits for them, so that the next batch is on the card before the last is
-done. A CUDA error fails every batch in flight and closes the engine: no score is ever given for work that failed.
+One thread queues batches on the card, a second waits for them, so that the next batch is on the card before
+the last is done. A CUDA error fails every batch in flight and closes the engine: no score is ever given for
+work that failed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class CardEngine(ThreadedEngine):
         self.scorer: Scorer | None = None
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="legscore-card")
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
+    def submit(
+        self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
+    ) -> Future[np.ndarray]:
         scores: Future[np.ndarray] = Future()
         self._thread.submit(self._begin, batch, self._chosen(members), watch, scores)
         return scores
@@ -63,7 +66,9 @@ class CardEngine(ThreadedEngine):
         else:
             scores.set_result(found)
 
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
+    def _score(
+        self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]
+    ) -> np.ndarray:
         return self._finished(self._started(batch, members, both), tell)
 
     def _still_wanted(self) -> None:
@@ -94,17 +99,19 @@ class CardEngine(ThreadedEngine):
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.shutdown(wait=True)  # nothing is cancelled: what is queued fails by itself, and its future with it
+        # nothing is cancelled: what is queued fails by itself, and its future with it
+        self._thread.shutdown(wait=True)
         self._waiter.shutdown(wait=True)
         scorer, self.scorer = self.scorer, None
         if scorer is not None:
-            with contextlib.suppress(CardError), self.card.use():  # a lost card was reported where it was lost
+            # a lost card was reported where it was lost
+            with contextlib.suppress(CardError), self.card.use():
                 scorer.close()
 
 
 class Cards(ThreadedEngine):
-    """Several cards of one kind as one engine: each batch goes to the card with the fewest windows × members left to do.
-    Results come back in the order of submission, as from one card."""
+    """Several cards of one kind as one engine: each batch goes to the card with the fewest windows × members
+    left to do. Results come back in the order of submission, as from one card."""
 
     def __init__(self, engines: Sequence[ThreadedEngine]) -> None:
         first = engines[0]
@@ -113,7 +120,9 @@ class Cards(ThreadedEngine):
         self.engines, self.depth = list(engines), sum(engine.depth for engine in engines)
         self._left, self._lock = [0] * len(self.engines), threading.Lock()
 
-    def submit(self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None) -> Future[np.ndarray]:
+    def submit(
+        self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
+    ) -> Future[np.ndarray]:
         chosen = self._chosen(members)
         work = max(batch.n_windows * len(chosen), 1)
         with self._lock:
@@ -130,7 +139,9 @@ class Cards(ThreadedEngine):
     def scores_forward(self, batch: Batch, members: list[int]) -> np.ndarray:
         return self.engines[0].scores_forward(batch, members)
 
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
+    def _score(
+        self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]
+    ) -> np.ndarray:
         return self.engines[0]._score(batch, members, both, tell)
 
     def describe(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which engine and precision, and why. Nothing falls back in silence.
 
-A forced engine or precision that cannot be served is an error. `auto` takes what the machine has, says so, and gives up
-a reduced precision whose measured fidelity is below its recipe's threshold, saying that too.
+A forced engine or precision that cannot be served is an error. `auto` takes what the machine has, says so,
+and gives up a reduced precision whose measured fidelity is below its recipe's threshold, saying that too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Request:
 
 
 def choose_engine(asked: str) -> tuple[str, str]:
-    """Name of the engine, and why. EngineError when the one asked for cannot be used here, with what to install."""
+    """Name of the engine, and why. EngineError when the one asked for cannot be used here, with what to
+    install."""
     has_torch = importlib.util.find_spec("torch") is not None
     if asked not in ENGINES:
         raise EngineError(f"engine is {asked!r}; known are {', '.join(ENGINES)}")
@@ -51,12 +52,21 @@ def choose_engine(asked: str) -> tuple[str, str]:
             return "tensorrt", "NVIDIA GPU"
         lacking = f"TensorRT cannot be used: {'; '.join(missing)}"
         if not has_torch:
-            return "openvino", f"an NVIDIA driver is there, but {lacking}; and PyTorch, which would use it, is not installed"
+            return (
+                "openvino",
+                (
+                    f"an NVIDIA driver is there, but {lacking}; and PyTorch, which would use it, is not "
+                    "installed"
+                ),
+            )
         from legscore.engine.torch_engine import best_device
 
         if best_device() == "cuda":
             return "torch", f"NVIDIA GPU; {lacking}"
-        return "openvino", f"an NVIDIA driver is there, but {lacking}; and the installed PyTorch cannot use it"
+        return (
+            "openvino",
+            f"an NVIDIA driver is there, but {lacking}; and the installed PyTorch cannot use it",
+        )
     if sys.platform == "darwin" and has_torch:
         from legscore.engine.torch_engine import best_device
 
@@ -82,7 +92,9 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
     if request.recipe:
         recipe, why = load_recipe(request.recipe), f"recipe {Path(request.recipe).stem}"
         if request.precision not in ("auto", recipe.precision):
-            raise EngineError(f"--recipe {request.recipe} is {recipe.precision}, --precision {request.precision}; drop one")
+            raise EngineError(
+                f"--recipe {request.recipe} is {recipe.precision}, --precision {request.precision}; drop one"
+            )
     elif request.precision != "auto":
         recipe, why = load_recipe(request.precision), "asked for"
     elif engine == "tensorrt":
@@ -99,7 +111,10 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
         known = " or ".join(precision for precision, engines in ENGINES_OF.items() if engine in engines)
         here = f"engine {engine}" + (f" ({reason})" if reason else "")
         if recipe.precision == "fp16":
-            raise EngineError(f"precision fp16 needs TensorRT, and this is {here}; use {known}, or pip install '{GPU_EXTRA}'")
+            raise EngineError(
+                f"precision fp16 needs TensorRT, and this is {here}; use {known}, or pip install "
+                f"'{GPU_EXTRA}'"
+            )
         raise EngineError(f"precision {recipe.precision}: {here} computes in {known}")
     if engine not in recipe.settings:
         raise EngineError(f"recipe {recipe.name} has no table [{engine}]; add one, or use another recipe")

@@ -1,4 +1,5 @@
-"""`legscore doctor`: what this machine has, the engine and precision it gets and why, and what to install for more."""
+"""`legscore doctor`: what this machine has, the engine and precision it gets and why, and what to install for
+more."""
 
 from __future__ import annotations
 
@@ -14,24 +15,39 @@ from legscore.cuda.libcuda import driver_branch, find_gpus
 from legscore.engine.base import refusals
 from legscore.engine.choose import Request, choose_engine, choose_recipe
 from legscore.engine.forms import choose_form
-from legscore.engine.machine import GPU_EXTRA, import_complaint, kernels_installed, missing_for_tensorrt, nvidia_driver
+from legscore.engine.machine import (
+    GPU_EXTRA,
+    import_complaint,
+    kernels_installed,
+    missing_for_tensorrt,
+    nvidia_driver,
+)
 from legscore.errors import EngineError
 from legscore.system.resources import cache_folder
 from legscore.version import __version__
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "asimd", "bf16", "sve")
-PACKAGES = {"TensorRT": ("tensorrt", "tensorrt"), "PyCUDA": ("pycuda", "pycuda.driver"), "PyTorch": ("torch", "torch")}
+PACKAGES = {
+    "TensorRT": ("tensorrt", "tensorrt"),
+    "PyCUDA": ("pycuda", "pycuda.driver"),
+    "PyTorch": ("torch", "torch"),
+}
 """Label → distribution, module that must load."""
 
 
 def examine() -> dict[str, Any]:
-    """Facts (`has`: name → text), `engine`, `precision` with their reasons, and `install`, a line for each thing missing."""
+    """Facts (`has`: name → text), `engine`, `precision` with their reasons, and `install`, a line for each
+    thing missing."""
     gpus, reason = find_gpus()
-    has: dict[str, str] = {"legscore": f"{__version__}, Python {platform.python_version()} on {sys.platform}", "CPU": _cpu()}
+    has: dict[str, str] = {
+        "legscore": f"{__version__}, Python {platform.python_version()} on {sys.platform}",
+        "CPU": _cpu(),
+    }
     has["NVIDIA driver"] = driver_branch() if gpus or nvidia_driver() else "none"
     for gpu in gpus:
         has[f"GPU {gpu.number}"] = (
-            f"{gpu.name}, compute capability {gpu.compute}, {gpu.multiprocessors} multiprocessors, {gpu.memory / 1e9:.0f} GB"
+            f"{gpu.name}, compute capability {gpu.compute}, {gpu.multiprocessors} multiprocessors, "
+            f"{gpu.memory / 1e9:.0f} GB"
         )
     if not gpus:
         has["GPU"] = reason
@@ -39,7 +55,9 @@ def examine() -> dict[str, Any]:
     has["FP32 networks"] = _form()
     for label, (distribution, module) in PACKAGES.items():
         has[label] = _package(distribution, module)
-    has["CUDA kernels"] = "compiled" if kernels_installed() else "not compiled; the first use compiles them, with nvcc"
+    has["CUDA kernels"] = (
+        "compiled" if kernels_installed() else "not compiled; the first use compiles them, with nvcc"
+    )
     has["nvcc"] = _nvcc()
     has["cache"] = str(cache_folder("plans").parent)
     engine, why = choose_engine("auto")
@@ -65,7 +83,8 @@ def _advice(engine: str, has_gpu: bool) -> list[str]:
 def _package(distribution: str, module: str) -> str:
     try:
         version = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:  # perhaps under another name, such as tensorrt_cu12, or from the system
+    except importlib.metadata.PackageNotFoundError:
+        # perhaps under another name, such as tensorrt_cu12, or from the system
         if importlib.util.find_spec(distribution) is None:
             return "not installed"
         version = ""
@@ -100,6 +119,9 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
     flags = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
-    return f"{name}, {' '.join(flag for flag in INSTRUCTION_SETS if flag in flags) or 'no wide instructions known'}"
+    wide = " ".join(flag for flag in INSTRUCTION_SETS if flag in flags)
+    return f"{name}, {wide or 'no wide instructions known'}"

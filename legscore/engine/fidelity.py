@@ -1,8 +1,8 @@
 """How close an engine is to FP32, measured when it is built and carried with it.
 
-2,048 random windows and 2,048 single-base changes in all (at least 64 + 64 for each member; seeded; forward strand) are
-scored by the engine and by the OpenVINO FP32 engine on the rewritten form of the graph, whatever form the CPU is given.
-Rank correlation of effects is the number to watch: it fails long before the scores do.
+2,048 random windows and 2,048 single-base changes in all (at least 64 + 64 for each member; seeded; forward
+strand) are scored by the engine and by the OpenVINO FP32 engine on the rewritten form of the graph, whatever
+form the CPU is given. Rank correlation of effects is the number to watch: it fails long before the scores do.
 """
 
 from __future__ import annotations
@@ -46,13 +46,18 @@ class Fidelity:
 
     def __str__(self) -> str:
         return (
-            f"score RMSE {self.score_rmse:.2g}, max {self.score_max_error:.2g}, Pearson {self.score_pearson:.6f}, "
+            f"score RMSE {self.score_rmse:.2g}, max {self.score_max_error:.2g}, Pearson "
+            f"{self.score_pearson:.6f}, "
             f"effect Spearman {self.effect_spearman:.5f} against {self.reference}"
         )
 
     def shortfall(self, minimum: dict[str, Any]) -> str:
-        """What falls below a recipe's threshold, or an empty string; NaN (constant predictions) falls short."""
-        for name, measured in (("score_pearson", self.score_pearson), ("effect_spearman", self.effect_spearman)):
+        """What falls below a recipe's threshold, or an empty string; NaN (constant predictions) falls
+        short."""
+        for name, measured in (
+            ("score_pearson", self.score_pearson),
+            ("effect_spearman", self.effect_spearman),
+        ):
             if not measured >= minimum[f"{name}_min"]:
                 return f"{name.replace('_', ' ')} {measured:.5f} is below {minimum[f'{name}_min']}"
         return ""
@@ -114,7 +119,9 @@ def record_path(cache: Path, key: dict[str, Any]) -> Path:
     return cache / f"{digest[:32]}.json"
 
 
-def load_record(path: Path, key: dict[str, Any], damaged: Callable[[], object] = lambda: None) -> Fidelity | None:
+def load_record(
+    path: Path, key: dict[str, Any], damaged: Callable[[], object] = lambda: None
+) -> Fidelity | None:
     """The cached record, or None where there is none or it is damaged (which `damaged` hears)."""
     try:
         text = path.read_text()
@@ -139,7 +146,12 @@ def _well_typed(found: Fidelity) -> bool:
     whole = all(type(n) is int and n >= 0 for n in (found.windows, found.changes))
     errors = (found.score_max_error, found.score_rmse)
     numbers = all(type(n) is float for n in (*errors, found.score_pearson, found.effect_spearman))
-    return isinstance(found.reference, str) and whole and numbers and all(0 <= error < float("inf") for error in errors)
+    return (
+        isinstance(found.reference, str)
+        and whole
+        and numbers
+        and all(0 <= error < float("inf") for error in errors)
+    )
 
 
 def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
@@ -149,12 +161,15 @@ def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
         temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))
 
 
-def remembered(path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Say) -> tuple[Fidelity, bool]:
+def remembered(
+    path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Say
+) -> tuple[Fidelity, bool]:
     """The record of a key, and whether it was there; measured once, however many processes want it, and kept.
 
     Args:
         measure: what takes time.
-        say: hears what is out of the ordinary: a damaged record, another process at work, a folder that takes none.
+        say: hears what is out of the ordinary: a damaged record, another process at work, a folder that takes
+            none.
     """
     with contextlib.ExitStack() as stack:
         found = None
@@ -162,8 +177,12 @@ def remembered(path: Path, key: dict[str, Any], measure: Callable[[], Fidelity],
             private(path.parent)
             found = load_record(path, key)
             if found is None:
-                stack.enter_context(locked(path, lambda: say("fidelity: another process is measuring it; waiting")))
-                found = load_record(path, key, lambda: say(f"fidelity: the record {path.name} is damaged; measuring again"))
+                stack.enter_context(
+                    locked(path, lambda: say("fidelity: another process is measuring it; waiting"))
+                )
+                found = load_record(
+                    path, key, lambda: say(f"fidelity: the record {path.name} is damaged; measuring again")
+                )
         except OutputError as error:
             say(f"fidelity: not remembered ({error})")
             return measure(), False

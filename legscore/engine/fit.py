@@ -1,7 +1,7 @@
 """What fits on a card: device memory, groups of members; and which cards.
 
-All of it is decided before the first part is written. Sizes are bytes; everything a kernel or TensorRT reads starts at a
-multiple of 256 bytes.
+All of it is decided before the first part is written. Sizes are bytes; everything a kernel or TensorRT reads
+starts at a multiple of 256 bytes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from legscore.errors import EngineError, shorten
 
 ALIGNMENT = 256
 USABLE = 0.92
-"""Share of the free memory that is planned with; the rest is for what TensorRT and the driver take unasked."""
+"""Share of the free memory that is planned with; the rest is for what TensorRT and the driver take
+unasked."""
 MEMBER_OVERHEAD = 24 << 20
-"""Bytes a loaded member takes beyond its plan's own size (its context, its kernels). An estimate, not a measurement."""
+"""Bytes a loaded member takes beyond its plan's own size (its context, its kernels). An estimate, not a
+measurement."""
 IN_FLIGHT = 512 << 20
 """Bytes set aside for codes, edits and scores of the batches in flight."""
 
@@ -36,7 +38,9 @@ class Need:
     members: tuple[int, ...]
 
 
-def need(contract: Contract, *, batch: int, layout: str, precision: str, scratch: int, plans: Sequence[int]) -> Need:
+def need(
+    contract: Contract, *, batch: int, layout: str, precision: str, scratch: int, plans: Sequence[int]
+) -> Need:
     """Estimate the memory of an ensemble.
 
     Args:
@@ -45,11 +49,14 @@ def need(contract: Contract, *, batch: int, layout: str, precision: str, scratch
     """
     x = aligned(input_bytes(batch, contract, layout, precision))
     rows = aligned(4 * batch * len(plans))
-    return Need(aligned(scratch) + x + rows + IN_FLIGHT, tuple(aligned(size) + MEMBER_OVERHEAD for size in plans))
+    return Need(
+        aligned(scratch) + x + rows + IN_FLIGHT, tuple(aligned(size) + MEMBER_OVERHEAD for size in plans)
+    )
 
 
 def member_groups(wanted: Need, free: int) -> list[list[int]] | None:
-    """Members in order, in as few groups as fit in `free` bytes one after another; None when one member does not fit."""
+    """Members in order, in as few groups as fit in `free` bytes one after another; None when one member does
+    not fit."""
     room = int(free * USABLE) - wanted.shared
     groups: list[list[int]] = []
     left = -1
@@ -86,9 +93,13 @@ def choose_devices(asked: str | None, names: Sequence[str]) -> list[int]:
         raise EngineError(f"--device {asked}: write a number, several with commas, or all")
     for number in chosen:
         if number >= len(names):
-            raise EngineError(f"--device {asked}: there is no GPU {number}; here are {shorten(_listed(names))}")
+            raise EngineError(
+                f"--device {asked}: there is no GPU {number}; here are {shorten(_listed(names))}"
+            )
     if len(set(chosen)) != len(chosen):
-        raise EngineError(f"--device {asked}: GPU {next(n for n in chosen if chosen.count(n) > 1)} is named twice")
+        raise EngineError(
+            f"--device {asked}: GPU {next(n for n in chosen if chosen.count(n) > 1)} is named twice"
+        )
     if len({names[number] for number in chosen}) > 1:
         kinds = shorten(_listed(names, chosen))
         raise EngineError(f"--device {asked}: {kinds} differ, and so would their last bits; run them apart")

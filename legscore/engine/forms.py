@@ -1,7 +1,8 @@
-"""Which form of the graph OpenVINO runs fastest on a CPU in FP32: the one measured for the kernels that it takes there.
+"""Which form of the graph OpenVINO runs fastest on a CPU in FP32: the one measured for the kernels that it
+takes there.
 
-`bench/forms.py` compares them. With AVX2 kernels it is `model/phases.py`; everywhere else the rewritten form of
-`model/graph.py`, since nothing else has been measured there.
+`bench/forms.py` compares them. With AVX2 kernels it is `model/phases.py`; everywhere else the rewritten form
+of `model/graph.py`, since nothing else has been measured there.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ FORMS: dict[str, tuple[str, int, type[Lowering]]] = {
 }
 """By name: form and rank of the graph, and what writes it."""
 SETTINGS: dict[str, Mapping[str, str]] = {
-    # Passes over single elements share one program, instead of one for each pass of every member and stream; what a member of
-    # this form takes (bench/ensemble.py) stays below 30 MB only so.
+    # Passes over single elements share one program, instead of one for each pass of every member and stream;
+    # what a member of this form takes (bench/ensemble.py) stays below 30 MB only so.
     "phases": {"SNIPPETS_MODE": "DISABLE"},
 }
 """What OpenVINO is told besides, by form."""

@@ -1,4 +1,5 @@
-"""What this machine has for scoring, and what is missing for TensorRT: facts for choosing an engine and for `legscore doctor`."""
+"""What this machine has for scoring, and what is missing for TensorRT: facts for choosing an engine and for
+`legscore doctor`."""
 
 from __future__ import annotations
 
@@ -25,14 +26,22 @@ def missing_for_tensorrt() -> list[str]:
     """
     gpus, reason = find_gpus()
     missing = [] if gpus else [reason]
-    lacking = [label for package, label in (("tensorrt", "TensorRT"), ("pycuda", "PyCUDA")) if not _installed(package)]
+    lacking = [
+        label
+        for package, label in (("tensorrt", "TensorRT"), ("pycuda", "PyCUDA"))
+        if not _installed(package)
+    ]
     if lacking:
-        missing.append(f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed: pip install '{GPU_EXTRA}'")
+        missing.append(
+            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed: pip install "
+            f"'{GPU_EXTRA}'"
+        )
     elif gpus:
         for package, label in (("tensorrt", "TensorRT"), ("pycuda.driver", "PyCUDA")):
             if complaint := import_complaint(package):
                 missing.append(
-                    f"{label} is installed but does not load ({complaint}): pip install --force-reinstall '{GPU_EXTRA}'"
+                    f"{label} is installed but does not load ({complaint}): pip install --force-reinstall "
+                    f"'{GPU_EXTRA}'"
                 )
     if not kernels_installed() and find_nvcc() is None:
         missing.append(f"the CUDA kernels are not compiled and nvcc is not here: {INSTALL}")

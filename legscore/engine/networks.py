@@ -1,11 +1,13 @@
-"""Compiled OpenVINO networks in the user's cache: reading one takes a third of the time that lowering and compiling take.
+"""Compiled OpenVINO networks in the user's cache: reading one takes a third of the time that lowering and
+compiling take.
 
-A file holds a network of up to `joined` members (7.7 MB a member), named by the hash of all it depends on; `plans.py` keeps,
-checks and locks it as it does GPU plans. The folder stays below 4 GB: networks unused for longest go first. Where nothing can be
-kept (a home that cannot be written) networks are compiled every time, and that is said.
+A file holds a network of up to `joined` members (7.7 MB a member), named by the hash of all it depends on;
+`plans.py` keeps, checks and locks it as it does GPU plans. The folder stays below 4 GB: networks unused for
+longest go first. Where nothing can be kept (a home that cannot be written) networks are compiled every time,
+and that is said.
 
-Files are mapped: loading makes no copies, and the pages of weights that OpenVINO has arranged anew for its convolutions are given
-back (`bench/ensemble.py` shows what a member takes).
+Files are mapped: loading makes no copies, and the pages of weights that OpenVINO has arranged anew for its
+convolutions are given back (`bench/ensemble.py` shows what a member takes).
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Networks:
         self.cache = PlanCache(folder, say, "network", mapped=True) if folder else None
 
     def obtain(self, sha256s: Sequence[str], make: Callable[[], Any]) -> Any:
-        """A compiled network of the members with these file hashes; `make` lowers them to an OpenVINO model."""
+        """A compiled network of the members with these file hashes; `make` lowers them to an OpenVINO
+        model."""
         if self.cache is None or not all(sha256s):
             return self.core.compile_model(make(), "CPU", self.settings)
         key = self.key | {"models": list(sha256s)}
@@ -63,7 +66,8 @@ class Networks:
             # weights stay where they are: nothing is copied
             blob = openvino.Tensor(np.frombuffer(stored.plan, np.uint8), shared_memory=True)
             return self.core.import_model(blob, "CPU", self.settings)
-        except RuntimeError:  # OpenVINO says so when it does not take a blob; the cache then reports and builds it again
+        except RuntimeError:
+            # OpenVINO says so when it does not take a blob; the cache then reports and builds it again
             return None
 
 

@@ -1,4 +1,5 @@
-"""Zeros at a set rate: for tests of the pipeline, of memory and of ceilings. Only by name; outputs and summary say so."""
+"""Zeros at a set rate: for tests of the pipeline, of memory and of ceilings. Only by name; outputs and
+summary say so."""
 
 from __future__ import annotations
 
@@ -37,4 +38,8 @@ class NullEngine(ThreadedEngine):
         return np.zeros((len(members), batch.n_windows), dtype=np.float32)
 
     def describe(self) -> dict[str, Any]:
-        return {"engine": self.name, "precision": self.precision, "warning": "every score is zero: nothing was computed"}
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "warning": "every score is zero: nothing was computed",
+        }

@@ -63,11 +63,15 @@ def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine
     engine, shortfall = _build_measured(name, members, load_recipe("fp32"), request, say)
     if shortfall:
         engine.close()
-        raise EngineError(f"precision fp32 on {name}: {shortfall}; this ensemble's scores hardly vary, check its training")
+        raise EngineError(
+            f"precision fp32 on {name}: {shortfall}; this ensemble's scores hardly vary, check its training"
+        )
     return engine
 
 
-def _build(name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
+def _build(
+    name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
+) -> ThreadedEngine:
     both, singleton = request.both_strands, request.is_singleton
     if name == "torch":
         from legscore.engine.torch_engine import TorchEngine
@@ -108,7 +112,12 @@ def _on_cards(members: Sequence[Checkpoint], recipe: Recipe, request: Request, s
             say(f"gpu: {number} ({gpus[number].name}, compute capability {gpus[number].compute})")
             opened.append(
                 TensorRTEngine(
-                    members, recipe, gpus[number], both_strands=request.both_strands, is_singleton=request.is_singleton, say=say
+                    members,
+                    recipe,
+                    gpus[number],
+                    both_strands=request.both_strands,
+                    is_singleton=request.is_singleton,
+                    say=say,
                 )
             )
     except BaseException:
@@ -131,7 +140,8 @@ def _build_measured(
 
 
 def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe, say: Say) -> str:
-    """Measure (or read) the engine's fidelity, keep it on the engine; returns what falls short, if anything."""
+    """Measure (or read) the engine's fidelity, keep it on the engine; returns what falls short, if
+    anything."""
     if engine.name == "openvino" and recipe.precision == "fp32":
         say("fidelity: fp32 on openvino is the reference")
         return ""
@@ -148,7 +158,9 @@ def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], reci
     return engine.fidelity.shortfall(recipe.settings["fidelity"])
 
 
-def _record(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
+def _record(
+    engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recipe
+) -> tuple[Path, dict[str, Any]] | None:
     """Where the fidelity of this engine is remembered, and its key; None for models that are not files."""
     if not all(m.sha256 for m in members):
         return None
@@ -167,7 +179,8 @@ def _record(engine: ThreadedEngine, members: Sequence[Checkpoint], recipe: Recip
 
 
 def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:
-    """Score probes with the engine and with OpenVINO FP32, one network at a time. Members computed together share their probe."""
+    """Score probes with the engine and with OpenVINO FP32, one network at a time. Members computed together
+    share their probe."""
     from legscore.engine.openvino_engine import OpenVINOEngine
 
     recipe, pairs = load_recipe("fp32"), []
@@ -176,7 +189,11 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
         for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
             with refusals("fidelity: OpenVINO cannot compile the fp32 network"):
                 reference = OpenVINOEngine(
-                    [members[m]], recipe, both_strands=False, is_singleton=engine.is_singleton, form="rewritten"
+                    [members[m]],
+                    recipe,
+                    both_strands=False,
+                    is_singleton=engine.is_singleton,
+                    form="rewritten",
                 )
             try:
                 pairs.append((found, reference.score_forward(batch, 0)))

@@ -1,10 +1,11 @@
 """OpenVINO on the CPU: the engine that runs anywhere after one `pip install`.
 
-Members are compiled in networks of a few (the recipe's `joined`, 10): one input, one output a member, activations shared, so
-that an extra member costs less memory (27 MB in FP32: `bench/ensemble.py`) with the same bits. `separate_members` compiles each alone,
-for runs whose rows take different members. With `cache`, compiled networks are kept there (`networks.py`). All networks go over a
-tile of windows in turn, in requests of a fixed batch (tails padded with zeros) on as many streams as cores. Scores do not depend
-on the batch's neighbours, the stream or the order (bit-equal for batches 2-64).
+Members are compiled in networks of a few (the recipe's `joined`, 10): one input, one output a member,
+activations shared, so that an extra member costs less memory (27 MB in FP32: `bench/ensemble.py`) with the
+same bits. `separate_members` compiles each alone, for runs whose rows take different members. With `cache`,
+compiled networks are kept there (`networks.py`). All networks go over a tile of windows in turn, in requests
+of a fixed batch (tails padded with zeros) on as many streams as cores. Scores do not depend on the batch's
+neighbours, the stream or the order (bit-equal for batches 2-64).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from legscore.system.cores import usable_cores
 from legscore.system.log import Say
 
 TILE_WINDOWS = 256
-"""Windows encoded at once: 256 × 2 strands × 6 × 150 floats = 1.8 MB, which stays in cache while members read it."""
+"""Windows encoded at once: 256 × 2 strands × 6 × 150 floats = 1.8 MB, which stays in cache while members read
+it."""
 
 
 class OpenVINOEngine(ThreadedEngine):
@@ -82,7 +84,9 @@ class OpenVINOEngine(ThreadedEngine):
             properties.num_streams: self.streams,
             properties.inference_num_threads: threads,
         }
-        self.computed_together = consecutive(len(members), 1 if separate_members else int(recipe.get("openvino", "joined")))
+        self.computed_together = consecutive(
+            len(members), 1 if separate_members else int(recipe.get("openvino", "joined"))
+        )
         shape = [self.batch, len(self.contract.channels), self.contract.length]
         key = {**self.describe(), "streams": self.streams, "threads": threads, "rank": rank, "shape": shape}
         networks = Networks(core, settings, key, cache, say)
@@ -109,7 +113,9 @@ class OpenVINOEngine(ThreadedEngine):
         trim()
 
     @refusals("OpenVINO cannot go on")
-    def _score(self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]) -> np.ndarray:
+    def _score(
+        self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]
+    ) -> np.ndarray:
         asked = set(members)
         used = [g for g, group in enumerate(self.computed_together) if asked.intersection(group)]
         try:
@@ -133,7 +139,9 @@ class OpenVINOEngine(ThreadedEngine):
                 out = rows_MR[place[self.computed_together[g][0]] :][: len(self.computed_together[g])]
                 share = len(codes) * sum(m in self.computed_together[g] for m in members) * self.batch / rows
                 for begin in range(0, rows, self.batch):
-                    self._queues[g].start_async({0: x[begin : begin + self.batch]}, out[:, begin : begin + self.batch])
+                    self._queues[g].start_async(
+                        {0: x[begin : begin + self.batch]}, out[:, begin : begin + self.batch]
+                    )
                     tell(share)
             tiles.append((rows_MR, len(codes)))
         for g in used:

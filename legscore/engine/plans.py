@@ -1,13 +1,17 @@
-"""Plans (engines compiled for one GPU and TensorRT version) in a cache, and the timing cache that builds share.
+"""Plans (engines compiled for one GPU and TensorRT version) in a cache, and the timing cache that builds
+share.
 
-A plan's file name is the hash of everything it depends on; the file also holds that key, facts measured at the build,
-and a checksum. Files are published by rename. A plan that is damaged or that TensorRT does not take is built again,
-once. Locks are the kernel's: of two processes that need the same plan one builds, and a kill releases the lock.
+A plan's file name is the hash of everything it depends on; the file also holds that key, facts measured at
+the build, and a checksum. Files are published by rename. A plan that is damaged or that TensorRT does not
+take is built again, once. Locks are the kernel's: of two processes that need the same plan one builds, and a
+kill releases the lock.
 
-A plan is executable code: the cache folder is private (`legscore.system.caches`), and plans are read from nowhere else.
+A plan is executable code: the cache folder is private (`legscore.system.caches`), and plans are read from
+nowhere else.
 
-OpenVINO's networks are mapped instead of read: they use weights where they lie in the file, and the pages that were only needed
-to load them are given back. So files are never changed in place, and a plan begins on a page.
+OpenVINO's networks are mapped instead of read: they use weights where they lie in the file, and the pages
+that were only needed to load them are given back. So files are never changed in place, and a plan begins on a
+page.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ Engine = TypeVar("Engine")
 
 @dataclass(frozen=True)
 class Stored:
-    """A plan's bytes, read or mapped, and what was learnt when it was built (`scratch`: bytes of device memory a pass needs)."""
+    """A plan's bytes, read or mapped, and what was learnt when it was built (`scratch`: bytes of device
+    memory a pass needs)."""
 
     plan: bytes | memoryview
     facts: dict[str, Any]
@@ -43,13 +48,16 @@ class Stored:
         return hashlib.sha256(self.plan).hexdigest()
 
     def leave_pages(self) -> None:
-        """Give the pages of a mapped plan back to the system; what is touched again is taken from the file again."""
+        """Give the pages of a mapped plan back to the system; what is touched again is taken from the file
+        again."""
         mapping = self.plan.obj if isinstance(self.plan, memoryview) else None
         if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def plan_key(gpu: dict[str, Any], tensorrt: str, graph_sha256: str, build: dict[str, Any], rewrite: str) -> dict[str, Any]:
+def plan_key(
+    gpu: dict[str, Any], tensorrt: str, graph_sha256: str, build: dict[str, Any], rewrite: str
+) -> dict[str, Any]:
     """Everything that decides whether a plan fits.
 
     Args:
@@ -64,13 +72,18 @@ def plan_key(gpu: dict[str, Any], tensorrt: str, graph_sha256: str, build: dict[
 
 def digest(key: dict[str, Any]) -> str:
     """Name of a key's file in this format: the same in every process, whatever the order of the entries."""
-    return hashlib.sha256(MAGIC + json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:40]
+    return hashlib.sha256(
+        MAGIC + json.dumps(key, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()[:40]
 
 
 class PlanCache:
-    """Plans by key in `folder`, read or `mapped`; `say` receives one line for each thing out of the ordinary."""
+    """Plans by key in `folder`, read or `mapped`; `say` receives one line for each thing out of the
+    ordinary."""
 
-    def __init__(self, folder: Path, say: Say = lambda line: None, word: str = "plan", mapped: bool = False) -> None:
+    def __init__(
+        self, folder: Path, say: Say = lambda line: None, word: str = "plan", mapped: bool = False
+    ) -> None:
         self.folder, self.say, self.word, self.mapped = folder, say, word, mapped
 
     def path(self, key: dict[str, Any]) -> Path:
@@ -81,7 +94,8 @@ class PlanCache:
         return self.path(key).is_file()
 
     def read(self, key: dict[str, Any]) -> Stored | None:
-        """The plan of a key, or None where there is none or its file is damaged. OutputError when the folder is not private."""
+        """The plan of a key, or None where there is none or its file is damaged. OutputError when the folder
+        is not private."""
         check_private(self.folder)
         try:
             data = self._content(self.path(key))
@@ -92,7 +106,10 @@ class PlanCache:
             return None
         try:
             header = json.loads(data[len(MAGIC) : end])
-            stored = Stored(data[end + 1 :] if isinstance(data, bytes) else memoryview(data)[end + 1 :], dict(header["facts"]))
+            stored = Stored(
+                data[end + 1 :] if isinstance(data, bytes) else memoryview(data)[end + 1 :],
+                dict(header["facts"]),
+            )
             good = header["key"] == key and header["sha256"] == stored.sha256
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -101,8 +118,10 @@ class PlanCache:
     def _content(self, path: Path) -> bytes | mmap.mmap:
         with open(path, "rb") as file:
             if self.mapped:
-                with contextlib.suppress(OSError, ValueError):  # a file system that maps nothing; an empty file
-                    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO takes nothing read-only
+                # a file system that maps nothing; an empty file
+                with contextlib.suppress(OSError, ValueError):
+                    # OpenVINO takes nothing read-only
+                    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             return file.read()
 
     def write(self, key: dict[str, Any], stored: Stored) -> None:
@@ -117,7 +136,8 @@ class PlanCache:
     def obtain(
         self, key: dict[str, Any], build: Callable[[], Stored], load: Callable[[Stored], Engine | None]
     ) -> tuple[Stored, Engine]:
-        """The plan of a key, loaded; built when it is missing, and once more when what is there does not load.
+        """The plan of a key, loaded; built when it is missing, and once more when what is there does not
+        load.
 
         Args:
             build: makes the plan; what it raises passes, and nothing is kept then.
@@ -150,7 +170,8 @@ class PlanCache:
             if stored is None or loaded is None:
                 path.unlink(missing_ok=True)
                 raise EngineError(
-                    f"a {self.word} just built does not load; another TensorRT, OpenVINO or driver may be installed beside it"
+                    f"a {self.word} just built does not load; another TensorRT, OpenVINO or driver may be "
+                    "installed beside it"
                 )
             return stored, loaded
 
@@ -162,7 +183,8 @@ class TimingCache:
         self.path = path
 
     def read(self) -> bytes:
-        """The timings, or nothing. OutputError when the folder is not private: TensorRT keeps compiled kernels in them."""
+        """The timings, or nothing. OutputError when the folder is not private: TensorRT keeps compiled
+        kernels in them."""
         check_private(self.path.parent)
         try:
             return self.path.read_bytes()
@@ -170,7 +192,8 @@ class TimingCache:
             return b""
 
     def merge(self, ours: bytes, combine: Callable[[bytes, bytes], bytes]) -> None:
-        """Publish our timings together with what others wrote in the meantime; `combine(theirs, ours)` joins two."""
+        """Publish our timings together with what others wrote in the meantime; `combine(theirs, ours)` joins
+        two."""
         private(self.path.parent)
         with locked(self.path):
             theirs = self.read()

@@ -1,7 +1,7 @@
 """Recipes: TOML files in engines/ that say how to build for a precision.
 
-`--precision fp32|bf16|fp16` names the recipe of that name; `--recipe` gives another by name or path. Anything unknown in a
-recipe is an error, so that a misspelt setting is never ignored.
+`--precision fp32|bf16|fp16` names the recipe of that name; `--recipe` gives another by name or path. Anything
+unknown in a recipe is an error, so that a misspelt setting is never ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ else:
 PRECISIONS = ("fp32", "bf16", "fp16")
 MOST = 65_536
 BATCH_STEP = 64
-"""Rows of a GPU pass come in 64s, so that each member's scores (4 bytes a row) begin at a multiple of 256 bytes."""
+"""Rows of a GPU pass come in 64s, so that each member's scores (4 bytes a row) begin at a multiple of 256
+bytes."""
 
 Check = Callable[[Any], str]
 """Value of a setting → what is wrong with it, or an empty string."""
@@ -34,7 +35,9 @@ Check = Callable[[Any], str]
 
 def _of(*kinds: type) -> Check:
     return lambda value: (
-        "" if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) else "of the wrong type"
+        ""
+        if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        else "of the wrong type"
     )
 
 
@@ -64,7 +67,10 @@ def _batches(value: Any) -> str:
 def _batches_of(value: Any) -> str:
     if not isinstance(value, dict):
         return "not a table of GPU names"
-    return next((f"{complaint} for {name!r}" for name, batches in value.items() if (complaint := _batches(batches))), "")
+    return next(
+        (f"{complaint} for {name!r}" for name, batches in value.items() if (complaint := _batches(batches))),
+        "",
+    )
 
 
 def _correlation(value: Any) -> str:
@@ -111,14 +117,16 @@ class Recipe:
         return self.settings[table][key]
 
     def batches(self, gpu: str) -> list[int]:
-        """Rows of a TensorRT pass to try on a GPU of this name, largest first. The longest name that is part of it wins."""
+        """Rows of a TensorRT pass to try on a GPU of this name, largest first. The longest name that is part
+        of it wins."""
         table: dict[str, list[int]] = self.get("tensorrt", "batch_of")
         fitting = [name for name in table if name.lower() in gpu.lower()]
         return table[max(fitting, key=len)] if fitting else self.get("tensorrt", "batch")
 
 
 def load_recipe(name: str) -> Recipe:
-    """Read a recipe by name (in engines/) or path. EngineError on anything missing, unknown or of a wrong type."""
+    """Read a recipe by name (in engines/) or path. EngineError on anything missing, unknown or of a wrong
+    type."""
     path = Path(name) if name.endswith(".toml") else folder("engines") / f"{name}.toml"
     try:
         text = read_small(path)
@@ -138,7 +146,9 @@ def load_recipe(name: str) -> Recipe:
             raise EngineError(f"recipe {path}: {table} does not compute in {precision}; drop [{table}]")
         for key, value in settings.items():
             if key not in TABLES[table]:
-                raise EngineError(f"recipe {path}: unknown setting {table}.{key}{nearest(key, TABLES[table])}")
+                raise EngineError(
+                    f"recipe {path}: unknown setting {table}.{key}{nearest(key, TABLES[table])}"
+                )
             if complaint := TABLES[table][key](value):
                 raise EngineError(f"recipe {path}: {table}.{key} is {value!r}, {complaint}")
     for table in (*REQUIRED[precision], *data):

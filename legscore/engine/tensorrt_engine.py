@@ -1,8 +1,9 @@
 """TensorRT on one NVIDIA GPU: plans from the cache, one execution context a member, all on one stream.
 
-All contexts share one scratch, which never serves two at a time. Where the recipe says so, a pass of all members is
-captured once as a CUDA graph and launched as one piece; when it cannot be captured, or does not give what the members
-give one by one, they are enqueued one by one, and that is said. Importing this module needs TensorRT and PyCUDA.
+All contexts share one scratch, which never serves two at a time. Where the recipe says so, a pass of all
+members is captured once as a CUDA graph and launched as one piece; when it cannot be captured, or does not
+give what the members give one by one, they are enqueued one by one, and that is said. Importing this module
+needs TensorRT and PyCUDA.
 """
 
 from __future__ import annotations
@@ -38,14 +39,17 @@ from legscore.system.resources import cache_folder
 REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
 Made = TypeVar("Made")
 GRAPH_TOLERANCE = 1e-3
-"""Largest difference between a captured pass and a plain one, in units of the score: the same kernels run in both."""
+"""Largest difference between a captured pass and a plain one, in units of the score: the same kernels run in
+both."""
 
 
 def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
     """What `work(say)` returns, from a thread of its own in which the card is current.
 
-    The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its log, and what a
-    log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next line that it says.
+    The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its
+        log, and what a
+    log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next line
+    that it says.
     """
     stop = threading.Event()
 
@@ -72,13 +76,25 @@ class TensorRTCompiler:
 
     def __init__(self, members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu) -> None:
         self.members, self.names = members, [member.name or "a model" for member in members]
-        self.form = GpuForm(recipe.precision, *(recipe.get("tensorrt", name) for name in ("groups", "layout", "silu")))
+        self.form = GpuForm(
+            recipe.precision, *(recipe.get("tensorrt", name) for name in ("groups", "layout", "silu"))
+        )
         self.settings = common.Settings(
             recipe.precision,
-            *(recipe.get("tensorrt", name) for name in ("layout", "optimization_level", "aux_streams", "tf32", "refit")),
+            *(
+                recipe.get("tensorrt", name)
+                for name in ("layout", "optimization_level", "aux_streams", "tf32", "refit")
+            ),
         )
-        self.gpu = {"name": gpu.name, "compute": gpu.compute, "multiprocessors": gpu.multiprocessors, "driver": driver_branch()}
-        kind = "".join(letter if letter.isalnum() else "-" for letter in f"{gpu.name}-{gpu.compute}-{common.version()}")
+        self.gpu = {
+            "name": gpu.name,
+            "compute": gpu.compute,
+            "multiprocessors": gpu.multiprocessors,
+            "driver": driver_branch(),
+        }
+        kind = "".join(
+            letter if letter.isalnum() else "-" for letter in f"{gpu.name}-{gpu.compute}-{common.version()}"
+        )
         self._keys: dict[tuple[int, int], dict[str, Any]] = {}
         if self.settings.refit and not common.differences().CAN_REFIT:
             raise EngineError("tensorrt.refit needs TensorRT 10 or newer; set it to false in the recipe")
@@ -117,12 +133,26 @@ class _Loaded:
     """`legscore.cuda.scorer.Members`: the contexts of one group at a time."""
 
     def __init__(
-        self, card: Card, cache: PlanCache, compiler: TensorRTCompiler, arrangement: Arrangement, capture: bool, say: Say
+        self,
+        card: Card,
+        cache: PlanCache,
+        compiler: TensorRTCompiler,
+        arrangement: Arrangement,
+        capture: bool,
+        say: Say,
     ) -> None:
         self.n_members, self.groups = len(compiler.names), arrangement.groups
-        self._card, self._cache, self._compiler, self._batch, self._say = card, cache, compiler, arrangement.batch, say
+        self._card, self._cache, self._compiler, self._batch, self._say = (
+            card,
+            cache,
+            compiler,
+            arrangement.batch,
+            say,
+        )
         self._capture = capture and len(self.groups) == 1
-        self._input_bytes = input_bytes(self._batch, compiler.members[0].contract, compiler.form.layout, compiler.form.precision)
+        self._input_bytes = input_bytes(
+            self._batch, compiler.members[0].contract, compiler.form.layout, compiler.form.precision
+        )
         self._differences = common.differences()
         self._engines: list[Any] = []
         self._contexts: list[Any] = []
@@ -140,7 +170,9 @@ class _Loaded:
                 self._scratch.free()
             self._scratch = self._card.allocate(wanted)
         self._contexts = [
-            common.bind(engine, x, rows + 4 * self._batch * place, self._scratch.address, self._scratch.nbytes)
+            common.bind(
+                engine, x, rows + 4 * self._batch * place, self._scratch.address, self._scratch.nbytes
+            )
             for place, engine in enumerate(self._engines)
         ]
         self._warm()
@@ -149,8 +181,11 @@ class _Loaded:
 
     def _engine(self, member: int) -> Any:
         stored, engine = obtain(self._cache, self._compiler, member, self._batch, self._say)
-        if self.plans.setdefault(member, stored.sha256[:16]) != stored.sha256[:16]:  # TensorRT's builds are not reproducible
-            raise EngineError(f"the plan of {self._compiler.names[member]} was replaced while it was in use; run again")
+        # TensorRT's builds are not reproducible
+        if self.plans.setdefault(member, stored.sha256[:16]) != stored.sha256[:16]:
+            raise EngineError(
+                f"the plan of {self._compiler.names[member]} was replaced while it was in use; run again"
+            )
         if self._compiler.settings.refit:
             self._differences.refit(engine, self._compiler.onnx(member, self._batch), common.LOG)
         return engine
@@ -180,15 +215,20 @@ class _Loaded:
         return graph
 
     def _compare(self, graph: Graph, x: int, rows: int) -> None:
-        """CardError unless a launch writes what the members write: a graph may lack work that never reached the stream."""
+        """CardError unless a launch writes what the members write: a graph may lack work that never reached
+        the stream."""
         given, n = self._card.pinned(self._input_bytes), len(self._contexts)
         found = [self._card.pinned(4 * self._batch * n) for _ in range(2)]
         done = self._card.event()
         try:
             # bytes that make finite numbers in FP16 and FP32, 1.0 and near 0 among them
-            given.array[:] = np.random.default_rng(0).choice(np.array([0x00, 0x3C], np.uint8), given.array.size)
+            given.array[:] = np.random.default_rng(0).choice(
+                np.array([0x00, 0x3C], np.uint8), given.array.size
+            )
             self._card.copy_in(x, given.array, self._warm_up)
-            for run, kept in zip((self._all_members, lambda: graph.launch(self._warm_up.handle)), found, strict=True):
+            for run, kept in zip(
+                (self._all_members, lambda: graph.launch(self._warm_up.handle)), found, strict=True
+            ):
                 kept.array[:] = 0xFF  # NaN, where nothing is written
                 self._card.copy_in(rows, kept.array, self._warm_up)
                 run()
@@ -266,9 +306,15 @@ class TensorRTEngine(CardEngine):
         self._loaded = _Loaded(self.card, cache, compiler, self.arrangement, capture, say)
         self._plans = self._loaded.plans
         self.scorer = Scorer(
-            self.card, self._loaded, self.contract, batch=self.arrangement.batch, layout=compiler.form.layout,
-            precision=self.precision, is_singleton=self.is_singleton, depth=self.depth,
-        )  # fmt: skip
+            self.card,
+            self._loaded,
+            self.contract,
+            batch=self.arrangement.batch,
+            layout=compiler.form.layout,
+            precision=self.precision,
+            is_singleton=self.is_singleton,
+            depth=self.depth,
+        )
 
     def _check_each(self, members: Sequence[Checkpoint]) -> None:
         """Every refitted member against FP32: a refit may go wrong without a word."""
@@ -277,14 +323,22 @@ class TensorRTEngine(CardEngine):
         for m, member in enumerate(members):
             probe = fid.probe(member.contract, fid.LEAST, m)
             reference = OpenVINOEngine(
-                [member], load_recipe("fp32"), both_strands=False, is_singleton=self.is_singleton, form="rewritten"
+                [member],
+                load_recipe("fp32"),
+                both_strands=False,
+                is_singleton=self.is_singleton,
+                form="rewritten",
             )
             try:
-                found = fid.compare([(self.score_forward(probe, m), reference.score_forward(probe, 0))], "openvino fp32")
+                found = fid.compare(
+                    [(self.score_forward(probe, m), reference.score_forward(probe, 0))], "openvino fp32"
+                )
             finally:
                 reference.close()
             if shortfall := found.shortfall(self.recipe.settings["fidelity"]):
-                raise EngineError(f"refit: {member.name}: {shortfall}; set tensorrt.refit to false in the recipe")
+                raise EngineError(
+                    f"refit: {member.name}: {shortfall}; set tensorrt.refit to false in the recipe"
+                )
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -315,7 +369,13 @@ class TensorRTEngine(CardEngine):
 
 
 def settle(
-    members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, card: Card, cache: PlanCache, compiler: TensorRTCompiler, say: Say
+    members: Sequence[Checkpoint],
+    recipe: Recipe,
+    gpu: Gpu,
+    card: Card,
+    cache: PlanCache,
+    compiler: TensorRTCompiler,
+    say: Say,
 ) -> Arrangement:
     """Every plan compiled, batch and groups chosen for the memory that is free. The card must be current."""
     contract, layout = members[0].contract, compiler.form.layout
@@ -323,7 +383,9 @@ def settle(
     def need(batch: int, stored: list[Stored]) -> fit.Need:
         scratch = max(int(plan.facts["scratch"]) for plan in stored)
         sizes = [len(plan.plan) for plan in stored]
-        return fit.need(contract, batch=batch, layout=layout, precision=recipe.precision, scratch=scratch, plans=sizes)
+        return fit.need(
+            contract, batch=batch, layout=layout, precision=recipe.precision, scratch=scratch, plans=sizes
+        )
 
     return arrange(cache, compiler, recipe.batches(gpu.name), need, card.free_memory, say)
 

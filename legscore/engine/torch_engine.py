@@ -1,4 +1,5 @@
-"""PyTorch: the reference twin, and the way to accelerators that have no engine of their own. Needs `legscore[train]`."""
+"""PyTorch: the reference twin, and the way to accelerators that have no engine of their own. Needs
+`legscore[train]`."""
 
 from __future__ import annotations
 
@@ -48,11 +49,14 @@ class TorchEngine(ThreadedEngine):
         step = max(1, self.batch // (2 if both else 1))
         scores = []
         lower = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-        tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=self.precision != "fp32")  # fp32 means fp32 on CUDA too
+        # fp32 means fp32 on CUDA too
+        tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=self.precision != "fp32")
         with torch.inference_mode(), lower, tf32:
             for start in range(0, batch.n_windows, step):
                 codes = batch.expand(start, start + step)
-                x = torch.from_numpy(strands(codes, self.contract, both=both, is_singleton=self.is_singleton)).to(self.device)
+                x = torch.from_numpy(
+                    strands(codes, self.contract, both=both, is_singleton=self.is_singleton)
+                ).to(self.device)
                 rows_MR = np.empty((len(members), len(x)), np.float32)
                 for row, m in zip(rows_MR, members, strict=True):
                     row[:] = self._networks[m](x).float().cpu().numpy()

@@ -1,10 +1,12 @@
-"""Paired bootstrap: the same resampled rows for every model and every statistic, ranks taken anew in each resample.
+"""Paired bootstrap: the same resampled rows for every model and every statistic, ranks taken anew in each
+resample.
 
-A resample is how often each row was drawn, `counts_ND` [rows, draws]. Sums over a resample are then matrix products, and ranks
-need no sorting: rows are sorted once, and the ranks of a resample are running sums of its counts in that order. Rows lie along
-the first axis so that picking rows moves whole lines of draws. Indices come from numpy's `Generator.integers` draw by draw, as
-in scipy.stats.bootstrap, so the same generator gives both the same resamples. Expected: 10,000 draws of 4,000 rows and five
-models within seconds (`bench/bootstrap.py`).
+A resample is how often each row was drawn, `counts_ND` [rows, draws]. Sums over a resample are then matrix
+products, and ranks need no sorting: rows are sorted once, and the ranks of a resample are running sums of its
+counts in that order. Rows lie along the first axis so that picking rows moves whole lines of draws. Indices
+come from numpy's `Generator.integers` draw by draw, as in scipy.stats.bootstrap, so the same generator gives
+both the same resamples. Expected: 10,000 draws of 4,000 rows and five models within seconds
+(`bench/bootstrap.py`).
 
 With clusters whole clusters are drawn, and a row counts as often as its cluster.
 """
@@ -49,7 +51,9 @@ class Resampling:
         for first in range(0, self.draws, size):
             draws = min(size, self.draws - first)
             drawn_DN = rng.integers(0, units, (draws, units))
-            counts = np.bincount((drawn_DN * draws + np.arange(draws)[:, None]).ravel(), minlength=units * draws)
+            counts = np.bincount(
+                (drawn_DN * draws + np.arange(draws)[:, None]).ravel(), minlength=units * draws
+            )
             counts_UD = counts.reshape(units, draws).astype(np.float64)
             yield counts_UD if self.cluster_N is None else counts_UD[self.cluster_N]
 
@@ -63,7 +67,9 @@ def resample(statistic: Statistic, n_rows: int, how: Resampling) -> np.ndarray:
 
     Blocks are counted in one thread, in order, so that neither cores nor block sizes change the draws.
     """
-    workers = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = max(
+        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     found: list[np.ndarray] = []
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[object] = deque()
@@ -83,7 +89,9 @@ class PairedMetrics:
         pairs: (truth, prediction) as numbers of variables.
     """
 
-    def __init__(self, columns_VN: np.ndarray, pairs: Sequence[tuple[int, int]], *, spearman: bool = True) -> None:
+    def __init__(
+        self, columns_VN: np.ndarray, pairs: Sequence[tuple[int, int]], *, spearman: bool = True
+    ) -> None:
         self.pairs = list(pairs)
         scale = np.abs(columns_VN - columns_VN.mean(axis=1, keepdims=True)).max(axis=1, keepdims=True)
         self._scale = np.where(scale > 0, scale, 1.0)
@@ -122,18 +130,23 @@ class PairedMetrics:
         if not self._rankings:
             return np.full((len(self.pairs), counts_ND.shape[1]), np.nan)
         used = sorted({variable for pair in self.pairs for variable in pair})
-        ranks = {v: ranks_of(counts_ND, self._rankings[v]) - (total_D + 1) / 2 for v in used}  # their mean, ties or not
+        # their mean, ties or not
+        ranks = {v: ranks_of(counts_ND, self._rankings[v]) - (total_D + 1) / 2 for v in used}
         squares = {}
         for v in used:
             squares[v] = np.einsum("nd,nd,nd->d", counts_ND, ranks[v], ranks[v])
             squares[v][squares[v] <= 0] = np.nan
         return np.stack(
-            [np.einsum("nd,nd,nd->d", counts_ND, ranks[t], ranks[p]) / np.sqrt(squares[t] * squares[p]) for t, p in self.pairs]
+            [
+                np.einsum("nd,nd,nd->d", counts_ND, ranks[t], ranks[p]) / np.sqrt(squares[t] * squares[p])
+                for t, p in self.pairs
+            ]
         )
 
 
 def ranks_of(counts_ND: np.ndarray, of: Ranking) -> np.ndarray:
-    """Ranks from 1 of each row in each resample, ties (a row with its own copies too) averaged; rows not drawn get any value."""
+    """Ranks from 1 of each row in each resample, ties (a row with its own copies too) averaged; rows not
+    drawn get any value."""
     placed_GD = counts_ND[of.order_N]
     if len(of.starts_G) < len(of.order_N):
         placed_GD = np.add.reduceat(placed_GD, of.starts_G, axis=0)
@@ -164,7 +177,8 @@ def spread(draws_D: np.ndarray, confidence: float) -> Spread:
 
 
 def p_of_difference(draws_D: np.ndarray) -> float:
-    """Two-sided p that a difference is 0: twice the smaller share of draws on one side of 0, counting one more draw."""
+    """Two-sided p that a difference is 0: twice the smaller share of draws on one side of 0, counting one
+    more draw."""
     known = draws_D[np.isfinite(draws_D)]
     if not len(known):
         return float("nan")

@@ -1,7 +1,9 @@
-"""Effects: do predictions get the direction right, and do they find the changes that measurements can tell from none?
+"""Effects: do predictions get the direction right, and do they find the changes that measurements can tell
+from none?
 
-A measured effect counts as a change when it exceeds a threshold taken from measurement noise. Sign agreement, AUROC and AUPRC
-(average precision) work on resamples as well: rows are sorted once, and all are sums over counts in that order.
+A measured effect counts as a change when it exceeds a threshold taken from measurement noise. Sign agreement,
+AUROC and AUPRC (average precision) work on resamples as well: rows are sorted once, and all are sums over
+counts in that order.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ class Noise:
     Attributes:
         sd: SD of the error of the truth column. threshold: |truth| beyond it is a change.
         source: where the SD comes from.
-        replicate_r, reliability, ceiling: Pearson of two replicates; of their mean with another such mean (Spearman-Brown); the
-            largest Pearson that a perfect prediction can expect against that mean. NaN without replicates.
+        replicate_r, reliability, ceiling: Pearson of two replicates; of their mean with another such mean
+            (Spearman-Brown); the largest Pearson that a perfect prediction can expect against that mean. NaN
+            without replicates.
     """
 
     sd: float
@@ -49,7 +52,8 @@ class Noise:
 def noise_of_replicates(first_N: np.ndarray, second_N: np.ndarray, z: float) -> Noise:
     """Noise of the mean of two replicates with equal and independent errors: SD of their difference over 2.
 
-    A shift between them is no noise of an effect and is taken out. The ceiling is √(2r / (1 + r)) for the mean of both.
+    A shift between them is no noise of an effect and is taken out. The ceiling is √(2r / (1 + r)) for the
+    mean of both.
     """
     both = np.isfinite(first_N) & np.isfinite(second_N)
     a, b = first_N[both], second_N[both]
@@ -63,7 +67,8 @@ def noise_of_replicates(first_N: np.ndarray, second_N: np.ndarray, z: float) -> 
 
 
 def substitutions(ref: list[str | None], alt: list[str | None]) -> np.ndarray:
-    """Number of bases in which two sequences of one length differ, float64 [rows]; NaN where lengths differ or one is null."""
+    """Number of bases in which two sequences of one length differ, float64 [rows]; NaN where lengths differ
+    or one is null."""
     found = np.full(len(ref), np.nan)
     by_length: dict[int, list[int]] = {}
     for row, (one, other) in enumerate(zip(ref, alt, strict=True)):
@@ -71,7 +76,9 @@ def substitutions(ref: list[str | None], alt: list[str | None]) -> np.ndarray:
             by_length.setdefault(len(one), []).append(row)
     for length, rows in by_length.items():
         letters = [
-            np.frombuffer("".join(side[row].upper() for row in rows).encode("ascii", "replace"), dtype=np.uint8)  # type: ignore[union-attr]
+            np.frombuffer(
+                "".join(str(side[row]).upper() for row in rows).encode("ascii", "replace"), np.uint8
+            )
             for side in (ref, alt)
         ]
         found[rows] = (letters[0] != letters[1]).reshape(len(rows), length).sum(axis=1)
@@ -79,14 +86,18 @@ def substitutions(ref: list[str | None], alt: list[str | None]) -> np.ndarray:
 
 
 class ChangeMetrics:
-    """CHANGE_METRICS of several predictions on resamples; called with counts_ND, or with ones for the data themselves."""
+    """CHANGE_METRICS of several predictions on resamples; called with counts_ND, or with ones for the data
+    themselves."""
 
     def __init__(self, truth_N: np.ndarray, predictions_PN: np.ndarray, threshold: float) -> None:
         self.threshold = threshold
         known = not math.isnan(threshold)
         changed = (np.abs(truth_N) > threshold) & known
         self._strong, self._every = changed.astype(float), (truth_N != 0).astype(float)
-        self._up, self._down = (changed & (truth_N > 0)).astype(float), (changed & (truth_N < 0)).astype(float)
+        self._up, self._down = (
+            (changed & (truth_N > 0)).astype(float),
+            (changed & (truth_N < 0)).astype(float),
+        )
         agrees = (np.sign(predictions_PN) == np.sign(truth_N)).astype(float)
         self._agreements = [(agree * self._strong, agree * self._every) for agree in agrees]
         self._signed = [ranking(prediction) for prediction in predictions_PN]
@@ -95,9 +106,13 @@ class ChangeMetrics:
     def __call__(self, counts_ND: np.ndarray) -> np.ndarray:
         """values_SD: for each prediction, CHANGE_METRICS; NaN where undefined."""
         found, drawn = [], counts_ND.sum(axis=0)
-        strong, every, n_up, n_down = (mask @ counts_ND for mask in (self._strong, self._every, self._up, self._down))
+        strong, every, n_up, n_down = (
+            mask @ counts_ND for mask in (self._strong, self._every, self._up, self._down)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
-            for (agree_strong, agree_every), signed, size in zip(self._agreements, self._signed, self._size, strict=True):
+            for (agree_strong, agree_every), signed, size in zip(
+                self._agreements, self._signed, self._size, strict=True
+            ):
                 found += [agree_strong @ counts_ND / strong, agree_every @ counts_ND / every]
                 weighted = counts_ND * ranks_of(counts_ND, size)
                 found.append(_auroc(strong * (drawn + 1) - self._strong @ weighted, strong, drawn))
@@ -107,12 +122,16 @@ class ChangeMetrics:
                 found.append(_auroc(n_down * (drawn + 1) - self._down @ weighted, n_down, drawn))
         return np.stack(found)
 
-    def _average_precision(self, counts_ND: np.ndarray, of: Ranking, strong: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    def _average_precision(
+        self, counts_ND: np.ndarray, of: Ranking, strong: np.ndarray, drawn: np.ndarray
+    ) -> np.ndarray:
         """Sum over scores, largest first, of the gain in recall times the precision there."""
         every_GD = counts_ND[of.order_N]
         hits_GD = every_GD * self._strong[of.order_N][:, None]
         if len(of.starts_G) < len(of.order_N):
-            every_GD, hits_GD = (np.add.reduceat(values, of.starts_G, axis=0) for values in (every_GD, hits_GD))
+            every_GD, hits_GD = (
+                np.add.reduceat(values, of.starts_G, axis=0) for values in (every_GD, hits_GD)
+            )
         precision_GD = np.cumsum(hits_GD, axis=0)
         precision_GD /= np.maximum(np.cumsum(every_GD, axis=0), 1.0)
         found = np.einsum("gd,gd->d", hits_GD, precision_GD) / strong
@@ -128,7 +147,9 @@ class ChangeMetrics:
 
 
 def _auroc(rank_sum: np.ndarray, positive: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """AUROC from the sum of the positives' ranks, the highest score last (Mann-Whitney, ties half); NaN for one class."""
+    """AUROC from the sum of the positives' ranks, the highest score last (Mann-Whitney, ties half); NaN for
+    one class."""
     return np.asarray(
-        (rank_sum - positive * (positive + 1) / 2) / np.where(positive == drawn, np.nan, positive * (drawn - positive))
+        (rank_sum - positive * (positive + 1) / 2)
+        / np.where(positive == drawn, np.nan, positive * (drawn - positive))
     )

@@ -1,10 +1,11 @@
 """Weighted scores over classes of promoters, as the DREAM 2022 challenge computed its own.
 
-With weights w and the correlations of each class, the Pearson score is Σ w r² / Σ w and the Spearman score Σ w ρ / Σ w (Rafi et
-al. 2024, doi:10.1038/s41587-024-02414-w). A weights file has the columns `class` and `weight`. Rows belong to a class through a
-class column (several names in one row with `;`), through a column `rows` of the weights file that names a file with the row
-numbers (`pos`, from 0) or pairs of rows (`alt_pos`, `ref_pos`: the class is then judged on differences alt − ref, as the
-challenge did for single-base changes and motifs), or, for the class `all`, by being there.
+With weights w and the correlations of each class, the Pearson score is Σ w r² / Σ w and the Spearman score Σ
+w ρ / Σ w (Rafi et al. 2024, doi:10.1038/s41587-024-02414-w). A weights file has the columns `class` and
+`weight`. Rows belong to a class through a class column (several names in one row with `;`), through a column
+`rows` of the weights file that names a file with the row numbers (`pos`, from 0) or pairs of rows (`alt_pos`,
+`ref_pos`: the class is then judged on differences alt − ref, as the challenge did for single-base changes and
+motifs), or, for the class `all`, by being there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ EVERY = "all"
 
 @dataclass(frozen=True)
 class PromoterClass:
-    """A class: weight, and the rows (numbers in the file) or pairs of rows (alt, ref) that it holds; None for a class column."""
+    """A class: weight, and the rows (numbers in the file) or pairs of rows (alt, ref) that it holds; None for
+    a class column."""
 
     name: str
     weight: float
@@ -48,7 +50,8 @@ class ClassScore:
 
 
 def read_weights(path: str) -> list[PromoterClass]:
-    """Read a weights file. InputError for missing columns, unknown classes' files, weights that are negative or no numbers."""
+    """Read a weights file. InputError for missing columns, unknown classes' files, weights that are negative
+    or no numbers."""
     table = Tables([path])
     wanted = {"class": "--class-weights", "weight": "--class-weights"}
     if table.has("rows"):
@@ -63,7 +66,9 @@ def read_weights(path: str) -> list[PromoterClass]:
         if names.index(name) != i:
             raise InputError(f"{path}: the class {name!r} stands twice")
         listed = frame["rows"][i] if "rows" in wanted else None
-        found.append(_listed(name, weight, Path(path).parent / listed) if listed else PromoterClass(name, weight))
+        found.append(
+            _listed(name, weight, Path(path).parent / listed) if listed else PromoterClass(name, weight)
+        )
     if not sum(c.weight for c in found) > 0:
         raise InputError(f"{path}: the weights sum to 0")
     return found
@@ -77,13 +82,20 @@ def _listed(name: str, weight: float, path: Path) -> PromoterClass:
     if not (np.isfinite(values).all() and (values >= 0).all() and (values % 1 == 0).all()):
         raise InputError(f"{path}: {' and '.join(columns)} must hold row numbers from 0")
     whole = np.unique(values.astype(np.int64), axis=0)
-    return PromoterClass(name, weight, pairs=whole) if len(columns) == 2 else PromoterClass(name, weight, rows=whole[:, 0])
+    return (
+        PromoterClass(name, weight, pairs=whole)
+        if len(columns) == 2
+        else PromoterClass(name, weight, rows=whole[:, 0])
+    )
 
 
 def class_scores(
-    classes: list[PromoterClass], row_N: np.ndarray, label_N: list[str | None] | None, truth_N: np.ndarray,
+    classes: list[PromoterClass],
+    row_N: np.ndarray,
+    label_N: list[str | None] | None,
+    truth_N: np.ndarray,
     predictions: Mapping[str, np.ndarray],
-) -> list[ClassScore]:  # fmt: skip
+) -> list[ClassScore]:
     """Scores of each prediction.
 
     Args:
@@ -107,11 +119,16 @@ def class_scores(
         second = float(weights @ np.array([score.spearman for score in mine]) / total)
         lacking = [score.name for score in mine if math.isnan(score.pearson)]
         reason = f"no correlation in {shorten(lacking)}" if lacking else ""
-        found += [*mine, ClassScore(prediction, "weighted score", float(total), len(truth_N), first, second, reason)]
+        found += [
+            *mine,
+            ClassScore(prediction, "weighted score", float(total), len(truth_N), first, second, reason),
+        ]
     return found
 
 
-def _members(c: PromoterClass, row_N: np.ndarray, label_N: list[str | None] | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _members(
+    c: PromoterClass, row_N: np.ndarray, label_N: list[str | None] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Places of a class's rows among the evaluated ones; for pairs also those of the references."""
     if c.pairs is not None or c.rows is not None:
         place = {int(row): i for i, row in enumerate(row_N)}
@@ -125,18 +142,26 @@ def _members(c: PromoterClass, row_N: np.ndarray, label_N: list[str | None] | No
         return np.arange(len(row_N)), None
     if label_N is None:
         raise InputError(
-            f"nothing says which rows are of the class {c.name!r}: give --class COLUMN, or a rows file in --class-weights"
+            f"nothing says which rows are of the class {c.name!r}: give --class COLUMN, or a rows file in "
+            "--class-weights"
         )
-    held = [i for i, text in enumerate(label_N) if text is not None and c.name in [part.strip() for part in text.split(";")]]
+    held = [
+        i
+        for i, text in enumerate(label_N)
+        if text is not None and c.name in [part.strip() for part in text.split(";")]
+    ]
     if not held:
         known = {part.strip() for text in label_N if text is not None for part in text.split(";")}
         raise InputError(
-            f"no evaluated row is of the class {c.name!r}{nearest(c.name, known)}; there are {shorten(sorted(known))}"
+            f"no evaluated row is of the class {c.name!r}{nearest(c.name, known)}; there are "
+            f"{shorten(sorted(known))}"
         )
     return np.array(held, dtype=np.intp), None
 
 
 def _some(c: PromoterClass, places: np.ndarray) -> np.ndarray:
     if not len(places):
-        raise InputError(f"none of the rows of the class {c.name!r} is among the evaluated ones (row numbers count from 0)")
+        raise InputError(
+            f"none of the rows of the class {c.name!r} is among the evaluated ones (row numbers count from 0)"
+        )
     return places

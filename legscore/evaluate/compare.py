@@ -1,8 +1,9 @@
 """One group of rows → its metrics, intervals and comparisons of models.
 
-Which test fits is decided by which variables two correlations share: a truth (or a prediction) in common takes Hittner, May &
-Silver 2003, nothing in common Silver, Hittner & May 2004; the result says which. Both assume independent rows; the bootstrap's
-own interval and p, by cluster where clusters were given, stand beside them.
+Which test fits is decided by which variables two correlations share: a truth (or a prediction) in common
+takes Hittner, May & Silver 2003, nothing in common Silver, Hittner & May 2004; the result says which. Both
+assume independent rows; the bootstrap's own interval and p, by cluster where clusters were given, stand
+beside them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ ASSUMES = "Silver, Hittner and Zou assume independent rows; of ranks (Spearman) 
 
 @dataclass(frozen=True)
 class Metric:
-    """One statistic of one prediction: value, bootstrap interval, bootstrap mean and SD, or the reason for none."""
+    """One statistic of one prediction: value, bootstrap interval, bootstrap mean and SD, or the reason for
+    none."""
 
     group: str
     truth: str
@@ -122,23 +124,41 @@ def compare(
             mine = [pair for pair in pairs if pair.truth == truth]
             if not math.isnan(threshold):
                 group.n_beyond = int((np.abs(columns[truth]) > threshold).sum())
-            changes = ChangeMetrics(columns[truth], np.stack([columns[p.prediction] for p in mine]), threshold)
+            changes = ChangeMetrics(
+                columns[truth], np.stack([columns[p.prediction] for p in mine]), threshold
+            )
             changed = resample(changes, group.n, how) if how else None
             values = changes.reasons(group.n)
             for i, pair in enumerate(mine):
                 for k, name in enumerate(CHANGE_METRICS):
-                    _add(group, pair, name, values[i * len(CHANGE_METRICS) + k], changed, i * len(CHANGE_METRICS) + k, confidence)
+                    _add(
+                        group,
+                        pair,
+                        name,
+                        values[i * len(CHANGE_METRICS) + k],
+                        changed,
+                        i * len(CHANGE_METRICS) + k,
+                        confidence,
+                    )
     normal = NormalDist().inv_cdf((1 + confidence) / 2)
     for k, name in enumerate(METRICS):
         seen = {name_: ranks(columns[name_]) if name == "spearman" else columns[name_] for name_ in names}
         for i, first in enumerate(pairs):
             for j in range(i + 1, len(pairs)):
                 drawn = None if draws is None else draws[k * len(pairs) + i] - draws[k * len(pairs) + j]
-                group.comparisons.append(_compared(group, name, first, pairs[j], seen, drawn, confidence, normal))
+                group.comparisons.append(
+                    _compared(group, name, first, pairs[j], seen, drawn, confidence, normal)
+                )
 
 
 def _add(
-    group: Group, pair: Pair, name: str, found: tuple[float, str], draws: np.ndarray | None, row: int, confidence: float
+    group: Group,
+    pair: Pair,
+    name: str,
+    found: tuple[float, str],
+    draws: np.ndarray | None,
+    row: int,
+    confidence: float,
 ) -> None:
     value, reason = found
     spreads: tuple[float, ...] = ()
@@ -150,7 +170,17 @@ def _add(
             if about.undefined:
                 reason = f"{about.undefined:,} resamples had no value"
             group.metrics.append(
-                Metric(group.name, pair.truth, pair.prediction, name, group.n, value, *spreads, about.undefined, reason)
+                Metric(
+                    group.name,
+                    pair.truth,
+                    pair.prediction,
+                    name,
+                    group.n,
+                    value,
+                    *spreads,
+                    about.undefined,
+                    reason,
+                )
             )
             return
     group.metrics.append(Metric(group.name, pair.truth, pair.prediction, name, group.n, value, reason=reason))
@@ -172,19 +202,38 @@ def _compared(
     if drawn is not None:
         about = spread(drawn, confidence)
         low, high, p = about.low, about.high, p_of_difference(drawn)
-    one, other = (p.prediction if first.truth == second.truth else f"{p.prediction}~{p.truth}" for p in (first, second))
+    one, other = (
+        p.prediction if first.truth == second.truth else f"{p.prediction}~{p.truth}" for p in (first, second)
+    )
     if name not in CORRELATIONS:
         return Comparison(group.name, name, one, other, group.n, difference, low, high, p)
     shares, test, interval = dependent_test(first, second, seen, group.n, normal)
     reason = test.reason or interval.reason
     return Comparison(
-        group.name, name, one, other, group.n, difference, low, high, p, shares, test.method, test.z, test.p,
-        interval.low, interval.high, reason,
-    )  # fmt: skip
+        group.name,
+        name,
+        one,
+        other,
+        group.n,
+        difference,
+        low,
+        high,
+        p,
+        shares,
+        test.method,
+        test.z,
+        test.p,
+        interval.low,
+        interval.high,
+        reason,
+    )
 
 
-def dependent_test(first: Pair, second: Pair, seen: dict[str, np.ndarray], n: int, normal: float) -> tuple[str, Test, Interval]:
-    """The test and interval for two correlations of the same rows, and the variable that they share (empty for none)."""
+def dependent_test(
+    first: Pair, second: Pair, seen: dict[str, np.ndarray], n: int, normal: float
+) -> tuple[str, Test, Interval]:
+    """The test and interval for two correlations of the same rows, and the variable that they share (empty
+    for none)."""
 
     def r(one: str, other: str) -> float:
         return pearson(seen[one], seen[other]).value

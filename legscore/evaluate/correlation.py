@@ -1,7 +1,8 @@
-"""Pearson, Spearman, RMSE and MAE of predictions against measurements; undefined values are NaN with a reason.
+"""Pearson, Spearman, RMSE and MAE of predictions against measurements; undefined values are NaN with a
+reason.
 
-Everything is float64. Spearman is Pearson of ranks, ties averaged. What has no value (a constant column, fewer than two
-rows) is NaN and says why, so that one bad column does not end an evaluation of five.
+Everything is float64. Spearman is Pearson of ranks, ties averaged. What has no value (a constant column,
+fewer than two rows) is NaN and says why, so that one bad column does not end an evaluation of five.
 """
 
 from __future__ import annotations

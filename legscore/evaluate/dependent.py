@@ -1,14 +1,16 @@
 """Do two correlations of the same rows differ? Tests that know that they depend on each other.
 
-`silver` is for correlations without a shared variable (Silver, Hittner & May 2004, Journal of Experimental Education 73, 53-71,
-doi:10.3200/JEXE.71.1.53-70), `hittner` for two that share one (Hittner, May & Silver 2003, Journal of General Psychology 130,
-149-168): Fisher's z with the covariance taken at the back-transformed mean of both (Dunn & Clark 1969). `zou` gives intervals
-for the difference (Zou 2007, Psychological Methods 12, 399-413, doi:10.1037/1082-989X.12.4.399). All assume independent rows
-and normal variables; for rank correlations they are approximations.
+`silver` is for correlations without a shared variable (Silver, Hittner & May 2004, Journal of Experimental
+Education 73, 53-71, doi:10.3200/JEXE.71.1.53-70), `hittner` for two that share one (Hittner, May & Silver
+2003, Journal of General Psychology 130, 149-168): Fisher's z with the covariance taken at the
+back-transformed mean of both (Dunn & Clark 1969). `zou` gives intervals for the difference (Zou 2007,
+Psychological Methods 12, 399-413, doi:10.1037/1082-989X.12.4.399). All assume independent rows and normal
+variables; for rank correlations they are approximations.
 
-Names: r_jk and r_hm are compared; j and h are truths, k and m predictions. A shared variable is j, and r_jk and r_jh are
-compared. r̄ is tanh of the mean z: a widely read manual prints another formula, which does not depend on the data.
-What is undefined (|r| = 1, n ≤ 3, an impossible set of correlations) is NaN with a reason.
+Names: r_jk and r_hm are compared; j and h are truths, k and m predictions. A shared variable is j, and r_jk
+and r_jh are compared. r̄ is tanh of the mean z: a widely read manual prints another formula, which does not
+depend on the data. What is undefined (|r| = 1, n ≤ 3, an impossible set of correlations) is NaN with a
+reason.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def silver(r_jk: float, r_hm: float, r_jh: float, r_jm: float, r_kh: float, r_km
     return _test(method, r_jk, r_hm, r, sum(products) / (2 * (1 - r * r) ** 2), n)
 
 
-def silver_products(r: float, r_jh: float, r_jm: float, r_kh: float, r_km: float) -> tuple[float, float, float, float]:
+def silver_products(
+    r: float, r_jh: float, r_jm: float, r_kh: float, r_km: float
+) -> tuple[float, float, float, float]:
     """The four products whose sum, over 2 (1 - r̄²)², is c."""
     return (
         (r_jh - r * r_kh) * (r_km - r_kh * r),
@@ -90,15 +94,30 @@ def hittner(r_jk: float, r_jh: float, r_kh: float, n: int) -> Test:
 def _test(method: str, first: float, second: float, r: float, c: float, n: int) -> Test:
     if 1 - c <= 0:
         same = "; the two predictions are the same" if first == second else ""
-        return Test(method, math.nan, math.nan, r, c, f"the two correlations determine each other (1 - c = {1 - c:.3g}){same}")
+        return Test(
+            method,
+            math.nan,
+            math.nan,
+            r,
+            c,
+            f"the two correlations determine each other (1 - c = {1 - c:.3g}){same}",
+        )
     z = math.sqrt(n - 3) * (math.atanh(first) - math.atanh(second)) / math.sqrt(2 - 2 * c)
     return Test(method, z, two_sided(z), r, c)
 
 
 def zou(
-    r_jk: float, r_hm: float, r_jh: float, r_jm: float, r_kh: float, r_km: float, n: int, normal: float = NORMAL_975
+    r_jk: float,
+    r_hm: float,
+    r_jh: float,
+    r_jm: float,
+    r_kh: float,
+    r_km: float,
+    n: int,
+    normal: float = NORMAL_975,
 ) -> Interval:
-    """Zou 2007 interval for r_jk - r_hm, four different variables; `normal` is the quantile (1.96 for 95 %)."""
+    """Zou 2007 interval for r_jk - r_hm, four different variables; `normal` is the quantile (1.96 for 95
+    %)."""
     names = {"r_jk": r_jk, "r_hm": r_hm, "r_jh": r_jh, "r_jm": r_jm, "r_kh": r_kh, "r_km": r_km}
     if reason := _unfit(names, n, ("j", "k", "h", "m")):
         return Interval(math.nan, math.nan, reason=reason)

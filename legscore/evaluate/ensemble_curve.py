@@ -1,7 +1,9 @@
-"""How much does an ensemble gain with size? Metrics of the mean of the first k members, and of random subsets of k.
+"""How much does an ensemble gain with size? Metrics of the mean of the first k members, and of random subsets
+of k.
 
-Subsets of k members overlap more the nearer k comes to all of them, so the spread over subsets shrinks to 0 by construction: it
-is called spread, and is no standard error. Where k members can be chosen in at most `SUBSETS` ways, all of them are taken.
+Subsets of k members overlap more the nearer k comes to all of them, so the spread over subsets shrinks to 0
+by construction: it is called spread, and is no standard error. Where k members can be chosen in at most
+`SUBSETS` ways, all of them are taken.
 """
 
 from __future__ import annotations
@@ -55,7 +57,14 @@ def subsets(members: int, k: int, most: int, rng: np.random.Generator) -> np.nda
 
 
 def ensemble_curve(
-    group: str, truth: str, prediction: str, truth_N: np.ndarray, members_NM: np.ndarray, *, seed: int = 0, most: int = SUBSETS
+    group: str,
+    truth: str,
+    prediction: str,
+    truth_N: np.ndarray,
+    members_NM: np.ndarray,
+    *,
+    seed: int = 0,
+    most: int = SUBSETS,
 ) -> Iterator[Point]:
     """Points for k = 1…M and every metric.
 
@@ -81,7 +90,17 @@ def ensemble_curve(
             found, own = np.array(values[name]), metric(name, truth_N, front)
             several = len(found) > 1
             yield Point(
-                group, truth, prediction, name, k, own.value, float(found.mean()),
+                group,
+                truth,
+                prediction,
+                name,
+                k,
+                own.value,
+                float(found.mean()),
                 float(found.std(ddof=1)) if several else math.nan,
-                float(found.min()), float(found.max()), len(found), math.comb(members, k) == len(found), own.reason,
-            )  # fmt: skip
+                float(found.min()),
+                float(found.max()),
+                len(found),
+                math.comb(members, k) == len(found),
+                own.reason,
+            )

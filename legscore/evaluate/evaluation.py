@@ -23,7 +23,8 @@ from legscore.system.log import Say
 WHOLE = "all"
 SUBSTITUTIONS = "substitutions"
 AWAY = 0.1
-"""A truth that strays further than this share of the noise SD from the mean of its replicates is not that mean."""
+"""A truth that strays further than this share of the noise SD from the mean of its replicates is not that
+mean."""
 OPPOSITE = -0.3
 """A Pearson below this suggests that one side is ref − alt."""
 NOISE_Z = 1.96
@@ -37,8 +38,8 @@ class EvaluationOptions:
 
     Attributes:
         truths: one column for all predictions, or one for each.
-        substitutions: column with the number of substitutions, in variant mode; None looks for `n_mut`, `substitutions`, or
-            counts them in the sequences.
+        substitutions: column with the number of substitutions, in variant mode; None looks for `n_mut`,
+            `substitutions`, or counts them in the sequences.
     """
 
     paths: Sequence[str]
@@ -100,7 +101,9 @@ def panels(options: EvaluationOptions) -> tuple[list[Panel], str]:
         if not both.any():
             raise InputError(f"no row has both {pair.truth} and {pair.prediction}")
         found.append(Panel(pair.prediction, pair.truth, pair.prediction, x[both], y[both]))
-    return found, f"{selection.summary()}; with both values: " + ", ".join(f"{p.title} {len(p.x_N):,}" for p in found)
+    return found, f"{selection.summary()}; with both values: " + ", ".join(
+        f"{p.title} {len(p.x_N):,}" for p in found
+    )
 
 
 def pairs_of(truths: Sequence[str], predictions: Sequence[str]) -> list[Pair]:
@@ -108,7 +111,10 @@ def pairs_of(truths: Sequence[str], predictions: Sequence[str]) -> list[Pair]:
     if not truths or not predictions:
         raise InputError("give --truth and --prediction, each with the name of a column")
     if len(truths) not in (1, len(predictions)):
-        raise InputError(f"{len(truths)} --truth for {len(predictions)} --prediction: give one for all, or one for each in order")
+        raise InputError(
+            f"{len(truths)} --truth for {len(predictions)} --prediction: give one for all, or one for each "
+            "in order"
+        )
     each = list(truths) if len(truths) > 1 else list(truths) * len(predictions)
     pairs = [Pair(*names) for names in zip(each, predictions, strict=True)]
     if twice := [pair for pair in pairs if pairs.count(pair) > 1]:
@@ -119,7 +125,8 @@ def pairs_of(truths: Sequence[str], predictions: Sequence[str]) -> list[Pair]:
 
 
 def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evaluation:
-    """Read, select, compute. InputError for anything wrong with files, columns or values; `say` hears of long work."""
+    """Read, select, compute. InputError for anything wrong with files, columns or values; `say` hears of long
+    work."""
     pairs = pairs_of(options.truths, options.predictions)
     tables = Tables(options.paths, options.keys)
     names = {pair.truth: "--truth" for pair in pairs} | {pair.prediction: "--prediction" for pair in pairs}
@@ -136,9 +143,13 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
     selection = tables.select(names, options.where)
     columns = {
         name: numbers(selection.frame[name], names[name], name)
-        for name in dict.fromkeys([*(p.truth for p in pairs), *(p.prediction for p in pairs), *options.replicates])
+        for name in dict.fromkeys(
+            [*(p.truth for p in pairs), *(p.prediction for p in pairs), *options.replicates]
+        )
     }
-    frame = selection.frame.with_columns(pl.Series(f"#value {name}", values) for name, values in columns.items())
+    frame = selection.frame.with_columns(
+        pl.Series(f"#value {name}", values) for name, values in columns.items()
+    )
     by = list(options.by)
     if counted:
         frame = frame.with_columns(_counted(frame, counted))
@@ -146,16 +157,24 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
     selection.frame = frame
     noise = _noise(options, pairs, columns)
     what = f"clusters ({options.cluster})" if options.cluster else "rows"
-    drawn = f"{options.bootstrap:,} resamples of {what}, seed {options.seed}" if options.bootstrap else "no bootstrap"
+    drawn = (
+        f"{options.bootstrap:,} resamples of {what}, seed {options.seed}"
+        if options.bootstrap
+        else "no bootstrap"
+    )
     result = Evaluation(pairs, selection, drawn, noise=noise)
     result.notes += _not_their_mean(options, pairs[0].truth, columns, noise)
     _drop_truthless(selection, pairs, options.cluster)
     parts = _split(selection, by) if by else []
-    if not by or (counted and len(parts[0][1] if parts else ()) != len(selection.frame)):  # one group of all rows says it all
+    # one group of all rows says it all
+    if not by or (counted and len(parts[0][1] if parts else ()) != len(selection.frame)):
         parts.insert(0, (WHOLE, selection.frame))
     for name, part in parts:
         if len(part) * options.bootstrap > LONG:
-            say(f"{name}: {options.bootstrap:,} resamples of {len(part):,} rows take minutes; --bootstrap 1000 may be enough")
+            say(
+                f"{name}: {options.bootstrap:,} resamples of {len(part):,} rows take minutes; --bootstrap "
+                "1000 may be enough"
+            )
         if group := _group(name, part, pairs, options, noise, members, result):
             result.groups.append(group)
     if not result.groups:
@@ -167,7 +186,9 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
 
 def _member_columns(pairs: list[Pair], tables: Tables) -> dict[str, str]:
     """Prediction → column of its members' values, for predictions that have one."""
-    found = {p.prediction: f"{p.prediction}_per_model" for p in pairs if tables.has(f"{p.prediction}_per_model")}
+    found = {
+        p.prediction: f"{p.prediction}_per_model" for p in pairs if tables.has(f"{p.prediction}_per_model")
+    }
     if not found:
         wanted = shorten([f"{p.prediction}_per_model" for p in pairs])
         raise InputError(f"--ensemble-curve: no file has {wanted}; legscore run --per-model writes it")
@@ -175,7 +196,8 @@ def _member_columns(pairs: list[Pair], tables: Tables) -> dict[str, str]:
 
 
 def _substitution_columns(options: EvaluationOptions, tables: Tables) -> list[str]:
-    """The column that counts substitutions, or the two sequences to count them in; none outside variant mode."""
+    """The column that counts substitutions, or the two sequences to count them in; none outside variant
+    mode."""
     if not options.variant:
         return []
     if options.substitutions:
@@ -183,7 +205,9 @@ def _substitution_columns(options: EvaluationOptions, tables: Tables) -> list[st
     for name in ("n_mut", SUBSTITUTIONS):
         if tables.has(name):
             return [name]
-    both = [next((a for a in ALIASES[role] if tables.has(a)), None) for role in ("ref_sequence", "alt_sequence")]
+    both = [
+        next((a for a in ALIASES[role] if tables.has(a)), None) for role in ("ref_sequence", "alt_sequence")
+    ]
     return [name for name in both if name] if all(both) else []
 
 
@@ -200,7 +224,9 @@ def _noise(options: EvaluationOptions, pairs: list[Pair], columns: dict[str, np.
     if options.noise_sd is not None and options.replicates:
         raise InputError("--noise-sd and --replicate both give the noise; choose one")
     if options.replicates and len(options.replicates) != 2:
-        raise InputError(f"--replicate was given {len(options.replicates)} times; give two replicates of the truth")
+        raise InputError(
+            f"--replicate was given {len(options.replicates)} times; give two replicates of the truth"
+        )
     truths = list(dict.fromkeys(pair.truth for pair in pairs))
     if (options.replicates or options.noise_sd is not None) and len(truths) > 1:
         raise InputError("--replicate and --noise-sd are about one truth; evaluate truths in separate calls")
@@ -212,7 +238,9 @@ def _noise(options: EvaluationOptions, pairs: list[Pair], columns: dict[str, np.
     return {}
 
 
-def _not_their_mean(options: EvaluationOptions, truth: str, columns: dict[str, np.ndarray], noise: dict[str, Noise]) -> list[str]:
+def _not_their_mean(
+    options: EvaluationOptions, truth: str, columns: dict[str, np.ndarray], noise: dict[str, Noise]
+) -> list[str]:
     """A note where the truth is no mean of the replicates: noise and ceiling are then another quantity's."""
     if not options.replicates:
         return []
@@ -222,7 +250,8 @@ def _not_their_mean(options: EvaluationOptions, truth: str, columns: dict[str, n
     if len(away) < 3 or not away.std() > AWAY * noise[truth].sd:
         return []
     return [
-        f"{truth} is not the mean of {first} and {second} (median distance {np.median(np.abs(away)):.3g}): threshold and ceiling "
+        f"{truth} is not the mean of {first} and {second} (median distance {np.median(np.abs(away)):.3g}): "
+        "threshold and ceiling "
         "are that mean's"
     ]
 
@@ -245,10 +274,15 @@ def _split(selection: Selection, by: list[str]) -> list[tuple[str, pl.DataFrame]
         selection.drop(known, f"{' or '.join(by)} missing")
         frame = selection.frame
     parts = []
-    for values, part in sorted(frame.filter(pl.all_horizontal(pl.col(by).is_not_null())).group_by(by, maintain_order=True)):
+    for values, part in sorted(
+        frame.filter(pl.all_horizontal(pl.col(by).is_not_null())).group_by(by, maintain_order=True)
+    ):
         parts.append((", ".join(f"{c}={_plain(v)}" for c, v in zip(by, values, strict=True)), part))
     if len(parts) > 1000:
-        raise InputError(f"--by {', '.join(by)} makes {len(parts):,} groups; 1,000 are the most. Is it a column of classes?")
+        raise InputError(
+            f"--by {', '.join(by)} makes {len(parts):,} groups; 1,000 are the most. Is it a column of "
+            "classes?"
+        )
     return parts
 
 
@@ -257,9 +291,14 @@ def _plain(value: object) -> str:
 
 
 def _group(
-    name: str, part: pl.DataFrame, pairs: list[Pair], options: EvaluationOptions, noise: dict[str, Noise],
-    members: dict[str, str], result: Evaluation,
-) -> Group | None:  # fmt: skip
+    name: str,
+    part: pl.DataFrame,
+    pairs: list[Pair],
+    options: EvaluationOptions,
+    noise: dict[str, Noise],
+    members: dict[str, str],
+    result: Evaluation,
+) -> Group | None:
     """Results of one group; None when no prediction has a row in it."""
     here: list[Pair] = []
     absent: list[Pair] = []
@@ -279,7 +318,11 @@ def _group(
         result.notes.append(f"{name}: no row has a value of all of {shorten([p.prediction for p in here])}")
         return None
     group = Group(name, len(local.frame), dropped=dict(local.dropped), notes=notes)
-    columns = {column: local.frame[f"#value {column}"].to_numpy() for pair in here for column in (pair.truth, pair.prediction)}
+    columns = {
+        column: local.frame[f"#value {column}"].to_numpy()
+        for pair in here
+        for column in (pair.truth, pair.prediction)
+    }
     how = None
     if options.bootstrap:
         clusters = None
@@ -287,7 +330,9 @@ def _group(
             clusters = local.frame[options.cluster].rank("dense").to_numpy().astype(np.intp) - 1
             group.n_clusters = int(clusters.max()) + 1
             if group.n_clusters < 10:
-                group.notes.append(f"{group.n_clusters} clusters are few: their bootstrap intervals are too narrow")
+                group.notes.append(
+                    f"{group.n_clusters} clusters are few: their bootstrap intervals are too narrow"
+                )
         how = Resampling(options.bootstrap, options.seed, clusters)
     threshold = None
     if options.variant:
@@ -307,7 +352,9 @@ def _group(
                 group.notes.append(f"ensemble curve: {int((~whole).sum()):,} rows lack a member's value")
             truth = columns[pair.truth][whole]
             if len(truth):
-                result.curve += ensemble_curve(name, pair.truth, pair.prediction, truth, each[whole], seed=options.seed)
+                result.curve += ensemble_curve(
+                    name, pair.truth, pair.prediction, truth, each[whole], seed=options.seed
+                )
     return group
 
 
@@ -315,9 +362,14 @@ def _classes(options: EvaluationOptions, pairs: list[Pair], selection: Selection
     if len({pair.truth for pair in pairs}) > 1:
         raise InputError("--class-weights is about one truth; evaluate truths in separate calls")
     assert options.class_weights is not None
-    frame = selection.frame.filter(pl.all_horizontal(pl.col([f"#value {p.prediction}" for p in pairs]).is_finite()))
+    frame = selection.frame.filter(
+        pl.all_horizontal(pl.col([f"#value {p.prediction}" for p in pairs]).is_finite())
+    )
     labels = frame[options.class_column].cast(pl.String).to_list() if options.class_column else None
     return class_scores(
-        read_weights(options.class_weights), frame["#row"].to_numpy(), labels, frame[f"#value {pairs[0].truth}"].to_numpy(),
+        read_weights(options.class_weights),
+        frame["#row"].to_numpy(),
+        labels,
+        frame[f"#value {pairs[0].truth}"].to_numpy(),
         {p.prediction: frame[f"#value {p.prediction}"].to_numpy() for p in pairs},
-    )  # fmt: skip
+    )

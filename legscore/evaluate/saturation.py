@@ -1,8 +1,9 @@
 """Saturated tiles in a table of scores: for each promoter the effect of every change at every position.
 
-A tile is the rows that share the values of the tile column: `tile_id`, else `promoter`, `gene`, `id`, whichever makes every
-(offset, alt_base) stand once. The base that is there is the one to which a position is not changed, where all
-three changes are there; elsewhere `ref_base`, or `ref` turned to the tile's strand, says it.
+A tile is the rows that share the values of the tile column: `tile_id`, else `promoter`, `gene`, `id`,
+whichever makes every (offset, alt_base) stand once. The base that is there is the one to which a position is
+not changed, where all three changes are there; elsewhere `ref_base`, or `ref` turned to the tile's strand,
+says it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Saturation:
 
     Attributes:
         names_T: values of the tile column. titles_T: the same with gene names.
-        length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in BASES, -1 unknown.
+        length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in
+            BASES, -1 unknown.
         column: the tile column.
     """
 
@@ -74,13 +76,21 @@ class Saturation:
     def find(self, name: str) -> Tile:
         """A tile by its name or by its title's gene name; InputError with the nearest names."""
         hits = [i for i, known in enumerate(self.names_T) if known == name]
-        hits = hits or [i for i, title in enumerate(self.titles_T) if name in title.replace("(", " ").replace(")", " ").split()]
+        hits = hits or [
+            i
+            for i, title in enumerate(self.titles_T)
+            if name in title.replace("(", " ").replace(")", " ").split()
+        ]
         if len(hits) == 1:
             return self.tile(hits[0])
         if hits:
-            raise InputError(f"--promoter {name}: {len(hits)} tiles have this name: {shorten([self.names_T[i] for i in hits])}")
+            raise InputError(
+                f"--promoter {name}: {len(hits)} tiles have this name: "
+                f"{shorten([self.names_T[i] for i in hits])}"
+            )
         raise InputError(
-            f"--promoter {name}: no such {self.column}{nearest(name, self.names_T)}; there are {shorten(self.names_T)}"
+            f"--promoter {name}: no such {self.column}{nearest(name, self.names_T)}; there are "
+            f"{shorten(self.names_T)}"
         )
 
 
@@ -99,9 +109,12 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
         frame: one row per change; rows without an effect are left out.
         column: the tile column, None to choose.
     """
-    scored = frame.filter(pl.col("effect").is_finite() & pl.col("offset").is_not_null() & pl.col("alt_base").is_not_null())
+    scored = frame.filter(
+        pl.col("effect").is_finite() & pl.col("offset").is_not_null() & pl.col("alt_base").is_not_null()
+    )
     scored = scored.with_columns(
-        pl.col("offset").cast(pl.Int64), pl.col("alt_base").cast(pl.String).str.to_uppercase().replace("U", "T")
+        pl.col("offset").cast(pl.Int64),
+        pl.col("alt_base").cast(pl.String).str.to_uppercase().replace("U", "T"),
     ).filter(pl.col("alt_base").is_in(list(BASES)) & (pl.col("offset") >= 0) & (pl.col("offset") < 100_000))
     for name in [column] if column else [c for c in TILE_COLUMNS if c in scored.columns]:
         rows = scored.filter(pl.col(name).is_not_null())
@@ -111,7 +124,10 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
         if twice and not column:
             continue
         if twice:
-            raise InputError(f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells tiles apart")
+            raise InputError(
+                f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells "
+                "tiles apart"
+            )
         if (found := _tiles(rows, name)) is not None:
             return found
     return None
@@ -122,7 +138,9 @@ def _tiles(rows: pl.DataFrame, column: str) -> Saturation | None:
     about = [pl.col("offset").n_unique().alias("#n"), (pl.col("offset").max() + 1).alias("#length")]
     about += [pl.col("gene_name").cast(pl.String).first().alias("#gene")] if named else []
     positions = rows.group_by(column, maintain_order=True).agg(about)
-    tiles = positions.filter((pl.col("#n") >= LEAST_POSITIONS) & (2 * pl.col("#n") >= pl.col("#length"))).with_row_index("#tile")
+    tiles = positions.filter(
+        (pl.col("#n") >= LEAST_POSITIONS) & (2 * pl.col("#n") >= pl.col("#length"))
+    ).with_row_index("#tile")
     if not len(tiles):
         return None
     rows = rows.join(tiles.select(column, "#tile"), on=column, how="inner")
@@ -145,7 +163,9 @@ def _tiles(rows: pl.DataFrame, column: str) -> Saturation | None:
     base[only] = np.argmin(there, axis=1)[only]
     names = tiles[column].cast(pl.String).to_list()
     genes = tiles["#gene"].to_list() if "#gene" in tiles.columns else [None] * len(names)
-    titles = [f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)]
+    titles = [
+        f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)
+    ]
     return Saturation(names, titles, length, effect, base, column)
 
 
@@ -164,16 +184,20 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
     names = dict.fromkeys([*wanted_columns(table.columns), *([column] if column else [])])
     if not set(NEEDED) <= set(names):
         raise InputError(
-            f"{table.name} has no saturated promoters: they need the columns {', '.join(NEEDED)} and one that names the tile; "
+            f"{table.name} has no saturated promoters: they need the columns {', '.join(NEEDED)} and one "
+            "that names the tile; "
             f"it has {shorten(table.columns, 12)}"
         )
     frame = tables.select(dict.fromkeys(names, "--tile")).frame
-    frame = frame.with_columns(pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect"))
+    frame = frame.with_columns(
+        pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect")
+    )
     found = saturation(frame, column)
     if found is None:
         tried = shorten([c for c in TILE_COLUMNS if c in table.columns])
         raise InputError(
-            f"{table.name} has no saturated promoter: none of {tried} names tiles with changes at {LEAST_POSITIONS} or more "
+            f"{table.name} has no saturated promoter: none of {tried} names tiles with changes at "
+            f"{LEAST_POSITIONS} or more "
             "positions, each once; name the column with --tile"
         )
     return found

@@ -19,12 +19,13 @@ from legscore.system.publish import publishing, writing
 from legscore.version import __version__
 
 CSV_COLUMNS = (
-    "section", "group", "truth", "prediction", "other", "metric", "k", "n", "value", "low", "high", "boot_mean", "boot_sd", "z",
-    "p", "boot_p", "zou_low", "zou_high", "method", "shares", "note",
+    "section", "group", "truth", "prediction", "other", "metric", "k", "n", "value", "low", "high",
+    "boot_mean", "boot_sd", "z", "p", "boot_p", "zou_low", "zou_high", "method", "shares", "note",
 )  # fmt: skip
 HEADS = {
     "pearson": "Pearson", "spearman": "Spearman", "rmse": "RMSE", "mae": "MAE", "sign_agreement": "sign",
-    "sign_agreement_all": "sign, all", "auroc": "AUROC", "auprc": "AUPRC", "auroc_up": "AUROC up", "auroc_down": "AUROC down",
+    "sign_agreement_all": "sign, all", "auroc": "AUROC", "auprc": "AUPRC", "auroc_up": "AUROC up",
+    "auroc_down": "AUROC down",
 }  # fmt: skip
 
 
@@ -32,18 +33,28 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines of columns as wide as they need; the first is on the left, others on the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         yield "  ".join(cells).rstrip()
 
 
-def lines(found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None) -> Iterator[str]:
+def lines(
+    found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None
+) -> Iterator[str]:
     """What the terminal shows."""
     yield f"rows: {found.selection.summary()}"
     yield from (f"note: {note}" for note in (*found.selection.notes, *found.notes))
     if options.bootstrap:
-        yield f"intervals: {options.confidence:.0%} percentile bootstrap, {found.resampling}, the same for all predictions"
+        yield (
+            f"intervals: {options.confidence:.0%} percentile bootstrap, {found.resampling}, the same for "
+            "all predictions"
+        )
     for truth, noise in found.noise.items():
-        text = f"noise of {truth}: SD {noise.sd:.4g} ({noise.source}); a change is beyond ±{noise.threshold:.4g}"
+        text = (
+            f"noise of {truth}: SD {noise.sd:.4g} ({noise.source}); a change is beyond ±{noise.threshold:.4g}"
+        )
         if not math.isnan(noise.replicate_r):
             text += f"; replicates correlate {noise.replicate_r:.4f} ({noise.n:,} rows)"
             text += f", noise ceiling for Pearson {noise.ceiling:.4f}"
@@ -64,7 +75,9 @@ def lines(found: Evaluation, options: EvaluationOptions, calibration: Calibratio
 def _group(group: Group, named: bool) -> Iterator[str]:
     dropped = "".join(f", {count:,} {reason}" for reason, count in group.dropped.items())
     clusters = f", {group.n_clusters:,} clusters" if group.n_clusters else ""
-    yield f"{group.name if named else 'all'}: n = {group.n:,}{clusters}" + (f" (dropped{dropped[1:]})" if dropped else "")
+    yield f"{group.name if named else 'all'}: n = {group.n:,}{clusters}" + (
+        f" (dropped{dropped[1:]})" if dropped else ""
+    )
     yield from (f"note: {note}" for note in group.notes)
     for names in (METRICS, CHANGE_METRICS):
         shown = [m for m in group.metrics if m.metric in names]
@@ -81,7 +94,10 @@ def _group(group: Group, named: bool) -> Iterator[str]:
         yield from _reasons(shown)
         if names is CHANGE_METRICS and group.n_beyond is not None:
             share = group.n_beyond / group.n
-            yield f"  beyond the threshold: {group.n_beyond:,} of {group.n:,} rows; by chance AUPRC is {share:.4f}, AUROC 0.5"
+            yield (
+                f"  beyond the threshold: {group.n_beyond:,} of {group.n:,} rows; by chance AUPRC is "
+                f"{share:.4f}, AUROC 0.5"
+            )
     compared = [c for c in group.comparisons if c.method or c.metric == "rmse"]
     if compared:
         rows = [["first − second", "", "difference", "p (boot)", "z", "p (test)", "Zou interval"]]
@@ -91,10 +107,13 @@ def _group(group: Group, named: bool) -> Iterator[str]:
         for c in compared:
             if c.method:
                 methods[
-                    f"test: {c.method}, " + (f"the correlations share {c.shares}" if c.shares else "no variable in common")
+                    f"test: {c.method}, "
+                    + (f"the correlations share {c.shares}" if c.shares else "no variable in common")
                 ] = None
         yield from methods
-        yield from {f"  {c.first} − {c.second}, {HEADS[c.metric]}: {c.reason}": None for c in compared if c.reason}
+        yield from {
+            f"  {c.first} − {c.second}, {HEADS[c.metric]}: {c.reason}": None for c in compared if c.reason
+        }
 
 
 def _reasons(shown: Sequence[Metric]) -> Iterator[str]:
@@ -105,7 +124,8 @@ def _reasons(shown: Sequence[Metric]) -> Iterator[str]:
             about.setdefault(m.reason, []).append(m)
     for reason, metrics in about.items():
         heads, of = (
-            list(dict.fromkeys(names)) for names in ([HEADS[m.metric] for m in metrics], [m.prediction for m in metrics])
+            list(dict.fromkeys(names))
+            for names in ([HEADS[m.metric] for m in metrics], [m.prediction for m in metrics])
         )
         if len(heads) * len(of) == len(metrics):
             yield f"  {', '.join(heads)} of {', '.join(of)}: {reason}"
@@ -123,7 +143,15 @@ def _with_interval(m: Metric) -> str:
 def _comparison(c: Comparison) -> list[str]:
     interval = "" if math.isnan(c.boot_low) else f" [{c.boot_low:+.4f}, {c.boot_high:+.4f}]"
     zou = "" if math.isnan(c.zou_low) else f"[{c.zou_low:+.4f}, {c.zou_high:+.4f}]"
-    return [f"{c.first} − {c.second}", HEADS[c.metric], f"{c.difference:+.4f}{interval}", _p(c.boot_p), _z(c.z), _p(c.p), zou]
+    return [
+        f"{c.first} − {c.second}",
+        HEADS[c.metric],
+        f"{c.difference:+.4f}{interval}",
+        _p(c.boot_p),
+        _z(c.z),
+        _p(c.p),
+        zou,
+    ]
 
 
 def _p(p: float) -> str:
@@ -140,7 +168,10 @@ def _classes(found: Evaluation) -> Iterator[str]:
     yield ""
     yield "by class; weighted score: Pearson Σ w r² / Σ w, Spearman Σ w ρ / Σ w"
     rows = [["prediction", "class", "weight", "n", "Pearson", "Spearman"]]
-    rows += [[c.prediction, c.name, f"{c.weight:g}", f"{c.n:,}", f"{c.pearson:.4f}", f"{c.spearman:.4f}"] for c in found.classes]
+    rows += [
+        [c.prediction, c.name, f"{c.weight:g}", f"{c.n:,}", f"{c.pearson:.4f}", f"{c.spearman:.4f}"]
+        for c in found.classes
+    ]
     yield from table(rows)
     yield from (f"  {c.prediction}, {c.name}: {c.reason}" for c in found.classes if c.reason)
 
@@ -149,10 +180,17 @@ def _curve(found: Evaluation) -> Iterator[str]:
     if not found.curve:
         return
     yield ""
-    yield "mean of k members: the first k, and random subsets of k (mean ± spread over subsets, which is no standard error)"
-    rows = [["prediction", "group", "k", "subsets", "Pearson, first k", "subsets", "Spearman, first k", "subsets"]]
+    yield (
+        "mean of k members: the first k, and random subsets of k (mean ± spread over subsets, which is no "
+        "standard error)"
+    )
+    rows = [
+        ["prediction", "group", "k", "subsets", "Pearson, first k", "subsets", "Spearman, first k", "subsets"]
+    ]
     by = {(p.group, p.truth, p.prediction, p.k, p.metric): p for p in found.curve}
-    for group, truth, prediction, k in dict.fromkeys((p.group, p.truth, p.prediction, p.k) for p in found.curve):
+    for group, truth, prediction, k in dict.fromkeys(
+        (p.group, p.truth, p.prediction, p.k) for p in found.curve
+    ):
         row = [prediction, group, str(k), str(by[group, truth, prediction, k, "pearson"].subsets)]
         for name in ("pearson", "spearman"):
             point = by[group, truth, prediction, k, name]
@@ -165,24 +203,37 @@ def _curve(found: Evaluation) -> Iterator[str]:
 def calibration_lines(calibration: Calibration) -> Iterator[str]:
     """What a fitted calibration is and how well it covered held-out promoters."""
     checked = calibration.fit["held_out"]
-    scale = f"(SD + {calibration.floor:.4g})" if calibration.uses_sd else f"{calibration.floor:.4g} (no SD: one member)"
+    scale = (
+        f"(SD + {calibration.floor:.4g})"
+        if calibration.uses_sd
+        else f"{calibration.floor:.4g} (no SD: one member)"
+    )
     yield (
-        f"calibration: {calibration.slope:.4f} × effect ± {calibration.quantile:.4f} × {scale}, for {calibration.coverage:.0%}, "
+        f"calibration: {calibration.slope:.4f} × effect ± {calibration.quantile:.4f} × {scale}, for "
+        f"{calibration.coverage:.0%}, "
         f"from {calibration.fit['rows']:,} rows of {calibration.fit['clusters']:,} clusters"
     )
     yield (
         f"coverage on held-out clusters: {checked['coverage']:.3f} "
         f"[{checked['coverage_low']:.3f}, {checked['coverage_high']:.3f}] "
-        f"(folds {min(checked['by_fold']):.3f}-{max(checked['by_fold']):.3f}), mean width {checked['mean_width']:.4g}"
+        f"(folds {min(checked['by_fold']):.3f}-{max(checked['by_fold']):.3f}), mean width "
+        f"{checked['mean_width']:.4g}"
     )
     if calibration.fit.get("cluster") is None:
-        yield "note: every row is a cluster of its own; where rows share a promoter give --cluster, or coverage looks too good"
+        yield (
+            "note: every row is a cluster of its own; where rows share a promoter give --cluster, or "
+            "coverage looks too good"
+        )
     for name, label in (("by_abs_effect", "|effect|"), ("by_sd", "SD")):
         if name in checked:
-            yield f"coverage by thirds of {label}, low to high: " + ", ".join(f"{value:.3f}" for value in checked[name])
+            yield f"coverage by thirds of {label}, low to high: " + ", ".join(
+                f"{value:.3f}" for value in checked[name]
+            )
 
 
-def write_json(path: Path, found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None) -> None:
+def write_json(
+    path: Path, found: Evaluation, options: EvaluationOptions, calibration: Calibration | None = None
+) -> None:
     """Everything, with options, as JSON (no NaN: null)."""
     held: dict[str, Any] = {
         "legscore": __version__,
@@ -192,13 +243,14 @@ def write_json(path: Path, found: Evaluation, options: EvaluationOptions, calibr
         "notes": [*found.selection.notes, *found.notes],
         "resampling": found.resampling,
         "assumes": ASSUMES,
-        "meaning": {**MEANING, "spread": "sample SD over subsets of members, which overlap: no standard error"},
+        "meaning": {**MEANING, "spread": ("sample SD over subsets of members, which overlap: no "
+                                         "standard error")},
         "noise": {truth: asdict(noise) for truth, noise in found.noise.items()},
         "groups": [
             {
-                "name": g.name, "n": g.n, "n_clusters": g.n_clusters, "n_beyond": g.n_beyond, "dropped": g.dropped,
-                "notes": g.notes,
-                "metrics": [asdict(m) for m in g.metrics], "comparisons": [asdict(c) for c in g.comparisons],
+                "name": g.name, "n": g.n, "n_clusters": g.n_clusters, "n_beyond": g.n_beyond,
+                "dropped": g.dropped, "notes": g.notes, "metrics": [asdict(m) for m in g.metrics],
+                "comparisons": [asdict(c) for c in g.comparisons],
             }
             for g in found.groups
         ],
@@ -208,7 +260,9 @@ def write_json(path: Path, found: Evaluation, options: EvaluationOptions, calibr
     if calibration:
         held["calibration"] = asdict(calibration)
     with publishing(path) as temporary, writing(path):
-        temporary.write_text(json.dumps(_plain(held), indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(_plain(held), indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -223,29 +277,65 @@ def _plain(value: Any) -> Any:
 
 def write_csv(path: Path, found: Evaluation) -> None:
     """One row per statistic, comparison, class and point of the curve; what does not apply is empty."""
-    with publishing(path) as temporary, writing(path), open(temporary, "w", newline="", encoding="utf-8") as stream:
+    with (
+        publishing(path) as temporary,
+        writing(path),
+        open(temporary, "w", newline="", encoding="utf-8") as stream,
+    ):
         out = csv.DictWriter(stream, CSV_COLUMNS, restval="")
         out.writeheader()
         for row in _rows(found):
-            out.writerow({name: "" if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()})
+            out.writerow(
+                {name: "" if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
+            )
 
 
 def _rows(found: Evaluation) -> Iterable[dict[str, Any]]:
     for g in found.groups:
         for m in g.metrics:
             yield {
-                "section": "metric", "group": g.name, "truth": m.truth, "prediction": m.prediction, "metric": m.metric, "n": m.n,
-                "value": m.value, "low": m.low, "high": m.high, "boot_mean": m.boot_mean, "boot_sd": m.boot_sd, "note": m.reason,
-            }  # fmt: skip
+                "section": "metric",
+                "group": g.name,
+                "truth": m.truth,
+                "prediction": m.prediction,
+                "metric": m.metric,
+                "n": m.n,
+                "value": m.value,
+                "low": m.low,
+                "high": m.high,
+                "boot_mean": m.boot_mean,
+                "boot_sd": m.boot_sd,
+                "note": m.reason,
+            }
         for c in g.comparisons:
             yield {
-                "section": "comparison", "group": g.name, "prediction": c.first, "other": c.second, "metric": c.metric, "n": c.n,
-                "value": c.difference, "low": c.boot_low, "high": c.boot_high, "z": c.z, "p": c.p, "boot_p": c.boot_p,
-                "zou_low": c.zou_low, "zou_high": c.zou_high, "method": c.method, "shares": c.shares, "note": c.reason,
-            }  # fmt: skip
+                "section": "comparison",
+                "group": g.name,
+                "prediction": c.first,
+                "other": c.second,
+                "metric": c.metric,
+                "n": c.n,
+                "value": c.difference,
+                "low": c.boot_low,
+                "high": c.boot_high,
+                "z": c.z,
+                "p": c.p,
+                "boot_p": c.boot_p,
+                "zou_low": c.zou_low,
+                "zou_high": c.zou_high,
+                "method": c.method,
+                "shares": c.shares,
+                "note": c.reason,
+            }
     for g in found.groups:
         if g.n_beyond is not None:
-            yield {"section": "beyond", "group": g.name, "metric": "share", "n": g.n, "value": g.n_beyond / g.n}
+            yield {
+                "section": "beyond",
+                "group": g.name,
+                "metric": "share",
+                "n": g.n,
+                "value": g.n_beyond / g.n,
+            }
     for truth, noise in found.noise.items():
         for name in ("sd", "threshold", "replicate_r", "reliability", "ceiling"):
             yield {
@@ -270,7 +360,15 @@ def _rows(found: Evaluation) -> Iterable[dict[str, Any]]:
             }
     for p in found.curve:
         yield {
-            "section": "ensemble_curve", "group": p.group, "truth": p.truth, "prediction": p.prediction, "metric": p.metric,
-            "k": p.k, "n": p.subsets, "value": p.mean, "low": p.low, "high": p.high,
+            "section": "ensemble_curve",
+            "group": p.group,
+            "truth": p.truth,
+            "prediction": p.prediction,
+            "metric": p.metric,
+            "k": p.k,
+            "n": p.subsets,
+            "value": p.mean,
+            "low": p.low,
+            "high": p.high,
             "note": f"first k: {p.first!r}; spread: {p.spread!r}",
-        }  # fmt: skip
+        }

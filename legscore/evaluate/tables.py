@@ -1,7 +1,9 @@
-"""Prediction files → columns of the same rows: read, joined on a key, filtered, and every row that is left out counted.
+"""Prediction files → columns of the same rows: read, joined on a key, filtered, and every row that is left
+out counted.
 
-Files are Parquet, Arrow, CSV or TSV. With several, rows are joined on key columns that are unique in each file; a column that
-stands in more than one is named `FILE:column`, FILE without its folder and extension. Rows are those of the first file.
+Files are Parquet, Arrow, CSV or TSV. With several, rows are joined on key columns that are unique in each
+file; a column that stands in more than one is named `FILE:column`, FILE without its folder and extension.
+Rows are those of the first file.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Table:
 
 
 def run_metadata(opened: Input) -> dict[str, Any] | None:
-    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is neither."""
+    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is
+    neither."""
     record = run_record(opened.sources[0])
     return record if record is not None and "models" in record else None
 
@@ -64,7 +67,8 @@ class Selection:
     """Rows to evaluate.
 
     Attributes:
-        frame: the columns asked for, under the names they were asked by, with `#row` (from 0, of the first file).
+        frame: the columns asked for, under the names they were asked by, with `#row` (from 0, of the first
+            file).
         rows: rows of the first file. dropped: reason → rows left out of them.
         notes: what else a reader should know.
     """
@@ -103,11 +107,16 @@ class Tables:
             name = Path(path).name or path
             stem = name.split(".")[0]
             if any(stem == table.stem for table in self.all):
-                raise InputError(f"two files are called {stem}; columns are told apart by that name, so rename one")
+                raise InputError(
+                    f"two files are called {stem}; columns are told apart by that name, so rename one"
+                )
             self.all.append(Table(name, stem, path, opened))
         if len(self.all) > 1 and not self.keys:
             shared = [c for c in self.all[0].columns if all(c in t.columns for t in self.all)]
-            raise InputError(f"{len(self.all)} files are joined on a key: give --key; columns in all of them: {shorten(shared)}")
+            raise InputError(
+                f"{len(self.all)} files are joined on a key: give --key; columns in all of them: "
+                f"{shorten(shared)}"
+            )
         for key in self.keys:
             for table in self.all:
                 if key not in table.columns:
@@ -133,19 +142,24 @@ class Tables:
         known = [c for table in self.all for c in table.columns]
         where = self.all[0].name if len(self.all) == 1 else f"none of {shorten([t.name for t in self.all])}"
         no = f"{where} has no such column" if len(self.all) == 1 else f"{where} has such a column"
-        raise InputError(f"{option} {name}: {no}{nearest(column or name, known)}; there are {shorten(known, 12)}")
+        raise InputError(
+            f"{option} {name}: {no}{nearest(column or name, known)}; there are {shorten(known, 12)}"
+        )
 
     def has(self, name: str) -> bool:
         return any(name in table.columns for table in self.all) or (
             ":" in name and any(f"{table.stem}:{c}" == name for table in self.all for c in table.columns)
         )
 
-    def select(self, names: dict[str, str], where: Sequence[tuple[str, str]] = (), lists: Sequence[str] = ()) -> Selection:
+    def select(
+        self, names: dict[str, str], where: Sequence[tuple[str, str]] = (), lists: Sequence[str] = ()
+    ) -> Selection:
         """Read columns and join them.
 
         Args:
             names: column name → the option that asked for it (for messages).
-            where: (column, value) that rows must have, compared as numbers in columns of numbers, else as text.
+            where: (column, value) that rows must have, compared as numbers in columns of numbers, else as
+                text.
             lists: names among them that hold a list of numbers per row.
 
         Returns:
@@ -183,7 +197,9 @@ class Tables:
         for column, value in where:
             values = selection.frame[column]
             selection.drop(_equal(values, value), f"{column} is not {value}")
-            selection.require_rows(f"; {column} holds {shorten(values.unique(maintain_order=True).drop_nulls().to_list())}")
+            selection.require_rows(
+                f"; {column} holds {shorten(values.unique(maintain_order=True).drop_nulls().to_list())}"
+            )
         for table in self.all:
             if (name := f"#status {table.stem}") in selection.frame.columns:
                 counts = selection.frame[name].fill_null("null").value_counts(sort=True)
@@ -208,7 +224,9 @@ class Tables:
             frame = frame.with_columns(plain[key].alias(f"#key {key}"))
         if len(self.all) > 1:
             keys = [f"#key {key}" for key in self.keys]
-            twice = frame.filter(pl.struct(keys).is_duplicated() & pl.all_horizontal(pl.col(keys).is_not_null()))
+            twice = frame.filter(
+                pl.struct(keys).is_duplicated() & pl.all_horizontal(pl.col(keys).is_not_null())
+            )
             if len(twice):
                 shown = ", ".join(str(value) for value in twice.select(keys).row(0))
                 many = twice.select(keys).n_unique()
@@ -223,7 +241,8 @@ class Tables:
 
 
 def _legscore_status(table: Table) -> bool:
-    """Whether the file has a status column with legscore's words (any other status column is none of ours)."""
+    """Whether the file has a status column with legscore's words (any other status column is none of
+    ours)."""
     if "status" not in table.columns:
         return False
     kind = table.opened.schema.field("status").type
@@ -244,7 +263,8 @@ def _equal(values: pl.Series, value: str) -> pl.Series:
 
 
 def numbers(values: pl.Series, option: str, name: str) -> np.ndarray:
-    """A column as float64 [rows], NaN where there is no number; InputError for text that is none, with its row."""
+    """A column as float64 [rows], NaN where there is no number; InputError for text that is none, with its
+    row."""
     kind = values.dtype
     if kind == pl.Null:
         return np.full(len(values), np.nan)
@@ -268,11 +288,17 @@ def numbers(values: pl.Series, option: str, name: str) -> np.ndarray:
 def lists(values: pl.Series, name: str) -> np.ndarray:
     """A column of lists of equal length as float64 [rows, members]; NaN where there is none."""
     if not isinstance(values.dtype, pl.List | pl.Array):
-        raise InputError(f"{name}: the column holds {values.dtype}; it must hold lists, as run --per-model writes them")
+        raise InputError(
+            f"{name}: the column holds {values.dtype}; it must hold lists, as run --per-model writes them"
+        )
     rows = values.cast(pl.List(pl.Float64))
     lengths = rows.list.len().drop_nulls().unique().to_list()
     if len(lengths) != 1 or lengths[0] < 1:
-        raise InputError(f"{name}: its lists have {shorten(sorted(lengths))} values; all must have the same number")
+        raise InputError(
+            f"{name}: its lists have {shorten(sorted(lengths))} values; all must have the same number"
+        )
     empty = pl.Series([[None] * lengths[0]], dtype=pl.List(pl.Float64))
     whole = rows.to_frame("v").select(pl.coalesce(pl.col("v"), pl.lit(empty).first())).to_series()
-    return np.asarray(whole.explode().cast(pl.Float64).fill_null(float("nan")).to_numpy()).reshape(len(values), lengths[0])
+    return np.asarray(whole.explode().cast(pl.Float64).fill_null(float("nan")).to_numpy()).reshape(
+        len(values), lengths[0]
+    )

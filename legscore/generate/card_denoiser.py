@@ -1,8 +1,10 @@
-"""The mutate–denoise loop on one card: state, random numbers and network stay there, and a step copies nothing.
+"""The mutate–denoise loop on one card: state, random numbers and network stay there, and a step copies
+nothing.
 
-`mark_sites` draws the positions to mutate; then, for each pass of the network's fixed rows, `mutate_bases` writes the input,
-the network runs, and `keep_bases` takes over its probabilities or draws bases from them (kernels/denoise.cu). Only constraints
-(`put` after `bases`) bring probabilities to the host and back. A CUDA error is final: nothing of a failed batch is given out.
+`mark_sites` draws the positions to mutate; then, for each pass of the network's fixed rows, `mutate_bases`
+writes the input, the network runs, and `keep_bases` takes over its probabilities or draws bases from them
+(kernels/denoise.cu). Only constraints (`put` after `bases`) bring probabilities to the host and back. A CUDA
+error is final: nothing of a failed batch is given out.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ FP16_MOST = 65504
 
 
 class Network(Protocol):
-    """A compiled generator with fixed rows: FP32 [rows, 6, L] → probabilities FP32 [rows, 4, L], at addresses of its own."""
+    """A compiled generator with fixed rows: FP32 [rows, 6, L] → probabilities FP32 [rows, 4, L], at addresses
+    of its own."""
 
     rows: int
 
@@ -34,7 +37,8 @@ class Network(Protocol):
 
 
 class CardDenoiser:
-    """See `legscore.generate.sample.Denoiser`. A subclass makes `network` at the addresses of `_prepare` and closes the card."""
+    """See `legscore.generate.sample.Denoiser`. A subclass makes `network` at the addresses of `_prepare` and
+    closes the card."""
 
     name = "card"
 
@@ -69,24 +73,38 @@ class CardDenoiser:
         if self.network is None:
             raise EngineError("this engine is closed")
         if told > FP16_MOST and self.precision == "fp16":
-            raise EngineError(f"{told:,} mutations cannot be told in fp16 (at most {FP16_MOST:,}); use --precision fp32")
+            raise EngineError(
+                f"{told:,} mutations cannot be told in fp16 (at most {FP16_MOST:,}); use --precision fp32"
+            )
         at = {name: memory.address for name, memory in self._state.items()}
         shape = {"length": self.length, "step": number}
         with self.card.use():
             self._launch(
-                launches.mark_sites(at["seeds"], at["hits"], designs=self._designs, mutations=n_mutations, **shape),
+                launches.mark_sites(
+                    at["seeds"], at["hits"], designs=self._designs, mutations=n_mutations, **shape
+                ),
             )
             for first in range(0, self._designs, self.network.rows):
                 count = min(self.network.rows, self._designs - first)
                 self._launch(
                     launches.mutate_bases(
-                        at["bases"], at["seeds"], at["hits"], at["targets"], self._x,
-                        first=first, count=count, rows=self.network.rows, told=told, **shape,
+                        at["bases"],
+                        at["seeds"],
+                        at["hits"],
+                        at["targets"],
+                        self._x,
+                        first=first,
+                        count=count,
+                        rows=self.network.rows,
+                        told=told,
+                        **shape,
                     )
-                )  # fmt: skip
+                )
                 self._run(self.network)
                 self._launch(
-                    launches.keep_bases(self._out, at["seeds"], at["bases"], first=first, count=count, draw=draw, **shape)
+                    launches.keep_bases(
+                        self._out, at["seeds"], at["bases"], first=first, count=count, draw=draw, **shape
+                    )
                 )
             self._wait()
 
@@ -106,7 +124,8 @@ class CardDenoiser:
         self.card.synchronize(self._event)
 
     def probabilities(self, x_N6L: np.ndarray) -> np.ndarray:
-        """The network alone: float32 [N, 6, L], N at most its rows, → probabilities [N, 4, L]; for comparing engines."""
+        """The network alone: float32 [N, 6, L], N at most its rows, → probabilities [N, 4, L]; for comparing
+        engines."""
         if self.network is None:
             raise EngineError("this engine is closed")
         rows = np.zeros((self.network.rows, *x_N6L.shape[1:]), dtype=np.float32)
@@ -120,7 +139,9 @@ class CardDenoiser:
                 nbytes = 4 * len(x_N6L) * len(BASES) * self.length
                 self.card.copy_out(pinned.array[:nbytes], self._out, self._stream)
                 self._wait()
-                return pinned.array[:nbytes].view(np.float32).reshape(len(x_N6L), len(BASES), self.length).copy()
+                return (
+                    pinned.array[:nbytes].view(np.float32).reshape(len(x_N6L), len(BASES), self.length).copy()
+                )
             finally:
                 pinned.free()
 
@@ -130,7 +151,12 @@ class CardDenoiser:
         with self.card.use():
             self.card.copy_out(self._pinned.array[:nbytes], self._state["bases"].address, self._stream)
             self._wait()
-        return self._pinned.array[:nbytes].view(np.float32).reshape(self._designs, len(BASES), self.length).copy()
+        return (
+            self._pinned.array[:nbytes]
+            .view(np.float32)
+            .reshape(self._designs, len(BASES), self.length)
+            .copy()
+        )
 
     def put(self, bases_N4L: np.ndarray) -> None:
         with self.card.use():

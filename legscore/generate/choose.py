@@ -1,8 +1,9 @@
 """Which engine runs a generator, and how close it is to FP32; nothing falls back in silence.
 
-The engines are those of scoring (`legscore.engine.choose`) and chosen by the same rules. Agreement with OpenVINO FP32 is
-measured on random inputs when the engine is built: a generator's output is fed back a hundred times, so a reduced precision
-that moves probabilities or arg max by more than the limits here is given up, which is said.
+The engines are those of scoring (`legscore.engine.choose`) and chosen by the same rules. Agreement with
+OpenVINO FP32 is measured on random inputs when the engine is built: a generator's output is fed back a
+hundred times, so a reduced precision that moves probabilities or arg max by more than the limits here is
+given up, which is said.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ RMSE_MAX, SAME_MIN = 0.02, 0.98
 
 @dataclass(frozen=True)
 class Agreement:
-    """Probabilities of one step against OpenVINO FP32 on PROBES random inputs: RMSE, and the share of positions with the
-    same most probable base."""
+    """Probabilities of one step against OpenVINO FP32 on PROBES random inputs: RMSE, and the share of
+    positions with the same most probable base."""
 
     rmse: float
     same: float
 
     def __str__(self) -> str:
-        return f"probabilities RMSE {self.rmse:.2g}, same base at {self.same:.2%} of positions, against openvino fp32"
+        return (
+            f"probabilities RMSE {self.rmse:.2g}, same base at {self.same:.2%} of positions, against "
+            "openvino fp32"
+        )
 
     @property
     def shortfall(self) -> str:
@@ -43,7 +47,9 @@ class Agreement:
         return f"the same base at {self.same:.2%} of positions only" if not self.same >= SAME_MIN else ""
 
 
-def open_denoiser(checkpoint: Checkpoint, request: Request, say: Say = lambda line: None) -> tuple[Denoiser, Agreement | None]:
+def open_denoiser(
+    checkpoint: Checkpoint, request: Request, say: Say = lambda line: None
+) -> tuple[Denoiser, Agreement | None]:
     """Build the engine of a generator.
 
     Returns:
@@ -65,12 +71,16 @@ def open_denoiser(checkpoint: Checkpoint, request: Request, say: Say = lambda li
         return denoiser, agreement
     denoiser.close()
     if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
-        raise EngineError(f"precision {recipe.precision} is too far from fp32 for this generator: {agreement.shortfall}")
+        raise EngineError(
+            f"precision {recipe.precision} is too far from fp32 for this generator: {agreement.shortfall}"
+        )
     say(f"generator: precision fp32 instead of {recipe.precision} ({agreement.shortfall})")
     return _measured(name, checkpoint, load_recipe("fp32"), request, say)
 
 
-def _measured(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, say: Say) -> tuple[Denoiser, Agreement | None]:
+def _measured(
+    name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, say: Say
+) -> tuple[Denoiser, Agreement | None]:
     denoiser = _build(name, checkpoint, recipe, request, say)
     try:
         if name == "openvino" and recipe.precision == "fp32":
@@ -107,8 +117,8 @@ def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, 
 
 
 def agreement_of(denoiser: Denoiser, checkpoint: Checkpoint) -> Agreement:
-    """One step of PROBES designs on this engine and on OpenVINO FP32: random sequences, targets over the contract's range, a
-    number of mutations halfway through the published loop."""
+    """One step of PROBES designs on this engine and on OpenVINO FP32: random sequences, targets over the
+    contract's range, a number of mutations halfway through the published loop."""
     from legscore.generate.openvino_denoiser import OpenVINODenoiser
 
     output, seeds = checkpoint.contract.output, np.arange(PROBES)

@@ -1,8 +1,8 @@
 """Random numbers of the mutate–denoise loop: functions of (seed of the design, step, place), not of a stream.
 
-A design's numbers so depend on its own seed alone: not on its neighbours, the batch, or how many designs there are, and
-the same numbers can be made on any device (`legscore.generate.torch_denoiser` has the torch twin). The mixing function is
-the finaliser of SplitMix64 (Steele, Lea and Flood 2014), applied twice.
+A design's numbers so depend on its own seed alone: not on its neighbours, the batch, or how many designs
+there are, and the same numbers can be made on any device (`legscore.generate.torch_denoiser` has the torch
+twin). The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood 2014), applied twice.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def start_codes(seed_N: np.ndarray, length: int) -> np.ndarray:
 
 
 def shuffles(seed_N: np.ndarray, step: int, n_mutations: int, length: int) -> np.ndarray:
-    """How the four channel values of each position are permuted in a step, uint8 [N, length]: rows of PERMUTATIONS, 0 where
-    none of the `n_mutations` positions drawn with replacement lies. Steps count from 1."""
+    """How the four channel values of each position are permuted in a step, uint8 [N, length]: rows of
+    PERMUTATIONS, 0 where none of the `n_mutations` positions drawn with replacement lies. Steps count from
+    1."""
     site_NK = below(seed_N, step, length, n_mutations, length)
     order_NL = below(seed_N, step, 0, length, len(PERMUTATIONS)).astype(np.uint8)
     hit_NL = np.zeros(order_NL.shape, dtype=bool)

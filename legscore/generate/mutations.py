@@ -1,8 +1,11 @@
-"""Random mutations of sequences, without memory: what a generator learns to undo, and what the mutation curve measures.
+"""Random mutations of sequences, without memory: what a generator learns to undo, and what the mutation curve
+measures.
 
-Each mutation hits a position drawn with replacement, so that a site may be hit again and may come back to what it was.
+Each mutation hits a position drawn with replacement, so that a site may be hit again and may come back to
+what it was.
 
-- `draw4`, as in the published code: the site gets one of the four bases, the present one included (a quarter of the
+- `draw4`, as in the published code: the site gets one of the four bases, the present one included (a quarter
+of the
   mutations changes nothing).
 - `sub3`, as the paper words it: the site gets one of the three other bases.
 
@@ -19,10 +22,11 @@ MUTATIONS = ("draw4", "sub3")
 
 
 def mutated(codes_NL: np.ndarray, n_mutations: int, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Sequences after `n_mutations` more mutations each, uint8 [N, L]; mutating again continues the same process.
+    """Sequences after `n_mutations` more mutations each, uint8 [N, L]; mutating again continues the same
+    process.
 
-    Of `draw4` only the last draw at a site matters, and of `sub3` only the sum of its steps modulo 4, so that the order
-    of a sequence's mutations need not be kept.
+    Of `draw4` only the last draw at a site matters, and of `sub3` only the sum of its steps modulo 4, so that
+    the order of a sequence's mutations need not be kept.
     """
     if kind not in MUTATIONS:
         raise ValueError(f"mutation is {kind!r}; known are {', '.join(MUTATIONS)}")

@@ -1,5 +1,6 @@
-"""A generator on the CPU through OpenVINO: the network with its softmax is one compiled graph, in requests of a fixed batch
-on as many streams as cores. Shuffling and random numbers are numpy's, a few percent of the time."""
+"""A generator on the CPU through OpenVINO: the network with its softmax is one compiled graph, in requests of
+a fixed batch on as many streams as cores. Shuffling and random numbers are numpy's, a few percent of the
+time."""
 
 from __future__ import annotations
 
@@ -29,13 +30,17 @@ class OpenVINODenoiser:
 
         core = openvino.Core()
         self.precision, self.length, self.engine_s = recipe.precision, checkpoint.contract.length, 0.0
-        if self.precision == "bf16" and "BF16" not in core.get_property("CPU", properties.device.capabilities):
+        if self.precision == "bf16" and "BF16" not in core.get_property(
+            "CPU", properties.device.capabilities
+        ):
             raise EngineError("precision bf16: this CPU has no bf16 instructions; use --precision fp32")
         self.batch, threads = int(recipe.get("openvino", "batch")), usable_cores()
         wanted = recipe.get("openvino", "streams")
         streams = threads if wanted == "cores" else min(int(wanted), threads)
         settings = {
-            properties.hint.inference_precision: openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32,
+            properties.hint.inference_precision: openvino.Type.bf16
+            if self.precision == "bf16"
+            else openvino.Type.f32,
             properties.num_streams: streams,
             properties.inference_num_threads: threads,
         }
@@ -43,7 +48,10 @@ class OpenVINODenoiser:
         model.reshape({"x": [self.batch, len(checkpoint.contract.channels), self.length]})
         self._queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings), streams + 1)
         self._queue.set_callback(_store)
-        self._versions = {"openvino": openvino.get_version(), "cpu": core.get_property("CPU", properties.device.full_name)}
+        self._versions = {
+            "openvino": openvino.get_version(),
+            "cpu": core.get_property("CPU", properties.device.full_name),
+        }
         self._x = self._out = np.empty((0, 0, 0), dtype=np.float32)
         self._seeds = np.empty(0, dtype=np.int64)
 

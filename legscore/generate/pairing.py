@@ -1,4 +1,5 @@
-"""Whether a generator and predictors belong together: one construct, one length of insert, one unit of expression."""
+"""Whether a generator and predictors belong together: one construct, one length of insert, one unit of
+expression."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ def unfit(generator: Contract, predictor: Contract) -> str:
             return f"its construct is another: {name} is {theirs!r}, the generator's {mine!r}"
     needed = predictor.length - generator.length - len(predictor.flank3)
     if needed > 0 and generator.flank5[-needed:] != predictor.flank5[-needed:]:
-        return f"its construct is another: flank5 ends {predictor.flank5[-20:]!r}, the generator's {generator.flank5[-20:]!r}"
+        return (
+            f"its construct is another: flank5 ends {predictor.flank5[-20:]!r}, the generator's "
+            f"{generator.flank5[-20:]!r}"
+        )
     if predictor.output.unit != generator.output.unit:
         return f"its scores are {predictor.output.unit!r}, the generator's targets {generator.output.unit!r}"
     return ""

@@ -1,12 +1,13 @@
 """The mutate–denoise loop (cold diffusion), as published, batched over designs.
 
-From a random start, n counts down from `start` to 1 in `steps` steps; each step permutes the four channel values at up to n
-random positions, tells the network the expression wanted and n + `shift` mutations (more than there are, which makes it
-change more), and feeds its softmax output on. The last output's arg max is the design.
+From a random start, n counts down from `start` to 1 in `steps` steps; each step permutes the four channel
+values at up to n random positions, tells the network the expression wanted and n + `shift` mutations (more
+than there are, which makes it change more), and feeds its softmax output on. The last output's arg max is the
+design.
 
-That is `feed` "soft". With "sample", bases are drawn from the softmax output at every step but the last, and fed on as plain
-sequences, which is what the network saw in training: the loop then cannot feed on its own certainty, which drives a briefly
-trained generator into repeats of one base.
+That is `feed` "soft". With "sample", bases are drawn from the softmax output at every step but the last, and
+fed on as plain sequences, which is what the network saw in training: the loop then cannot feed on its own
+certainty, which drives a briefly trained generator into repeats of one base.
 
 `hold` is called after every step with the probabilities, to keep constraints (`legscore.design.constraints`).
 Source: LegNet-Generator (Penzar et al. 2023); random numbers are `legscore.generate.draws`.
@@ -35,7 +36,8 @@ BATCH = 512
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps of the loop: how many, how many mutations the first makes, how many more the network is told, and what is fed on."""
+    """Steps of the loop: how many, how many mutations the first makes, how many more the network is told, and
+    what is fed on."""
 
     steps: int = 100
     shift: int = 30
@@ -64,11 +66,12 @@ class Denoiser(Protocol):
     """Seconds spent in the network so far."""
 
     def begin(self, bases_N4L: np.ndarray, target_N: np.ndarray, seed_N: np.ndarray) -> None:
-        """Take a batch: probabilities of A,G,C,T float32 [N, 4, L], the expression wanted float32 [N], seeds int64 [N]."""
+        """Take a batch: probabilities of A,G,C,T float32 [N, 4, L], the expression wanted float32 [N], seeds
+        int64 [N]."""
 
     def step(self, number: int, n_mutations: int, told: int, draw: bool = False) -> None:
-        """Permute as `draws.shuffles(seeds, number, n_mutations, L)` says, then replace the probabilities by the network's, or
-        with `draw` by one base for each position drawn from them (`draws.drawn`)."""
+        """Permute as `draws.shuffles(seeds, number, n_mutations, L)` says, then replace the probabilities by
+        the network's, or with `draw` by one base for each position drawn from them (`draws.drawn`)."""
 
     def bases(self) -> np.ndarray:
         """The probabilities, float32 [N, 4, L]."""

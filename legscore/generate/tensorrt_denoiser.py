@@ -1,8 +1,10 @@
-"""A generator on one NVIDIA GPU through TensorRT: one plan from the cache, of a fixed number of rows, and the loop on the card.
+"""A generator on one NVIDIA GPU through TensorRT: one plan from the cache, of a fixed number of rows, and the
+loop on the card.
 
-The plan is built from the generator's own graph, softmax included: FP32 in and out, so that the loop's state is FP32 in every
-precision, FP16 between. It is kept, checked and built again as those of predictors are. Importing this module needs TensorRT
-and PyCUDA. It has run with stand-ins for both, on a CPU; it has not run on a GPU.
+The plan is built from the generator's own graph, softmax included: FP32 in and out, so that the loop's state
+is FP32 in every precision, FP16 between. It is kept, checked and built again as those of predictors are.
+Importing this module needs TensorRT and PyCUDA. It has run with stand-ins for both, on a CPU; it has not run
+on a GPU.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class LoopCompiler(TensorRTCompiler):
         super().__init__([generator], recipe, gpu)
         if self.form.layout == "hwc8":
             raise EngineError(
-                f"recipe {recipe.name}: layout hwc8 holds FP16, a generator's input is FP32; set tensorrt.layout to ncl or nc1l"
+                f"recipe {recipe.name}: layout hwc8 holds FP16, a generator's input is FP32; set "
+                "tensorrt.layout to ncl or nc1l"
             )
         self.settings = replace(self.settings, refit=False)
 
@@ -93,12 +96,24 @@ class TensorRTDenoiser(CardDenoiser):
         contract, layout = generator.contract, compiler.form.layout
 
         def need(rows: int, stored: list[Stored]) -> fit.Need:
-            sizes, scratch = [len(plan.plan) for plan in stored], max(int(plan.facts["scratch"]) for plan in stored)
-            return fit.need(contract, batch=rows, layout=layout, precision="fp32", scratch=scratch, plans=sizes)
+            sizes, scratch = (
+                [len(plan.plan) for plan in stored],
+                max(int(plan.facts["scratch"]) for plan in stored),
+            )
+            return fit.need(
+                contract, batch=rows, layout=layout, precision="fp32", scratch=scratch, plans=sizes
+            )
 
         batches = self.recipe.batches(self.gpu.name)
         # designs come BATCH at a time: larger passes would be padding
-        arranged = arrange(cache, compiler, [n for n in batches if n <= BATCH] or batches[-1:], need, self.card.free_memory, say)
+        arranged = arrange(
+            cache,
+            compiler,
+            [n for n in batches if n <= BATCH] or batches[-1:],
+            need,
+            self.card.free_memory,
+            say,
+        )
         stored, engine = obtain(cache, compiler, 0, arranged.batch, say)
         self._plan = stored.sha256[:16]
         self.network = _Plan(self.card, engine, arranged.batch, *self._prepare(arranged.batch))

@@ -1,4 +1,5 @@
-"""A generator in PyTorch: the loop's state stays on the device, random numbers included. Needs `legscore[train]`.
+"""A generator in PyTorch: the loop's state stays on the device, random numbers included. Needs
+`legscore[train]`.
 
 The reference twin of the other denoisers, what validates while training, and the way to accelerators.
 """

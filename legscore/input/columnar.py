@@ -28,14 +28,17 @@ def _of_run(schema: pa.Schema) -> bytes | None:
 
 
 def _made_by(schema: pa.Schema) -> dict[str, Any]:
-    """The `variants` entry of legscore's metadata, where the file has one; nothing where it is not as legscore writes it."""
+    """The `variants` entry of legscore's metadata, where the file has one; nothing where it is not as
+    legscore writes it."""
     try:
         record = json.loads(_of_run(schema) or b"{}")
     except (ValueError, RecursionError):
         return {}
     made = record.get("variants") if isinstance(record, dict) else None
     known = {"context": str, "sequence_is": str, "length": int}
-    if not isinstance(made, dict) or any(type(made[name]) is not kind for name, kind in known.items() if name in made):
+    if not isinstance(made, dict) or any(
+        type(made[name]) is not kind for name, kind in known.items() if name in made
+    ):
         return {}
     return made
 
@@ -60,7 +63,8 @@ class ParquetSource(Source):
         return self._ranges.file() if self._ranges else self.path
 
     def row_groups(self) -> tuple[int, str]:
-        """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and statistics."""
+        """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and
+        statistics."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self._file()) as file:
@@ -99,22 +103,32 @@ class ArrowSource(Source):
             else:
                 self.n_rows = sum(batch.num_rows for batch in reader)
 
-    def _open(self, columns: Sequence[str] | None = None) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    def _open(
+        self, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
         """A reader; from a store it fetches these columns alone, where the format lets it."""
         if isinstance(self.path, Remote):
             file, options = self.path.open_file(), None
             if columns and file.read(6) == b"ARROW1":
-                options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in columns])
+                options = pa.ipc.IpcReadOptions(
+                    included_fields=[self.schema.get_field_index(name) for name in columns]
+                )
             file.seek(0)
             is_file = file.read(6) == b"ARROW1"
-            return pa.ipc.open_file(file, options=options) if is_file else pa.ipc.open_stream(self.path.open_stream())
+            return (
+                pa.ipc.open_file(file, options=options)
+                if is_file
+                else pa.ipc.open_stream(self.path.open_stream())
+            )
         mapped = pa.memory_map(str(self.path))
         return pa.ipc.open_file(mapped) if mapped.read(6) == b"ARROW1" else pa.ipc.open_stream(str(self.path))
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         with self._open(columns) as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
-                found: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
+                found: Iterator[pa.RecordBatch] = (
+                    reader.get_batch(i) for i in range(reader.num_record_batches)
+                )
             else:
                 found = iter(reader)
             for batch in without_first(found, skip):
@@ -127,18 +141,22 @@ class ArrowSource(Source):
 
 
 def _in_bounds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, if its indices lie inside their dictionaries: the reader takes them from the file as they are."""
+    """The batch, if its indices lie inside their dictionaries: the reader takes them from the file as they
+    are."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_dictionary(column.type) and len(column) > column.null_count:
             least, most = pc.min_max(column.indices).values()
             if not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
-                raise ValueError(f"column {name!r} has indices beyond its dictionary of {len(column.dictionary):,}")
+                raise ValueError(
+                    f"column {name!r} has indices beyond its dictionary of {len(column.dictionary):,}"
+                )
     return batch
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, if its offsets lie inside its buffers: Arrow files are used as they lie, and would be read beyond their end.
-    Slice by slice, so that not all of a mapped file is in memory; dictionaries once, before."""
+    """The batch, if its offsets lie inside its buffers: Arrow files are used as they lie, and would be read
+    beyond their end. Slice by slice, so that not all of a mapped file is in memory; dictionaries once,
+    before."""
     for column in batch.columns:
         if not pa.types.is_dictionary(column.type):
             column.validate(full=True)

@@ -1,8 +1,9 @@
 """A Parquet object read in ranges: the bytes of the needed columns and no others, each once.
 
-A reader of Parquet looks at a file several times: at the footer, at the first row of a row group, at its dictionaries, at its
-pages. On a disk that costs nothing; from a store every look is a request and its bytes travel. Here the footer is kept, and
-column chunks come in blocks that are kept while they are likely to be asked for again.
+A reader of Parquet looks at a file several times: at the footer, at the first row of a row group, at its
+dictionaries, at its pages. On a disk that costs nothing; from a store every look is a request and its bytes
+travel. Here the footer is kept, and column chunks come in blocks that are kept while they are likely to be
+asked for again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class RangeReader:
         self._tail_start, self._tail = begin, self._fetch(begin, self.size)
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        """OSError when they do not come whole in ATTEMPTS tries: answers may be cut short behind their first line."""
+        """OSError when they do not come whole in ATTEMPTS tries: answers may be cut short behind their first
+        line."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 found = bytes(self._file.read_at(stop - start, start))
@@ -127,7 +129,9 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        found = self._reader.read_at(self._at, self._reader.size - self._at if size is None or size < 0 else size)
+        found = self._reader.read_at(
+            self._at, self._reader.size - self._at if size is None or size < 0 else size
+        )
         self._at += len(found)
         return found
 

@@ -1,7 +1,7 @@
 """Files → parts: a fixed number of consecutive input rows, only the needed columns, in bounded memory.
 
-Parquet is read row group by row group, Arrow IPC batch by batch, CSV/TSV and FASTA as streams. Parts are cut by row
-number alone (never by file, row group or timing), so that the same input always gives the same parts.
+Parquet is read row group by row group, Arrow IPC batch by batch, CSV/TSV and FASTA as streams. Parts are cut
+by row number alone (never by file, row group or timing), so that the same input always gives the same parts.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Input:
-    """One or several files of one format and one set of columns, read as one table. A part holds at most `part_bytes`."""
+    """One or several files of one format and one set of columns, read as one table. A part holds at most
+    `part_bytes`."""
 
     sources: tuple[Source, ...]
     part_bytes: int = field(default_factory=lambda: Limits.of(None).part)
@@ -100,16 +101,20 @@ class Input:
         return sum(source.n_rows for source in self.sources)
 
     def check_unchanged(self, first_row: int = 0, stop: int | None = None) -> None:
-        """InputError when a file that has some of these rows is not the one that was opened, or has been written to since."""
+        """InputError when a file that has some of these rows is not the one that was opened, or has been
+        written to since."""
         at = 0
         for source in self.sources:
             begin, at = at, at + source.n_rows
             if at > first_row and (stop is None or begin < stop) and source.has_changed():
-                raise InputError(f"{source.path} changed while it was being read; let it be whole and still, then run again")
+                raise InputError(
+                    f"{source.path} changed while it was being read; let it be whole and still, then "
+                    "run again"
+                )
 
     def batches(self, columns: Sequence[str], first_row: int = 0) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most READ_ROWS rows from `first_row` on, columns in the order given. InputError names the
-        file."""
+        """Record batches of at most READ_ROWS rows from `first_row` on, columns in the order given.
+        InputError names the file."""
         for source in self.sources:
             if first_row < source.n_rows:
                 yield from self._batches_of(source, columns, first_row)
@@ -130,7 +135,8 @@ class Input:
                 self.check_unchanged()
             if n_read != source.n_rows:
                 raise InputError(
-                    f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or is damaged"
+                    f"{source.path}: {source.n_rows:,} rows were there, {n_read:,} were read; it changed or "
+                    "is damaged"
                 )
         except UnicodeDecodeError as error:
             self.check_unchanged()
@@ -141,16 +147,22 @@ class Input:
                 raise InputError(f"{source.path}: reading stopped: {reason(error)}") from error
             if isinstance(error, MemoryError):
                 raise InputError(
-                    f"{source.path}: reading stopped: {first_line(error)}; leave long columns out with --keep, or give more with "
+                    f"{source.path}: reading stopped: {first_line(error)}; leave long columns out with "
+                    "--keep, or give more with "
                     "--memory, unless the file is damaged"
                 ) from error
-            raise InputError(f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short") from error
+            raise InputError(
+                f"{source.path}: reading stopped: {first_line(error)}; the file is damaged or cut short"
+            ) from error
 
     def n_parts(self, part_rows: int) -> int:
         return -(-self.n_rows // part_rows)
 
-    def parts(self, columns: Sequence[str], part_rows: int, first: int = 0, stop: int | None = None) -> Iterator[Part]:
-        """Cut the rows into parts of `part_rows` (the last one shorter); parts `first` up to `stop` of them."""
+    def parts(
+        self, columns: Sequence[str], part_rows: int, first: int = 0, stop: int | None = None
+    ) -> Iterator[Part]:
+        """Cut the rows into parts of `part_rows` (the last one shorter); parts `first` up to `stop` of
+        them."""
         stop = self.n_parts(part_rows) if stop is None else stop
         schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
         waiting: list[pa.RecordBatch] = []
@@ -174,15 +186,18 @@ class Input:
                 del piece  # what was handed on is not held here
                 if n_waiting == part_rows:
                     yield cut()
-                    if number == stop and stop < self.n_parts(part_rows):  # at the end of the input its last check is wanted
+                    # at the end of the input its last check is wanted
+                    if number == stop and stop < self.n_parts(part_rows):
                         return
         if n_waiting:
             yield cut()
 
     def _refuse(self, first_row: int, n_rows: int, part_rows: int, columns: Sequence[str]) -> None:
         raise InputError(
-            f"{self.name}: rows {first_row + 1:,} to {first_row + n_rows:,} of columns {shorten(columns, 4)} take more than "
-            f"{self.part_bytes / 2**20:,.0f} MiB, the most that a part of {part_rows:,} rows may take here; leave long columns "
+            f"{self.name}: rows {first_row + 1:,} to {first_row + n_rows:,} of columns "
+            f"{shorten(columns, 4)} take more than "
+            f"{self.part_bytes / 2**20:,.0f} MiB, the most that a part of {part_rows:,} rows may take here; "
+            "leave long columns "
             "out with --keep, or give more with --memory"
         )
 
@@ -196,7 +211,8 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
 
     Args:
         names: column names of CSV or TSV files that have no header line.
-        paths: in the order to read; a directory stands for its *.parquet sorted by name, a pattern for its matches.
+        paths: in the order to read; a directory stands for its *.parquet sorted by name, a pattern for its
+            matches.
 
     Raises:
         InputError: missing, empty or unreadable files, formats mixed, columns that differ between files.
@@ -208,15 +224,23 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
     first = sources[0]
     for source in sources:
         if source.format != first.format:
-            raise InputError(f"{source.path} is {source.format}, {first.path} is {first.format}; score them in separate runs")
+            raise InputError(
+                f"{source.path} is {source.format}, {first.path} is {first.format}; score them in "
+                "separate runs"
+            )
         for one, other in ((first, source), (source, first)):
             present = set(other.schema.names)
             if lacking := [name for name in one.schema.names if name not in present]:
-                raise InputError(f"{other.path} has no column {lacking[0]!r}, which {one.path} has; files must agree")
+                raise InputError(
+                    f"{other.path} has no column {lacking[0]!r}, which {one.path} has; files must agree"
+                )
         for name in first.schema.names:
             theirs, ours = source.schema.field(name).type, first.schema.field(name).type
             if theirs != ours:
-                raise InputError(f"{source.path}: column {name!r} is {theirs}, in {first.path} it is {ours}; make them agree")
+                raise InputError(
+                    f"{source.path}: column {name!r} is {theirs}, in {first.path} it is {ours}; make "
+                    "them agree"
+                )
     opened = Input(sources)
     if opened.n_rows == 0:
         raise InputError(f"{opened.name} has no rows: nothing to score")
@@ -233,7 +257,11 @@ def _expand(path: str | Path) -> list[Path | Remote]:
     if not text or text == "-":
         raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_")))
+        inside = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_"))
+        )
         if not inside:
             raise InputError(f"{path}: no *.parquet file in this directory")
         return list(inside)
@@ -251,7 +279,8 @@ def _expand(path: str | Path) -> list[Path | Remote]:
 
 def is_text(kind: pa.DataType) -> bool:
     types = pa.types
-    names = ("string", "large_string", "string_view", "binary", "large_binary", "null")  # string_view: pyarrow 16 on
+    # string_view: pyarrow 16 on
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "null")
     return any(getattr(types, f"is_{name}", lambda kind: False)(kind) for name in names)
 
 
@@ -265,24 +294,34 @@ def check_types(opened: Input, roles: Roles) -> None:
                 if isinstance(source, TextSource) and column in source.not_whole:
                     row, text = source.not_whole[column]
                     raise InputError(
-                        f"{source.path}: column {column!r} reads {text!r} in row {row}; offsets are whole numbers (0-based)"
+                        f"{source.path}: column {column!r} reads {text!r} in row {row}; offsets are whole "
+                        "numbers (0-based)"
                     )
         elif role == "offset":
             if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-                raise InputError(f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)")
+                raise InputError(
+                    f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)"
+                )
         elif not is_text(values):
-            raise InputError(f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column {role}=NAME")
+            raise InputError(
+                f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column "
+                f"{role}=NAME"
+            )
 
 
 def role_array(part: Part, role: str, column: str) -> pa.Array:
-    """A role's column in the type that `legscore.rows.window` takes: text (dictionary kept for sequences) or int64.
+    """A role's column in the type that `legscore.rows.window` takes: text (dictionary kept for sequences) or
+    int64.
 
-    Bytes are taken as text without a check of their encoding: what is no base shows as `invalid_base`. An unsigned
+    Bytes are taken as text without a check of their encoding: what is no base shows as `invalid_base`. An
+        unsigned
     offset too large for int64 wraps below zero and shows as `edge`.
     """
     array = part.column(column)
     if role == "offset":
-        return array.cast(pa.int64(), safe=False) if pa.types.is_uint64(array.type) else array.cast(pa.int64())
+        return (
+            array.cast(pa.int64(), safe=False) if pa.types.is_uint64(array.type) else array.cast(pa.int64())
+        )
     if pa.types.is_dictionary(array.type):
         if role == "sequence" and not pa.types.is_null(array.type.value_type):
             return pa.DictionaryArray.from_arrays(array.indices, as_text(array.dictionary))
@@ -302,8 +341,8 @@ def choose_carried_columns(opened: Input, roles: Roles, keep: str) -> list[str]:
     """Input columns to carry into the output.
 
     Args:
-        keep: `auto` (all but the scored sequences; those too when nothing else would identify a row), `all`, `none`, or
-            names separated by commas.
+        keep: `auto` (all but the scored sequences; those too when nothing else would identify a row), `all`,
+            `none`, or names separated by commas.
 
     Raises:
         InputError: an unknown name, or one that a result column has.
@@ -317,13 +356,17 @@ def choose_carried_columns(opened: Input, roles: Roles, keep: str) -> list[str]:
         kept = list(dict.fromkeys(name.strip() for name in keep.split(",") if name.strip()))
         for name in kept:
             if name not in names:
-                raise InputError(f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has {shorten(names)}")
+                raise InputError(
+                    f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has "
+                    f"{shorten(names)}"
+                )
     if keep in ("auto", "all"):  # a status that was given goes into the one that is written
         kept = [name for name in kept if name != roles.column_of.get("status")]
     results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS)
     if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
         raise InputError(
-            f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with --keep "
+            f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with "
+            "--keep "
             f"{','.join(name for name in kept if name not in clash) or 'none'} or rename it"
         )
     return kept
@@ -338,7 +381,8 @@ EXTENSIONS = {
 
 
 def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Source:
-    """Open a file by its extension, or by its first bytes where that says nothing. InputError when it cannot be read."""
+    """Open a file by its extension, or by its first bytes where that says nothing. InputError when it cannot
+    be read."""
     try:
         with open_binary(path) as stream:
             magic = bytes(stream.read(8))
@@ -355,7 +399,9 @@ def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Sour
             source = ArrowSource(path)
         elif format_name == "FASTA":
             if isinstance(path, Remote):
-                raise InputError(f"{path}: FASTA is read from a disk only; copy it here, or write it as Parquet")
+                raise InputError(
+                    f"{path}: FASTA is read from a disk only; copy it here, or write it as Parquet"
+                )
             source = FastaSource(path)
         else:
             source = TextSource(path, format_name, names)
@@ -377,4 +423,6 @@ def _format_of(path: Path | Remote, magic: bytes) -> str:
         return "Arrow"
     if magic[:1] == b">":
         return "FASTA"
-    raise InputError(f"{path}: unknown format; known extensions are {', '.join(EXTENSIONS)} (text also with .gz)")
+    raise InputError(
+        f"{path}: unknown format; known extensions are {', '.join(EXTENSIONS)} (text also with .gz)"
+    )

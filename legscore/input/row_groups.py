@@ -1,10 +1,11 @@
-"""A Parquet file in slices of bounded size, whatever its row groups are like: one of a gigabyte, a million of one row, a
-dictionary of megabyte values that a kilobyte of file repeats a million times.
+"""A Parquet file in slices of bounded size, whatever its row groups are like: one of a gigabyte, a million of
+one row, a dictionary of megabyte values that a kilobyte of file repeats a million times.
 
-Row groups are streamed page by page, never decoded whole; slices are made so small that their values fit `slice_bytes`. What
-the footer says of a column decides that, except for text behind a dictionary, whose longest value is looked up, since such a
-value may stand in every row. Not bounded here: a single page (at most 2 GB by the format) and lists of lists. With `--memory`
-the system refuses those (`legscore.system.memory`).
+Row groups are streamed page by page, never decoded whole; slices are made so small that their values fit
+`slice_bytes`. What the footer says of a column decides that, except for text behind a dictionary, whose
+longest value is looked up, since such a value may stand in every row. Not bounded here: a single page (at
+most 2 GB by the format) and lists of lists. With `--memory` the system refuses those
+(`legscore.system.memory`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ TEXT = "BYTE_ARRAY"
 
 
 def slices(
-    source: Path | RangeReader, columns: Sequence[str], rows: int, slice_bytes: int, groups: Sequence[int] | None = None
+    source: Path | RangeReader,
+    columns: Sequence[str],
+    rows: int,
+    slice_bytes: int,
+    groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of at most `rows` rows, fewer where rows are long.
 
@@ -50,15 +55,25 @@ def slices(
     if isinstance(source, RangeReader):
         source.expect(_chunks(metadata, leaves, range(metadata.num_row_groups) if groups is None else groups))
     # checksums are verified where pages have one; the footer is shared
-    given = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": True, "metadata": metadata}
-    with pq.ParquetFile(opened(), **given) as file, pq.ParquetFile(opened(), read_dictionary=text, **given) as coded:
+    given = {
+        "pre_buffer": False,
+        "buffer_size": buffer,
+        "page_checksum_verification": True,
+        "metadata": metadata,
+    }
+    with (
+        pq.ParquetFile(opened(), **given) as file,
+        pq.ParquetFile(opened(), read_dictionary=text, **given) as coded,
+    ):
 
         def fitting(group: int) -> int:
             if not metadata.row_group(group).num_rows:
                 return rows
-            # the first row, before the footer is asked about columns: pyarrow ends the process over some damaged footers when
-            # it is asked, and raises when it reads
-            first = file.iter_batches(batch_size=1, row_groups=[group], columns=list(columns), use_threads=False)
+            # the first row, before the footer is asked about columns: pyarrow ends the process over some
+            # damaged footers when it is asked, and raises when it reads
+            first = file.iter_batches(
+                batch_size=1, row_groups=[group], columns=list(columns), use_threads=False
+            )
             if next(first, None) is None:  # it claims rows and has none
                 return 1
             each = _row_bytes(file, coded, group, leaves, rows, slice_bytes)
@@ -67,10 +82,14 @@ def slices(
 
         chosen = range(metadata.num_row_groups) if groups is None else groups
         for size, together in _runs(chosen, fitting, lambda group: metadata.row_group(group).num_rows):
-            yield from file.iter_batches(batch_size=size, row_groups=together, columns=list(columns), use_threads=False)
+            yield from file.iter_batches(
+                batch_size=size, row_groups=together, columns=list(columns), use_threads=False
+            )
 
 
-def _runs(groups: Sequence[int], fitting: Callable[[int], int], rows_of: Callable[[int], int]) -> Iterator[tuple[int, list[int]]]:
+def _runs(
+    groups: Sequence[int], fitting: Callable[[int], int], rows_of: Callable[[int], int]
+) -> Iterator[tuple[int, list[int]]]:
     """Neighbours with slices of one size, to be read in one go, up to RUN_ROWS rows."""
     together: list[int] = []
     size = rows = 0
@@ -89,7 +108,11 @@ def _leaves(file: Any, columns: Sequence[str]) -> list[int]:
     """Numbers of the Parquet columns that the Arrow columns are made of."""
     wanted = set(columns)
     paths = [file.schema.column(i).path for i in range(len(file.schema))]
-    return [i for i, path in enumerate(paths) if path in wanted or any(path.startswith(f"{name}.") for name in wanted)]
+    return [
+        i
+        for i, path in enumerate(paths)
+        if path in wanted or any(path.startswith(f"{name}.") for name in wanted)
+    ]
 
 
 def _chunks(metadata: Any, leaves: Sequence[int], groups: Sequence[int]) -> Iterator[tuple[int, int]]:

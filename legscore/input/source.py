@@ -22,8 +22,8 @@ READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 
 
 class Source(ABC):
-    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants` left in it,
-    `run_record` the record of the run that wrote it."""
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants`
+    left in it, `run_record` the record of the run that wrote it."""
 
     format = ""
     slice_bytes = SLICE_BYTES
@@ -47,9 +47,10 @@ class Source(ABC):
         return self._found.modified_ns
 
     def has_changed(self) -> bool:
-        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError when a store
-        does not answer."""
-        looks = LOOKS if isinstance(self.path, Remote) else 1  # an answer that was cut short may look like another object
+        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError
+        when a store does not answer."""
+        # an answer that was cut short may look like another object
+        looks = LOOKS if isinstance(self.path, Remote) else 1
         try:
             return all(stamp(self.path) != self._found for _ in range(looks))
         except OSError as error:
@@ -59,7 +60,8 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of the file."""
+        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of
+        the file."""
 
 
 def without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
@@ -86,7 +88,8 @@ def first_line(error: BaseException) -> str:
 
 
 def run_record(source: Source) -> dict[str, Any] | None:
-    """From the file's schema, or from FILE.run.json; None where there is neither. InputError when it is damaged."""
+    """From the file's schema, or from FILE.run.json; None where there is neither. InputError when it is
+    damaged."""
     raw, beside = source.run_record, Path(f"{source.path}.run.json")
     if raw is None and beside.is_file():
         raw = beside.read_bytes()

@@ -1,5 +1,5 @@
-"""Text files as record batches: CSV and TSV (also .gz), FASTA (also .gz). Opening makes one whole pass, which finds damaged ends,
-counts rows for the progress bar and says which CSV columns are whole numbers.
+"""Text files as record batches: CSV and TSV (also .gz), FASTA (also .gz). Opening makes one whole pass, which
+finds damaged ends, counts rows for the progress bar and says which CSV columns are whole numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ MOST_RECORD_BYTES = 256 << 20
 
 
 class TextSource(Source):
-    """CSV or TSV with a header line; every column is text, carried exactly as written (007 stays 007, 1.10 stays 1.10).
+    """CSV or TSV with a header line; every column is text, carried exactly as written (007 stays 007, 1.10
+    stays 1.10).
 
     Unquoted empty fields are null, `""` is an empty text; no other text is null here.
-    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text that is none.
+    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text
+    that is none.
     """
 
     def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:
@@ -44,7 +46,9 @@ class TextSource(Source):
                     self.not_whole[name] = (self.n_rows + found[0] + 1, found[1])
             self.n_rows += batch.num_rows
 
-    def _opened(self, columns: Sequence[str] | None) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+    def _opened(
+        self, columns: Sequence[str] | None
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         from pyarrow import csv
 
         types = {name: pa.string() for name in getattr(self, "schema", pa.schema([])).names}
@@ -52,13 +56,18 @@ class TextSource(Source):
             self.path.open_stream() if isinstance(self.path, Remote) else self.path,
             read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, column_names=self._given),
             parse_options=csv.ParseOptions(
-                delimiter=DELIMITER[self.format], newlines_in_values=True, ignore_empty_lines=not self._one_column
+                delimiter=DELIMITER[self.format],
+                newlines_in_values=True,
+                ignore_empty_lines=not self._one_column,
             ),
             convert_options=csv.ConvertOptions(
-                column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
+                column_types=types,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
                 include_columns=list(columns) if columns else None,
             ),
-        )  # fmt: skip
+        )
 
     def _stream(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         with self._opened(columns) as reader:
@@ -84,7 +93,8 @@ def _first_not_whole(column: pa.Array) -> tuple[int, str] | None:
 
 
 class FastaSource(Source):
-    """FASTA: columns `id` (the header up to white space), `description` (the rest, null if none) and `sequence`."""
+    """FASTA: columns `id` (the header up to white space), `description` (the rest, null if none) and
+    `sequence`."""
 
     format = "FASTA"
     schema = pa.schema([("id", pa.string()), ("description", pa.string()), ("sequence", pa.large_string())])
@@ -105,13 +115,17 @@ class FastaSource(Source):
             while chunk := stream.read(1 << 20):
                 since = since + len(chunk) if b">" not in chunk else len(chunk) - chunk.rfind(b">")
                 if since > MOST_RECORD_BYTES:
-                    raise InputError(f"{path}: a record of more than {MOST_RECORD_BYTES >> 20} MiB; sequences to score are short")
+                    raise InputError(
+                        f"{path}: a record of more than {MOST_RECORD_BYTES >> 20} MiB; sequences to score "
+                        "are short"
+                    )
                 chunk = before + chunk
                 self.n_rows += chunk.count(b"\n>")
                 for mark in (b"\n+", b"\n@"):
                     if mark in chunk:
                         raise InputError(
-                            f"{path} has a line that begins with {mark.decode()[1]!r}: FASTQ is not read, write FASTA"
+                            f"{path} has a line that begins with {mark.decode()[1]!r}: FASTQ is not read, "
+                            "write FASTA"
                         )
                 before = chunk[-1:]
 
@@ -135,5 +149,8 @@ class FastaSource(Source):
             yield self._batch(records)
 
     def _batch(self, records: list[tuple[str, str | None, str]]) -> pa.RecordBatch:
-        arrays = [pa.array(values, field.type) for values, field in zip(zip(*records, strict=True), self.schema, strict=True)]
+        arrays = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*records, strict=True), self.schema, strict=True)
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)

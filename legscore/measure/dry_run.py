@@ -1,4 +1,5 @@
-"""`legscore run --dry-run`: parts, windows once equal ones are counted once, and the time from a short measurement."""
+"""`legscore run --dry-run`: parts, windows once equal ones are counted once, and the time from a short
+measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ MEASURED_S = 30.0
 
 @dataclass(frozen=True)
 class Expected:
-    """What a run would do. `windows` is exact when every part was sampled; `windows_per_s` is of one worker, by all members."""
+    """What a run would do. `windows` is exact when every part was sampled; `windows_per_s` is of one worker,
+    by all members."""
 
     parts: int
     rows: int
@@ -25,7 +27,8 @@ class Expected:
 
 
 def expect(plan: Plan, seconds: float = MEASURED_S) -> Expected:
-    """Window up to four parts, spread over the input, and score their windows for so many seconds (or once, if that is less)."""
+    """Window up to four parts, spread over the input, and score their windows for so many seconds (or once,
+    if that is less)."""
     numbers = plan.numbers
     picked = sorted({round(i * (len(numbers) - 1) / max(SAMPLED_PARTS - 1, 1)) for i in range(SAMPLED_PARTS)})
     rows = windows = scored = 0

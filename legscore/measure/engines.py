@@ -1,4 +1,5 @@
-"""The CPU engine over batch sizes and precisions, one member and the whole ensemble, against the machine's limits."""
+"""The CPU engine over batch sizes and precisions, one member and the whole ensemble, against the machine's
+limits."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ PROBE_WINDOWS = 256
 
 @dataclass(frozen=True)
 class EngineRate:
-    """One setting of the engine. `strands_per_s` counts forward strands × members, `of_limit` is the share of the matrix-product
-    rate of that precision."""
+    """One setting of the engine. `strands_per_s` counts forward strands × members, `of_limit` is the share of
+    the matrix-product rate of that precision."""
 
     precision: str
     batch: int
@@ -38,9 +39,13 @@ def with_batch(recipe: Recipe, batch: int) -> Recipe:
 
 
 def measure_engines(
-    members: Sequence[Checkpoint], batches: Sequence[int] = BATCHES, rounds: int = 3, tick: Tick = lambda: None
+    members: Sequence[Checkpoint],
+    batches: Sequence[int] = BATCHES,
+    rounds: int = 3,
+    tick: Tick = lambda: None,
 ) -> tuple[list[EngineRate], dict[str, float]]:
-    """Rates of the engine, and the limits measured in the same turns: FLOP/s of products by precision, bytes/s of a copy."""
+    """Rates of the engine, and the limits measured in the same turns: FLOP/s of products by precision,
+    bytes/s of a copy."""
     windows = probe(members[0].contract, PROBE_WINDOWS // 2, 0)
     flop = 2.0 * members[0].architecture.multiply_adds(members[0].contract.length)
     precisions = ("bf16", "fp32") if has_bf16() else ("fp32",)

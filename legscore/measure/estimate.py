@@ -1,4 +1,5 @@
-"""How long a file will take: its rows, the windows that they ask for once equal ones are counted once, and a measured rate."""
+"""How long a file will take: its rows, the windows that they ask for once equal ones are counted once, and a
+measured rate."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ SAMPLED_PARTS = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """`windows` is exact when every part was sampled (`sampled_rows == rows`), else scaled up from the parts that were."""
+    """`windows` is exact when every part was sampled (`sampled_rows == rows`), else scaled up from the parts
+    that were."""
 
     rows: int
     sampled_rows: int
@@ -34,7 +36,9 @@ def estimate(source: str, models: Sequence[str]) -> Estimate:
     options = Options([source], "-", models=models, engine="null", allow_duplicates=True)
     with prepared(options) as plan:
         numbers = plan.numbers
-        picked = sorted({round(i * (len(numbers) - 1) / max(SAMPLED_PARTS - 1, 1)) for i in range(SAMPLED_PARTS)})
+        picked = sorted(
+            {round(i * (len(numbers) - 1) / max(SAMPLED_PARTS - 1, 1)) for i in range(SAMPLED_PARTS)}
+        )
         rows = windows = 0
         for number in picked:
             for part in plan.opened.parts(plan.columns, plan.part_rows, number, number + 1):

@@ -1,4 +1,5 @@
-"""What a CPU can do at most: matrix products and memory copies, through the same runtime and as many cores as the engine uses."""
+"""What a CPU can do at most: matrix products and memory copies, through the same runtime and as many cores as
+the engine uses."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from legscore.measure.rates import Job
 from legscore.system.cores import usable_cores
 
 SHAPES = ((2400, 256, 512), (2400, 512, 256), (4096, 1024, 1024), (2048, 2048, 2048))
-"""m × k × n: two of LegNet's own sizes, two at which processors reach their peak. The best of them is the limit."""
+"""m × k × n: two of LegNet's own sizes, two at which processors reach their peak. The best of them is the
+limit."""
 JOB_FLOP = 2e10
 COPY_BYTES = 1 << 28
 
@@ -38,14 +40,22 @@ def matrix_products(precision: str) -> dict[str, Job]:
             helper.make_node("ReduceSum", ["y", "axes"], ["score"], keepdims=0),
         ]
         graph = helper.make_graph(
-            nodes, "gemm", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
+            nodes,
+            "gemm",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, [m])],
             [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([1]), "axes")],
-        )  # fmt: skip
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
         model.ir_version = 8
-        settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-        queue = openvino.AsyncInferQueue(core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings), threads)
+        settings = {
+            "INFERENCE_PRECISION_HINT": kind,
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        queue = openvino.AsyncInferQueue(
+            core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings), threads
+        )
         x = np.random.default_rng(1).normal(size=(m, k)).astype(np.float32)
         repeats = max(4, int(JOB_FLOP / (2 * m * k * n)))
 

@@ -1,4 +1,5 @@
-"""Rates that can be compared: jobs take turns, medians count. Two rates from different runs are never comparable."""
+"""Rates that can be compared: jobs take turns, medians count. Two rates from different runs are never
+comparable."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ class Job:
 
 
 def alternate(jobs: Mapping[str, Job], rounds: int, tick: Tick = lambda: None) -> dict[str, float]:
-    """Run the jobs in turn, once to warm up and then `rounds` times; median rate (work a second) of each. `tick` is called after
-    every call. Turns cancel a machine's moods."""
+    """Run the jobs in turn, once to warm up and then `rounds` times; median rate (work a second) of each.
+    `tick` is called after every call. Turns cancel a machine's moods."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(rounds + 1):
         for name, job in jobs.items():

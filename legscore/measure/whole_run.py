@@ -1,7 +1,9 @@
-"""From Parquet to Parquet against the engine alone: what reading, windowing, reducing, writing and keeping parts cost.
+"""From Parquet to Parquet against the engine alone: what reading, windowing, reducing, writing and keeping
+parts cost.
 
-Both score the same random windows in the same parts; scores are compared before times mean anything. The run is the whole of
-`legscore.run.job.score` with an engine that is open already for the engine alone, so that "whole" also holds opening one.
+Both score the same random windows in the same parts; scores are compared before times mean anything. The run
+is the whole of `legscore.run.job.score` with an engine that is open already for the engine alone, so that
+"whole" also holds opening one.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ KINDS_OF_TABLE = ("sequence", "pair", "saturation")
 
 @dataclass(frozen=True)
 class WholeRun:
-    """Seconds of each round, on the clock and of all cores (`_cpu_s`). `of_engine` is the share of the engine's own rate that a
-    run keeps, `of_engine_opened` counts opening the engine too; `of_engine_cpu` is the engine's share of the run's core seconds,
-    which neither other programs nor waiting change."""
+    """Seconds of each round, on the clock and of all cores (`_cpu_s`). `of_engine` is the share of the
+    engine's own rate that a run keeps, `of_engine_opened` counts opening the engine too; `of_engine_cpu` is
+    the engine's share of the run's core seconds, which neither other programs nor waiting change."""
 
     rows: int
     windows: int
@@ -67,8 +69,8 @@ class WholeRun:
 
 
 def random_table(contract: Contract, windows: int, kind: str = "sequence", seed: int = 0) -> pa.Table:
-    """Inserts that ask for `windows` distinct windows: as sequences, as pairs that differ in one base, or as every single-base
-    change of fewer inserts."""
+    """Inserts that ask for `windows` distinct windows: as sequences, as pairs that differ in one base, or as
+    every single-base change of fewer inserts."""
     rng, width = np.random.default_rng(seed), contract.insert_max
     bases = np.frombuffer(b"AGCT", np.uint8)
 
@@ -94,7 +96,11 @@ def random_table(contract: Contract, windows: int, kind: str = "sequence", seed:
     offset = np.tile(np.repeat(np.arange(width), 3), inserts)
     alt = (codes[which, offset] + np.tile([1, 2, 3], inserts * width)) % 4
     letters = pa.DictionaryArray.from_arrays(pa.array(alt.astype(np.int8)), pa.array(list("AGCT")))
-    columns = {"sequence": pa.DictionaryArray.from_arrays(pa.array(which), texts(codes)), "offset": offset, "alt_base": letters}
+    columns = {
+        "sequence": pa.DictionaryArray.from_arrays(pa.array(which), texts(codes)),
+        "offset": offset,
+        "alt_base": letters,
+    }
     return pa.table({"id": np.arange(len(which)), **columns})
 
 
@@ -119,15 +125,23 @@ def whole_run(
     engine = open_engine(members, replace(request, both_strands=rc == "construct"))
     options: dict[str, Any] = {
         "models": [str(model) for model in models], "engine": request.engine, "precision": request.precision,
-        "recipe": request.recipe, "device": request.device, "null_rate": request.null_rate, "allow_duplicates": True,
-        "sequence_is": "insert",
+        "recipe": request.recipe, "device": request.device, "null_rate": request.null_rate,
+        "allow_duplicates": True, "sequence_is": "insert",
     }  # fmt: skip
     try:
         with tempfile.TemporaryDirectory() as folder:
             source, out = f"{folder}/in.parquet", f"{folder}/out.parquet"
             pq.write_table(table, source)
-            return _timed(engine, table, source, out, Windower(members[0].contract, KINDS[_row_kind(kind)], "insert", rc),
-                          options, rounds, tick)  # fmt: skip
+            return _timed(
+                engine,
+                table,
+                source,
+                out,
+                Windower(members[0].contract, KINDS[_row_kind(kind)], "insert", rc),
+                options,
+                rounds,
+                tick,
+            )
     finally:
         engine.close()
 
@@ -137,26 +151,43 @@ def _row_kind(kind: str) -> str:
 
 
 def _timed(
-    engine: Engine, table: pa.Table, source: str, out: str, windower: Windower, options: dict[str, Any], rounds: int,
+    engine: Engine,
+    table: pa.Table,
+    source: str,
+    out: str,
+    windower: Windower,
+    options: dict[str, Any],
+    rounds: int,
     tick: Callable[[], object],
-) -> WholeRun:  # fmt: skip
+) -> WholeRun:
     step = part_rows(engine.n_members, engine.name)
     columns = [name for name in table.column_names if name != "id"]
     made = [
-        windower({name: table[name].slice(i, step).combine_chunks() for name in columns}) for i in range(0, table.num_rows, step)
+        windower({name: table[name].slice(i, step).combine_chunks() for name in columns})
+        for i in range(0, table.num_rows, step)
     ]
     n_windows = sum(windows.batch.n_windows for windows in made)
-    engine.score(replace(made[0].batch, codes_WL=made[0].batch.codes_WL[:64], window_E=made[0].batch.window_E[:0],
-                         offset_E=made[0].batch.offset_E[:0], base_E=made[0].batch.base_E[:0]))  # fmt: skip
+    engine.score(
+        replace(
+            made[0].batch,
+            codes_WL=made[0].batch.codes_WL[:64],
+            window_E=made[0].batch.window_E[:0],
+            offset_E=made[0].batch.offset_E[:0],
+            base_E=made[0].batch.base_E[:0],
+        )
+    )
     seconds: dict[str, list[float]] = {"engine": [], "run": [], "whole": [], "engine_cpu": [], "run_cpu": []}
     half = (len(made) + 1) // 2
 
     def alone(windows: Sequence[Any]) -> tuple[list[np.ndarray], float, float]:
         started, cpu = time.perf_counter(), time.process_time()
-        scores = [found for _, found in in_flight(iter(w.batch for w in windows), engine.submit, engine.depth)]
+        scores = [
+            found for _, found in in_flight(iter(w.batch for w in windows), engine.submit, engine.depth)
+        ]
         return scores, time.perf_counter() - started, time.process_time() - cpu
 
-    for _ in range(rounds):  # half of the engine's turn before the run and half after: a slow drift of the machine cancels
+    # half of the engine's turn before the run and half after: a slow drift of the machine cancels
+    for _ in range(rounds):
         before, before_s, before_cpu_s = alone(made[:half])
         started, cpu = time.perf_counter(), time.process_time()
         record = score(Options([source], out, **options))

@@ -1,14 +1,17 @@
 """Which LegNet a checkpoint holds: every switch between the published networks, and the arrays each implies.
 
-The networks (legnet: Penzar et al. 2023, NoGiNet: DREAM 2022, human MPRA LegNet: Agarwal et al.) share one skeleton:
+The networks (legnet: Penzar et al. 2023, NoGiNet: DREAM 2022, human MPRA LegNet: Agarwal et al.) share one
+skeleton:
 
     stem   conv in→w0, BN, SiLU
-    block  x = mix(join(x, f(x))), optionally max-pooled;   p = widths[i], s = widths[i+1], m = inner_widths[i]
+    block  x = mix(join(x, f(x))), optionally max-pooled;   p = widths[i], s = widths[i+1], m =
+    inner_widths[i]
            f = expand 1×1 p→m, BN, SiLU → group conv m→m, BN, SiLU → SE gate → project 1×1 m→p, BN, SiLU
            mix = conv (2p or p)→s, BN, SiLU
     head   bins:   1×1 conv → [SiLU] → mean over length → softmax → Σ i·p_i
            scalar: BN → 1×1 conv → [SiLU] → mean over length → linear → BN → SiLU → linear
-           bases:  1×1 conv → [SiLU]: four logits at every position (the generator, which reads inserts, not windows)
+           bases:  1×1 conv → [SiLU]: four logits at every position (the generator, which reads inserts, not
+           windows)
 
 Widths are stored, not rules for them, so that what a file holds is what is built.
 """
@@ -35,9 +38,10 @@ MAX_ELEMENTS = 200_000_000
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network. `widths` has one entry more than there are blocks; `inner_widths`, `se_widths` (hidden width of
-    the SE gate, 0 without one), `cp_ranks` (rank of the bilinear SE's CP decomposition, else 0) and `pools` have one
-    per block. `concat_order` says which half of the concatenation comes first ("" without one)."""
+    """One network. `widths` has one entry more than there are blocks; `inner_widths`, `se_widths` (hidden
+    width of the SE gate, 0 without one), `cp_ranks` (rank of the bilinear SE's CP decomposition, else 0) and
+    `pools` have one per block. `concat_order` says which half of the concatenation comes first ("" without
+    one)."""
 
     in_channels: int
     widths: tuple[int, ...]
@@ -61,7 +65,9 @@ class Architecture:
 
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise refuse(f"{name} is {getattr(self, name)!r}; known are {', '.join(repr(a) for a in allowed)}")
+                raise refuse(
+                    f"{name} is {getattr(self, name)!r}; known are {', '.join(repr(a) for a in allowed)}"
+                )
         for f in fields(self):
             value = getattr(self, f.name)
             lowest = 0 if f.name in ("se_widths", "cp_ranks") else 1
@@ -74,7 +80,9 @@ class Architecture:
         if self.stem_kernel % 2 == 0 or self.kernel % 2 == 0:
             raise refuse("kernels must be odd")
         if any(m % self.filters_per_group for m in self.inner_widths):
-            raise refuse(f"inner widths {self.inner_widths} are not multiples of {self.filters_per_group} per group")
+            raise refuse(
+                f"inner widths {self.inner_widths} are not multiples of {self.filters_per_group} per group"
+            )
         if (self.residual == "concat") != (self.concat_order != ""):
             raise refuse("concat_order goes with residual concat, and only with it")
         for hidden, rank in zip(self.se_widths, self.cp_ranks, strict=True):
@@ -98,7 +106,8 @@ class Architecture:
         return self.widths[block] * (2 if self.residual == "concat" else 1)
 
     def shapes(self) -> Shapes:
-        """Name and shape of every array of a checkpoint; the names are those of `legscore.model.legnet`'s state."""
+        """Name and shape of every array of a checkpoint; the names are those of `legscore.model.legnet`'s
+        state."""
         shapes: Shapes = {}
         _conv_norm(shapes, "stem", (self.widths[0], self.in_channels, self.stem_kernel))
         for i in range(self.n_blocks):
@@ -139,7 +148,11 @@ class Architecture:
 
     def n_parameters(self) -> int:
         """Trainable parameters (1,852,846 for the DREAM 2022 network, 2,129,602 for the optimised one)."""
-        return sum(_size(s) for name, s in self.shapes().items() if not name.endswith(("running_mean", "running_var")))
+        return sum(
+            _size(s)
+            for name, s in self.shapes().items()
+            if not name.endswith(("running_mean", "running_var"))
+        )
 
     def lengths(self, length: int) -> list[int]:
         """Length of the sequence axis in each block; ModelError when pooling leaves nothing."""
@@ -148,7 +161,9 @@ class Architecture:
             lengths.append(length)
             length //= pool
         if length < 1:
-            raise ModelError(f"architecture: pools {self.pools} leave nothing of a window of {lengths[0]} bases")
+            raise ModelError(
+                f"architecture: pools {self.pools} leave nothing of a window of {lengths[0]} bases"
+            )
         return lengths
 
     def multiply_adds(self, length: int) -> int:

@@ -1,8 +1,8 @@
 """One trained model in one file: safetensors arrays and a manifest under the metadata key `legscore`.
 
-The manifest is JSON: `format, family, architecture{}, contract{}, training{}, source{}`. Loading checks all of it,
-every array's name, shape, type and finiteness, and that nothing else is in the file. A model's hash is the sha256
-of the file. Checkpoints are data: reading one never runs code.
+The manifest is JSON: `format, family, architecture{}, contract{}, training{}, source{}`. Loading checks all
+of it, every array's name, shape, type and finiteness, and that nothing else is in the file. A model's hash is
+the sha256 of the file. Checkpoints are data: reading one never runs code.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
 MAX_LOADED_MEMBERS = 5
-"""Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again, one network at a
-time, if networks have to be built."""
+"""Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again,
+one network at a time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
 FAMILIES = ("F1", "F2", "F3", "F5", "legscore")
 
@@ -76,7 +76,8 @@ class Checkpoint:
         """Write the file by rename.
 
         Args:
-            half: store weights as FP16 (half the size; reading widens them again), normalisation as FP32 either way.
+            half: store weights as FP16 (half the size; reading widens them again), normalisation as FP32
+                either way.
 
         Raises:
             ModelError: a weight is too large for FP16.
@@ -104,7 +105,9 @@ def _check_consistent(architecture: Architecture, contract: Contract) -> None:
     if architecture.head != contract.output.kind:
         raise ModelError(f"the head is {architecture.head!r}, the contract's output {contract.output.kind!r}")
     if architecture.head == "bins" and contract.output.max != architecture.outputs - 1:
-        raise ModelError(f"the head has {architecture.outputs} bins, the contract's highest is {contract.output.max}")
+        raise ModelError(
+            f"the head has {architecture.outputs} bins, the contract's highest is {contract.output.max}"
+        )
     architecture.lengths(contract.length)
 
 
@@ -121,7 +124,9 @@ def _check_arrays(architecture: Architecture, arrays: Mapping[str, np.ndarray]) 
         if array.shape != shape:
             raise ModelError(f"array {name} has shape {array.shape}; the architecture says {shape}")
         if not np.isfinite(array).all():
-            raise ModelError(f"array {name} holds NaN or infinity; the file is damaged or its training diverged")
+            raise ModelError(
+                f"array {name} holds NaN or infinity; the file is damaged or its training diverged"
+            )
         if name.endswith("running_var") and (array < 0).any():
             raise ModelError(f"array {name} holds a negative variance; the file is damaged")
 
@@ -164,7 +169,8 @@ def _load(path: Path) -> Checkpoint:
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
         sha256 = hashlib.sha256(content).hexdigest()
     except (SafetensorError, ValueError, RecursionError) as error:
-        if content[:2] == b"PK" or content[:1] == b"\x80":  # only now: a header's length may begin with these bytes too
+        # only now: a header's length may begin with these bytes too
+        if content[:2] == b"PK" or content[:1] == b"\x80":
             raise ModelError(
                 f"is a PyTorch file, not a legscore checkpoint; convert it once: "
                 f"legscore import {path.name} -o {path.stem}.safetensors"
@@ -198,7 +204,8 @@ def _load(path: Path) -> Checkpoint:
 def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
     if METADATA_KEY not in metadata:
         raise ModelError(
-            f'is a safetensors file without a "{METADATA_KEY}" manifest; weights alone do not say how sequences are '
+            f'is a safetensors file without a "{METADATA_KEY}" manifest; weights alone do not say how '
+            "sequences are "
             "encoded. Import the original PyTorch checkpoint instead: legscore import --help"
         )
     try:
@@ -208,7 +215,14 @@ def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise ModelError(f"its manifest has format {found!r}; this legscore reads format {FORMAT}")
-    kinds = {"format": int, "family": str, "architecture": dict, "contract": dict, "training": dict, "source": dict}
+    kinds = {
+        "format": int,
+        "family": str,
+        "architecture": dict,
+        "contract": dict,
+        "training": dict,
+        "source": dict,
+    }
     for name, kind in kinds.items():
         if not isinstance(manifest.get(name), kind):
             raise ModelError(f"its manifest lacks {name!r}")
@@ -220,7 +234,8 @@ def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
-    """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not recursive)."""
+    """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not
+    recursive)."""
     found: list[Path] = []
     if any(not os.fspath(path) for path in paths):
         raise ModelError("an empty name was given for a model; is a shell variable unset?")
@@ -235,7 +250,9 @@ def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise ModelError(f"{path}: no such file or directory; -m takes checkpoints or a directory of them")
+            raise ModelError(
+                f"{path}: no such file or directory; -m takes checkpoints or a directory of them"
+            )
     if not found:
         raise ModelError("no model given; -m takes checkpoints (*.safetensors) or a directory of them")
     if len(found) > MAX_MEMBERS:
@@ -247,7 +264,10 @@ def load_generator(path: str | Path) -> Checkpoint:
     """Read a generator. ModelError also for a predictor."""
     checkpoint = load_checkpoint(path)
     if not checkpoint.contract.is_generator:
-        raise ModelError(f"{path} is a predictor: it scores sequences and makes none. Pass it with -m, and a generator with -g")
+        raise ModelError(
+            f"{path} is a predictor: it scores sequences and makes none. Pass it with -m, and a generator "
+            "with -g"
+        )
     return checkpoint
 
 
@@ -271,7 +291,10 @@ def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False)
     seen: dict[str, str] = {}
     for member in members:
         if member.contract.is_generator:
-            raise ModelError(f"{member.path} is a generator: it makes sequences and scores none. Pass it to legscore design -g")
+            raise ModelError(
+                f"{member.path} is a generator: it makes sequences and scores none. Pass it to legscore "
+                "design -g"
+            )
         if difference := first.contract.difference(member.contract):
             raise ModelError(
                 f"{member.path}: its sequence contract differs from that of {first.path}: {difference}. "
@@ -279,7 +302,8 @@ def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False)
             )
         if member.sha256 in seen and not allow_duplicates:
             raise ModelError(
-                f"{member.path} is the same model as {seen[member.sha256]}; it would weigh twice in the mean. "
+                f"{member.path} is the same model as {seen[member.sha256]}; it would weigh twice in the "
+                "mean. "
                 "Leave one out, or pass --allow-duplicates"
             )
         seen[member.sha256] = member.path

@@ -27,12 +27,16 @@ def training_summary(member: Checkpoint) -> dict[str, Any] | None:
     record = member.training
     if "recipe" not in record:
         return None
-    picked = {name: record.get(name) for name in ("seed", "folds", "folds_held_out", "data_sha256", "steps", "metrics")}
+    picked = {
+        name: record.get(name)
+        for name in ("seed", "folds", "folds_held_out", "data_sha256", "steps", "metrics")
+    }
     return {"preset": record["recipe"].get("preset"), **picked}
 
 
 def training_records(members: Sequence[Checkpoint]) -> list[str]:
-    """One line for each training that the members came from: preset, data, folds kept out, seeds, validation Pearson."""
+    """One line for each training that the members came from: preset, data, folds kept out, seeds, validation
+    Pearson."""
     lines: dict[tuple[str, str, str], list[tuple[str, float | None]]] = {}
     for member in members:
         if record := training_summary(member):

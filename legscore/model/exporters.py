@@ -1,8 +1,10 @@
-"""legscore generators → files that the published code loads (family F5), keys and types as `torch.save` wrote them there.
+"""legscore generators → files that the published code loads (family F5), keys and types as `torch.save` wrote
+them there.
 
-The file holds `epoch`, `model_state_dict` and `loss`. It has no `optimizer_state_dict`: a checkpoint keeps no state of
-the optimiser, so the published code can sample with it but not go on training. What the sequence contract says (construct,
-range of targets) has no place in that format; importing it again takes the published values or options.
+The file holds `epoch`, `model_state_dict` and `loss`. It has no `optimizer_state_dict`: a checkpoint keeps no
+state of the optimiser, so the published code can sample with it but not go on training. What the sequence
+contract says (construct, range of targets) has no place in that format; importing it again takes the
+published values or options.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from legscore.system.publish import publishing, writing
 
 
 def upstream_state(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    """Arrays of a generator under the published keys, in the published order A,G,C,T, counters of BatchNorm included.
+    """Arrays of a generator under the published keys, in the published order A,G,C,T, counters of BatchNorm
+    included.
 
     Raises:
         ModelError: a predictor, or a network that the published class cannot hold, with what differs.
@@ -48,9 +51,9 @@ def _unpublished(a: Architecture) -> str:
     """What the published class does otherwise, or an empty string."""
     pairs = list(zip(a.widths, a.widths[1:], strict=False))
     fixed = {
-        "se": "bilinear", "residual": "concat", "concat_order": "x,fx", "filters_per_group": 2, "final_activation": "none",
-        "stem_kernel": a.kernel, "inner_widths": tuple(4 * s for _, s in pairs), "se_widths": tuple(p // 4 for p, _ in pairs),
-        "cp_ranks": tuple(_rank(p // 4) for p, _ in pairs),
+        "se": "bilinear", "residual": "concat", "concat_order": "x,fx", "filters_per_group": 2,
+        "final_activation": "none", "stem_kernel": a.kernel, "inner_widths": tuple(4 * s for _, s in pairs),
+        "se_widths": tuple(p // 4 for p, _ in pairs), "cp_ranks": tuple(_rank(p // 4) for p, _ in pairs),
     }  # fmt: skip
     for name, value in fixed.items():
         if getattr(a, name) != value:
@@ -73,10 +76,16 @@ def export_generator(checkpoint: Checkpoint, path: Path) -> int:
     try:
         import torch
     except ImportError:
-        raise ModelError("exporting writes PyTorch files and needs torch: pip install 'legscore[train]'") from None
+        raise ModelError(
+            "exporting writes PyTorch files and needs torch: pip install 'legscore[train]'"
+        ) from None
     state = {key: torch.from_numpy(array) for key, array in upstream_state(checkpoint).items()}
     metrics = checkpoint.training.get("metrics") or {}
-    stored = {"epoch": checkpoint.training.get("steps", 0), "model_state_dict": state, "loss": metrics.get("loss", 0.0)}
+    stored = {
+        "epoch": checkpoint.training.get("steps", 0),
+        "model_state_dict": state,
+        "loss": metrics.get("loss", 0.0),
+    }
     with publishing(path) as temporary, writing(path):
         torch.save(stored, temporary)
     return len(state)

@@ -2,13 +2,14 @@
 
 | family | what | tell-tale |
 |---|---|---|
-| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with `trl` and `bins` |
-| F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` | `stem_block.block.0.weight` |
-| F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight` with `head.3.weight` |
-| F5 | LegNet-Generator, `model_state_dict` in a dict, or bare | F1's keys without `bins`, `mapper.0.weight` of 4 outputs |
+| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with `trl` and
+`bins` | | F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` |
+`stem_block.block.0.weight` | | F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight`
+with `head.3.weight` | | F5 | LegNet-Generator, `model_state_dict` in a dict, or bare | F1's keys without
+`bins`, `mapper.0.weight` of 4 outputs |
 
-Everything that merely looks like one of these is refused with the keys that gave it away: relatives share module
-names but differ in alphabet, gate, output or meaning.
+Everything that merely looks like one of these is refused with the keys that gave it away: relatives share
+module names but differ in alphabet, gate, output or meaning.
 """
 
 from __future__ import annotations
@@ -18,22 +19,39 @@ from collections.abc import Iterable
 from legscore.errors import ModelError, shorten
 
 BLOCK_PARTS = {
-    "expand.conv": "0", "expand.norm": "1", "group.conv": "3", "group.norm": "4",
-    "se.squeeze": "6.fc.0", "project.conv": "7", "project.norm": "8",
-}  # fmt: skip
+    "expand.conv": "0",
+    "expand.norm": "1",
+    "group.conv": "3",
+    "group.norm": "4",
+    "se.squeeze": "6.fc.0",
+    "project.conv": "7",
+    "project.norm": "8",
+}
 BILINEAR_LEAVES = {
-    "bias": "bias", "weights": "weight.weights", "factor_0": "weight.factors.factor_0",
-    "factor_1": "weight.factors.factor_1", "factor_2": "weight.factors.factor_2",
-}  # fmt: skip
+    "bias": "bias",
+    "weights": "weight.weights",
+    "factor_0": "weight.factors.factor_0",
+    "factor_1": "weight.factors.factor_1",
+    "factor_2": "weight.factors.factor_2",
+}
 
 OUTER_PARTS = {
     "F1": {"stem.conv": "seqextractor.blc0.0", "stem.norm": "seqextractor.blc0.1", "head.conv": "mapper.0"},
-    "F2": {"stem.conv": "stem_block.block.0", "stem.norm": "stem_block.block.1", "head.conv": "mapper.block.0"},
-    "F3": {
-        "stem.conv": "stem.block.0", "stem.norm": "stem.block.1", "head.norm": "mapper.block.0",
-        "head.conv": "mapper.block.1", "head.hidden": "head.0", "head.hidden_norm": "head.1", "head.out": "head.3",
+    "F2": {
+        "stem.conv": "stem_block.block.0",
+        "stem.norm": "stem_block.block.1",
+        "head.conv": "mapper.block.0",
     },
-}  # fmt: skip
+    "F3": {
+        "stem.conv": "stem.block.0",
+        "stem.norm": "stem.block.1",
+        "head.norm": "mapper.block.0",
+        "head.conv": "mapper.block.1",
+        "head.hidden": "head.0",
+        "head.hidden_norm": "head.1",
+        "head.out": "head.3",
+    },
+}
 OUTER_PARTS["F5"] = OUTER_PARTS["F1"]
 PREFIX = {"F1": "", "F2": "model.", "F3": "model.", "F5": ""}
 
@@ -77,23 +95,31 @@ def detect_family(keys: Iterable[str]) -> str:
     prefixed = {key for key in present if key.startswith("model.")}
     if prefixed and prefixed != present:
         odd = sorted(present - prefixed)
-        raise ModelError(f'only some keys have the prefix "model." ({shorten(odd, 3)} have not); mixed up or damaged')
+        raise ModelError(
+            f'only some keys have the prefix "model." ({shorten(odd, 3)} have not); mixed up or damaged'
+        )
     names = {key.removeprefix("model.") for key in present}
 
     def has(*beginnings: str) -> list[str]:
         return sorted(name for name in names if name.startswith(beginnings))
 
     if found := has("first.block", "core.seqextractor", "final.mapper", "final.bins"):
-        raise _refusal("the Prix Fixe (DREAM) re-implementation, F4", found, "its SE gate and head differ from LegNet's")
+        raise _refusal(
+            "the Prix Fixe (DREAM) re-implementation, F4", found, "its SE gate and head differ from LegNet's"
+        )
     if found := has("pwmlike_layer"):
         raise _refusal("mex_legnet, F7", found, "its output is a classifier's logit, not expression")
     if has("seqextractor."):
         if found := has("linear."):
             raise _refusal("PARADE, F8", found, "it reads untranslated regions with another alphabet")
         if not any(".mod.trl.weight" in name for name in names):
-            raise _refusal("a relative of F1", has("seqextractor.inv_res_blc0.6"), "it has no bilinear SE gate")
+            raise _refusal(
+                "a relative of F1", has("seqextractor.inv_res_blc0.6"), "it has no bilinear SE gate"
+            )
         if prefixed:
-            raise _refusal("F1 inside another wrapper", sorted(prefixed), "published F1 files are bare state dicts")
+            raise _refusal(
+                "F1 inside another wrapper", sorted(prefixed), "published F1 files are bare state dicts"
+            )
         return "F1" if "bins" in names else "F5"
     if "stem_block.block.0.weight" in names:
         family = "F2"
@@ -103,10 +129,14 @@ def detect_family(keys: Iterable[str]) -> str:
         raise ModelError(f"is no LegNet checkpoint known here; its keys begin {shorten(sorted(present), 4)}")
     if not prefixed:
         raise _refusal(
-            f'{family} without its "model." prefix', has("stem"), "third-party copies (F6) read ACGT and keep their own rules"
+            f'{family} without its "model." prefix',
+            has("stem"),
+            "third-party copies (F6) read ACGT and keep their own rules",
         )
     return family
 
 
 def _refusal(what: str, keys: list[str], why: str) -> ModelError:
-    return ModelError(f"looks like {what} (keys {shorten(keys, 3)}): {why}; legscore imports F1, F2, F3 and F5 only")
+    return ModelError(
+        f"looks like {what} (keys {shorten(keys, 3)}): {why}; legscore imports F1, F2, F3 and F5 only"
+    )

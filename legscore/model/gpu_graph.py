@@ -1,15 +1,20 @@
 """Checkpoint → the ONNX graph that TensorRT builds from, in the form a recipe names.
 
-The rewrites of `graph.py`, with precision in the graph itself, since TensorRT 11 takes every type from its inputs:
+The rewrites of `graph.py`, with precision in the graph itself, since TensorRT 11 takes every type from its
+inputs:
 
-- FP16: weights (BatchNorm folded in FP32 first), input and activations. Means over the length, and everything from the
-  head's mean on (linear layers, softmax, expectation, output), are FP32 islands between Cast nodes: a sum over the
-  length overflows FP16 early, and effects are differences of nearly equal scores.
+- FP16: weights (BatchNorm folded in FP32 first), input and activations. Means over the length, and everything
+from the
+  head's mean on (linear layers, softmax, expectation, output), are FP32 islands between Cast nodes: a sum
+  over the length overflows FP16 early, and effects are differences of nearly equal scores.
 - FP32: the same graph without casts.
 - The batch is fixed: kernels are chosen for that one shape, and tails are padded.
-- Grouped convolutions: `depthwise` ones between blocks of channels (as on CPUs); `repack8|16|32`, block-diagonal with
-  that many channels a group and zeros elsewhere, a shape for tensor cores, exact for finite values; or `native`.
-- Layouts `nc1l` and `hwc8` read x as [N, channels, 1, L] with 2-D convolutions throughout (`hwc8` is that graph with
+- Grouped convolutions: `depthwise` ones between blocks of channels (as on CPUs); `repack8|16|32`,
+block-diagonal with
+  that many channels a group and zeros elsewhere, a shape for tensor cores, exact for finite values; or
+  `native`.
+- Layouts `nc1l` and `hwc8` read x as [N, channels, 1, L] with 2-D convolutions throughout (`hwc8` is that
+graph with
   another order in memory); `ncl` reads [N, channels, L].
 - SiLU as x·sigmoid(x), or as x·(½·tanh(½·x) + ½), which TensorRT can fuse behind a convolution.
 
@@ -77,7 +82,9 @@ class _GpuBuilder(Builder):
         if self.half and array.dtype.kind == "f":
             largest = float(np.abs(array).max(initial=0.0))
             if not largest <= FP16_MAX:
-                raise ModelError(f"a weight of {largest:g} does not fit FP16 (largest {FP16_MAX:g}); use --precision fp32")
+                raise ModelError(
+                    f"a weight of {largest:g} does not fit FP16 (largest {FP16_MAX:g}); use --precision fp32"
+                )
             array = array.astype(np.float16)
         return super().constant(array)
 
@@ -120,7 +127,8 @@ class _GpuLowering(Lowering):
         size, (channels, each, taps) = int(self.form.groups.removeprefix("repack")), weight.shape
         if size % each or channels % size:
             raise ModelError(
-                f"grouped convolutions of {channels} channels, {each} a group, cannot be repacked to {size} a group; "
+                f"grouped convolutions of {channels} channels, {each} a group, cannot be repacked to {size} "
+                "a group; "
                 "choose another tensorrt.groups in the recipe"
             )
         wide = np.zeros((channels, size, taps), dtype=weight.dtype)
@@ -137,11 +145,12 @@ def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: 
         checkpoint: a validated checkpoint.
         form: see `GpuForm`.
         batch: rows of a pass.
-        loop: of a generator: as its loop runs it, x float32 [batch, 6, length] in any form → probabilities of the bases.
+        loop: of a generator: as its loop runs it, x float32 [batch, 6, length] in any form → probabilities of
+            the bases.
 
     Returns:
-        ONNX model, x float16 or float32 [batch, channels, length] or [batch, channels, 1, length] → score float32 [batch], or
-        [batch, 4, length] of a generator.
+        ONNX model, x float16 or float32 [batch, channels, length] or [batch, channels, 1, length] → score
+        float32 [batch], or [batch, 4, length] of a generator.
 
     Raises:
         ModelError: the form cannot hold this checkpoint.
@@ -152,11 +161,14 @@ def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: 
     score = _GpuLowering(checkpoint, builder).emit("x")
     if loop:
         score = builder.op("Softmax", score, axis=1)
-    return to_model(builder, score, shape, [batch, *score_shape(checkpoint)], half=form.precision == "fp16" and not loop)
+    return to_model(
+        builder, score, shape, [batch, *score_shape(checkpoint)], half=form.precision == "fp16" and not loop
+    )
 
 
 def float_names(model: ModelProto) -> frozenset[str]:
-    """Names of the nodes of a graph that compute in FP32 (each node has the name of its first output, or gives it)."""
+    """Names of the nodes of a graph that compute in FP32 (each node has the name of its first output, or
+    gives it)."""
     from onnx import TensorProto
 
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}

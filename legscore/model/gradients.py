@@ -1,10 +1,12 @@
-"""Backward passes written by hand where torch's own are slow on a CPU: grouped convolutions and the SE gate's mean.
+"""Backward passes written by hand where torch's own are slow on a CPU: grouped convolutions and the SE gate's
+mean.
 
-Measured in bf16, channels last, batch 128 of 150 bases, 2 cores with AVX512-BF16: the weight gradient of a depthwise
-convolution of 1,024 channels takes oneDNN 85 ms; the same channels in blocks of 16, of which the diagonal is kept, 16 ms
-(16 times the arithmetic, as a matrix product). Two-per-group convolutions go faster in both directions as blocks of 8
-(512 channels: 9.3 → 4.5 ms). The mean's gradient comes in torch's own code in another memory layout, and adding it takes
-34 ms instead of 2. The values are those of the plain formulas; tests compare them.
+Measured in bf16, channels last, batch 128 of 150 bases, 2 cores with AVX512-BF16: the weight gradient of a
+depthwise convolution of 1,024 channels takes oneDNN 85 ms; the same channels in blocks of 16, of which the
+diagonal is kept, 16 ms (16 times the arithmetic, as a matrix product). Two-per-group convolutions go faster
+in both directions as blocks of 8 (512 channels: 9.3 → 4.5 ms). The mean's gradient comes in torch's own code
+in another memory layout, and adding it takes 34 ms instead of 2. The values are those of the plain formulas;
+tests compare them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def grouped_conv(x_NC1L: Tensor, weight_CPK: Tensor) -> Tensor:
     blocked = x_NC1L.device.type == "cpu" and x_NC1L.dtype == torch.bfloat16
     if blocked and GRADIENT_BLOCK % per_group == 0 and channels % GRADIENT_BLOCK == 0:
         return _Grouped.apply(x_NC1L, weight_CPK.to(x_NC1L.dtype))  # type: ignore[no-any-return]
-    return torch.conv2d(x_NC1L, weight_CPK.unsqueeze(2), padding=(0, kernel // 2), groups=channels // per_group)
+    return torch.conv2d(
+        x_NC1L, weight_CPK.unsqueeze(2), padding=(0, kernel // 2), groups=channels // per_group
+    )
 
 
 def with_mean(x_NC1L: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +81,9 @@ class _Grouped(torch.autograd.Function):
             applied, groups = _native(weight)
             dx = _gradients(dy, x, applied, groups, 0)
         if ctx.needs_input_grad[1]:
-            shape = weight.new_empty(channels, GRADIENT_BLOCK, 1, kernel).contiguous(memory_format=torch.channels_last)
+            shape = weight.new_empty(channels, GRADIENT_BLOCK, 1, kernel).contiguous(
+                memory_format=torch.channels_last
+            )
             wide = _gradients(dy, x, shape, channels // GRADIENT_BLOCK, 1)
             ratio = GRADIENT_BLOCK // per_group
             split = wide.reshape(-1, ratio, per_group, ratio, per_group, kernel)
@@ -89,7 +95,9 @@ def _gradients(dy: Tensor, x: Tensor, weight: Tensor, groups: int, which: int) -
     """Gradient of the input (0) or of the weight (1); of `weight` only the shape matters to the latter."""
     half = weight.shape[3] // 2
     mask = [which == 0, which == 1, False]
-    gradients = torch.ops.aten.convolution_backward(dy, x, weight, None, [1, 1], [0, half], [1, 1], False, [0, 0], groups, mask)
+    gradients = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [1, 1], [0, half], [1, 1], False, [0, 0], groups, mask
+    )
     return gradients[which]  # type: ignore[no-any-return]
 
 

@@ -1,20 +1,23 @@
 """Checkpoint → ONNX inference graph, with numpy and onnx alone (no torch, about 0.1 s a member).
 
-Input `x` float32 [N, channels, length]: the four bases in the order A,G,C,T whatever the checkpoint's own order, then
-the contract's extra channels. Output `score` float32 [N]; of a generator its logits [N, 4, length] in the same order.
-Opset 17, IR 8, ReduceMean axes as attribute, so that TensorRT 8.6 parses it too.
+Input `x` float32 [N, channels, length]: the four bases in the order A,G,C,T whatever the checkpoint's own
+order, then the contract's extra channels. Output `score` float32 [N]; of a generator its logits [N, 4,
+length] in the same order. Opset 17, IR 8, ReduceMean axes as attribute, so that TensorRT 8.6 parses it too.
 
 Rewrites, all exact up to rounding:
 
 - BatchNorm is folded into the convolution or linear layer beside it.
 - The bilinear layer stays factored: ((y·A)∘(y·B))·Cᵀ + b, the CP weights folded into C.
-- A convolution with g channels per group becomes depthwise ones. The inner channels are held as g blocks, block j being the
-  j-th channel of every group (the order is folded into the neighbouring 1×1 and SE weights); output block j is
-  Σ_i dw_ij(block i). Blocks are never split or joined: expand writes them, project sums over them. `bench/engine.py`
-  compares it with the native grouped convolution.
-- Rank 4 inside (`rank=4`) lets OpenVINO keep channels last through means and gates (`bench/nodes.py` compares it with rank 3).
+- A convolution with g channels per group becomes depthwise ones. The inner channels are held as g blocks,
+block j being the
+  j-th channel of every group (the order is folded into the neighbouring 1×1 and SE weights); output block j
+  is Σ_i dw_ij(block i). Blocks are never split or joined: expand writes them, project sums over them.
+  `bench/engine.py` compares it with the native grouped convolution.
+- Rank 4 inside (`rank=4`) lets OpenVINO keep channels last through means and gates (`bench/nodes.py` compares
+it with rank 3).
 - Without a final activation the head's 1×1 convolution runs after the mean over the length.
-- The expectation over bins is Mul + ReduceSum, never MatMul (OpenVINO would run the softmax before it in bf16).
+- The expectation over bins is Mul + ReduceSum, never MatMul (OpenVINO would run the softmax before it in
+bf16).
 
 `form="plain"` leaves all of it as published; benchmarks and tests compare the two.
 """
@@ -64,18 +67,25 @@ class Builder:
         return self.op("Mul", x, self.op("Sigmoid", x))
 
     def conv(
-        self, x: str, weight: np.ndarray, bias: np.ndarray | None, groups: int = 1, border: tuple[int, int] | None = None,
+        self,
+        x: str,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        groups: int = 1,
+        border: tuple[int, int] | None = None,
         step: int = 1,
-    ) -> str:  # fmt: skip
-        """Convolution; `border` positions are added left and right (as many as keep the length, unless given). With a `step`
-        taps read every step-th position, and so many positions come out."""
+    ) -> str:
+        """Convolution; `border` positions are added left and right (as many as keep the length, unless
+        given). With a `step` taps read every step-th position, and so many positions come out."""
         kernel = [weight.shape[2]]
         left, right = border or (kernel[0] // 2, kernel[0] // 2)
         above = [0] * (self.rank - 3)
         if self.rank == 4:
             weight, kernel = weight[:, :, None], [1, *kernel]
         inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
-        steps: dict[str, Any] = {} if step == 1 else {name: [1] * len(above) + [step] for name in ("strides", "dilations")}
+        steps: dict[str, Any] = (
+            {} if step == 1 else {name: [1] * len(above) + [step] for name in ("strides", "dilations")}
+        )
         pads = [*above, left, *above, right]
         return self.op("Conv", *inputs, kernel_shape=kernel, pads=pads, group=groups, **steps)
 
@@ -118,7 +128,12 @@ class Lowering:
     def __init__(self, checkpoint: Checkpoint, form: str, builder: Builder) -> None:
         if form not in ("rewritten", "plain"):
             raise ValueError(f"unknown form {form!r}")
-        self.a, self.arrays, self.plain, self.b = checkpoint.architecture, checkpoint.arrays, form == "plain", builder
+        self.a, self.arrays, self.plain, self.b = (
+            checkpoint.architecture,
+            checkpoint.arrays,
+            form == "plain",
+            builder,
+        )
         contract = checkpoint.contract
         self.length = contract.length
         base_order = [contract.alphabet.index(base) for base in BASES]
@@ -127,7 +142,8 @@ class Lowering:
     def scale_shift(self, at: str) -> tuple[np.ndarray, np.ndarray]:
         """BatchNorm in evaluation mode as y = scale·x + shift (float64 inside)."""
         part = {
-            leaf: self.arrays[f"{at}.{leaf}"].astype(np.float64) for leaf in ("weight", "bias", "running_mean", "running_var")
+            leaf: self.arrays[f"{at}.{leaf}"].astype(np.float64)
+            for leaf in ("weight", "bias", "running_mean", "running_var")
         }
         scale = part["weight"] / np.sqrt(part["running_var"] + BN_EPSILON)
         return scale, part["bias"] - scale * part["running_mean"]
@@ -138,11 +154,19 @@ class Lowering:
         return self.arrays[f"{at}.conv.weight"].astype(np.float64) * scale[:, None, None], shift
 
     def batch_norm(self, x: str, at: str) -> str:
-        leaves = [self.b.constant(self.arrays[f"{at}.{leaf}"]) for leaf in ("weight", "bias", "running_mean", "running_var")]
+        leaves = [
+            self.b.constant(self.arrays[f"{at}.{leaf}"])
+            for leaf in ("weight", "bias", "running_mean", "running_var")
+        ]
         return self.b.op("BatchNormalization", x, *leaves, epsilon=BN_EPSILON)
 
     def conv_norm(
-        self, x: str, at: str, groups: int = 1, inputs: np.ndarray | None = None, outputs: np.ndarray | None = None
+        self,
+        x: str,
+        at: str,
+        groups: int = 1,
+        inputs: np.ndarray | None = None,
+        outputs: np.ndarray | None = None,
     ) -> str:
         """Convolution, BatchNorm, SiLU; `inputs`/`outputs` reorder the channels."""
         chosen = slice(None) if inputs is None else inputs
@@ -232,7 +256,11 @@ class Lowering:
             blocks = self.grouped(blocks, f"{at}.group", order)
         if self.a.se != "none":
             blocks = self.gate(blocks, f"{at}.se", order)
-        fx = self.conv_norm(blocks[0], f"{at}.project") if self.plain else self.project(blocks, f"{at}.project", order)
+        fx = (
+            self.conv_norm(blocks[0], f"{at}.project")
+            if self.plain
+            else self.project(blocks, f"{at}.project", order)
+        )
         if self.a.residual == "concat":
             x = self.b.op("Concat", *((x, fx) if self.a.concat_order == "x,fx" else (fx, x)), axis=1)
         else:
@@ -262,7 +290,9 @@ class Lowering:
         if self.a.head == "bins":
             bins = self.b.constant(np.arange(self.a.outputs, dtype=np.float32))
             axes = self.b.constant(np.array([1], dtype=np.int64))
-            return self.b.op("ReduceSum", self.b.op("Mul", self.b.op("Softmax", x, axis=1), bins), axes, keepdims=0)
+            return self.b.op(
+                "ReduceSum", self.b.op("Mul", self.b.op("Softmax", x, axis=1), bins), axes, keepdims=0
+            )
         hidden, bias = self.arrays["head.hidden.weight"], self.arrays["head.hidden.bias"]
         if self.plain:
             x = self.b.silu(self.batch_norm(self.b.linear(x, hidden, bias), "head.hidden_norm"))
@@ -302,12 +332,14 @@ def build_graph(
     Args:
         checkpoint: a validated checkpoint.
         form: "rewritten" (fast) or "plain" (as published).
-        rank: of the tensors inside: 3, [N, C, L], or 4, [N, C, 1, L] with 2-D convolutions; the input stays [N, C, L].
+        rank: of the tensors inside: 3, [N, C, L], or 4, [N, C, 1, L] with 2-D convolutions; the input stays
+            [N, C, L].
         probabilities: of a generator: softmax over the bases instead of logits.
         lowering: how the rewritten form is written; `phases.PhasedLowering` is for some CPUs.
 
     Returns:
-        ONNX model, x float32 ["N", channels, length] → score float32 ["N"], or ["N", 4, length] of a generator.
+        ONNX model, x float32 ["N", channels, length] → score float32 ["N"], or ["N", 4, length] of a
+        generator.
 
     Raises:
         ModelError: weights overflow where normalisation is folded into them.
@@ -318,13 +350,16 @@ def build_graph(
             score = lowering(checkpoint, form, builder).emit("x")
     except FloatingPointError:
         raise ModelError(
-            f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into them; the file is "
+            f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into "
+            "them; the file is "
             "damaged or its training diverged"
         ) from None
     if probabilities:
         score = builder.op("Softmax", score, axis=1)
     length = checkpoint.contract.length
-    return to_model(builder, score, ["N", len(checkpoint.contract.channels), length], ["N", *score_shape(checkpoint)])
+    return to_model(
+        builder, score, ["N", len(checkpoint.contract.channels), length], ["N", *score_shape(checkpoint)]
+    )
 
 
 def score_shape(checkpoint: Checkpoint) -> list[int | str]:
@@ -335,7 +370,8 @@ def score_shape(checkpoint: Checkpoint) -> list[int | str]:
 def to_model(
     builder: Builder, score: str, shape: list[int | str], score_shape: list[int | str], half: bool = False
 ) -> ModelProto:
-    """ONNX model of what a builder collected: x of `shape` (float16 if `half`, else float32) → score float32 `score_shape`."""
+    """ONNX model of what a builder collected: x of `shape` (float16 if `half`, else float32) → score float32
+    `score_shape`."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     builder.nodes.append(helper.make_node("Identity", [score], ["score"], name="score"))

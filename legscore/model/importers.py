@@ -1,10 +1,11 @@
 """Published PyTorch checkpoints → legscore checkpoints, with nothing guessed.
 
-What tensors show (widths, kernels, groups, the SE gate, the residual) is read off them. What they cannot show (final
-activation, concatenation order, pooling, alphabet, value of N, meaning of a fifth channel, training on both strands)
-comes from the family's published code where that has one way only, from the config file that upstream writes, or from
-an option; anything still open is an error that lists the options. `source.choices` in the manifest says where each
-answer came from. Third-party pickles are opened with `weights_only=True` and so cannot run code.
+What tensors show (widths, kernels, groups, the SE gate, the residual) is read off them. What they cannot show
+(final activation, concatenation order, pooling, alphabet, value of N, meaning of a fifth channel, training on
+both strands) comes from the family's published code where that has one way only, from the config file that
+upstream writes, or from an option; anything still open is an error that lists the options. `source.choices`
+in the manifest says where each answer came from. Third-party pickles are opened with `weights_only=True` and
+so cannot run code.
 """
 
 from __future__ import annotations
@@ -37,12 +38,18 @@ OPTION_OF = {
     "rc_trained": "--rc-trained or --no-rc-trained",
 }
 PUBLISHED: dict[str, dict[str, Any]] = {
-    # What the published code of a family does in one way only. F3's alphabet and N value stay open: look-alikes of it
-    # read ACGT, and human_legnet itself encodes N as 0 in training and as 0.25 elsewhere.
+    # What the published code of a family does in one way only. F3's alphabet and N value stay open:
+    # look-alikes of it read ACGT, and human_legnet itself encodes N as 0 in training and as 0.25 elsewhere.
     "F1": {"final_activation": "silu", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.25},
     "F2": {"alphabet": "AGCT", "n_value": 0.25},
     "F3": {"final_activation": "none"},
-    "F5": {"final_activation": "none", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.0, "rc_trained": False},
+    "F5": {
+        "final_activation": "none",
+        "concat_order": "x,fx",
+        "alphabet": "AGCT",
+        "n_value": 0.0,
+        "rc_trained": False,
+    },
 }
 MAX_FILE_BYTES = 4 << 30
 """With optimiser states a training file of the largest LegNet stays far below."""
@@ -64,12 +71,19 @@ class Answers:
     open_questions: list[str] = field(default_factory=list)
 
     def ask(self, name: str, default: Any) -> Any:
-        """An option, else the config file, else the family's published code; noted as open when none answers."""
+        """An option, else the config file, else the family's published code; noted as open when none
+        answers."""
         published = PUBLISHED[self.family]
         option, configured = self.given.get(name), self.config.get(name)
         if option is not None and configured is not None and option != configured:
-            raise ModelError(f"the option says {name} {option!r}, the config file {configured!r}; drop one of them")
-        for value, origin in ((option, "option"), (configured, "config file"), (published.get(name), "published code")):
+            raise ModelError(
+                f"the option says {name} {option!r}, the config file {configured!r}; drop one of them"
+            )
+        for value, origin in (
+            (option, "option"),
+            (configured, "config file"),
+            (published.get(name), "published code"),
+        ):
             if value is not None:
                 self.choices[name] = f"{value} ({origin})"
                 return value
@@ -97,7 +111,8 @@ def import_checkpoint(
         options: answers named as in OPTION_OF.
 
     Raises:
-        ModelError: unreadable, unsafe, unknown or look-alike files; open questions, with the options that answer them.
+        ModelError: unreadable, unsafe, unknown or look-alike files; open questions, with the options that
+            answer them.
     """
     path = Path(path)
     if unknown := sorted(set(options) - set(OPTION_OF)):
@@ -117,7 +132,9 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise ModelError("importing reads PyTorch files and needs torch: pip install 'legscore[train]'") from None
+        raise ModelError(
+            "importing reads PyTorch files and needs torch: pip install 'legscore[train]'"
+        ) from None
     if not path.is_file():
         raise ModelError("no such file")
     _check_archive(path)
@@ -126,7 +143,8 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # many kinds: pickle, zip, runtime, EOF, Unicode, Key, Index errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"is not a PyTorch file of plain tensors ({reason[:160]}). Files that hold Python objects are refused, since "
+            f"is not a PyTorch file of plain tensors ({reason[:160]}). Files that hold Python objects are "
+            "refused, since "
             "opening them could run code: save the state dict alone and import that"
         ) from None
     if not isinstance(loaded, Mapping):
@@ -134,7 +152,9 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     state = loaded
     if "state_dict" in loaded:
         if "config" in loaded and "extra" in loaded:
-            raise ModelError("looks like mpralegnet_predict's F6 (keys config, state_dict, extra): it reads ACGT; refused")
+            raise ModelError(
+                "looks like mpralegnet_predict's F6 (keys config, state_dict, extra): it reads ACGT; refused"
+            )
         state = loaded["state_dict"]
     elif "model_state_dict" in loaded:
         state = loaded["model_state_dict"]
@@ -147,32 +167,46 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         value = value.detach()
         elements += value.numel()
         if elements > MAX_ELEMENTS:
-            raise ModelError(f"array {key} claims {value.numel():,} elements; with those before it, this is no LegNet")
+            raise ModelError(
+                f"array {key} claims {value.numel():,} elements; with those before it, this is no LegNet"
+            )
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise ModelError(f"array {key} is no plain tensor (sparse, quantised or without data)")
         counter = key.endswith(("num_batches_tracked", "bins"))
         if not value.is_floating_point() and not (counter and value.dtype in (torch.int64, torch.int32)):
-            raise ModelError(f"array {key} is {str(value.dtype).removeprefix('torch.')}; weights must be floating point")
+            raise ModelError(
+                f"array {key} is {str(value.dtype).removeprefix('torch.')}; weights must be floating point"
+            )
         arrays[key] = value.numpy() if counter else value.float().numpy()
     return arrays
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is too large, or would become so when it is unpacked: PyTorch stores tensors as they are, unpacked."""
+    """Refuse what is too large, or would become so when it is unpacked: PyTorch stores tensors as they are,
+    unpacked."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise ModelError(f"{size:,} bytes; published LegNets take less than 100 MB, and no more than {MAX_FILE_BYTES:,} are read")
+        raise ModelError(
+            f"{size:,} bytes; published LegNets take less than 100 MB, and no more than {MAX_FILE_BYTES:,} "
+            "are read"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error):
         return  # the older format, or damaged: torch says what it is
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
-        raise ModelError("is an archive that claims more than it holds, or is packed; torch.save stores tensors unpacked")
+    if (
+        any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        or sum(e.file_size for e in entries) > size
+    ):
+        raise ModelError(
+            "is an archive that claims more than it holds, or is packed; torch.save stores tensors unpacked"
+        )
 
 
 def read_config(path: Path, family: str) -> dict[str, Any]:
-    """Answers in upstream's own config file, plus `expect`: shapes it claims, to be checked against the tensors."""
+    """Answers in upstream's own config file, plus `expect`: shapes it claims, to be checked against the
+    tensors."""
     try:
         return _read_config(json.loads(read_small(path)), path, family)
     except (OSError, ValueError, RecursionError) as error:
@@ -192,22 +226,29 @@ def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
             "fifth_channel": fifth.get(flags),
             "rc_trained": training.get("reverse_augment"),
             "expect": {
-                "widths": model.get("block_sizes"), "kernel": model.get("ks"), "residual": model.get("res_block_type"),
-                "filters_per_group": model.get("filter_per_group"), "in_channels": 4 + sum(flags),
+                "widths": model.get("block_sizes"),
+                "kernel": model.get("ks"),
+                "residual": model.get("res_block_type"),
+                "filters_per_group": model.get("filter_per_group"),
+                "in_channels": 4 + sum(flags),
                 "se": SE_TYPES[model["se_type"]] if "se_type" in model else None,
             },
-        }  # fmt: skip
+        }
     if family == "F3" and isinstance(data, dict) and "ef_block_sizes" in data:
         return {
             "concat_order": "fx,x",
-            "pools": None if data.get("pool_sizes") is None else tuple(whole_number(size) for size in data["pool_sizes"]),
+            "pools": None
+            if data.get("pool_sizes") is None
+            else tuple(whole_number(size) for size in data["pool_sizes"]),
             "fifth_channel": "is_reverse" if data.get("use_reverse_channel") else None,
             "rc_trained": data.get("reverse_augment"),
             "expect": {
-                "widths": [data.get("stem_ch"), *data["ef_block_sizes"]], "kernel": data.get("ef_ks"),
-                "stem_kernel": data.get("stem_ks"), "in_channels": 4 + bool(data.get("use_reverse_channel")),
+                "widths": [data.get("stem_ch"), *data["ef_block_sizes"]],
+                "kernel": data.get("ef_ks"),
+                "stem_kernel": data.get("stem_ks"),
+                "in_channels": 4 + bool(data.get("use_reverse_channel")),
             },
-        }  # fmt: skip
+        }
     raise ModelError(f"config file {path} is not one that the published code of family {family} writes")
 
 
@@ -219,7 +260,12 @@ def whole_number(value: Any) -> int:
 
 
 def _convert(
-    path: Path, state: dict[str, np.ndarray], answers: Answers, floor: float | None, unit: str | None, construct: dict[str, Any]
+    path: Path,
+    state: dict[str, np.ndarray],
+    answers: Answers,
+    floor: float | None,
+    unit: str | None,
+    construct: dict[str, Any],
 ) -> Checkpoint:
     family = answers.family
     architecture, names = _architecture(state, answers)
@@ -240,7 +286,9 @@ def _convert(
         raise ModelError(f"--fifth-channel goes with 5 channels; this file has {in_channels}")
     if "is_reverse" in extras:
         if answers.given.get("rc_trained") is False or answers.config.get("rc_trained") is False:
-            raise ModelError("training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel")
+            raise ModelError(
+                "training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel"
+            )
         rc_trained = True
         answers.choices["rc_trained"] = "True (it has an is_reverse channel)"
     else:
@@ -261,16 +309,21 @@ def _convert(
     else:
         output = Output("bins", unit or YEAST_UNIT, 0.0, float(architecture.outputs - 1), floor)
     contract = Contract(
-        alphabet=alphabet, channels=(*alphabet, *extras), n_value=n_value, rc_trained=bool(rc_trained), output=output,
+        alphabet=alphabet,
+        channels=(*alphabet, *extras),
+        n_value=n_value,
+        rc_trained=bool(rc_trained),
+        output=output,
         **{**(HUMAN_CONSTRUCT if family == "F3" else YEAST_CONSTRUCT), **construct},
-    )  # fmt: skip
+    )
     arrays = {name: np.asarray(state[key], dtype=np.float32) for name, key in names.items()}
     source = {"file": path.name, "family": family, "choices": answers.choices}
     return Checkpoint(family, architecture, contract, arrays, source=source)
 
 
 def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Architecture, dict[str, str]]:
-    """Architecture and {legscore's name: upstream key}; ModelError on missing, extra or contradicting tensors."""
+    """Architecture and {legscore's name: upstream key}; ModelError on missing, extra or contradicting
+    tensors."""
     family = answers.family
     wrapped = family in ("F1", "F5") or any(".fn.block." in key for key in state)
     bilinear = any(".mod.trl." in key for key in state)
@@ -286,14 +339,18 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
         found = state[key].shape
         dimensions = 3 if name.endswith("conv.weight") else 2 if name.endswith("squeeze.weight") else 1
         if len(found) != dimensions:
-            raise ModelError(f"array {PREFIX[family]}{key} has shape {found}; {dimensions} dimensions were expected")
+            raise ModelError(
+                f"array {PREFIX[family]}{key} has shape {found}; {dimensions} dimensions were expected"
+            )
         return found
 
     n_blocks = 0
     while key_of(f"blocks.{n_blocks}.expand.conv.weight") in state:
         n_blocks += 1
     if not n_blocks:
-        raise ModelError(f"family {family}, but key {PREFIX[family]}{key_of('blocks.0.expand.conv.weight')} is missing")
+        raise ModelError(
+            f"family {family}, but key {PREFIX[family]}{key_of('blocks.0.expand.conv.weight')} is missing"
+        )
     blocks = range(n_blocks)
     expand = [shape(f"blocks.{i}.expand.conv.weight") for i in blocks]
     mix = [shape(f"blocks.{i}.mix.conv.weight") for i in blocks]
@@ -324,7 +381,9 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
         found = getattr(architecture, name)
         found = list(found) if isinstance(found, tuple) else found
         if expected is not None and expected != found:
-            raise ModelError(f"the config file says {name} {expected}, the tensors {found}; it belongs to another file")
+            raise ModelError(
+                f"the config file says {name} {expected}, the tensors {found}; it belongs to another file"
+            )
 
     names = {name: key_of(name) for name in architecture.shapes()}
     missing = [PREFIX[family] + key for key in names.values() if key not in state]
@@ -334,8 +393,12 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
     if architecture.head == "bins":
         tolerated.add("bins")
         if "bins" not in state or not np.array_equal(state["bins"], np.arange(architecture.outputs)):
-            raise ModelError(f'its "bins" are not 0..{architecture.outputs - 1}; the score would mean something else')
+            raise ModelError(
+                f'its "bins" are not 0..{architecture.outputs - 1}; the score would mean something else'
+            )
     extra = [key for key in state if key not in tolerated and not key.endswith("num_batches_tracked")]
     if extra:
-        raise ModelError(f"family {family}, but with unknown keys: {shorten([PREFIX[family] + key for key in extra], 4)}")
+        raise ModelError(
+            f"family {family}, but with unknown keys: {shorten([PREFIX[family] + key for key in extra], 4)}"
+        )
     return architecture, names

@@ -1,11 +1,13 @@
 """The network in PyTorch: F1, F2 and every switch between them, F3. Needs `legscore[train]`.
 
-State names are the array names of a checkpoint (`Architecture.shapes`), so the two load into each other without
-translation. Forward takes one-hot float [N, channels, length] and returns scores [N]; `logits` gives the head's output
-before softmax. A generator's "score" is its logits, [N, 4, length]. This module is the reference twin of `legscore.model.graph`.
+State names are the array names of a checkpoint (`Architecture.shapes`), so the two load into each other
+without translation. Forward takes one-hot float [N, channels, length] and returns scores [N]; `logits` gives
+the head's output before softmax. A generator's "score" is its logits, [N, 4, length]. This module is the
+reference twin of `legscore.model.graph`.
 
-Inside, tensors are [N, channels, 1, length] in torch's channels-last memory format: 1×1 convolutions are then matrix
-products as they lie (measured in bf16: 420 instead of 200 GFLOP/s), and NVIDIA's tensor cores want the same.
+Inside, tensors are [N, channels, 1, length] in torch's channels-last memory format: 1×1 convolutions are then
+matrix products as they lie (measured in bf16: 420 instead of 200 GFLOP/s), and NVIDIA's tensor cores want the
+same.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def convolve(conv: nn.Conv1d, x_NC1L: Tensor) -> Tensor:
 
 
 class Bilinear(nn.Module):
-    """Tensor regression layer y_k = Σ_ij x_i x_j W_ijk + b_k, W held as a CP decomposition (TensorLy's form)."""
+    """Tensor regression layer y_k = Σ_ij x_i x_j W_ijk + b_k, W held as a CP decomposition (TensorLy's
+    form)."""
 
     def __init__(self, width: int, outputs: int, rank: int) -> None:
         super().__init__()
@@ -219,7 +222,8 @@ class LegNet(nn.Module):
 def from_checkpoint(checkpoint: Checkpoint) -> LegNet:
     """The network of a checkpoint, in evaluation mode, float32 on the CPU.
 
-    Its first convolution keeps the checkpoint's own alphabet order; `legscore.engine.torch_engine` reorders it.
+    Its first convolution keeps the checkpoint's own alphabet order; `legscore.engine.torch_engine` reorders
+    it.
     """
     network = LegNet(checkpoint.architecture)
     state = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}

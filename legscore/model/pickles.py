@@ -1,7 +1,9 @@
-"""Reading PyTorch files as data: plain tensors and records only, and nothing in them that keeps the reader busy.
+"""Reading PyTorch files as data: plain tensors and records only, and nothing in them that keeps the reader
+busy.
 
-`torch.load(weights_only=True)` runs no code. When it refuses a name it searches its own message, with a pattern whose time grows
-with the square of the name's length: minutes for a damaged file. So the names of a file are looked at first.
+`torch.load(weights_only=True)` runs no code. When it refuses a name it searches its own message, with a
+pattern whose time grows with the square of the name's length: minutes for a damaged file. So the names of a
+file are looked at first.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ def load_plain(path: Path, device: Any = "cpu") -> Any:
 
     Raises:
         OddPickleError: a pickle in it is larger than 16 MB or names something with more than 500 characters.
-        Exception: whatever zipfile and torch raise for files that are damaged or hold more than data (many kinds).
+        Exception: whatever zipfile and torch raise for files that are damaged or hold more than data (many
+            kinds).
     """
     import torch
 
     for stream in _pickles(path):
-        with suppress(ValueError, IndexError, KeyError, EOFError, OverflowError, struct.error):  # torch meets the same damage
+        # torch meets the same damage
+        with suppress(ValueError, IndexError, KeyError, EOFError, OverflowError, struct.error):
             for code, argument, at in pickletools.genops(stream):
                 if code.name == "GLOBAL" and len(name := str(argument)) > LONGEST_NAME:
                     raise OddPickleError(f"it names something with {len(name):,} characters")
@@ -49,8 +53,8 @@ def load_plain(path: Path, device: Any = "cpu") -> Any:
 
 
 def _pickles(path: Path) -> Iterator[IO[bytes]]:
-    """Those of an archive, or the file itself once for each pickle that the older format begins with. torch goes by the first
-    bytes too."""
+    """Those of an archive, or the file itself once for each pickle that the older format begins with. torch
+    goes by the first bytes too."""
     with open(path, "rb") as stream:
         if stream.read(len(ZIP)) != ZIP:
             stream.seek(0)

@@ -1,7 +1,7 @@
 """Arrays of a checkpoint file that can be let go of and are read again when they are asked for.
 
-An ensemble of 50 holds 370 MB of weights, which nobody needs once its networks are compiled. Whoever reads them later gets what
-was read first, or an error: the file's hash is compared.
+An ensemble of 50 holds 370 MB of weights, which nobody needs once its networks are compiled. Whoever reads
+them later gets what was read first, or an error: the file's hash is compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 class StoredArrays(Mapping[str, np.ndarray]):
     """{name: float32 array}; `read` returns them again and raises ModelError when the file has changed."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], read: Callable[[], Mapping[str, np.ndarray]]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], read: Callable[[], Mapping[str, np.ndarray]]
+    ) -> None:
         self._arrays: Mapping[str, np.ndarray] | None = arrays
         self._read = read
 

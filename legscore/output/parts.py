@@ -1,9 +1,10 @@
-"""What a run has done so far: the scores of its finished parts, and a record of what they depend on, in a folder beside the
-output.
+"""What a run has done so far: the scores of its finished parts, and a record of what they depend on, in a
+folder beside the output.
 
-A part file holds the results of one part and nothing of the input: the columns that are carried over are read again, from an
-input that the record pins. So parts take 10 to 20 bytes a row (more with --per-model), and the output is written once, while
-scoring. Files are written aside, synced and renamed, and carry a checksum: a part that is there but damaged is scored again.
+A part file holds the results of one part and nothing of the input: the columns that are carried over are read
+again, from an input that the record pins. So parts take 10 to 20 bytes a row (more with --per-model), and the
+output is written once, while scoring. Files are written aside, synced and renamed, and carry a checksum: a
+part that is there but damaged is scored again.
 
     OUT.parts/record.json       what the bytes of the output depend on
     OUT.parts/part-00000012     results of part 12
@@ -48,7 +49,8 @@ PER_MODEL = "per_model:"
 
 @dataclass(frozen=True)
 class Scored:
-    """Results of one part, with the windows it asked for, those that were scored (equal ones once), and windows × members."""
+    """Results of one part, with the windows it asked for, those that were scored (equal ones once), and
+    windows × members."""
 
     results: Results
     windows_asked: int
@@ -70,7 +72,8 @@ def parts_folder(output: str | Path) -> Path:
 
 
 class PartFolder:
-    """Parts in a folder that this run holds (`legscore.system.lock.holding`) or, for single parts, that its driver holds."""
+    """Parts in a folder that this run holds (`legscore.system.lock.holding`) or, for single parts, that its
+    driver holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +118,8 @@ class PartFolder:
         now = json.loads(json.dumps(fingerprint))
         if not restart and PartFolder(self.folder / STAGED).is_begun():
             raise OutputError(
-                f"{self.folder} holds an interrupted run on a genome; go on with that, or add --restart to begin anew"
+                f"{self.folder} holds an interrupted run on a genome; go on with that, or add --restart to "
+                "begin anew"
             )
         if not restart and (before := self._read_record()) is not None:
             if found := difference(before, now):
@@ -129,10 +133,12 @@ class PartFolder:
         self._write(RECORD, (json.dumps(now, indent=1) + "\n").encode())
 
     def check_begun(self, host: str) -> None:
-        """OutputError unless the record of a run lies here: for who keeps parts in a folder that another process holds."""
+        """OutputError unless the record of a run lies here: for who keeps parts in a folder that another
+        process holds."""
         if not self.is_begun():
             raise OutputError(
-                f"{self.where}, where the driver keeps parts, is not on {host}; put the output where all machines see it"
+                f"{self.where}, where the driver keeps parts, is not on {host}; put the output where all "
+                "machines see it"
             )
 
     def is_begun(self) -> bool:
@@ -146,7 +152,9 @@ class PartFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise OutputError(f"{self.where}/{RECORD} cannot be read ({error}); add --restart to begin anew") from error
+            raise OutputError(
+                f"{self.where}/{RECORD} cannot be read ({error}); add --restart to begin anew"
+            ) from error
         if not isinstance(before, dict):
             raise OutputError(f"{self.where}/{RECORD} is no record of a run; add --restart to begin anew")
         return before
@@ -162,10 +170,14 @@ class PartFolder:
         arrays = {name: pa.array(values) for name, values in results.columns.items()}
         arrays["status"], arrays["n_count"] = pa.array(results.status_N), pa.array(results.n_count_N)
         for name, values_NM in results.per_model.items():
-            arrays[PER_MODEL + name] = pa.FixedSizeListArray.from_arrays(pa.array(values_NM.ravel()), values_NM.shape[1])
+            arrays[PER_MODEL + name] = pa.FixedSizeListArray.from_arrays(
+                pa.array(values_NM.ravel()), values_NM.shape[1]
+            )
         if results.n_members_N is not None:
             arrays[N_MEMBERS] = pa.array(results.n_members_N)
-        counts = {name: str(getattr(scored, name)) for name in ("windows_asked", "windows_scored", "member_windows")}
+        counts = {
+            name: str(getattr(scored, name)) for name in ("windows_asked", "windows_scored", "member_windows")
+        }
         table = pa.table(arrays).replace_schema_metadata(counts)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
@@ -204,7 +216,9 @@ class PartFolder:
             if name.startswith(PER_MODEL):
                 width = column.type.list_size
                 flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
-                per_model[name.removeprefix(PER_MODEL)] = flat.to_numpy(zero_copy_only=False).reshape(rows, width)
+                per_model[name.removeprefix(PER_MODEL)] = flat.to_numpy(zero_copy_only=False).reshape(
+                    rows, width
+                )
             else:
                 columns[name] = column.to_numpy()
         status, n_count = columns.pop("status"), columns.pop("n_count")
@@ -221,7 +235,8 @@ class PartFolder:
             (self.folder / FILES).rmdir()
 
     def clear(self) -> None:
-        """Throw everything away but the lock; the record first, so that what a kill leaves counts for nothing."""
+        """Throw everything away but the lock; the record first, so that what a kill leaves counts for
+        nothing."""
         with writing(self.folder):
             self._record.unlink(missing_ok=True)
             for entry in list(os.scandir(self.folder)):

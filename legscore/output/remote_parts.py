@@ -1,8 +1,10 @@
-"""Parts of a run whose output lies in an object store: beside it, as OUT.parts/record.json and OUT.parts/part-00000012.
+"""Parts of a run whose output lies in an object store: beside it, as OUT.parts/record.json and
+OUT.parts/part-00000012.
 
-So any machine can go on with the run, and workers need no disk in common. A store has no locks: on one machine two runs exclude
-each other by a lock in the temporary folder; two machines that run the same command write the same bytes twice, and a different
-run is refused by its record. The output is built in the temporary folder of this machine and uploaded when it is complete.
+So any machine can go on with the run, and workers need no disk in common. A store has no locks: on one
+machine two runs exclude each other by a lock in the temporary folder; two machines that run the same command
+write the same bytes twice, and a different run is refused by its record. The output is built in the temporary
+folder of this machine and uploaded when it is complete.
 """
 
 from __future__ import annotations
@@ -65,7 +67,10 @@ class RemoteParts(PartFolder):
 
 def stage_folder(place: str) -> Path:
     """This user's folder on this machine for a run whose parts lie at `place`."""
-    return Path(tempfile.gettempdir()) / f"legscore-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    return (
+        Path(tempfile.gettempdir())
+        / f"legscore-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    )
 
 
 def open_store(place: str) -> PartFolder:

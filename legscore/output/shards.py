@@ -1,8 +1,8 @@
 """Slices of an input, scored apart and joined again: `legscore run --shard 3/64` and `legscore merge`.
 
-A shard is a run of consecutive parts, so that everything that depends on parts (equal windows scored once, quoting of text,
-record batches) is what it is in a whole run; joined, shards give the same bytes. Each output says in its metadata which rows
-it has of what; text has no metadata, its OUT.run.json says it.
+A shard is a run of consecutive parts, so that everything that depends on parts (equal windows scored once,
+quoting of text, record batches) is what it is in a whole run; joined, shards give the same bytes. Each output
+says in its metadata which rows it has of what; text has no metadata, its OUT.run.json says it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ class Shard:
         return cls(int(found[1]), int(found[2]))
 
     def parts(self, n_parts: int) -> range:
-        """Its parts of `n_parts`; shards differ by one part at most, and are empty where there are more shards than parts."""
+        """Its parts of `n_parts`; shards differ by one part at most, and are empty where there are more
+        shards than parts."""
         return range((self.index - 1) * n_parts // self.of, self.index * n_parts // self.of)
 
 
-def described(shard: Shard, parts: range, part_rows: int, n_rows: int, content: str, schema: pa.Schema) -> dict[str, Any]:
+def described(
+    shard: Shard, parts: range, part_rows: int, n_rows: int, content: str, schema: pa.Schema
+) -> dict[str, Any]:
     """What a shard's metadata says of it under `shard`: enough to join it and to refuse a wrong join."""
     first, stop = (min(number * part_rows, n_rows) for number in (parts.start, parts.stop))
     return {
@@ -114,8 +117,18 @@ def open_piece(path: Path) -> Piece:
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     shard = metadata.get(KEY) if isinstance(metadata, dict) else None
-    needed = {"index": int, "of": int, "first_row": int, "rows": int, "rows_of_input": int, "input_sha256": str, "schema": str}
-    if not isinstance(shard, dict) or any(not isinstance(shard.get(name), kind) for name, kind in needed.items()):
+    needed = {
+        "index": int,
+        "of": int,
+        "first_row": int,
+        "rows": int,
+        "rows_of_input": int,
+        "input_sha256": str,
+        "schema": str,
+    }
+    if not isinstance(shard, dict) or any(
+        not isinstance(shard.get(name), kind) for name, kind in needed.items()
+    ):
         raise InputError(f"{path} is no shard: it was not written by legscore run --shard")
     return Piece(path, format_name, metadata)
 
@@ -124,30 +137,43 @@ def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:
     """The pieces in order. InputError unless they are one run's and have every row once."""
     if not pieces:
         raise InputError("no shard given; name the outputs of legscore run --shard")
-    pieces = sorted(pieces, key=lambda piece: (piece.shard["first_row"], piece.shard["rows"], piece.shard["index"]))
+    pieces = sorted(
+        pieces, key=lambda piece: (piece.shard["first_row"], piece.shard["rows"], piece.shard["index"])
+    )
     first = pieces[0]
     place = ("index", "first_row", "rows")
 
     def common(piece: Piece) -> dict[str, Any]:
-        return {**piece.metadata, KEY: {name: value for name, value in piece.shard.items() if name not in place}}
+        return {
+            **piece.metadata,
+            KEY: {name: value for name, value in piece.shard.items() if name not in place},
+        }
 
     for piece in pieces[1:]:
         if piece.format_name != first.format_name:
-            raise InputError(f"{piece.path} is {piece.format_name}, {first.path} is {first.format_name}; join one format")
+            raise InputError(
+                f"{piece.path} is {piece.format_name}, {first.path} is {first.format_name}; join one format"
+            )
         if found := difference(common(first), common(piece)):
             raise InputError(f"{piece.path} is of another run than {first.path}: {found}")
     seen: dict[int, Path] = {}
     for piece in pieces:
         if other := seen.get(piece.shard["index"]):
-            raise InputError(f"{piece.path} and {other} are both shard {piece.shard['index']}/{piece.shard['of']}")
+            raise InputError(
+                f"{piece.path} and {other} are both shard {piece.shard['index']}/{piece.shard['of']}"
+            )
         seen[piece.shard["index"]] = piece.path
     if missing := [number for number in range(1, first.shard["of"] + 1) if number not in seen]:
-        listed = ", ".join(map(str, missing[:8])) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        listed = ", ".join(map(str, missing[:8])) + (
+            f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        )
         raise InputError(f"shards {listed} of {first.shard['of']} are missing")
     at = 0
     for piece in pieces:
         if piece.shard["first_row"] != at:
-            raise InputError(f"{piece.path} begins at row {piece.shard['first_row']:,}, not at {at:,}: a gap or an overlap")
+            raise InputError(
+                f"{piece.path} begins at row {piece.shard['first_row']:,}, not at {at:,}: a gap or an overlap"
+            )
         at += piece.shard["rows"]
     if at != first.shard["rows_of_input"]:
         raise InputError(f"the shards end at row {at:,} of {first.shard['rows_of_input']:,}")
@@ -161,7 +187,8 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
         Metadata of the output, and its rows.
 
     Raises:
-        InputError: not shards, not of one run, a gap or an overlap, or damaged. OutputError: the output cannot be written.
+        InputError: not shards, not of one run, a gap or an overlap, or damaged. OutputError: the output
+            cannot be written.
     """
     format_name = output_format(output)
     pieces = check_pieces([open_piece(path) for path in paths])
@@ -189,13 +216,19 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
 def _lines(piece: Piece, header: bytes) -> Iterator[bytes]:
     """The lines of a text shard after its header, as blocks of bytes."""
     try:
-        with gzip.open(piece.path) if piece.path.name.lower().endswith(".gz") else open(piece.path, "rb") as stream:
+        with (
+            gzip.open(piece.path)
+            if piece.path.name.lower().endswith(".gz")
+            else open(piece.path, "rb") as stream
+        ):
             if stream.read(len(header)) != header:
                 raise InputError(f"{piece.path} does not begin with its header line; score this shard again")
             while block := stream.read(BLOCK_BYTES):
                 yield block
     except READ_ERRORS as error:
-        raise InputError(f"{piece.path}: reading stopped: {first_line(error)}; score this shard again") from error
+        raise InputError(
+            f"{piece.path}: reading stopped: {first_line(error)}; score this shard again"
+        ) from error
 
 
 def _tables(piece: Piece) -> Iterator[pa.Table]:
@@ -220,14 +253,20 @@ def _tables(piece: Piece) -> Iterator[pa.Table]:
         if n_waiting:
             yield cut(n_waiting)
     except READ_ERRORS as error:
-        raise InputError(f"{piece.path}: reading stopped: {first_line(error)}; score this shard again") from error
+        raise InputError(
+            f"{piece.path}: reading stopped: {first_line(error)}; score this shard again"
+        ) from error
     if n_rows != piece.shard["rows"]:
-        raise InputError(f"{piece.path} holds {n_rows:,} rows instead of {piece.shard['rows']:,}; score this shard again")
+        raise InputError(
+            f"{piece.path} holds {n_rows:,} rows instead of {piece.shard['rows']:,}; score this shard again"
+        )
 
 
 def _batches(piece: Piece, rows: int) -> Iterator[pa.RecordBatch]:
     if piece.format_name == "parquet":
-        with pq.ParquetFile(piece.path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            piece.path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
+        ) as file:
             yield from file.iter_batches(batch_size=rows, use_threads=False)
     else:
         with pa.ipc.open_file(str(piece.path)) as reader:

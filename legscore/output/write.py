@@ -1,7 +1,7 @@
 """Parts → one output file: Parquet, Arrow IPC, CSV or TSV (also .gz), or standard output.
 
-A file appears under its name only when it is complete (`legscore.system.publish`). Parquet row groups hold a fixed number of
-rows, so that bytes do not depend on how parts were cut or timed.
+A file appears under its name only when it is complete (`legscore.system.publish`). Parquet row groups hold a
+fixed number of rows, so that bytes do not depend on how parts were cut or timed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from legscore.system.publish import publishing_to, writing
 
 ROW_GROUP_ROWS = 65_536
 DICTIONARY_BYTES = 1 << 16
-"""Most that a column's dictionary may take before its values are written plain. Statuses and gene names fit; keys and scores
-differ from row to row, and would fill a dictionary of a megabyte in vain."""
+"""Most that a column's dictionary may take before its values are written plain. Statuses and gene names fit;
+keys and scores differ from row to row, and would fill a dictionary of a megabyte in vain."""
 DELIMITER = {"csv": ",", "tsv": "\t"}
 EXTENSIONS = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
@@ -42,7 +42,9 @@ def output_format(output: str, asked: str | None = None) -> str:
         if asked not in (None, "arrow", "tsv"):
             raise OutputError(f"--format {asked}: standard output takes arrow or tsv")
         if asked == "arrow" and sys.stdout is not None and sys.stdout.isatty():
-            raise OutputError("--format arrow writes binary data; send it into a pipe or a file, not to a terminal")
+            raise OutputError(
+                "--format arrow writes binary data; send it into a pipe or a file, not to a terminal"
+            )
         return asked or "tsv"
     if output.endswith("/"):
         if asked is not None:
@@ -58,9 +60,14 @@ def output_format(output: str, asked: str | None = None) -> str:
 
 
 def result_schema(
-    kept: Sequence[pa.Field], results: Sequence[str], lists: Sequence[str], members: int, varying: bool = False
+    kept: Sequence[pa.Field],
+    results: Sequence[str],
+    lists: Sequence[str],
+    members: int,
+    varying: bool = False,
 ) -> pa.Schema:
-    """Columns of the output: those kept, results (float32), members' values, status, n_count, n_members where it varies."""
+    """Columns of the output: those kept, results (float32), members' values, status, n_count, n_members where
+    it varies."""
     return pa.schema(
         [
             *(pa.field(field.name, plain_type(field.type)) for field in kept),
@@ -88,7 +95,9 @@ def _plain(array: pa.Array) -> pa.Array:
 
 def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Table:
     """One part of the output; NaN in a result becomes null."""
-    arrays = [_whole([_plain(chunk) for chunk in column.chunks], plain_type(column.type)) for column in kept.columns]
+    arrays = [
+        _whole([_plain(chunk) for chunk in column.chunks], plain_type(column.type)) for column in kept.columns
+    ]
     for values in results.columns.values():
         arrays.append(_nullable(values, np.isnan(values)))
     for values in results.per_model.values():
@@ -104,8 +113,8 @@ def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Tabl
 
 
 def _whole(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    """One newly made array, so that bytes do not show in which pieces the input was read: not where pieces end, nor what lay
-    beside a slice in its bitmaps. (More text than one array holds stays in chunks.)"""
+    """One newly made array, so that bytes do not show in which pieces the input was read: not where pieces
+    end, nor what lay beside a slice in its bitmaps. (More text than one array holds stays in chunks.)"""
     try:
         return pa.concat_arrays([*chunks, pa.nulls(0, kind)])
     except pa.ArrowInvalid:
@@ -133,7 +142,11 @@ class ParquetWriter:
     def __init__(self, sink: BinaryIO, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        given = {"compression": "zstd", "dictionary_pagesize_limit": DICTIONARY_BYTES, "write_page_checksum": True}
+        given = {
+            "compression": "zstd",
+            "dictionary_pagesize_limit": DICTIONARY_BYTES,
+            "write_page_checksum": True,
+        }
         self._writer = pq.ParquetWriter(sink, schema, **given)
         self._waiting: list[pa.Table] = []
 
@@ -143,8 +156,9 @@ class ParquetWriter:
             self._write_group(ROW_GROUP_ROWS)
 
     def _write_group(self, n: int) -> None:
-        """Write the first `n` of the rows that wait, each column in one chunk: pages end where chunks do, and bytes must not show
-        how parts were cut. What a column was copied from is let go before the next is copied."""
+        """Write the first `n` of the rows that wait, each column in one chunk: pages end where chunks do, and
+        bytes must not show how parts were cut. What a column was copied from is let go before the next is
+        copied."""
         rows = pa.concat_tables(self._waiting)
         self._waiting = [rows.slice(n)] if rows.num_rows > n else []
         schema, chunked, columns = rows.schema, rows.slice(0, n).columns[::-1], []
@@ -184,9 +198,14 @@ class TextWriter:
     def __init__(self, stream: BinaryIO, schema: pa.Schema, delimiter: str) -> None:
         self.delimiter, self._stream = delimiter, stream
         for field in schema:
-            if pa.types.is_nested(field.type) or pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            if (
+                pa.types.is_nested(field.type)
+                or pa.types.is_binary(field.type)
+                or pa.types.is_large_binary(field.type)
+            ):
                 raise OutputError(
-                    f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or Arrow, or use --keep"
+                    f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or "
+                    "Arrow, or use --keep"
                 )
         stream.write(header_line(schema, delimiter))
 
@@ -199,7 +218,9 @@ class TextWriter:
         text = [c for c in columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
         quote = any(pc.any(pc.match_substring_regex(c, special)).as_py() for c in text)
         quote = quote or any(pc.any(pc.equal(pc.binary_length(c), 0)).as_py() for c in text)  # "" is not null
-        options = csv.WriteOptions(include_header=False, delimiter=self.delimiter, quoting_style="needed" if quote else "none")
+        options = csv.WriteOptions(
+            include_header=False, delimiter=self.delimiter, quoting_style="needed" if quote else "none"
+        )
         csv.write_csv(table, self._stream, options)
 
     def close(self) -> None:
@@ -220,7 +241,8 @@ def header_line(schema: pa.Schema, delimiter: str) -> bytes:
 
 @contextlib.contextmanager
 def open_sink(output: str, aside: Path | None = None) -> Iterator[BinaryIO]:
-    """Yield a stream of bytes that becomes the file `output` (packed where it ends in .gz) on a clean exit only.
+    """Yield a stream of bytes that becomes the file `output` (packed where it ends in .gz) on a clean exit
+    only.
 
     Args:
         aside: where it is written until then, if not beside it.
@@ -286,7 +308,8 @@ def open_writer(
         aside: where the output is written until it is complete, if not beside it.
 
     Raises:
-        OutputError: the disk or the format refuses. A broken pipe on standard output passes as BrokenPipeError.
+        OutputError: the disk or the format refuses. A broken pipe on standard output passes as
+            BrokenPipeError.
     """
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
     if output == "-":
@@ -299,7 +322,8 @@ def open_writer(
 
 
 def check_writes(format_name: str, schema: pa.Schema) -> None:
-    """OutputError when the format cannot hold the schema: tried on no rows and one null row, before any work starts."""
+    """OutputError when the format cannot hold the schema: tried on no rows and one null row, before any work
+    starts."""
     row = pa.Table.from_arrays([pa.nulls(1, field.type) for field in schema], schema=schema)
     for field in schema:
         try:
@@ -310,11 +334,14 @@ def check_writes(format_name: str, schema: pa.Schema) -> None:
             writer.close()
         except (pa.ArrowException, NotImplementedError) as error:
             raise OutputError(
-                f"column {field.name!r} is {field.type}, which {format_name} cannot hold ({error}); leave it out with --keep"
+                f"column {field.name!r} is {field.type}, which {format_name} cannot hold ({error}); leave "
+                "it out with --keep"
             ) from error
 
 
-def _guarded(sink: BinaryIO, name: str, format_name: str, schema: pa.Schema, *, stream: bool = False) -> Iterator[Writer]:
+def _guarded(
+    sink: BinaryIO, name: str, format_name: str, schema: pa.Schema, *, stream: bool = False
+) -> Iterator[Writer]:
     """Yield a writer onto `sink` once; its refusals become OutputErrors that name the output."""
     with writing(name):
         inner = _writer(sink, format_name, schema, stream=stream)

@@ -22,13 +22,18 @@ class Group:
 
 
 def merge(groups: Sequence[Group], results: Sequence[Results], n_members: int) -> Results:
-    """The groups' results as those of the whole part, in row order; members that did not score a row are NaN in its list."""
+    """The groups' results as those of the whole part, in row order; members that did not score a row are NaN
+    in its list."""
     if groups[0].rows is None:
         return results[0]
     n = sum(len(result.status_N) for result in results)
     columns = {name: np.full(n, np.nan, dtype=np.float32) for name in results[0].columns}
     lists = {name: np.full((n, n_members), np.nan, dtype=np.float32) for name in results[0].per_model}
-    status, count, used = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    status, count, used = (
+        np.empty(n, dtype=np.uint8),
+        np.empty(n, dtype=np.int32),
+        np.empty(n, dtype=np.int32),
+    )
     for group, result in zip(groups, results, strict=True):
         assert group.rows is not None
         assert group.members is not None

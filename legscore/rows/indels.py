@@ -1,10 +1,12 @@
-"""Deletions and insertions of one base in rows of `sequence` + `offset` + `alt_base`, for tables that have a column `refill`.
+"""Deletions and insertions of one base in rows of `sequence` + `offset` + `alt_base`, for tables that have a
+column `refill`.
 
-`alt_base` is then a base (replaced), `-` (the base at `offset` is deleted) or `+A` (an A is inserted before the base at `offset`,
-strictly inside the insert). `refill` says what keeps the insert's length: `5G` lets a G in at the 5' end and `3G` at the 3' end
-(deletions), `5` and `3` drop the base at that end (insertions); with `none` the length changes and the construct moves along.
-It is null beside replaced bases. `legscore variants --saturate-indels` writes such tables. They hold each sequence once per
-batch; the changed sequences are made here, a part at a time, vectorised.
+`alt_base` is then a base (replaced), `-` (the base at `offset` is deleted) or `+A` (an A is inserted before
+the base at `offset`, strictly inside the insert). `refill` says what keeps the insert's length: `5G` lets a G
+in at the 5' end and `3G` at the 3' end (deletions), `5` and `3` drop the base at that end (insertions); with
+`none` the length changes and the construct moves along. It is null beside replaced bases.
+`legscore variants --saturate-indels` writes such tables. They hold each sequence once per batch; the changed
+sequences are made here, a part at a time, vectorised.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def changed(columns: Mapping[str, pa.Array], head: int, tail: int) -> tuple[pa.A
         head, tail: letters of every sequence around the insert (the adapters of oligos).
 
     Returns:
-        Sequences as given and as changed, texts [N]; and a status, uint8 [N]. Where it is not ok the second is the first.
+        Sequences as given and as changed, texts [N]; and a status, uint8 [N]. Where it is not ok the second
+        is the first.
     """
     given = columns["sequence"]
     ref = (given.dictionary_decode() if pa.types.is_dictionary(given.type) else given).cast(pa.large_string())
@@ -54,9 +57,14 @@ def changed(columns: Mapping[str, pa.Array], head: int, tail: int) -> tuple[pa.A
     offset = pc.fill_null(columns["offset"], -1).to_numpy(zero_copy_only=False).astype(np.int64)
     end = letters.length - tail
     side, fill = pc.utf8_slice_codeunits(refill, 0, 1), pc.utf8_slice_codeunits(refill, 1)
-    five, three, free = (np.asarray(pc.equal(text, word).to_numpy(zero_copy_only=False)) for text, word in (
-        (side, "5"), (side, "3"), (refill, "none"),
-    ))  # fmt: skip
+    five, three, free = (
+        np.asarray(pc.equal(text, word).to_numpy(zero_copy_only=False))
+        for text, word in (
+            (side, "5"),
+            (side, "3"),
+            (refill, "none"),
+        )
+    )
     bare = np.asarray(pc.equal(pc.binary_length(fill), 0).to_numpy(zero_copy_only=False))
     added, wrong_added = _letter(pc.utf8_slice_codeunits(alt, 1))
     filled, wrong_fill = _letter(fill)
@@ -78,7 +86,10 @@ def changed(columns: Mapping[str, pa.Array], head: int, tail: int) -> tuple[pa.A
         stated = ~columns["ref_base"].is_null().to_numpy(zero_copy_only=False)
         mark(stated & ~deletes, "ref_mismatch")
         rows = np.flatnonzero(stated & (status == OK))
-        codes, (says, wrong) = text_to_codes(ref.take(pa.array(rows))), single_bases(columns["ref_base"].take(pa.array(rows)))
+        codes, (says, wrong) = (
+            text_to_codes(ref.take(pa.array(rows))),
+            single_bases(columns["ref_base"].take(pa.array(rows))),
+        )
         reads = codes.flat[codes.start + offset[rows]]
         status[rows[(says != reads) | (wrong != 0)]] = STATUS_CODE["ref_mismatch"]
 
@@ -100,7 +111,8 @@ def _letter(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rebuilt(letters: Sequences, gone: np.ndarray, place: np.ndarray, base: np.ndarray) -> pa.Array:
-    """Texts without the letter at `gone`, and with `base` before the letter that was at `place`; NOWHERE leaves one out."""
+    """Texts without the letter at `gone`, and with `base` before the letter that was at `place`; NOWHERE
+    leaves one out."""
     gains, loses = place < NOWHERE, gone < NOWHERE
     length = letters.length + gains - loses
     bounds = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
@@ -116,7 +128,9 @@ def _rebuilt(letters: Sequences, gone: np.ndarray, place: np.ndarray, base: np.n
         block = letters.flat[np.minimum(source, max(len(letters.flat) - 1, 0))]
         block[mine] = base[row[mine]]
         flat[bounds[first] : bounds[rows[-1] + 1]] = block
-    return pa.Array.from_buffers(pa.large_string(), len(length), [None, pa.py_buffer(bounds), pa.py_buffer(flat)])
+    return pa.Array.from_buffers(
+        pa.large_string(), len(length), [None, pa.py_buffer(bounds), pa.py_buffer(flat)]
+    )
 
 
 def joined(one: Batch, other: Batch) -> tuple[Batch, np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """Member scores → columns of the output, in numpy.
 
-Effects are paired: alt - ref within each member, then mean and SD over members (float64 inside, float32 stored).
-The SD is the spread between members (training seeds), not a prediction error; it is null with one member.
+Effects are paired: alt - ref within each member, then mean and SD over members (float64 inside, float32
+stored). The SD is the spread between members (training seeds), not a prediction error; it is null with one
+member.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ def spread(values_MN: np.ndarray) -> np.ndarray:
 
 
 def reduce_scores(
-    scores_MW: np.ndarray, index_NKS: np.ndarray, status_N: np.ndarray, n_count_N: np.ndarray, *, per_model: bool = False
+    scores_MW: np.ndarray,
+    index_NKS: np.ndarray,
+    status_N: np.ndarray,
+    n_count_N: np.ndarray,
+    *,
+    per_model: bool = False,
 ) -> Results:
     """Combine members and strands into the columns of a part.
 

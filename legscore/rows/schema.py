@@ -1,9 +1,10 @@
 """Words that tables use: row kinds, column names and their aliases, statuses.
 
-`pos`, `ref`, `alt` are genomic (1-based, plus strand, as in VCF); `start`, `end` are 0-based half-open. A change inside
-a given sequence is `offset` (0-based, on that sequence's own strand) and `alt_base`, with an optional, checked
-`ref_base`; with a column `refill` it may be a deletion or an insertion of one base (`legscore.rows.indels`). A `status` beside
-pairs or edits, as `legscore variants` writes it, comes first: a row that has one other than `ok` is not scored and keeps it.
+`pos`, `ref`, `alt` are genomic (1-based, plus strand, as in VCF); `start`, `end` are 0-based half-open. A
+change inside a given sequence is `offset` (0-based, on that sequence's own strand) and `alt_base`, with an
+optional, checked `ref_base`; with a column `refill` it may be a deletion or an insertion of one base
+(`legscore.rows.indels`). A `status` beside pairs or edits, as `legscore variants` writes it, comes first: a
+row that has one other than `ok` is not scored and keeps it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Roles:
         return tuple(self.column_of[role] for role in self.kind.sequences)
 
 
-def find_roles(names: Sequence[str], where: str, kind: str | None = None, given: Mapping[str, str] | None = None) -> Roles:
+def find_roles(
+    names: Sequence[str], where: str, kind: str | None = None, given: Mapping[str, str] | None = None
+) -> Roles:
     """Decide the row kind and the columns that it needs.
 
     Args:
@@ -92,9 +95,14 @@ def find_roles(names: Sequence[str], where: str, kind: str | None = None, given:
     given = dict(given or {})
     for role, column in given.items():
         if role not in ALIASES:
-            raise InputError(f"--column {role}={column}: no such role{nearest(role, ALIASES)}; roles are {', '.join(ALIASES)}")
+            raise InputError(
+                f"--column {role}={column}: no such role{nearest(role, ALIASES)}; roles are "
+                f"{', '.join(ALIASES)}"
+            )
         if column not in names:
-            raise InputError(f"{where} has no column {column!r}{nearest(column, names)}; it has {shorten(names)}")
+            raise InputError(
+                f"{where} has no column {column!r}{nearest(column, names)}; it has {shorten(names)}"
+            )
     found = {role: _find(role, names, where, given) for role in ALIASES}
     column_of = {role: column for role, column in found.items() if column is not None}
     if kind is None:
@@ -103,7 +111,8 @@ def find_roles(names: Sequence[str], where: str, kind: str | None = None, given:
             raise InputError(_nothing_fits(names, where, column_of))
         if fits[0].name == "pair" and len(fits) > 1:
             raise InputError(
-                f"{where} fits two kinds of rows, {fits[0].name} ({', '.join(column_of[r] for r in fits[0].needs)}) and "
+                f"{where} fits two kinds of rows, {fits[0].name} "
+                f"({', '.join(column_of[r] for r in fits[0].needs)}) and "
                 f"{fits[1].name} ({', '.join(column_of[r] for r in fits[1].needs)}); choose with --kind"
             )
         chosen = fits[0]
@@ -112,7 +121,8 @@ def find_roles(names: Sequence[str], where: str, kind: str | None = None, given:
         if missing := [role for role in chosen.needs if role not in column_of]:
             raise InputError(
                 f"{where} has no column {' and no column '.join(map(repr, missing))} for --kind {kind}"
-                f"{nearest(missing[0], names)}; it has {shorten(names)}. Name it with --column {missing[0]}=NAME"
+                f"{nearest(missing[0], names)}; it has {shorten(names)}. Name it with --column "
+                f"{missing[0]}=NAME"
             )
     roles = (*chosen.needs, *chosen.may_have)
     return Roles(chosen, {role: column_of[role] for role in roles if role in column_of})
@@ -123,7 +133,9 @@ def _find(role: str, names: Sequence[str], where: str, given: Mapping[str, str])
         return given[role]
     present = [alias for alias in ALIASES[role] if alias in names]
     if len(present) > 1:
-        raise InputError(f"{where} has both {present[0]!r} and {present[1]!r}; choose with --column {role}={present[0]}")
+        raise InputError(
+            f"{where} has both {present[0]!r} and {present[1]!r}; choose with --column {role}={present[0]}"
+        )
     if present and list(names).count(present[0]) > 1:
         raise InputError(f"{where} has the column {present[0]!r} twice; rename one of them")
     return present[0] if present else None

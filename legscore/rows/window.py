@@ -1,7 +1,7 @@
 """Rows → windows: what the network reads for each row, a status for each row, equal windows of a part once.
 
-Everything is vectorised: rows are gathered by length (at most insert_max groups), never one by one. Expected: at least
-1 million rows a second and core (`bench/window.py`). `Contract.window` is the readable twin.
+Everything is vectorised: rows are gathered by length (at most insert_max groups), never one by one. Expected:
+at least 1 million rows a second and core (`bench/window.py`). `Contract.window` is the readable twin.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SNIFF_ROWS = 4096
 
 
 def decide_sequence_is(texts: pa.Array, contract: Contract) -> str:
-    """What the sequences of an input are, from its first rows: `oligo` when at least half carry both adapters, else
-    `window` when at least half have the window's length, else `insert`."""
+    """What the sequences of an input are, from its first rows: `oligo` when at least half carry both
+    adapters, else `window` when at least half have the window's length, else `insert`."""
     sequences = text_to_codes(texts)
     rows = np.flatnonzero(~sequences.is_null & (sequences.length > 0))
     if not len(rows):
@@ -47,12 +47,15 @@ def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract
     carries = np.zeros(len(rows), dtype=bool)
     if len(five) + len(three):
         at = rows[fits]
-        carries[fits] = sequences.matches(at, 0, five) & sequences.matches(at, length[fits] - len(three), three)
+        carries[fits] = sequences.matches(at, 0, five) & sequences.matches(
+            at, length[fits] - len(three), three
+        )
     return carries
 
 
 def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
-    """The statuses that the rows came with, uint8 [n]; OK where they came with none. InputError for an unknown one."""
+    """The statuses that the rows came with, uint8 [n]; OK where they came with none. InputError for an
+    unknown one."""
     if "status" not in columns:
         return np.full(n, OK, dtype=np.uint8)
     texts = columns["status"]
@@ -60,7 +63,8 @@ def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
     unknown = texts.filter(pc.and_(texts.is_valid(), codes.is_null()))
     if len(unknown):
         raise InputError(
-            f"column 'status' reads {unknown[0].as_py()!r}, which is no status of legscore ({shorten(STATUSES, 3)}); "
+            f"column 'status' reads {unknown[0].as_py()!r}, which is no status of legscore "
+            f"({shorten(STATUSES, 3)}); "
             "rename the column or leave it out"
         )
     return pc.fill_null(codes, OK).to_numpy(zero_copy_only=False).astype(np.uint8)
@@ -72,8 +76,8 @@ class Windows:
 
     Attributes:
         batch: the distinct windows.
-        index_NKS: int32 [rows, kind.windows, strands], scored window of each row (reference first for pairs and edits;
-            a second strand only with --rc insert); -1 where the row is not ok.
+        index_NKS: int32 [rows, kind.windows, strands], scored window of each row (reference first for pairs
+            and edits; a second strand only with --rc insert); -1 where the row is not ok.
         status_N: uint8 [rows], codes of `schema.STATUSES`.
         n_count_N: int32 [rows], N's in the row's window (the larger count of two), -1 without a window.
         n_asked: windows that would have been scored without deduplication.
@@ -89,7 +93,14 @@ class Windows:
 class Windower:
     """Turns the columns of a part into `Windows`, by one contract and one reading of the sequences."""
 
-    def __init__(self, contract: Contract, kind: Kind, sequence_is: str, rc: str = "construct", max_n: int | None = None):
+    def __init__(
+        self,
+        contract: Contract,
+        kind: Kind,
+        sequence_is: str,
+        rc: str = "construct",
+        max_n: int | None = None,
+    ):
         if sequence_is not in SEQUENCE_IS:
             raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}")
         self.contract, self.kind, self.sequence_is, self.max_n = contract, kind, sequence_is, max_n
@@ -128,8 +139,11 @@ class Windower:
         distinct = stacked if len(first) == len(stacked) else stacked[first]
         return Windows(Batch(distinct), index_NKS, status, n_count, len(stacked))
 
-    def _limit_n(self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Apply --max-n: rows left, mask over the old ones, and n_count of every row (-1 without a window)."""
+    def _limit_n(
+        self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Apply --max-n: rows left, mask over the old ones, and n_count of every row (-1 without a
+        window)."""
         n_count = np.full(len(status), -1, dtype=np.int32)
         n_count[rows] = counts
         keep = np.ones(len(rows), dtype=bool) if self.max_n is None else counts <= self.max_n
@@ -157,18 +171,22 @@ class Windower:
         if self.sequence_is != "window" and adapters:
             rows = np.flatnonzero(status == OK)
             carries = _carries_adapters(sequences, rows, contract)
-            # an insert that carries both adapters is an oligo in disguise: scoring it as an insert would be wrong
+            # an insert that carries both adapters is an oligo in disguise: scoring it as an insert would be
+            # wrong
             wrong = ~carries if self.sequence_is == "oligo" else carries
             status[rows[wrong]] = STATUS_CODE["adapter_mismatch"]
         return status
 
     def build(self, sequences: Sequences, rows: np.ndarray, *, flip: bool = False) -> np.ndarray:
-        """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in place."""
+        """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in
+        place."""
         contract = self.contract
         if self.sequence_is == "window":
             return np.ascontiguousarray(sequences.gather(rows, 0, contract.length))
         skip = 0 if self.sequence_is == "insert" else len(self.five)
-        inserts = sequences.length[rows] - (0 if self.sequence_is == "insert" else len(self.five) + len(self.three))
+        inserts = sequences.length[rows] - (
+            0 if self.sequence_is == "insert" else len(self.five) + len(self.three)
+        )
         codes = np.empty((len(rows), contract.length), dtype=np.uint8)
         end = contract.length - len(self.flank3)
         codes[:, end:] = self.flank3
@@ -230,7 +248,8 @@ class Windower:
         gained = (alt[rows] == N_CODE).astype(np.int32)
         rows, keep, n_count = self._limit_n(rows, counts[base_of_row] + gained, status)
         base_of_row, alt_of_row = base_of_row[keep], alt[rows]
-        if self.insert_strands:  # equal windows may hold inserts of other lengths, which turn round differently
+        # equal windows may hold inserts of other lengths, which turn round differently
+        if self.insert_strands:
             first = window_of_base = np.arange(len(codes))
         else:
             first, window_of_base = unique_rows(codes)
@@ -258,9 +277,17 @@ class Windower:
         oligo = self.sequence_is == "oligo"
         ref, alt, trouble = changed(some, len(self.five) if oligo else 0, len(self.three) if oligo else 0)
         pairs = Windower(
-            self.contract, KINDS["pair"], self.sequence_is, "insert" if self.insert_strands else "construct", self.max_n
+            self.contract,
+            KINDS["pair"],
+            self.sequence_is,
+            "insert" if self.insert_strands else "construct",
+            self.max_n,
         )
-        given = {"ref_sequence": ref, "alt_sequence": alt, **({"status": some["status"]} if "status" in some else {})}
+        given = {
+            "ref_sequence": ref,
+            "alt_sequence": alt,
+            **({"status": some["status"]} if "status" in some else {}),
+        }
         two = pairs(given)
         same = (two.status_N == STATUS_CODE["ref_equals_alt"]) & (trouble != OK)
         one = self._edits({role: column.take(pa.array(edits)) for role, column in columns.items()})
@@ -286,9 +313,13 @@ class Windower:
         end = np.full(len(length), self.contract.length - len(self.flank3), dtype=np.int64)
         return end - (length - adapters), end
 
-    def _edit_batch(self, codes: np.ndarray, window: np.ndarray, place: np.ndarray, base: np.ndarray) -> tuple[Batch, np.ndarray]:
+    def _edit_batch(
+        self, codes: np.ndarray, window: np.ndarray, place: np.ndarray, base: np.ndarray
+    ) -> tuple[Batch, np.ndarray]:
         """Distinct edits and, for each row, its edit."""
         key = (window.astype(np.int64) * self.contract.length + place) * 5 + base
         _, first, edit_of_row = np.unique(key, return_index=True, return_inverse=True)
-        batch = Batch(codes, window[first].astype(np.int32), place[first].astype(np.int16), base[first].astype(np.uint8))
+        batch = Batch(
+            codes, window[first].astype(np.int32), place[first].astype(np.int16), base[first].astype(np.uint8)
+        )
         return batch, edit_of_row

@@ -2,10 +2,10 @@
 
     centre = slope × effect          half width = quantile × (SD over members + floor)
 
-An effect and its reverse are one datum, so the line goes through 0. The quantile makes intervals that hold the measured effect
-in the stated share of new promoters (`legscore evaluate --calibrate` fits and checks it). A calibration belongs to the models
-that it was fitted with, by their hashes, and to the strands that they read. Precision does not count: engines differ by far
-less.
+An effect and its reverse are one datum, so the line goes through 0. The quantile makes intervals that hold
+the measured effect in the stated share of new promoters (`legscore evaluate --calibrate` fits and checks it).
+A calibration belongs to the models that it was fitted with, by their hashes, and to the strands that they
+read. Precision does not count: engines differ by far less.
 """
 
 from __future__ import annotations
@@ -66,13 +66,16 @@ class Calibration:
         if mine != theirs:
             shared = len(set(mine) & set(theirs))
             raise ModelError(
-                f"{where} was fitted with {len(mine)} other models, or not all the same ({shared} of them are among these "
-                f"{len(theirs)}): a calibration belongs to one ensemble. Fit one with legscore evaluate --calibrate on its scores"
+                f"{where} was fitted with {len(mine)} other models, or not all the same ({shared} of them "
+                "are among these "
+                f"{len(theirs)}): a calibration belongs to one ensemble. Fit one with legscore evaluate "
+                "--calibrate on its scores"
             )
         for name in SETTINGS:
             if self.settings.get(name) != settings.get(name):
                 raise ModelError(
-                    f"{where} was fitted on scores with --{name} {self.settings.get(name)}, this run has {settings.get(name)}; "
+                    f"{where} was fitted on scores with --{name} {self.settings.get(name)}, this run has "
+                    f"{settings.get(name)}; "
                     "use the same, or fit another"
                 )
 
@@ -95,7 +98,8 @@ def load_calibration(path: str) -> tuple[Calibration, str]:
     if not isinstance(held, dict) or held.get("format") != FORMAT:
         kind = held.get("format") if isinstance(held, dict) else type(held).__name__
         raise InputError(
-            f"{path} is no calibration: its format is {kind!r}, not {FORMAT!r}; legscore evaluate --calibrate makes one"
+            f"{path} is no calibration: its format is {kind!r}, not {FORMAT!r}; legscore evaluate "
+            "--calibrate makes one"
         )
     numbers = {}
     for name in ("slope", "quantile", "floor", "coverage"):
@@ -111,5 +115,7 @@ def load_calibration(path: str) -> tuple[Calibration, str]:
     if numbers["quantile"] < 0 or numbers["floor"] < 0:
         raise InputError(f"{path}: quantile and floor cannot be negative")
     fit = held.get("fit")
-    known = Calibration(tuple(models), settings, uses_sd=held["uses_sd"], fit=fit if isinstance(fit, dict) else {}, **numbers)
+    known = Calibration(
+        tuple(models), settings, uses_sd=held["uses_sd"], fit=fit if isinstance(fit, dict) else {}, **numbers
+    )
     return known, hashlib.sha256(raw).hexdigest()

@@ -1,9 +1,11 @@
-"""An output in many files: `-o OUTPUT/` is a folder of Parquet files (`scores-00000000.parquet`, …) with the rows in order.
+"""An output in many files: `-o OUTPUT/` is a folder of Parquet files (`scores-00000000.parquet`, …) with the
+rows in order.
 
-Whatever reads datasets (pyarrow, polars, DuckDB, legscore itself) takes the folder for one table. A file holds a fixed number of
-parts, about a million rows, so that its bytes do not depend on who wrote it: on a cluster the workers write files side by side,
-where one file is joined by one process. On a disk they lie in OUTPUT.parts/files until all are there, and the folder is then
-renamed. A store has no renames: there files appear under OUTPUT/ one after the other, each whole, and OUTPUT.run.json at the end.
+Whatever reads datasets (pyarrow, polars, DuckDB, legscore itself) takes the folder for one table. A file
+holds a fixed number of parts, about a million rows, so that its bytes do not depend on who wrote it: on a
+cluster the workers write files side by side, where one file is joined by one process. On a disk they lie in
+OUTPUT.parts/files until all are there, and the folder is then renamed. A store has no renames: there files
+appear under OUTPUT/ one after the other, each whole, and OUTPUT.run.json at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def parts_a_file(part_rows: int, file_rows: int | None) -> int:
     """
     if file_rows is not None and file_rows < part_rows:
         raise LegscoreError(
-            f"--file-rows {file_rows}: files hold whole parts, and a part has {part_rows:,} rows; add --part-rows {file_rows}"
+            f"--file-rows {file_rows}: files hold whole parts, and a part has {part_rows:,} rows; add "
+            f"--part-rows {file_rows}"
         )
     return max(1, (FILE_ROWS if file_rows is None else file_rows) // part_rows)
 
@@ -69,14 +72,19 @@ def check_free(output: str, store: PartFolder) -> None:
         if is_remote(output):
             there = Remote(output).names()
         elif os.path.lexists(base_of(output)) and not os.path.isdir(base_of(output)):
-            raise OutputError(f"{base_of(output)} is a file; {output} asks for a folder of files: choose another -o")
+            raise OutputError(
+                f"{base_of(output)} is a file; {output} asks for a folder of files: choose another -o"
+            )
         else:
             there = os.listdir(output) if os.path.isdir(output) else []
     except OSError as error:
         raise OutputError(f"{output} cannot be read: {reason(error)}") from error
     ours = store.is_begun() and all(NAME.fullmatch(name) for name in there)
     if there and not ours:
-        raise OutputError(f"{output} holds another run or other files already ({min(there)}); remove it, or choose another -o")
+        raise OutputError(
+            f"{output} holds another run or other files already ({min(there)}); remove it, or choose "
+            "another -o"
+        )
 
 
 def place_of(output: str, store: PartFolder) -> Path | Remote:
@@ -85,7 +93,8 @@ def place_of(output: str, store: PartFolder) -> Path | Remote:
 
 
 def remove_previous_files(output: str, store: PartFolder) -> None:
-    """Before a run begins anew: take away what an interrupted one left in a store. (On a disk files lie with the parts.)"""
+    """Before a run begins anew: take away what an interrupted one left in a store. (On a disk files lie with
+    the parts.)"""
     if is_remote(output) and store.is_begun():
         with writing(output):
             for name in filter(NAME.fullmatch, Remote(output).names()):
@@ -93,9 +102,12 @@ def remove_previous_files(output: str, store: PartFolder) -> None:
 
 
 def run_files(
-    plan: Plan, store: PartFolder, progress: Progress = lambda rows: None, tell: Tell = lambda *a, **k: None,
+    plan: Plan,
+    store: PartFolder,
+    progress: Progress = lambda rows: None,
+    tell: Tell = lambda *a, **k: None,
     fresh: Collection[int] = (),
-) -> Summary:  # fmt: skip
+) -> Summary:
     """As `legscore.run.pipeline.run`, into files; those that are there already and whole stay."""
     summary, started = Summary(), time.perf_counter()
     missing = []
@@ -106,7 +118,9 @@ def run_files(
             continue
         summary.take(found)
         progress(found.rows)
-        tell("file", file=number, rows=found.rows, rows_done=summary.rows, rows_total=plan.n_rows, resumed=True)
+        tell(
+            "file", file=number, rows=found.rows, rows_done=summary.rows, rows_total=plan.n_rows, resumed=True
+        )
     while missing:  # neighbours in one go: the stages of the pipeline then overlap from file to file
         first = missing[0]
         n = next((i for i, number in enumerate(missing) if number != first + i), len(missing))
@@ -127,8 +141,14 @@ def write_file(plan: Plan, store: PartFolder, number: int) -> int:
 
 
 def _write(
-    plan: Plan, store: PartFolder, files: range, summary: Summary, progress: Progress, tell: Tell, fresh: Collection[int]
-) -> None:  # fmt: skip
+    plan: Plan,
+    store: PartFolder,
+    files: range,
+    summary: Summary,
+    progress: Progress,
+    tell: Tell,
+    fresh: Collection[int],
+) -> None:
     place = place_of(plan.output, store)
     if isinstance(place, Path):
         with writing(place):
@@ -136,7 +156,9 @@ def _write(
     parts = range(parts_of(plan, files[0]).start, parts_of(plan, files[-1]).stop)
     with (
         _rolling(place, files[0], plan) as writer,
-        contextlib.closing(scored_parts(replace(plan, parts=parts), store, summary, progress, tell, fresh)) as tables,
+        contextlib.closing(
+            scored_parts(replace(plan, parts=parts), store, summary, progress, tell, fresh)
+        ) as tables,
     ):
         for table in tables:
             writer.write(table)
@@ -207,8 +229,8 @@ def _kept(plan: Plan, store: PartFolder, number: int, fresh: Collection[int]) ->
 
 
 def _publish(output: str, store: PartFolder) -> None:
-    """Give the folder of files its name. An earlier one with nothing but such files, left by a run that was killed between this
-    and the end, makes room."""
+    """Give the folder of files its name. An earlier one with nothing but such files, left by a run that was
+    killed between this and the end, makes room."""
     made, target = store.folder / FILES, Path(os.path.realpath(base_of(output)))
     with writing(output):
         for stale in made.glob(".*"):  # half-written when their run was killed

@@ -1,6 +1,7 @@
 """A scoring job: options → checked plan → run → record. What `legscore run` and `legscore.score_file` share.
 
-Everything that can be wrong with input, models, options or output is found here, before the first row is scored.
+Everything that can be wrong with input, models, options or output is found here, before the first row is
+scored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Workers(Protocol):
     def open_engine(self, members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
         """What stands for the engines that score."""
 
-    def score(self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog) -> set[int]:
+    def score(
+        self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog
+    ) -> set[int]:
         """Have every part scored that the store lacks; the parts that were."""
 
     def record(self) -> dict[str, Any]:
@@ -59,12 +62,14 @@ def score(
     Args:
         options: what to do.
         say: receives one line for every decision.
-        progress: called with (total rows, members), returns a callable that takes the rows done since its last call.
+        progress: called with (total rows, members), returns a callable that takes the rows done since its
+            last call.
         log: receives events and warnings; by default warnings go to `say`.
         workers: scores the parts; without it this process does.
 
     Returns:
-        The run's record: metadata of the output plus paths, times, rates and counts; also written to OUTPUT.run.json.
+        The run's record: metadata of the output plus paths, times, rates and counts; also written to
+        OUTPUT.run.json.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
     to_file = options.output != "-"
@@ -76,7 +81,9 @@ def score(
     with contextlib.ExitStack() as stack:
         store = None
         if to_file:
-            store = stack.enter_context(locked_parts(options.output, options.parts, parts_folder(options.output)))
+            store = stack.enter_context(
+                locked_parts(options.output, options.parts, parts_folder(options.output))
+            )
             if not is_remote(options.output):
                 remove_stale(base_of(options.output), record_of(options.output))
             if is_dataset(options.output):
@@ -88,13 +95,16 @@ def score(
         if store is not None:
             if options.restart and is_dataset(options.output):
                 remove_previous_files(options.output, store)
-            stack.enter_context(resuming(plan, store, say, log, derived_input=options.derived_input, restart=options.restart))
+            stack.enter_context(
+                resuming(plan, store, say, log, derived_input=options.derived_input, restart=options.restart)
+            )
         tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
         if workers is not None and store is not None:
             begun = time.perf_counter()
             fresh = workers.score(plan, store, options, tick, log)
             scored_s = time.perf_counter() - begun
-            summary = (run_files if plan.parts_a_file else run)(plan, store, fresh=fresh)  # told when they were scored
+            # told when they were scored
+            summary = (run_files if plan.parts_a_file else run)(plan, store, fresh=fresh)
             summary.seconds += scored_s
         elif plan.parts_a_file and store is not None:
             summary = run_files(plan, store, tick, log.event)
@@ -106,7 +116,9 @@ def score(
         record["verify"] = plan.verifier.verified.record() if plan.verifier else None
         if to_file:
             if SHARD in record:
-                record["output_bytes"] = stamp(Remote(options.output) if is_remote(options.output) else Path(options.output)).size
+                record["output_bytes"] = stamp(
+                    Remote(options.output) if is_remote(options.output) else Path(options.output)
+                ).size
             write_record(options.output, json.dumps(record, indent=1) + "\n")
         if store is not None and options.parts is None:
             store.clear()

@@ -1,8 +1,8 @@
 """Which members may score which rows: with --out-of-fold, those that did not train on a row's fold.
 
-A part is split by fold; each group of rows is windowed and scored by its own members and merged again, so that no member
-works in vain. Rows without a fold were in no member's training data and take all members; a row that every member trained
-on has the status `in_training`.
+A part is split by fold; each group of rows is windowed and scored by its own members and merged again, so
+that no member works in vain. Rows without a fold were in no member's training data and take all members; a
+row that every member trained on has the status `in_training`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ NO_FOLD = -1
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The folds kept from each member, and where the rows' folds come from: a column, or the hash that training used.
+    """The folds kept from each member, and where the rows' folds come from: a column, or the hash that
+    training used.
 
     Attributes:
         column: input column of fold numbers (or of train/valid), or `mmh3`.
@@ -56,21 +57,25 @@ class OutOfFold:
         return () if self.column == BY_HASH else (self.column,)
 
     def folds_of(self, table: pa.Table, columns: Mapping[str, pa.Array]) -> np.ndarray:
-        """Folds of each row, int64 [rows, windows], -1 where there is none: the reference's and the alternate's fold by hash,
-        one for both from a column."""
+        """Folds of each row, int64 [rows, windows], -1 where there is none: the reference's and the
+        alternate's fold by hash, one for both from a column."""
         if self.column == BY_HASH:
             return np.stack([self._hashed(sequences) for sequences in self._sequences(columns)], axis=1)
         values = table.column(self.column)
         if self.rule["by"] == "split":
             if not is_text(values.type):
-                raise InputError(f"--out-of-fold: column {self.column!r} must hold text such as train and valid")
+                raise InputError(
+                    f"--out-of-fold: column {self.column!r} must hold text such as train and valid"
+                )
             return folds_of_split(values.combine_chunks()).astype(np.int64)[:, None]
         if pa.types.is_string(values.type):
             values = pc.if_else(pc.equal(values, ""), None, values)
         try:
             numbers = values.cast(pa.float64()).cast(pa.int64())
         except pa.ArrowInvalid:
-            raise InputError(f"--out-of-fold: column {self.column!r} must hold whole fold numbers, or nothing") from None
+            raise InputError(
+                f"--out-of-fold: column {self.column!r} must hold whole fold numbers, or nothing"
+            ) from None
         folds = np.asarray(pc.fill_null(numbers, NO_FOLD).to_numpy(), dtype=np.int64)
         if (folds < NO_FOLD).any() or ((folds == NO_FOLD) & ~pc.is_null(numbers).to_numpy()).any():
             raise InputError(f"--out-of-fold: column {self.column!r} holds a negative fold number")
@@ -98,7 +103,9 @@ class OutOfFold:
         some = {role: column.take(pa.array(rows)) for role, column in columns.items()}
         ends = (len(contract.adapter5), len(contract.adapter3)) if oligo else (0, 0)
         texts = columns["sequence"]
-        plain = (texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts).cast(pa.large_string())
+        plain = (texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts).cast(
+            pa.large_string()
+        )
         source = np.arange(len(plain))
         source[rows] = len(plain) + np.arange(len(rows))
         return text_to_codes(pa.concat_arrays([plain, changed(some, *ends)[1]]).take(pa.array(source)))
@@ -146,22 +153,26 @@ def read_folds_held_out(
 ) -> OutOfFold:
     """Read the members' training records.
 
-    A fold that chose a member's epoch or learning rate is not untouched: where test folds were kept too, only those count,
-    else it is said.
+    A fold that chose a member's epoch or learning rate is not untouched: where test folds were kept too, only
+    those count, else it is said.
 
     Raises:
-        ModelError: a member has no record of its folds, trained on everything, or the members' rules differ; or `column`
-            does not fit the rule.
+        ModelError: a member has no record of its folds, trained on everything, or the members' rules differ;
+            or `column` does not fit the rule.
     """
     folds = []
     for member in members:
         kept, rule = member.training.get("folds_held_out"), member.training.get("folds")
         if not isinstance(kept, list) or not isinstance(rule, dict):
-            raise ModelError(f"--out-of-fold: {member.name} has no record of the folds it was trained without")
+            raise ModelError(
+                f"--out-of-fold: {member.name} has no record of the folds it was trained without"
+            )
         if not kept:
             raise ModelError(f"--out-of-fold: {member.name} was trained on every fold")
         if rule != members[0].training["folds"]:
-            raise ModelError(f"--out-of-fold: {members[0].name} and {member.name} were trained with different folds")
+            raise ModelError(
+                f"--out-of-fold: {members[0].name} and {member.name} were trained with different folds"
+            )
         folds.append(frozenset(kept[1:] if _chooses(member) and len(kept) > 1 else kept))
     rule = members[0].training["folds"]
     if (column == BY_HASH) != (rule["by"] == "mmh3"):
@@ -171,10 +182,18 @@ def read_folds_held_out(
         say(f"folds: column {column}, as training's column {rule['column']}")
     form = rule.get("sequence_is", sequence_is)
     if column == BY_HASH and "window" in (form, sequence_is) and form != sequence_is:
-        raise ModelError(f"--out-of-fold mmh3: training hashed each {form}, which a {sequence_is} does not show; pass {form}s")
+        raise ModelError(
+            f"--out-of-fold mmh3: training hashed each {form}, which a {sequence_is} does not show; pass "
+            f"{form}s"
+        )
     if any(_chooses(member) and len(member.training["folds_held_out"]) < 2 for member in members):
-        say("out of fold: the fold held out has chosen the epoch or the learning rate; it is not quite untouched")
-    return OutOfFold(column, tuple(folds), rule, Windower(contract, KINDS["sequence"], sequence_is), KINDS[kind])
+        say(
+            "out of fold: the fold held out has chosen the epoch or the learning rate; it is not quite "
+            "untouched"
+        )
+    return OutOfFold(
+        column, tuple(folds), rule, Windower(contract, KINDS["sequence"], sequence_is), KINDS[kind]
+    )
 
 
 def _chooses(member: Checkpoint) -> bool:

@@ -2,10 +2,11 @@
 
     read → window → score → reduce → keep → write
 
-Reading with windowing, scoring, keeping and writing run in threads of their own and overlap; queues are bounded, order is
-kept, an exception in any stage ends the run and leaves no output. Results of a part are kept as soon as they are there
-(`legscore.output.parts`); a run that goes on takes them from there and scores the rest. Expected: at least 0.93 of the engine
-alone, since all other stages together cost about 3 µs a window (`bench/end_to_end.py`).
+Reading with windowing, scoring, keeping and writing run in threads of their own and overlap; queues are
+bounded, order is kept, an exception in any stage ends the run and leaves no output. Results of a part are
+kept as soon as they are there (`legscore.output.parts`); a run that goes on takes them from there and scores
+the rest. Expected: at least 0.93 of the engine alone, since all other stages together cost about 3 µs a
+window (`bench/end_to_end.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from legscore.system.memory import Budget
 QUEUE_PARTS = 1
 """Parts that wait between two stages. The engine keeps two of its own; more only costs memory."""
 KEEPING = 4
-"""Parts kept at once: a disk may take longer to sync one than a fast engine to score it, but hardly longer for several."""
+"""Parts kept at once: a disk may take longer to sync one than a fast engine to score it, but hardly longer
+for several."""
 
 
 def _nothing(*_: object, **__: object) -> None:
@@ -53,7 +55,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is scored: its number, the columns to carry over, its results, and whether they were there before."""
+    """A part that is scored: its number, the columns to carry over, its results, and whether they were there
+    before."""
 
     number: int
     carried: pa.Table
@@ -72,9 +75,10 @@ def run(
 
     Args:
         fresh: parts that are in the store because this very run had them scored (`legscore.cluster`).
-        store: keeps the results of parts, and has those of an interrupted run; None keeps nothing (standard output).
-        progress: called with the rows done since its last call (a share of a part's rows, so not whole), from several
-            threads.
+        store: keeps the results of parts, and has those of an interrupted run; None keeps nothing (standard
+            output).
+        progress: called with the rows done since its last call (a share of a part's rows, so not whole), from
+            several threads.
         tell: called with what happens to parts: (event, fields); with `part` once it is kept, in order.
     """
     summary, started = Summary(), time.perf_counter()
@@ -90,12 +94,18 @@ def run(
 
 
 def scored_elsewhere(plan: Plan, store: PartFolder, parts: range) -> Generator[pa.Table, None, None]:
-    """Score these parts and keep their results, for `run` to find: what a worker does. Their tables, in order."""
+    """Score these parts and keep their results, for `run` to find: what a worker does. Their tables, in
+    order."""
     return scored_parts(replace(plan, parts=parts), store, Summary(), _nothing, _nothing)
 
 
 def scored_parts(
-    plan: Plan, store: PartFolder | None, summary: Summary, progress: Progress, tell: Tell, fresh: Collection[int] = ()
+    plan: Plan,
+    store: PartFolder | None,
+    summary: Summary,
+    progress: Progress,
+    tell: Tell,
+    fresh: Collection[int] = (),
 ) -> Generator[pa.Table, None, None]:
     """The output's tables, part by part in order; `summary` grows with them."""
 
@@ -157,7 +167,14 @@ def scored_parts(
     def kept(part: Done) -> pa.Table:
         summary.add(part.scored, resumed=part.resumed)
         n = part.carried.num_rows
-        tell("part", part=part.number, rows=n, rows_done=summary.rows, rows_total=plan.n_rows, resumed=part.resumed)
+        tell(
+            "part",
+            part=part.number,
+            rows=n,
+            rows_done=summary.rows,
+            rows_total=plan.n_rows,
+            resumed=part.resumed,
+        )
         return result_table(part.carried, part.scored.results, plan.schema)
 
     numbers = plan.numbers

@@ -22,8 +22,9 @@ from legscore.system.memory import Limits
 
 
 def part_rows(n_members: int, engine: str = "") -> int:
-    """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part should be many
-    passes of thousands of rows, one or two minutes on two cores of a CPU: that much is lost when a run is killed. More than
+    """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part
+    should be many passes of thousands of rows, one or two minutes on two cores of a CPU: that much is lost
+        when a run is killed. More than
     8,192 there would only cost memory. Never from timing: bytes depend on it."""
     least, most, whole = (32_768, 262_144, 262_144) if engine == "tensorrt" else (1024, 8_192, 16_384)
     return min(max(least, whole // n_members), most)
@@ -77,7 +78,10 @@ class Plan:
     @property
     def n_rows(self) -> int:
         """Rows of the parts to score."""
-        first, stop = (min(number * self.part_rows, self.opened.n_rows) for number in (self.numbers.start, self.numbers.stop))
+        first, stop = (
+            min(number * self.part_rows, self.opened.n_rows)
+            for number in (self.numbers.start, self.numbers.stop)
+        )
         return stop - first
 
     @property
@@ -87,7 +91,8 @@ class Plan:
         return tuple(dict.fromkeys((*self.carried_columns, *self.roles.column_of.values(), *apart)))
 
     def groups(self, part: Part) -> list[Group]:
-        """A part windowed: one group that every member scores, or groups by the fold kept from their members."""
+        """A part windowed: one group that every member scores, or groups by the fold kept from their
+        members."""
         columns = {role: role_array(part, role, c) for role, c in self.roles.column_of.items()}
         if self.out_of_fold is None:
             return [Group(None, None, self.windower(columns))]

@@ -41,8 +41,8 @@ def prepared(
     say: Say = lambda line: None,
     opener: Callable[[Sequence[Checkpoint], Request, Say], Engine] | None = None,
 ) -> Iterator[Plan]:
-    """Check everything and build the engine (with `opener`, where one is given); the plan of the run, whose engine is closed at
-    the end.
+    """Check everything and build the engine (with `opener`, where one is given); the plan of the run, whose
+    engine is closed at the end.
 
     Raises:
         LegscoreError: input, models, options or output do not go together.
@@ -65,15 +65,22 @@ def prepared(
         say(line)
     out_of_fold = None
     if options.out_of_fold is not None:
-        out_of_fold = read_folds_held_out(members, options.out_of_fold, roles.kind.name, contract, sequence_is, say)
+        out_of_fold = read_folds_held_out(
+            members, options.out_of_fold, roles.kind.name, contract, sequence_is, say
+        )
         for column in out_of_fold.reads:
             if column not in opened.schema.names:
-                raise InputError(f"--out-of-fold: {opened.name} has no column {column!r}{nearest(column, opened.schema.names)}")
+                raise InputError(
+                    f"--out-of-fold: {opened.name} has no column "
+                    f"{column!r}{nearest(column, opened.schema.names)}"
+                )
     calibration, calibrated_by = _calibration(options, members, roles, kept, rc, say)
     say(f"strands: {rc}; rows: {roles.kind.name} ({', '.join(roles.column_of.values())})")
     adaptive = resolve_until(options.until_se, len(members), say)
     varying = out_of_fold is not None or adaptive is not None
-    schema = output_schema(opened, kept, roles, len(members), options.per_model, varying, calibration is not None)
+    schema = output_schema(
+        opened, kept, roles, len(members), options.per_model, varying, calibration is not None
+    )
     check_writes(format_name, schema)
     request = Request(
         engine=options.engine,
@@ -89,7 +96,9 @@ def prepared(
         engine = (opener or open_engine)(members, request, say)
     verifier = None
     try:
-        verifier = Verifier(members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton))
+        verifier = Verifier(
+            members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton)
+        )
         what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
         check_room(what, verifies=verifier.verified.share > 0)
         if verifier.verified.share:
@@ -110,7 +119,9 @@ def prepared(
             settings["parts_a_file"] = together
         metadata: dict[str, Any] = {
             "legscore": __version__,
-            "models": [{"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members],
+            "models": [
+                {"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members
+            ],
             "contract": contract.to_json(),
             "engine": engine.describe(),
             "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
@@ -160,13 +171,18 @@ def _calibration(
     if options.calibration is None:
         return None, {}
     if clash := set(kept) & set(COLUMNS):
-        raise InputError(f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out with --keep")
+        raise InputError(
+            f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out "
+            "with --keep"
+        )
     if roles.kind.windows != 2:
         raise InputError("--calibration gives intervals of effects; these rows are single sequences")
     found, sha256 = load_calibration(options.calibration)
     settings = {"rc": rc, "singleton": options.singleton}
     found.check([member.sha256 for member in members], settings, options.calibration)
-    say(f"calibration: {found.slope:.3f} × effect, intervals for {found.coverage:.0%} ({options.calibration})")
+    say(
+        f"calibration: {found.slope:.3f} × effect, intervals for {found.coverage:.0%} ({options.calibration})"
+    )
     return found, {"sha256": sha256, "coverage": found.coverage, "slope": found.slope}
 
 

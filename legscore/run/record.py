@@ -14,7 +14,9 @@ from legscore.rows.schema import STATUSES
 from legscore.run.options import Options
 
 
-def _circumstances(options: Options, summary: Summary, started: datetime.datetime, n_members: int) -> dict[str, Any]:
+def _circumstances(
+    options: Options, summary: Summary, started: datetime.datetime, n_members: int
+) -> dict[str, Any]:
     """What a record holds beyond what defines the scores."""
     seconds = max(summary.seconds, 1e-9)
     rows, windows = summary.rows - summary.rows_resumed, summary.windows_scored - summary.windows_resumed
@@ -31,7 +33,9 @@ def _circumstances(options: Options, summary: Summary, started: datetime.datetim
         "windows_asked": summary.windows_asked,
         "windows_scored": summary.windows_scored,
         "windows_x_members_scored": summary.member_windows,
-        "windows_x_members_of_all": round(summary.member_windows / max(summary.windows_scored * n_members, 1), 4),
+        "windows_x_members_of_all": round(
+            summary.member_windows / max(summary.windows_scored * n_members, 1), 4
+        ),
         "rows_resumed": summary.rows_resumed,
         "parts_damaged": summary.parts_damaged,
         "rows_per_s": round(rows / seconds, 1),
@@ -42,8 +46,8 @@ def _circumstances(options: Options, summary: Summary, started: datetime.datetim
 
 @dataclass
 class Summary:
-    """What happened: rows by status, windows asked for and scored, windows × members scored, seconds of scoring; rows whose
-    results were there already, and parts that were there but damaged."""
+    """What happened: rows by status, windows asked for and scored, windows × members scored, seconds of
+    scoring; rows whose results were there already, and parts that were there but damaged."""
 
     rows: int = 0
     by_status: np.ndarray = field(default_factory=lambda: np.zeros(len(STATUSES), dtype=np.int64))

@@ -1,4 +1,5 @@
-"""Around a run: taking up what an interrupted one left, and saying what this one leaves when it is interrupted."""
+"""Around a run: taking up what an interrupted one left, and saying what this one leaves when it is
+interrupted."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ BLOCK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def resuming(plan: Plan, store: PartFolder, say: Say, log: RunLog, *, derived_input: bool, restart: bool) -> Iterator[None]:
+def resuming(
+    plan: Plan, store: PartFolder, say: Say, log: RunLog, *, derived_input: bool, restart: bool
+) -> Iterator[None]:
     """Take up what an interrupted run left, and say what is left when this one is interrupted.
 
     Args:
@@ -39,7 +42,14 @@ def resuming(plan: Plan, store: PartFolder, say: Say, log: RunLog, *, derived_in
     """
     n_parts = len(plan.numbers)
     store.begin(
-        fingerprint(plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=derived_input),
+        fingerprint(
+            plan.opened,
+            plan.metadata,
+            plan.schema,
+            plan.output,
+            plan.format_name,
+            derived_input=derived_input,
+        ),
         restart=restart,
     )
     if found := len(store.numbers()):
@@ -68,7 +78,13 @@ def start_event(plan: Plan, shard: str | None) -> dict[str, Any]:
 
 
 def fingerprint(
-    opened: Input, metadata: Mapping[str, Any], schema: pa.Schema, output: str, format_name: str, *, derived_input: bool
+    opened: Input,
+    metadata: Mapping[str, Any],
+    schema: pa.Schema,
+    output: str,
+    format_name: str,
+    *,
+    derived_input: bool,
 ) -> dict[str, Any]:
     """The record of a run.
 
@@ -82,9 +98,15 @@ def fingerprint(
     if output.lower().endswith(".gz"):
         libraries["zlib"] = zlib.ZLIB_RUNTIME_VERSION
     paths = [source.path for source in opened.sources]
-    names = [path.name if derived_input else str(path) if isinstance(path, Remote) else os.path.abspath(path) for path in paths]
+    names = [
+        path.name if derived_input else str(path) if isinstance(path, Remote) else os.path.abspath(path)
+        for path in paths
+    ]
     return {
-        "inputs": [{"path": name, **_of_file(source, derived_input)} for name, source in zip(names, opened.sources, strict=True)],
+        "inputs": [
+            {"path": name, **_of_file(source, derived_input)}
+            for name, source in zip(names, opened.sources, strict=True)
+        ],
         **metadata,
         "libraries": libraries,
         "output": {"format": format_name, "columns": {field.name: str(field.type) for field in schema}},
@@ -98,7 +120,8 @@ def _of_file(source: Source, derived_input: bool) -> dict[str, Any]:
 
 
 def content_of(opened: Input) -> str:
-    """A hash of sizes, rows and layouts of the input's files, whatever their places, names and times: equal for copies."""
+    """A hash of sizes, rows and layouts of the input's files, whatever their places, names and times: equal
+    for copies."""
     files = [{"size": source.size, **_layout(source)} for source in opened.sources]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 

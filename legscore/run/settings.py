@@ -27,7 +27,9 @@ def resolve_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: 
     column = roles.sequence_columns[0]
     head = opened.head([column], SNIFF_ROWS).column(column)
     texts = head.combine_chunks()
-    decided = decide_sequence_is(texts.dictionary_decode() if hasattr(texts, "dictionary_decode") else texts, contract)
+    decided = decide_sequence_is(
+        texts.dictionary_decode() if hasattr(texts, "dictionary_decode") else texts, contract
+    )
     say(f"sequences: read as {decided} (from the first {len(head):,} rows; --sequence-is overrides)")
     return decided
 
@@ -40,18 +42,25 @@ def resolve_rc(contract: Contract, asked: str | None, sequence_is: str) -> str:
         raise LegscoreError(f"rc is {asked!r}; known are {', '.join(RC_MODES)}")
     if asked == "insert" and sequence_is == "window":
         raise LegscoreError(
-            "--rc insert needs to know where the insert lies, which a window does not say; pass inserts or oligos"
+            "--rc insert needs to know where the insert lies, which a window does not say; pass inserts or "
+            "oligos"
         )
     return asked
 
 
 def resolve_until(bound: float | None, n_members: int, say: Say) -> AdaptiveScorer | None:
-    """The rule by which members are added to a row, or None for all of them. LegscoreError for ensembles too small for it."""
+    """The rule by which members are added to a row, or None for all of them. LegscoreError for ensembles too
+    small for it."""
     if bound is None:
         return None
     if n_members <= LEAST:
-        raise LegscoreError(f"--until-se: every row gets at least {LEAST} members and there are {n_members}; leave it out")
-    say(f"members: {LEAST} to {n_members} a row, until the standard error is below {bound:g}; column n_members tells how many")
+        raise LegscoreError(
+            f"--until-se: every row gets at least {LEAST} members and there are {n_members}; leave it out"
+        )
+    say(
+        f"members: {LEAST} to {n_members} a row, until the standard error is below {bound:g}; column "
+        "n_members tells how many"
+    )
     say("         scores of rows with different members are not strictly comparable")
     return AdaptiveScorer(bound, ThreadedEngine.depth)
 
@@ -62,13 +71,23 @@ def check_singleton(contract: Contract, singleton: int) -> None:
 
 
 def in_context(opened: Input, members: list[Checkpoint], say: Say) -> list[Checkpoint]:
-    """The members, which read whole windows of genome where `legscore variants --context genome` made the input."""
-    lengths = {source.made_by.get("length") for source in opened.sources if source.made_by.get("context") == "genome"}
+    """The members, which read whole windows of genome where `legscore variants --context genome` made the
+    input."""
+    lengths = {
+        source.made_by.get("length") for source in opened.sources if source.made_by.get("context") == "genome"
+    }
     if not lengths:
         return members
     length = lengths.pop()
-    if lengths or not isinstance(length, int) or any(s.made_by.get("context") != "genome" for s in opened.sources):
-        raise InputError(f"{opened.name}: windows of genome and inserts, or of several lengths; score them in separate runs")
+    if (
+        lengths
+        or not isinstance(length, int)
+        or any(s.made_by.get("context") != "genome" for s in opened.sources)
+    ):
+        raise InputError(
+            f"{opened.name}: windows of genome and inserts, or of several lengths; score them in "
+            "separate runs"
+        )
     say(f"context: genome; windows of {length} bases without the construct's flanks")
     found = []
     for member in members:

@@ -1,7 +1,7 @@
 """Threads between stages: bounded queues, order kept, exceptions cross, and every wait has a way out.
 
-Items are parts of megabytes. A generator that waits at `yield` keeps what its local names stand for, so no name here stands for
-an item that was handed on: each stage would hold one more part than is under way.
+Items are parts of megabytes. A generator that waits at `yield` keeps what its local names stand for, so no
+name here stands for an item that was handed on: each stage would hold one more part than is under way.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ def apply(function: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, 
         close(items)
 
 
-def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
+def background(
+    items: Iterable[T], depth: int, name: str, on_stop: Callable[[], None] = lambda: None
+) -> Generator[T, None, None]:
     """Iterate `items` in a thread, at most `depth` ahead: an item is begun only once fewer than `depth` wait.
 
-    The thread starts with the first item asked for. Its exception is raised here, where its next item would have come.
-    Closing this generator stops the thread (after the item it is at) and closes `items`. When that happens before the end,
-    `on_stop` is called first, so that the item the thread is at can be cut short.
+    The thread starts with the first item asked for. Its exception is raised here, where its next item would
+    have come. Closing this generator stops the thread (after the item it is at) and closes `items`. When that
+    happens before the end, `on_stop` is called first, so that the item the thread is at can be cut short.
     """
     waiting: queue.Queue[Any] = queue.Queue()
     room = threading.Semaphore(depth)
@@ -103,9 +105,11 @@ def background(items: Iterable[T], depth: int, name: str, on_stop: Callable[[], 
         thread.join()
 
 
-def in_flight(items: Iterable[T | None], submit: Callable[[T], Future[U]], depth: int) -> Generator[tuple[T, U], None, None]:
-    """Submit items and yield (item, result) in order, keeping up to `depth` submitted. None among the items says that no more
-    come before some of these have ended: the oldest is then waited for."""
+def in_flight(
+    items: Iterable[T | None], submit: Callable[[T], Future[U]], depth: int
+) -> Generator[tuple[T, U], None, None]:
+    """Submit items and yield (item, result) in order, keeping up to `depth` submitted. None among the items
+    says that no more come before some of these have ended: the oldest is then waited for."""
     pending: deque[tuple[T, Future[U]]] = deque()
 
     def oldest() -> tuple[T, U]:
@@ -128,7 +132,8 @@ def in_flight(items: Iterable[T | None], submit: Callable[[T], Future[U]], depth
 
 
 def gathered(futures: Sequence[Future[T]]) -> Future[list[T]]:
-    """One future of all results, in order; it fails with the first failure. Nothing else may wait for the given ones."""
+    """One future of all results, in order; it fails with the first failure. Nothing else may wait for the
+    given ones."""
     whole: Future[list[T]] = Future()
     if not futures:
         whole.set_result([])

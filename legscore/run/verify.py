@@ -1,15 +1,16 @@
 """A wrong number must never look like a right one: scores are guarded while a run goes on.
 
-Every score is held against the contract's range. And a share of the windows (`--verify`, 0.001 by default, at least one of a
-part) is scored again by the OpenVINO FP32 network on the host: one member at a time, its network built when it is first
-needed, one held at once. Which windows and which member follows from the windows themselves, so from no timing and no part
-number. Members change from part to part: networks are kept in the user's cache, where one is opened several times faster than
-built. A difference beyond what the engine's fidelity record allows ends the run and names the rows.
+Every score is held against the contract's range. And a share of the windows (`--verify`, 0.001 by default, at
+least one of a part) is scored again by the OpenVINO FP32 network on the host: one member at a time, its
+network built when it is first needed, one held at once. Which windows and which member follows from the
+windows themselves, so from no timing and no part number. Members change from part to part: networks are kept
+in the user's cache, where one is opened several times faster than built. A difference beyond what the
+engine's fidelity record allows ends the run and names the rows.
 
-What is compared, by engine: a reduced precision or another device with FP32 (limit: LIMIT_FACTOR × the largest error that was
-measured when the engine was built, + LEAST_LIMIT); FP32 on OpenVINO with a second network of its own, which shows wrong
-bookkeeping and failing memory, and where the CPU is given another form of the graph than the rewritten one, that too. Engine
-null computes nothing and is not checked.
+What is compared, by engine: a reduced precision or another device with FP32 (limit: LIMIT_FACTOR × the
+largest error that was measured when the engine was built, + LEAST_LIMIT); FP32 on OpenVINO with a second
+network of its own, which shows wrong bookkeeping and failing memory, and where the CPU is given another form
+of the graph than the rewritten one, that too. Engine null computes nothing and is not checked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from legscore.system.resources import cache_folder
 
 DEFAULT_SHARE = 0.001
 LIMIT_FACTOR = 5.0
-"""A record's largest error is over 4,096 windows; over millions the largest is larger (`bench/verify.py` measures how much)."""
+"""A record's largest error is over 4,096 windows; over millions the largest is larger (`bench/verify.py`
+measures how much)."""
 LEAST_LIMIT = 1e-3
 """Score units; FP32 on different devices differs by about 1e-5."""
 RANGE_TOLERANCE = 0.01
@@ -54,15 +56,28 @@ class Verified:
     def record(self) -> dict[str, Any]:
         rms = (self.square_sum / self.windows) ** 0.5 if self.windows else 0.0
         return {
-            "share": self.share, "windows": self.windows, "max_error": self.max_error, "rms_error": rms, "limit": self.limit,
+            "share": self.share,
+            "windows": self.windows,
+            "max_error": self.max_error,
+            "rms_error": rms,
+            "limit": self.limit,
             "reference": "openvino fp32",
-        }  # fmt: skip
+        }
 
 
 class Verifier:
     """Looks at the scores of each part before they become results."""
 
-    def __init__(self, members: Sequence[Checkpoint], engine: Engine, share: float, name: str, *, rc: str, singleton: bool):
+    def __init__(
+        self,
+        members: Sequence[Checkpoint],
+        engine: Engine,
+        share: float,
+        name: str,
+        *,
+        rc: str,
+        singleton: bool,
+    ):
         """
         Args:
             share: of windows that are scored again, 0 to 1.
@@ -73,7 +88,9 @@ class Verifier:
             LegscoreError: an impossible share.
         """
         if not 0 <= share <= 1:
-            raise LegscoreError(f"--verify {share}: write a share of the windows from 0 to 1, such as {DEFAULT_SHARE}")
+            raise LegscoreError(
+                f"--verify {share}: write a share of the windows from 0 to 1, such as {DEFAULT_SHARE}"
+            )
         self.members, self.name, self.contract = members, name, members[0].contract
         self.engine, self.precision = engine.name, engine.precision
         self._both, self._singleton = rc == "construct", singleton
@@ -103,9 +120,12 @@ class Verifier:
             place = int(np.flatnonzero(outside_MW.any(axis=1))[0])
             windows = np.flatnonzero(outside_MW[place])
             raise WrongScoresError(
-                f"internal error: {self._rows(first_row, group, windows)}: {self._member(members[place])} scored "
-                f"{scores_MW[place, windows[0]]:.6g} on engine {self.engine} ({self.precision}), outside the range of its "
-                f"contract, {self.contract.output.min:g} to {self.contract.output.max:g}; these scores are wrong. Try another "
+                f"internal error: {self._rows(first_row, group, windows)}: {self._member(members[place])} "
+                "scored "
+                f"{scores_MW[place, windows[0]]:.6g} on engine {self.engine} ({self.precision}), outside "
+                "the range of its "
+                f"contract, {self.contract.output.min:g} to {self.contract.output.max:g}; these scores are "
+                "wrong. Try another "
                 "--engine, and report it"
             )
 
@@ -124,9 +144,12 @@ class Verifier:
         if not (error <= self.verified.limit).all():
             worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
             raise WrongScoresError(
-                f"verify: {self._rows(first_row, group, windows[worst : worst + 1])}: {self._member(members[place])} scored "
-                f"{scores_MW[place, windows[worst]]:.5f} on engine {self.engine} ({self.precision}) and {expected[worst]:.5f} in "
-                f"fp32 on openvino; the measured fidelity allows {self.verified.limit:.2g}. The scores of this run cannot be "
+                f"verify: {self._rows(first_row, group, windows[worst : worst + 1])}: "
+                f"{self._member(members[place])} scored "
+                f"{scores_MW[place, windows[worst]]:.5f} on engine {self.engine} ({self.precision}) and "
+                f"{expected[worst]:.5f} in "
+                f"fp32 on openvino; the measured fidelity allows {self.verified.limit:.2g}. The scores of "
+                "this run cannot be "
                 "trusted: check the machine, or use --precision fp32 or another --engine"
             )
 
@@ -137,8 +160,12 @@ class Verifier:
 
             self.close()
             recipe = load_recipe("fp32")
-            recipe = replace(recipe, settings={**recipe.settings, "openvino": {**recipe.settings["openvino"], "streams": 1}})
-            # what reads a kept one does not survive being refused memory, what builds one does (`limits.memory_limit_lifted`)
+            recipe = replace(
+                recipe,
+                settings={**recipe.settings, "openvino": {**recipe.settings["openvino"], "streams": 1}},
+            )
+            # what reads a kept one does not survive being refused memory, what builds one does
+            # (`limits.memory_limit_lifted`)
             cache = None if is_process_limited() else cache_folder("networks")
             with refusals("verify: OpenVINO cannot compile the fp32 network"):
                 self._reference = OpenVINOEngine(
@@ -164,8 +191,15 @@ class Verifier:
 
     def said(self) -> str:
         """One line before the run."""
-        reference = "a second fp32 network" if (self.engine, self.precision) == ("openvino", "fp32") else "fp32 on openvino"
-        return f"verify: {self.verified.share:.4g} of the windows against {reference}; {self.verified.limit:.2g} is allowed"
+        reference = (
+            "a second fp32 network"
+            if (self.engine, self.precision) == ("openvino", "fp32")
+            else "fp32 on openvino"
+        )
+        return (
+            f"verify: {self.verified.share:.4g} of the windows against {reference}; "
+            f"{self.verified.limit:.2g} is allowed"
+        )
 
     def close(self) -> None:
         """Let go of the network that is held."""
@@ -185,7 +219,8 @@ def outside(scores_MW: np.ndarray, contract: Contract) -> np.ndarray:
 
 
 def choose_windows(batch: Batch, share: float) -> tuple[np.ndarray, int]:
-    """Windows to score again, int64, ascending, and a number drawn with them; both follow from the windows' bases alone.
+    """Windows to score again, int64, ascending, and a number drawn with them; both follow from the windows'
+    bases alone.
 
     At least one where there is any; `share` of them on average.
     """

@@ -1,9 +1,10 @@
-"""Caches: plans, kernel timings, compiled kernels, fidelity records. One user's own, private, rebuilt when damaged.
+"""Caches: plans, kernel timings, compiled kernels, fidelity records. One user's own, private, rebuilt when
+damaged.
 
-A plan and a compiled kernel are executable code. So they are read from the cache folder only, which must belong to the user
-(or to root) and which nobody else may write to; it is made with mode 700. Nothing is looked up beside models or in the working
-directory; LEGSCORE_CACHE, which the user sets, moves the folder. Work that several processes want is done once: the others
-wait on a kernel lock, which a kill releases.
+A plan and a compiled kernel are executable code. So they are read from the cache folder only, which must
+belong to the user (or to root) and which nobody else may write to; it is made with mode 700. Nothing is
+looked up beside models or in the working directory; LEGSCORE_CACHE, which the user sets, moves the folder.
+Work that several processes want is done once: the others wait on a kernel lock, which a kill releases.
 """
 
 from __future__ import annotations
@@ -57,21 +58,23 @@ def check_private(folder: Path) -> None:
             continue
         if found.st_uid not in (os.geteuid(), 0):
             raise OutputError(
-                f"the cache folder {one} belongs to another user (id {found.st_uid}); what lies there could run code. Choose one "
+                f"the cache folder {one} belongs to another user (id {found.st_uid}); what lies there could "
+                "run code. Choose one "
                 "of your own with LEGSCORE_CACHE"
             )
         shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if shared and (one == folder or not found.st_mode & stat.S_ISVTX):
             raise OutputError(
-                f"others may write to the cache folder {one}; what lies there could run code. Remove it, or take the right "
+                f"others may write to the cache folder {one}; what lies there could run code. Remove it, or "
+                "take the right "
                 f"away (chmod go-w {one}), or choose another with LEGSCORE_CACHE"
             )
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock file beside `path`; `waiting` is called once when another process has it. OutputError when the folder
-    cannot be written."""
+    """Hold the lock file beside `path`; `waiting` is called once when another process has it. OutputError
+    when the folder cannot be written."""
     with writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = open(path.with_name(f"{path.name}{LOCK}"), "ab")  # noqa: SIM115 (closed below, which releases the lock)
@@ -108,7 +111,8 @@ def entries(kinds: Sequence[str] = KINDS) -> list[Entry]:
 
 
 def clear(kinds: Sequence[str] = KINDS) -> list[Entry]:
-    """Remove every entry; an entry that is being made is waited for. Runs that use one keep it until they end."""
+    """Remove every entry; an entry that is being made is waited for. Runs that use one keep it until they
+    end."""
     removed = entries(kinds)
     for entry in removed:
         lock = entry.path.with_name(f"{entry.path.name}{LOCK}")

@@ -1,8 +1,8 @@
-"""Cores of one machine shared out among the actors on it: Ray counts CPUs but pins nothing, and an engine takes every core that
-its process may run on.
+"""Cores of one machine shared out among the actors on it: Ray counts CPUs but pins nothing, and an engine
+takes every core that its process may run on.
 
-An actor holds a kernel lock (flock) for each of its cores in a folder of this machine and runs on those cores alone. A lock ends
-with its process, so that the actor that takes a killed one's place gets its cores.
+An actor holds a kernel lock (flock) for each of its cores in a folder of this machine and runs on those cores
+alone. A lock ends with its process, so that the actor that takes a killed one's place gets its cores.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def cores_folder() -> Path:
 
 
 def take_cores(n: int, folder: Path | None = None) -> list[int]:
-    """Run this process and the threads it will start on n cores that no other actor here has, for as long as it lives.
+    """Run this process and the threads it will start on n cores that no other actor here has, for as long as
+    it lives.
 
     Returns:
-        The cores. Where fewer are free (Ray was told of more CPUs than there are), taken ones are shared; where the system
-        knows neither locks nor affinity, an empty list.
+        The cores. Where fewer are free (Ray was told of more CPUs than there are), taken ones are shared;
+        where the system knows neither locks nor affinity, an empty list.
     """
     if fcntl is None or not hasattr(os, "sched_setaffinity"):
         return []
@@ -39,7 +40,8 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
     for core in sorted(os.sched_getaffinity(0)):
         if len(own) == n:
             break
-        handle = os.open(folder / str(core), os.O_RDWR | os.O_CREAT, 0o600)  # held open until the process ends
+        # held open until the process ends
+        handle = os.open(folder / str(core), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             own.append(core)

@@ -1,7 +1,7 @@
 """One run at a time for an output: a folder that a run holds with a kernel lock.
 
-The lock is flock's: it ends with its process, however that ends, and is never judged by a file being there. What the lock
-file holds (who has it) is only for the message to the second run.
+The lock is flock's: it ends with its process, however that ends, and is never judged by a file being there.
+What the lock file holds (who has it) is only for the message to the second run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LOCK_NAME = "lock"
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, output: str) -> Iterator[Path]:
-    """Hold `folder`, made if it is not there; at the end the lock file goes, and the folder if nothing else is in it.
+    """Hold `folder`, made if it is not there; at the end the lock file goes, and the folder if nothing else
+    is in it.
 
     Args:
         folder: where a run keeps what it has done.
@@ -36,7 +37,9 @@ def locked_folder(folder: Path, output: str) -> Iterator[Path]:
         OutputError: another run holds it (which one is said), or the file system refuses folder or lock.
     """
     if fcntl is None:
-        raise OutputError("runs that can be resumed need flock, which this system lacks; write to standard output (-o -)")
+        raise OutputError(
+            "runs that can be resumed need flock, which this system lacks; write to standard output (-o -)"
+        )
     path = folder / LOCK_NAME
     handle = _locked(path, output)
     try:
@@ -66,11 +69,15 @@ def _locked(path: Path, output: str) -> int:
         except BlockingIOError:
             held = _holder(handle)
             os.close(handle)
-            raise OutputError(f"{output} is being written by {held}; wait for it, or choose another -o") from None
+            raise OutputError(
+                f"{output} is being written by {held}; wait for it, or choose another -o"
+            ) from None
         except OSError as error:
             if handle >= 0:
                 os.close(handle)
-            raise OutputError(f"{path} cannot be locked: {error.strerror or error}; choose another folder for -o") from error
+            raise OutputError(
+                f"{path} cannot be locked: {error.strerror or error}; choose another folder for -o"
+            ) from error
         if handle >= 0:
             os.close(handle)
 

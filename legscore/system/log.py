@@ -1,14 +1,17 @@
 """What a run tells schedulers: events as JSON lines in a file, and warnings once per kind with counts.
 
-One object a line, appended (a resumed run goes on in the same file), each with `event`, `time` (ISO 8601, UTC) and `pid`:
+One object a line, appended (a resumed run goes on in the same file), each with `event`, `time` (ISO 8601,
+UTC) and `pid`:
 
     start    legscore, inputs, output, rows, parts, members, engine, shard
     resume   parts: how many are there already
-    part     part, rows, rows_done, rows_total, resumed (taken from an interrupted run), seconds since the start
-    retry    part, reason: it was there, but damaged, and is scored again; with kind "worker": its worker failed (--ray)
+    part     part, rows, rows_done, rows_total, resumed (taken from an interrupted run), seconds since the
+    start retry    part, reason: it was there, but damaged, and is scored again; with kind "worker": its
+        worker failed (--ray)
     worker   host, process, cores, seconds it took to start, whether it takes the place of a dead one (--ray)
     warning  kind, message, the first of its kind
-    finish   ok, exit_code, seconds, warnings {kind: count}; with ok rows, status, rows_per_s, output; else error
+    finish   ok, exit_code, seconds, warnings {kind: count}; with ok rows, status, rows_per_s, output; else
+    error
 
 `finish` is the last line of every run that ends by itself; a killed run has none. A run that makes two passes
 (--shuffle-null) has two of `start`.
@@ -57,7 +60,10 @@ class RunLog:
     def event(self, event: str, **fields: Any) -> None:
         """Write one line. OutputError when the disk refuses."""
         if event == "retry":
-            self.warn(fields.get("kind", "damaged part"), f"part {fields['part']} is scored again: {fields['reason']}")
+            self.warn(
+                fields.get("kind", "damaged part"),
+                f"part {fields['part']} is scored again: {fields['reason']}",
+            )
         if self._stream is None:
             return
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
@@ -96,7 +102,8 @@ class RunLog:
 
 @contextlib.contextmanager
 def logged(path: str | None, say: Say) -> Iterator[RunLog]:
-    """A log for one run of the command line, which also takes Python's own warnings; an exception becomes its `finish`."""
+    """A log for one run of the command line, which also takes Python's own warnings; an exception becomes its
+    `finish`."""
     log = RunLog(path, say)
     before = warnings.showwarning
 
@@ -110,7 +117,12 @@ def logged(path: str | None, say: Say) -> Iterator[RunLog]:
         with contextlib.suppress(LegscoreError):  # the first error is the one to report
             text = " ".join(str(error).split()) or type(error).__name__
             log.event(
-                "finish", ok=False, exit_code=exit_code(error), error=text, seconds=log.seconds, warnings=dict(log.warnings)
+                "finish",
+                ok=False,
+                exit_code=exit_code(error),
+                error=text,
+                seconds=log.seconds,
+                warnings=dict(log.warnings),
             )
         raise
     finally:

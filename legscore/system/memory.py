@@ -1,9 +1,11 @@
-"""How much memory a run may use for its input: how many parts are under way at once, how large the reader's slices are.
+"""How much memory a run may use for its input: how many parts are under way at once, how large the reader's
+slices are.
 
-Never what a part is: the bytes of the output do not depend on memory. A part that cannot fit is an error, raised while its rows
-are read. Without `--memory` half of the machine's memory counts (that of the container, where there is one). With it, the
-system also holds the process to it (RLIMIT_DATA), so that a file which claims more than it holds ends in one line; only engines
-are opened without, and what they took is looked at right after.
+Never what a part is: the bytes of the output do not depend on memory. A part that cannot fit is an error,
+raised while its rows are read. Without `--memory` half of the machine's memory counts (that of the container,
+where there is one). With it, the system also holds the process to it (RLIMIT_DATA), so that a file which
+claims more than it holds ends in one line; only engines are opened without, and what they took is looked at
+right after.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from legscore.errors import LegscoreError
 LEAST_BYTES = 256 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 ROOM_BYTES, VERIFY_BYTES = 96 << 20, 128 << 20
-"""What a run takes beside its engine, generously: stacks of threads and parts under way; building the network that scores windows
-again. `test_a_bound_below_what_the_models_take_is_one_line` runs in what is then said to be enough."""
+"""What a run takes beside its engine, generously: stacks of threads and parts under way; building the network
+that scores windows again. `test_a_bound_below_what_the_models_take_is_one_line` runs in what is then said to
+be enough."""
 SLACK_BYTES = 32 << 20
 """Added to what is said to be enough: the same run takes a stack of a thread (8 MiB) or two more at times."""
 COPIES = 4
@@ -35,8 +38,11 @@ CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 
 
 def parse_bytes(text: str | int) -> int:
-    """`8G`, `512M`, `1.5GiB` or a number of bytes (units of 1,024). LegscoreError for anything else, or less than 256M."""
-    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE | re.ASCII)
+    """`8G`, `512M`, `1.5GiB` or a number of bytes (units of 1,024). LegscoreError for anything else, or less
+    than 256M."""
+    found = re.fullmatch(
+        r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE | re.ASCII
+    )
     if found is None:
         raise LegscoreError(f"--memory {text}: write a size such as 8G or 512M")
     size = int(float(found[1]) * UNITS[found[2].upper()])
@@ -49,7 +55,9 @@ def machine_bytes() -> int:
     """Memory of this machine, or of the container it is."""
     import os
 
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [8 << 30]
+    sizes = (
+        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [8 << 30]
+    )
     for name in CGROUP:
         try:
             sizes.append(int(Path(name).read_text()))
@@ -60,7 +68,8 @@ def machine_bytes() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes: of the whole run, of all parts under way, of one part's rows as read, of a slice that is read at a time."""
+    """Bytes: of the whole run, of all parts under way, of one part's rows as read, of a slice that is read at
+    a time."""
 
     total: int
 
@@ -87,7 +96,8 @@ _held: int | None = None
 
 
 def limit_process_memory(limits: Limits) -> None:
-    """Let the system refuse this process more data than `limits.total` (Linux; elsewhere only our own bounds hold)."""
+    """Let the system refuse this process more data than `limits.total` (Linux; elsewhere only our own bounds
+    hold)."""
     global _held
     if sys.platform.startswith("linux"):
         _held = _set_limit(limits.total)
@@ -100,8 +110,8 @@ def is_process_limited() -> bool:
 
 @contextlib.contextmanager
 def memory_limit_lifted() -> Iterator[None]:
-    """Within, the system refuses nothing. For opening an engine: OpenVINO may end the process or wait forever when it finds no
-    memory while it loads a network. `check_room` then says whether what it took fits."""
+    """Within, the system refuses nothing. For opening an engine: OpenVINO may end the process or wait forever
+    when it finds no memory while it loads a network. `check_room` then says whether what it took fits."""
     if _held is None:
         yield
         return
@@ -113,20 +123,22 @@ def memory_limit_lifted() -> Iterator[None]:
 
 
 def check_room(what: str, *, verifies: bool) -> None:
-    """LegscoreError when a process that is held has taken so much for `what` that the run does not fit any more, which may
-    build networks to verify scores."""
+    """LegscoreError when a process that is held has taken so much for `what` that the run does not fit any
+    more, which may build networks to verify scores."""
     if _held is None:
         return
     taken, room = data_bytes(), ROOM_BYTES + (VERIFY_BYTES if verifies else 0)
     if taken + room > _held:
         raise LegscoreError(
-            f"--memory: {what} and libraries take {taken >> 20:,} MiB of {_held >> 20:,}, which leaves too little for rows; "
+            f"--memory: {what} and libraries take {taken >> 20:,} MiB of {_held >> 20:,}, which leaves too "
+            "little for rows; "
             f"give at least {-(-(taken + room + SLACK_BYTES) // UNITS['M'])}M"
         )
 
 
 def data_bytes() -> int:
-    """What counts against the limit: writable memory of this process that it has asked for, used or not (Linux)."""
+    """What counts against the limit: writable memory of this process that it has asked for, used or not
+    (Linux)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmData:")) << 10
 
@@ -152,15 +164,18 @@ P = TypeVar("P", bound=Sized)
 
 
 class Budget:
-    """Parts under way cost at most `limit` bytes together, or are alone. Parts end in the order in which they began."""
+    """Parts under way cost at most `limit` bytes together, or are alone. Parts end in the order in which they
+    began."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._costs, self._ended = limit, deque[int](), False
         self._changed = threading.Condition()
 
-    def admit(self, parts: Iterable[P], cost: Callable[[P], int] = lambda part: COPIES * part.nbytes) -> Iterator[P | None]:
-        """Hand parts on. None comes, again whenever one of those handed on has ended, while the next one finds no room: who gets
-        it must not wait for more of them before some have ended."""
+    def admit(
+        self, parts: Iterable[P], cost: Callable[[P], int] = lambda part: COPIES * part.nbytes
+    ) -> Iterator[P | None]:
+        """Hand parts on. None comes, again whenever one of those handed on has ended, while the next one
+        finds no room: who gets it must not wait for more of them before some have ended."""
         for part in parts:
             wanted = cost(part)
             while under_way := self._without_room(wanted):

@@ -1,7 +1,7 @@
 """Build aside, publish by rename: a file at its final path is always complete.
 
-Nothing is ever written in place. A temporary name lies in the same folder (so that the rename stays on one file
-system), starts with a dot, carries the process id and a token; it is removed when the writing fails.
+Nothing is ever written in place. A temporary name lies in the same folder (so that the rename stays on one
+file system), starts with a dot, carries the process id and a token; it is removed when the writing fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from legscore.system.storage import Remote, is_remote, reason
 
 
 def base_of(output: str) -> str:
-    """An output's name, of a folder of files without its slash: what `.run.json` and `.parts` are appended to."""
+    """An output's name, of a folder of files without its slash: what `.run.json` and `.parts` are appended
+    to."""
     return output.rstrip("/") or "/"
 
 
@@ -29,7 +30,8 @@ def record_of(output: str) -> str:
 
 
 def check_output(output: str) -> None:
-    """OutputError unless `output` and its record can be written, on a disk or in a store; called before any work starts."""
+    """OutputError unless `output` and its record can be written, on a disk or in a store; called before any
+    work starts."""
     if not is_remote(output):
         if not output.endswith("/"):
             check_writable(Path(output))
@@ -54,7 +56,8 @@ def write_record(output: str, text: str) -> None:
 
 @contextlib.contextmanager
 def publishing_to(output: str, aside: Path | None = None) -> Iterator[Path]:
-    """As `publishing`, to a disk or a store: there what was written aside is uploaded, which puts it in place."""
+    """As `publishing`, to a disk or a store: there what was written aside is uploaded, which puts it in
+    place."""
     if not is_remote(output):
         with publishing(Path(output), aside) as temporary:
             yield temporary
@@ -72,13 +75,16 @@ def check_writable(path: Path) -> None:
     """OutputError unless a file can be created at `path`; called before any work starts."""
     folder = path.parent
     if path.is_dir():
-        raise OutputError(f"{path} is a directory; name a file, or write {path}/ for a folder of Parquet files")
+        raise OutputError(
+            f"{path} is a directory; name a file, or write {path}/ for a folder of Parquet files"
+        )
     if not folder.is_dir():
         raise OutputError(f"{path}: the folder {folder} does not exist; create it or choose another -o")
     try:
         probe = _aside(path, "probe")
         probe.touch(exist_ok=False)
-        probe.unlink(missing_ok=True)  # who holds the output's lock may have taken it for litter (`remove_stale`)
+        # who holds the output's lock may have taken it for litter (`remove_stale`)
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -90,7 +96,8 @@ def _aside(path: Path, what: str) -> Path:
 
 def sync_folder(folder: Path) -> None:
     """Make what was renamed or made in a folder survive a loss of power, where the file system knows how."""
-    with contextlib.suppress(OSError):  # some (CIFS, FUSE) refuse to open or sync a folder; the rename itself is done
+    # some (CIFS, FUSE) refuse to open or sync a folder; the rename itself is done
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -100,7 +107,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn a refusal of the operating system or of Arrow into an OutputError that names `path`; a broken pipe passes."""
+    """Turn a refusal of the operating system or of Arrow into an OutputError that names `path`; a broken pipe
+    passes."""
     import pyarrow as pa
 
     try:
@@ -112,7 +120,8 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def remove_stale(*paths: Path | str) -> None:
-    """Remove temporary files that killed processes left beside these outputs. Only for who holds the outputs' lock."""
+    """Remove temporary files that killed processes left beside these outputs. Only for who holds the outputs'
+    lock."""
     for path in map(Path, paths):
         path = Path(os.path.realpath(path))
         stale = re.compile(re.escape(f".{path.name}.") + r"\d+\.[0-9a-f]{8}\.(part|probe)")
@@ -124,10 +133,11 @@ def remove_stale(*paths: Path | str) -> None:
 
 @contextlib.contextmanager
 def publishing(path: Path, aside: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, or `aside` on the same file system; on a clean exit it is synced to disk and
-    renamed to `path`, and the rename is synced too.
+    """Yield a temporary path beside `path`, or `aside` on the same file system; on a clean exit it is synced
+    to disk and renamed to `path`, and the rename is synced too.
 
-    Whatever the body raises passes, and the temporary file is removed; wrap the body's own writes in `writing`.
+    Whatever the body raises passes, and the temporary file is removed; wrap the body's own writes in
+    `writing`.
     """
     path = Path(os.path.realpath(path))  # through links, to the file that they stand for
     temporary = aside or _aside(path, "part")

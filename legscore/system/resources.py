@@ -1,8 +1,8 @@
 """Where the files that ship with legscore lie: recipes, kernels, the bundled model.
 
-In an installed package they are inside it (`legscore/engines`, `legscore/kernels`, `legscore/bundled`); in a checkout
-they are the top-level folders, used only when the checkout's setup.py lies beside them. Nothing is ever looked up in
-the working directory.
+In an installed package they are inside it (`legscore/engines`, `legscore/kernels`, `legscore/bundled`); in a
+checkout they are the top-level folders, used only when the checkout's setup.py lies beside them. Nothing is
+ever looked up in the working directory.
 """
 
 from __future__ import annotations

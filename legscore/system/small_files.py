@@ -1,4 +1,5 @@
-"""Recipes, configs, lists: small text files that a user names. A device, a pipe or a gigabyte under such a name is refused."""
+"""Recipes, configs, lists: small text files that a user names. A device, a pipe or a gigabyte under such a
+name is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MOST_BYTES = 4 << 20
 
 def read_small(path: str | Path) -> str:
     """The UTF-8 text of a regular file of at most MOST_BYTES. OSError or ValueError say what is wrong."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for one
+    # a pipe without a writer would wait for one
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(handle, "rb") as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):

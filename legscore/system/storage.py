@@ -1,9 +1,10 @@
 """Object stores through pyarrow.fs: `s3://bucket/key` and `gs://bucket/key`, where a path may stand.
 
-Credentials and endpoint come from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS). Lost connections are tried again by the client. An
-object appears under its name when it is complete: small ones are put in one request, large ones are built on this machine and
-uploaded in one go (an upload that is cut short is never completed).
+Credentials and endpoint come from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS). Lost
+connections are tried again by the client. An object appears under its name when it is complete: small ones
+are put in one request, large ones are built on this machine and uploaded in one go (an upload that is cut
+short is never completed).
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ REMOTE = re.compile(r"(s3|gs|gcs)://", re.IGNORECASE)
 ATTEMPTS = 8
 CONNECT_S, REQUEST_S = 10.0, 60.0
 AWS_TEXT = re.compile(
-    r"AWS Error ([A-Z_]+|\[.*?\]) ?(?:\(HTTP status (\d+)\) )?during (\w+) operation(?: \(HTTP status \d+\))?: (.*)"
+    r"AWS Error ([A-Z_]+|\[.*?\]) ?(?:\(HTTP status (\d+)\) )?during (\w+) operation(?: \(HTTP status "
+    r"\d+\))?: (.*)"
 )
 ENVIRONMENT = (
-    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN", "AWS_PROFILE", "STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "STORAGE_EMULATOR_HOST",
+    "GOOGLE_APPLICATION_CREDENTIALS",
 )  # fmt: skip
 """What a worker on another machine is given too, so that it reaches what the driver reaches."""
 
@@ -93,7 +96,8 @@ class Remote:
             stream.write(content)
 
     def upload(self, source: Path) -> None:
-        """Write a file of this machine under this name. OSError when the store refuses or holds another number of bytes."""
+        """Write a file of this machine under this name. OSError when the store refuses or holds another
+        number of bytes."""
         from pyarrow import fs
 
         fs.copy_files(str(source), self.key, fs.LocalFileSystem(), self.filesystem, chunk_size=8 << 20)
@@ -124,8 +128,8 @@ class Remote:
 
 
 def _with_length(ask: Callable[[], Any], length: Callable[[Any], int | None]) -> Any:
-    """An answer about an object, asked for again when it has no length: answers that are cut short after their first line are
-    taken for ones without."""
+    """An answer about an object, asked for again when it has no length: answers that are cut short after
+    their first line are taken for ones without."""
     answer = ask()
     for _ in range(ATTEMPTS - 1):
         if length(answer) != 0:
@@ -147,7 +151,9 @@ def _filesystem(scheme: str, known: tuple[tuple[str, str], ...]) -> Any:
         if region := given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION"):
             more["region"] = region
         retries = fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
-        return fs.S3FileSystem(connect_timeout=CONNECT_S, request_timeout=REQUEST_S, retry_strategy=retries, **more)
+        return fs.S3FileSystem(
+            connect_timeout=CONNECT_S, request_timeout=REQUEST_S, retry_strategy=retries, **more
+        )
     from datetime import timedelta
 
     more = {"retry_time_limit": timedelta(seconds=REQUEST_S)}
@@ -167,7 +173,8 @@ class Stamp:
 
 
 def stamp(path: Path | Remote) -> Stamp:
-    """Size, time of modification and, on a disk, device and inode. OSError when it is not there or the store refuses."""
+    """Size, time of modification and, on a disk, device and inode. OSError when it is not there or the store
+    refuses."""
     if isinstance(path, Remote):
         from pyarrow import fs
 
@@ -185,8 +192,8 @@ def open_binary(path: Path | Remote) -> Any:
 
 
 def expand(uri: str) -> list[Remote]:
-    """The Parquet objects below a prefix, sorted; those that fit a pattern (`*`, `?`, `[`); else the object itself. OSError when
-    the store refuses; FileNotFoundError when nothing is there."""
+    """The Parquet objects below a prefix, sorted; those that fit a pattern (`*`, `?`, `[`); else the object
+    itself. OSError when the store refuses; FileNotFoundError when nothing is there."""
     from pyarrow import fs
 
     remote = Remote(uri)
@@ -194,7 +201,11 @@ def expand(uri: str) -> list[Remote]:
     if fixed != uri:
         base = Remote(fixed.rpartition("/")[0])
         found = base.filesystem.get_file_info(fs.FileSelector(base.key, recursive=True, allow_not_found=True))
-        keys = [entry.path for entry in found if entry.type == fs.FileType.File and fnmatch.fnmatchcase(entry.path, remote.key)]
+        keys = [
+            entry.path
+            for entry in found
+            if entry.type == fs.FileType.File and fnmatch.fnmatchcase(entry.path, remote.key)
+        ]
     else:
         info = remote.info()
         if info.type == fs.FileType.File:
@@ -204,7 +215,11 @@ def expand(uri: str) -> list[Remote]:
             if info.type == fs.FileType.Directory
             else []
         )
-        inside = [entry for entry in found if entry.type == fs.FileType.File and entry.extension in ("parquet", "pq")]
+        inside = [
+            entry
+            for entry in found
+            if entry.type == fs.FileType.File and entry.extension in ("parquet", "pq")
+        ]
         keys = [entry.path for entry in inside if not entry.base_name.startswith((".", "_"))]
     if not keys:
         raise FileNotFoundError(2, "No such object", uri)
@@ -218,10 +233,17 @@ def reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if found := AWS_TEXT.search(text):
         code, status = found[1], found[2]
-        if code in ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH") or status == "403" or "403" in text:
+        if (
+            code in ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+            or status == "403"
+            or "403" in text
+        ):
             return "access was refused; check AWS_ACCESS_KEY_ID and the rights of this user on the bucket"
         if code == "NETWORK_CONNECTION":
-            return f"the store at {os.environ.get('AWS_ENDPOINT_URL', 'its address')} does not answer ({found[3]})"
+            return (
+                f"the store at {os.environ.get('AWS_ENDPOINT_URL', 'its address')} does not answer "
+                f"({found[3]})"
+            )
         if code in ("NO_SUCH_BUCKET", "NO_SUCH_KEY"):
             return "no such bucket" if code == "NO_SUCH_BUCKET" else "no such object"
         return f"{code} during {found[3]}: {found[4][:160]}"

@@ -1,8 +1,9 @@
-"""The ablation study: named variants of a recipe × seeds, each scored on one test set, mean and SD per variant.
+"""The ablation study: named variants of a recipe × seeds, each scored on one test set, mean and SD per
+variant.
 
-As published, one switch after another: the first variants lead from the original network to the optimised one, each
-keeping the changes before it; the rest change one thing in the result. The plateau schedule follows a validation fold and
-is trained once per fold.
+As published, one switch after another: the first variants lead from the original network to the optimised
+one, each keeping the changes before it; the rest change one thing in the result. The plateau schedule follows
+a validation fold and is trained once per fold.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ SINGLE: dict[str, dict[str, Any]] = {
     "plateau schedule": {"schedule": "plateau"},
 }
 """Each changes the last of `PATH`."""
-START = {"final_activation": "silu", "se": "bilinear", "filters_per_group": 2, "inner_from": "out", "optimizer": "adamw"}
+START = {
+    "final_activation": "silu",
+    "se": "bilinear",
+    "filters_per_group": 2,
+    "inner_from": "out",
+    "optimizer": "adamw",
+}
 """What the path changes must not be changed before it."""
 FIXED = ("construct", "bins", "fold_on", "n_folds", "singletons", "singleton_min")
 """What a variant may not change: the data are read once."""
@@ -79,11 +86,13 @@ class Row:
 
 
 def published_variants(base: Recipe) -> list[Variant]:
-    """The published study on top of a recipe of the original network. Lion takes a tenth of the rate and ten times the decay."""
+    """The published study on top of a recipe of the original network. Lion takes a tenth of the rate and ten
+    times the decay."""
     for name, value in START.items():
         if getattr(base, name) != value:
             raise LegscoreError(
-                f"the published study starts from the original network, but {name} is {getattr(base, name)!r}, not {value!r}; "
+                f"the published study starts from the original network, but {name} is "
+                f"{getattr(base, name)!r}, not {value!r}; "
                 "leave it, or name variants of your own with --variants"
             )
     variants, recipe = [], base
@@ -100,8 +109,8 @@ def published_variants(base: Recipe) -> list[Variant]:
 
 
 def read_variants(path: str | Path, base: Recipe) -> list[Variant]:
-    """Variants from a TOML file: tables [[variant]] with `name`, optionally `after` (a variant before it whose settings it
-    keeps) and `folds = "all"`, and recipe settings."""
+    """Variants from a TOML file: tables [[variant]] with `name`, optionally `after` (a variant before it
+    whose settings it keeps) and `folds = "all"`, and recipe settings."""
     tables = read_toml(path, "variants").get("variant")
     if not isinstance(tables, list) or not tables:
         raise LegscoreError(f"variants {path}: write tables [[variant]] with a name and recipe settings")
@@ -121,16 +130,21 @@ def read_variants(path: str | Path, base: Recipe) -> list[Variant]:
         start = found[after].recipe if after else base
         folder = Variant(name, base, "").folder
         if twin := next((v.name for v in found.values() if v.folder == folder), None):
-            raise LegscoreError(f"variants {path}: {name!r} and {twin!r} would share the folder {folder!r}; rename one")
+            raise LegscoreError(
+                f"variants {path}: {name!r} and {twin!r} would share the folder {folder!r}; rename one"
+            )
         found[name] = Variant(name, changed(start, table), _text(table), folds)
     return list(found.values())
 
 
 def with_equal_steps(variants: Sequence[Variant], base_steps: int) -> list[Variant]:
-    """The variants with the base's steps per epoch, where that was one pass: a pass over one strand is half as many steps,
-    and shorter training is not what is compared."""
+    """The variants with the base's steps per epoch, where that was one pass: a pass over one strand is half
+    as many steps, and shorter training is not what is compared."""
     return [
-        replace(v, recipe=replace(v.recipe, steps_per_epoch=base_steps)) if v.recipe.steps_per_epoch == 0 else v for v in variants
+        replace(v, recipe=replace(v.recipe, steps_per_epoch=base_steps))
+        if v.recipe.steps_per_epoch == 0
+        else v
+        for v in variants
     ]
 
 
@@ -139,17 +153,22 @@ def choose(variants: Sequence[Variant], only: Sequence[str]) -> list[Variant]:
     names = [variant.name for variant in variants]
     for name in only:
         if name not in names:
-            raise LegscoreError(f"--only {name}: no such variant{nearest(name, names)}; they are {', '.join(names)}")
+            raise LegscoreError(
+                f"--only {name}: no such variant{nearest(name, names)}; they are {', '.join(names)}"
+            )
     return [variant for variant in variants if not only or variant.name in only]
 
 
 def score_member(path: Path, data: TrainingData, device: str | None) -> tuple[float, float]:
-    """Pearson and Spearman of a trained member on `data`; both strands averaged where it was trained on both."""
+    """Pearson and Spearman of a trained member on `data`; both strands averaged where it was trained on
+    both."""
     checkpoint = load_checkpoint(path)
     place = choose_device(device)
     network = from_checkpoint(checkpoint).to(place)
     dtype = choose_precision("auto", place)
-    scores = predict(network, data.codes_NL, checkpoint.contract, place, dtype, both=checkpoint.contract.rc_trained)
+    scores = predict(
+        network, data.codes_NL, checkpoint.contract, place, dtype, both=checkpoint.contract.rc_trained
+    )
     return correlations(scores, data.expression_N)
 
 
@@ -182,20 +201,27 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def draw(path: Path, rows: Sequence[Row], members: dict[str, list[tuple[float, float]]]) -> None:
-    """The form of the paper's Figure S6: each variant's models as points, mean and SD, Pearson and Spearman."""
+    """The form of the paper's Figure S6: each variant's models as points, mean and SD, Pearson and
+    Spearman."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise LegscoreError("the picture needs matplotlib: pip install 'legscore[train]'") from None
     figure = Figure(figsize=(9, 0.9 + 0.42 * len(rows)), dpi=150, layout="constrained")
-    for index, (axes, name) in enumerate(zip(figure.subplots(1, 2, sharey=True), ("Pearson", "Spearman"), strict=True)):
+    for index, (axes, name) in enumerate(
+        zip(figure.subplots(1, 2, sharey=True), ("Pearson", "Spearman"), strict=True)
+    ):
         for y, row in enumerate(rows):
             values = [result[index] for result in members[row.variant]]
             axes.plot(values, [y] * len(values), "o", color="#9bb7d4", markersize=4)
             mean, sd = (row.pearson, row.pearson_sd) if index == 0 else (row.spearman, row.spearman_sd)
             axes.errorbar(mean, y, xerr=sd or 0.0, fmt="|", color="#1f4e79", markersize=12, capsize=3)
-        axes.set(xlabel=f"{name} (mean ± SD of models)", yticks=range(len(rows)), yticklabels=[row.variant for row in rows])
+        axes.set(
+            xlabel=f"{name} (mean ± SD of models)",
+            yticks=range(len(rows)),
+            yticklabels=[row.variant for row in rows],
+        )
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="x", color="#e5e5e5")
         axes.set_axisbelow(True)

@@ -20,7 +20,8 @@ EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """How to read training data; see `legscore train --help` for each. `fold_column` "hash" ignores what columns say."""
+    """How to read training data; see `legscore train --help` for each. `fold_column` "hash" ignores what
+    columns say."""
 
     sequence_column: str | None = None
     expression_column: str | None = None
@@ -52,13 +53,16 @@ def find_columns(opened: Input, options: DataOptions) -> dict[str, str]:
     found: dict[str, str] = {}
     for role, (asked, known) in wanted.items():
         if asked is not None and asked not in names:
-            raise InputError(f"{opened.name} has no column {asked!r}{nearest(asked, names)}; it has {shorten(names)}")
+            raise InputError(
+                f"{opened.name} has no column {asked!r}{nearest(asked, names)}; it has {shorten(names)}"
+            )
         name = asked or next((alias for alias in known if alias in names), None)
         if name is not None:
             found[role] = name
         elif known:
             raise InputError(
-                f"{opened.name} has no {role} column ({', '.join(known)}); it has {shorten(names)}. Name it with --{role}"
+                f"{opened.name} has no {role} column ({', '.join(known)}); it has {shorten(names)}. Name it "
+                f"with --{role}"
             )
     for column, _ in options.where:
         if column not in names:
@@ -67,7 +71,8 @@ def find_columns(opened: Input, options: DataOptions) -> dict[str, str]:
         present = [name for name in ("split", "fold", "fold_num") if name in names]
         if len(present) > 1:
             raise InputError(
-                f"{opened.name} has a split and a fold column; choose with --split split, --fold fold or --fold hash"
+                f"{opened.name} has a split and a fold column; choose with --split split, --fold fold or "
+                "--fold hash"
             )
         found |= {"split" if name == "split" else "fold": name for name in present}
     if "fold" in found and "split" in found:
@@ -98,7 +103,10 @@ def split_folds(opened: Input, part: Part, column: str) -> np.ndarray:
     """Folds of a split column: train 0, validation 1, anything else -1; int16 [rows]."""
     texts = part.column(column)
     if not is_text(texts.type):
-        raise InputError(f"{opened.name}: split column {column!r} is {texts.type}; it must hold text such as train and valid")
+        raise InputError(
+            f"{opened.name}: split column {column!r} is {texts.type}; it must hold text such as train "
+            "and valid"
+        )
     return folds_of_split(texts)
 
 
@@ -109,14 +117,23 @@ def numbers(opened: Input, part: Part, column: str) -> np.ndarray:
         try:
             array = array.cast(pa.float64())
         except pa.ArrowInvalid as error:
-            raise InputError(f"{opened.name}: column {column!r} must hold numbers ({first_line(error)})") from None
-    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
+            raise InputError(
+                f"{opened.name}: column {column!r} must hold numbers ({first_line(error)})"
+            ) from None
+    if not (
+        pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)
+    ):
         raise InputError(f"{opened.name}: column {column!r} is {array.type}; it must hold numbers")
     return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def in_range(
-    expression: np.ndarray, usable: np.ndarray, contract: Contract, options: DataOptions, first_row: int, name: str
+    expression: np.ndarray,
+    usable: np.ndarray,
+    contract: Contract,
+    options: DataOptions,
+    first_row: int,
+    name: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expressions after --out-of-range, and which of them are inside the bins."""
     low, high = contract.output.min, contract.output.max
@@ -130,4 +147,6 @@ def in_range(
     if options.out_of_range == "clip":
         return np.clip(expression, low, high), np.ones(len(expression), dtype=bool)
     rows = shorten([f"{first_row + row} ({expression[row]:g})" for row in outside], 3)
-    raise InputError(f"{name}: expression outside {low:g}..{high:g} in rows {rows}; pass --out-of-range clip or drop")
+    raise InputError(
+        f"{name}: expression outside {low:g}..{high:g} in rows {rows}; pass --out-of-range clip or drop"
+    )

@@ -24,7 +24,8 @@ from legscore.system.small_files import read_toml
 
 @dataclass(frozen=True)
 class Construct:
-    """Fields of `legscore.dna.contract.Contract` that describe the DNA, the unit of the score, and what lies around."""
+    """Fields of `legscore.dna.contract.Contract` that describe the DNA, the unit of the score, and what lies
+    around."""
 
     length: int
     flank5: str
@@ -52,14 +53,17 @@ CONSTRUCTS = {
         downstream="CACTAGAGGGTATATAATGGAAGCTCGACTTCCAGCTTGGCAATCCGGTACTGT",
     ),
 }  # fmt: skip
-"""The yeast reporter of DREAM 2022, and the lentiMPRA vector of Agarwal et al. with the vector's bases after it."""
+"""The yeast reporter of DREAM 2022, and the lentiMPRA vector of Agarwal et al. with the vector's bases after
+it."""
 
 
 def read_construct(given: Any, where: str) -> Construct:
     """A construct's name, or a table of its fields. LegscoreError on what is missing, unknown or mistyped."""
     if isinstance(given, str):
         if given not in CONSTRUCTS:
-            raise LegscoreError(f"{where}: construct {given!r} is unknown; known are {', '.join(CONSTRUCTS)}, or a TOML file")
+            raise LegscoreError(
+                f"{where}: construct {given!r} is unknown; known are {', '.join(CONSTRUCTS)}, or a TOML file"
+            )
         return CONSTRUCTS[given]
     if not isinstance(given, dict):
         raise LegscoreError(f"{where}: a construct is a name or a table")
@@ -68,7 +72,9 @@ def read_construct(given: Any, where: str) -> Construct:
         if name not in kinds:
             raise LegscoreError(f"{where}: unknown setting {name!r}{nearest(name, kinds)}")
         if type(value) is not kinds[name]:
-            raise LegscoreError(f"{where}: {name} is {value!r}; it must be {'a number' if kinds[name] is int else 'a text'}")
+            raise LegscoreError(
+                f"{where}: {name} is {value!r}; it must be {'a number' if kinds[name] is int else 'a text'}"
+            )
     needed = [f.name for f in fields(Construct) if f.name not in ("unit", "downstream")]
     if missing := [name for name in needed if name not in given]:
         raise LegscoreError(f"{where}: lacks {', '.join(missing)}")

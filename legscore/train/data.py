@@ -1,8 +1,8 @@
 """A table of measured sequences → windows as codes, expressions, folds: what training draws from.
 
-Windows are uint8 codes [N, L], in memory up to `MEMORY_BYTES`, memory-mapped above (30 million yeast windows are
-4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.rows.window`), so that adapters are
-verified and windows padded from the construct in one place only.
+Windows are uint8 codes [N, L], in memory up to `MEMORY_BYTES`, memory-mapped above (30 million yeast windows
+are 4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.rows.window`),
+so that adapters are verified and windows padded from the construct in one place only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from legscore.errors import InputError, OutputError
 from legscore.input.read import Input, Part, open_input, role_array
 from legscore.rows.schema import KINDS, OK, STATUSES
 from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
-from legscore.train.columns import DataOptions, chosen_rows, find_columns, fold_rule, in_range, numbers, split_folds
+from legscore.train.columns import (
+    DataOptions,
+    chosen_rows,
+    find_columns,
+    fold_rule,
+    in_range,
+    numbers,
+    split_folds,
+)
 
 MEMORY_BYTES = 2 << 30
 PART_ROWS = 65_536
@@ -41,8 +49,8 @@ class TrainingData:
         singleton_N: bool [N], observed once.
         fold_N: int16 [N].
         weight_N: float64 [N] sampling weights, or None for equal ones.
-        folds: the rule that made the folds, kept in every checkpoint: by `mmh3` (with fold_on, n_folds, seed), `fold` or
-            `split` (with the column; train is fold 0, validation fold 1).
+        folds: the rule that made the folds, kept in every checkpoint: by `mmh3` (with fold_on, n_folds,
+            seed), `fold` or `split` (with the column; train is fold 0, validation fold 1).
         sha256: of all of it, kept in every checkpoint.
         report: counts worth saying: rows read, dropped by reason, duplicate windows.
     """
@@ -60,12 +68,14 @@ class TrainingData:
         return len(self.expression_N)
 
 
-def read_training_data(path: str | Path, contract: Contract, options: DataOptions, scratch: Path | None = None) -> TrainingData:
+def read_training_data(
+    path: str | Path, contract: Contract, options: DataOptions, scratch: Path | None = None
+) -> TrainingData:
     """Read, check, window, hash and fold a table.
 
     Args:
-        path: Parquet, Arrow, CSV, TSV (also .gz), directory or pattern; a text file without a header line is read as the
-            challenge's `sequence<TAB>expression`.
+        path: Parquet, Arrow, CSV, TSV (also .gz), directory or pattern; a text file without a header line is
+            read as the challenge's `sequence<TAB>expression`.
         contract: flanks, adapters and length of the windows.
         scratch: folder for the memory-mapped file of large sets (the system's temporary folder by default).
 
@@ -77,11 +87,15 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
     sequence_is = options.sequence_is
     if sequence_is == "auto":
         head = opened.head([columns["sequence"]], SNIFF_ROWS)
-        sequence_is = decide_sequence_is(role_array(Part(0, 0, head), "ref_sequence", columns["sequence"]), contract)
+        sequence_is = decide_sequence_is(
+            role_array(Part(0, 0, head), "ref_sequence", columns["sequence"]), contract
+        )
     windower = Windower(contract, KINDS["sequence"], sequence_is)
     store = _codes_store(opened.n_rows, contract.length, scratch)
     filled, digest = 0, hashlib.sha256()
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in ("expression", "singleton", "fold", "weight", "hash")}
+    kept: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("expression", "singleton", "fold", "weight", "hash")
+    }
     report = {"rows": opened.n_rows}
     wanted = tuple(dict.fromkeys([*columns.values(), *(name for name, _ in options.where)]))
     for part in opened.parts(wanted, PART_ROWS):
@@ -106,7 +120,9 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         whole = expression == np.round(expression)  # before --out-of-range clip makes whole numbers
         usable = np.isfinite(expression)
         _count(report, "nonfinite_expression", ~usable & (status == OK))
-        expression, inside = in_range(expression, usable & (status == OK), contract, options, part.first_row, opened.name)
+        expression, inside = in_range(
+            expression, usable & (status == OK), contract, options, part.first_row, opened.name
+        )
         _count(report, "out_of_range", usable & (status == OK) & ~inside)
         rows = np.flatnonzero((status == OK) & usable & inside)
         codes = windower.build(sequences, rows)
@@ -126,10 +142,14 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         elif "fold" in columns:
             folds = numbers(opened, part, columns["fold"])[rows]
             if not (
-                np.isfinite(folds).all() and (folds == np.round(folds)).all() and (folds >= 0).all() and (folds < 32_768).all()
+                np.isfinite(folds).all()
+                and (folds == np.round(folds)).all()
+                and (folds >= 0).all()
+                and (folds < 32_768).all()
             ):
                 raise InputError(
-                    f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers, 0 or more, in every row"
+                    f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers, 0 or more, in "
+                    "every row"
                 )
             kept["fold"].append(folds.astype(np.int16))
         elif options.fold_on == "padded":
@@ -139,7 +159,8 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
     if not filled:
         raise InputError(f"{opened.name}: no row is usable for training ({report})")
     arrays = {name: np.concatenate(values) for name, values in kept.items() if values}
-    hashes = np.sort(arrays.pop("hash"))  # numpy sorts 64-bit numbers three times faster than it finds distinct ones
+    # numpy sorts 64-bit numbers three times faster than it finds distinct ones
+    hashes = np.sort(arrays.pop("hash"))
     report["duplicate_windows"] = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
     if "singleton" not in columns and options.singletons == "frequency":
         arrays["singleton"] = frequent_values(arrays["expression"], options.singleton_min)
@@ -147,18 +168,27 @@ def read_training_data(path: str | Path, contract: Contract, options: DataOption
         digest.update(np.ascontiguousarray(arrays[name]))
     weight = arrays.get("weight")
     if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-        raise InputError(f"{opened.name}: column {columns['weight']!r} must hold weights of at least 0, not all 0")
+        raise InputError(
+            f"{opened.name}: column {columns['weight']!r} must hold weights of at least 0, not all 0"
+        )
     codes_NL = store[:filled]
     report["singletons"] = int(arrays["singleton"].sum())
     report["used"] = filled
     return TrainingData(
-        codes_NL, arrays["expression"], arrays["singleton"], arrays["fold"], weight, fold_rule(columns, options, sequence_is),
-        digest.hexdigest(), report,
-    )  # fmt: skip
+        codes_NL,
+        arrays["expression"],
+        arrays["singleton"],
+        arrays["fold"],
+        weight,
+        fold_rule(columns, options, sequence_is),
+        digest.hexdigest(),
+        report,
+    )
 
 
 def frequent_values(expression_N: np.ndarray, least: int) -> np.ndarray:
-    """The published code's other singleton rule (`threshold1100`): expression values that occur at least `least` times.
+    """The published code's other singleton rule (`threshold1100`): expression values that occur at least
+    `least` times.
 
     It counts values, not reads. Returns bool [N].
     """
@@ -169,7 +199,12 @@ def frequent_values(expression_N: np.ndarray, least: int) -> np.ndarray:
 def _open(path: str | Path) -> Input:
     opened = open_input([path])
     first, *rest = opened.schema.names
-    if opened.sources[0].format in ("CSV", "TSV") and len(rest) == 1 and set(first.upper()) <= set("ACGTUN") and len(first) > 3:
+    if (
+        opened.sources[0].format in ("CSV", "TSV")
+        and len(rest) == 1
+        and set(first.upper()) <= set("ACGTUN")
+        and len(first) > 3
+    ):
         return open_input([path], names=("sequence", "expression"))
     return opened
 
@@ -184,9 +219,11 @@ def _codes_store(rows: int, length: int, scratch: Path | None) -> np.ndarray:
         return np.empty((rows, length), dtype=np.uint8)
     file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (lives as long as the map)
     try:
-        os.posix_fallocate(file.fileno(), 0, rows * length)  # a disk that fills later would end the process with SIGBUS
+        # a disk that fills later would end the process with SIGBUS
+        os.posix_fallocate(file.fileno(), 0, rows * length)
     except OSError as error:
         raise OutputError(
-            f"{scratch or tempfile.gettempdir()} has no room for {rows * length / 2**30:.1f} GiB of windows: {error.strerror}"
+            f"{scratch or tempfile.gettempdir()} has no room for {rows * length / 2**30:.1f} GiB of "
+            f"windows: {error.strerror}"
         ) from None
     return np.memmap(file, dtype=np.uint8, mode="w+", shape=(rows, length))

@@ -15,8 +15,8 @@ from legscore.errors import LegscoreError
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train one member together; one process by itself has rank 0 of 1. `device` carries what they
-    tell each other."""
+    """The processes that train one member together; one process by itself has rank 0 of 1. `device` carries
+    what they tell each other."""
 
     rank: int = 0
     size: int = 1
@@ -62,7 +62,8 @@ class World:
 
 
 def join_world(asked: str | None = None) -> World:
-    """This process's place among those that torchrun started (NCCL on GPUs, Gloo on CPUs); one by itself otherwise.
+    """This process's place among those that torchrun started (NCCL on GPUs, Gloo on CPUs); one by itself
+    otherwise.
 
     Args:
         asked: device as for `choose_device`.
@@ -92,7 +93,9 @@ def choose_device(asked: str | None) -> torch.device:
         raise LegscoreError(f"--device {asked}: this torch ({torch.__version__}) finds no NVIDIA GPU")
     if "TORCHELASTIC_RUN_ID" in os.environ and device.type == "cuda":
         if device.index is not None:
-            raise LegscoreError(f"--device {asked}: torchrun gives each process its own GPU; leave the number out")
+            raise LegscoreError(
+                f"--device {asked}: torchrun gives each process its own GPU; leave the number out"
+            )
         return torch.device("cuda", local)
     return device
 
@@ -112,7 +115,9 @@ def choose_precision(asked: str, device: torch.device) -> torch.dtype:
 def has_bf16() -> bool:
     """Whether this CPU has bf16 instructions."""
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+        flags = next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+        )
     except (OSError, StopIteration):
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,7 +1,9 @@
-"""Which members a training makes, and making them one by one: claimed with flock, resumed, published by rename.
+"""Which members a training makes, and making them one by one: claimed with flock, resumed, published by
+rename.
 
-Several processes, on one machine or on a shared file system with working locks, may share a folder: each takes the members
-that are neither finished nor claimed. A member's lock is the kernel's and ends with its process.
+Several processes, on one machine or on a shared file system with working locks, may share a folder: each
+takes the members that are neither finished nor claimed. A member's lock is the kernel's and ends with its
+process.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ Report = Callable[["Member", Trainer, Metrics], None]
 
 @dataclass(frozen=True)
 class Member:
-    """One model to train: its seed and the folds kept from it (validation first, then test; none: all data)."""
+    """One model to train: its seed and the folds kept from it (validation first, then test; none: all
+    data)."""
 
     name: str
     seed: int
@@ -39,13 +42,20 @@ class Member:
 
 
 def plan_members(
-    data: TrainingData, seeds: Sequence[int], *, folds: str = "one", valid: int | None = None, test: int | None = None
+    data: TrainingData,
+    seeds: Sequence[int],
+    *,
+    folds: str = "one",
+    valid: int | None = None,
+    test: int | None = None,
 ) -> list[Member]:
     """The members of a training.
 
     Args:
-        folds: `one` (validate on `valid`, by default the last fold), `none` (train on everything), `all` (each fold
-            validates once: cross-validation) or `pairs` (every ordered pair of a validation and a test fold, as in the
+        folds: `one` (validate on `valid`, by default the last fold), `none` (train on everything), `all`
+            (each fold
+            validates once: cross-validation) or `pairs` (every ordered pair of a validation and a test fold,
+                as in the
             human lentiMPRA work: 90 with ten folds).
         valid, test: folds, with `one`.
 
@@ -54,7 +64,9 @@ def plan_members(
     """
     rule = data.folds
     present = [int(fold) for fold in np.unique(data.fold_N)]
-    known = list(range(rule["n_folds"])) if rule["by"] == "mmh3" else [0, 1] if rule["by"] == "split" else present
+    known = (
+        list(range(rule["n_folds"])) if rule["by"] == "mmh3" else [0, 1] if rule["by"] == "split" else present
+    )
     for option, fold in (("--valid-fold", valid), ("--test-fold", test)):
         if fold is not None and fold not in known:
             raise LegscoreError(f"{option} {fold}: the folds are {shorten([str(f) for f in known], 12)}")
@@ -62,7 +74,8 @@ def plan_members(
         raise LegscoreError(f"fold {valid} cannot be both validation and test fold")
     if folds in ("all", "pairs") and rule["by"] == "split":
         raise LegscoreError(
-            f"--folds {folds} needs fold numbers; a split column has train and valid only (--fold hash makes folds)"
+            f"--folds {folds} needs fold numbers; a split column has train and valid only (--fold hash "
+            "makes folds)"
         )
     if folds == "none":
         sets: list[tuple[str, tuple[int, ...]]] = [("", ())]
@@ -103,15 +116,16 @@ def train_members(
         Paths of the finished checkpoints of all `members` that exist at the end.
 
     Raises:
-        LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or `stop()` (the
-            state is saved).
+        LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or
+            `stop()` (the state is saved).
     """
     world, elsewhere = world or World(), []
     for member in members:
         target, state = folder / f"{member.name}.safetensors", folder / f".{member.name}.state.pt"
         with contextlib.ExitStack() as stack:
             todo = _decide(member, target, state, folder, stack, resume) if world.leads else TRAIN
-            todo = int(world.same(todo))  # the leading process decides: the others must not come to another answer
+            # the leading process decides: the others must not come to another answer
+            todo = int(world.same(todo))
             if todo == FINISHED:
                 _check_same(target, member, recipe, data)
                 say(f"{target}: finished already")
@@ -120,14 +134,19 @@ def train_members(
                 elsewhere.append(member.name)
                 continue
             if todo == UNFINISHED:
-                raise LegscoreError(f"{state} holds an unfinished training; pass --resume to go on, or remove it to start anew")
+                raise LegscoreError(
+                    f"{state} holds an unfinished training; pass --resume to go on, or remove it to "
+                    "start anew"
+                )
             trainer = make(member, state)
             if trainer.resume():
                 say(f"{member.name}: going on from step {trainer.step:,} of {trainer.steps:,}")
             told = functools.partial(report, member, trainer)
             drawn = functools.partial(_tick, tick, member, trainer)
             if not trainer.run(save_every, told, stop, log_every=log_every, tick=drawn):
-                raise LegscoreError(f"{member.name} stopped at step {trainer.step:,}, saved; go on with --resume")
+                raise LegscoreError(
+                    f"{member.name} stopped at step {trainer.step:,}, saved; go on with --resume"
+                )
             checkpoint = trainer.checkpoint()
             if world.leads:
                 checkpoint.save(target)
@@ -145,10 +164,14 @@ def _check_same(path: Path, member: Member, recipe: Recipe, data: TrainingData) 
     for name, value in asked.items():
         if record.get(name) != value:
             what = difference(name, record.get(name), value)
-            raise LegscoreError(f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again")
+            raise LegscoreError(
+                f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again"
+            )
 
 
-def _decide(member: Member, target: Path, state: Path, folder: Path, stack: contextlib.ExitStack, resume: bool) -> int:
+def _decide(
+    member: Member, target: Path, state: Path, folder: Path, stack: contextlib.ExitStack, resume: bool
+) -> int:
     """What to do with a member; TRAIN leaves its lock held until the stack is left."""
     if target.exists():
         return FINISHED
@@ -165,7 +188,8 @@ def _tick(tick: Callable[[Member, Trainer], object], member: Member, trainer: Tr
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Whether the lock of a member is ours, for as long as the block runs. The file goes when we are done with it."""
+    """Whether the lock of a member is ours, for as long as the block runs. The file goes when we are done
+    with it."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,10 +1,10 @@
 """Training a LegNet-Generator: inserts are mutated on the device, the network gives back the clean bases.
 
-A sample carries 0 to `mutations_max` mutations (uniform); the network is told how many were drawn and the expression
-measured. The loss is the cross-entropy of its logits with the clean insert, positions with N left out. Validation is a
-cross-entropy on the held-out rows with fixed draws, and, with a predictor, the correlation of targets with the scores of
-designs made from scratch. (The published validation passes softmax output to a cross-entropy that applies softmax again;
-here both losses take logits.)
+A sample carries 0 to `mutations_max` mutations (uniform); the network is told how many were drawn and the
+expression measured. The loss is the cross-entropy of its logits with the clean insert, positions with N left
+out. Validation is a cross-entropy on the held-out rows with fixed draws, and, with a predictor, the
+correlation of targets with the scores of designs made from scratch. (The published validation passes softmax
+output to a cross-entropy that applies softmax again; here both losses take logits.)
 """
 
 from __future__ import annotations
@@ -38,10 +38,13 @@ class GeneratorTrainer(Trainer):
     """Trains one generator; see `Trainer` for what it shares with the training of predictors."""
 
     def __init__(self, *args: Any, predictors: Sequence[Checkpoint] = (), **options: Any) -> None:
-        """`predictors` score designs at the end of every epoch, forward strand only; their mean is compared with the target."""
+        """`predictors` score designs at the end of every epoch, forward strand only; their mean is compared
+        with the target."""
         super().__init__(*args, **options)
         if self.recipe.keep == "best" and not predictors:
-            raise LegscoreError("keep best follows the predictor's correlation; name a predictor with --predictor")
+            raise LegscoreError(
+                "keep best follows the predictor's correlation; name a predictor with --predictor"
+            )
         width, end = self.contract.length, self.data.codes_NL.shape[1] - len(self.contract.flank3)
         self.insert = slice(end - width, end)
         low, high = (float(f(self.data.expression_N[self.train_rows])) for f in (np.min, np.max))
@@ -80,7 +83,8 @@ class GeneratorTrainer(Trainer):
         return nn.functional.cross_entropy(logits, clean, ignore_index=N_CODE)
 
     def validate(self, rows: np.ndarray | None = None) -> tuple[float, float]:
-        """Pearson and Spearman of targets and scores of designs; NaN without predictors. Rows play no part."""
+        """Pearson and Spearman of targets and scores of designs; NaN without predictors. Rows play no
+        part."""
         if not self.predictors:
             return float("nan"), float("nan")
         targets = self._targets()
@@ -88,7 +92,10 @@ class GeneratorTrainer(Trainer):
         denoiser = TorchDenoiser(self.network.eval(), self.contract, self.device, self.dtype)
         seeds = np.arange(VALID_SEED, VALID_SEED + len(targets))
         bases, _ = sample(denoiser, targets[share], seeds[share], Schedule(feed=self.recipe.valid_feed))
-        scores = [self._scores(network, member.contract, bases.argmax(axis=1)) for member, network in self.predictors]
+        scores = [
+            self._scores(network, member.contract, bases.argmax(axis=1))
+            for member, network in self.predictors
+        ]
         return correlations(self.world.joined(np.mean(scores, axis=0)), targets)
 
     def _targets(self) -> np.ndarray:
@@ -96,7 +103,9 @@ class GeneratorTrainer(Trainer):
         low, high = self.contract.output.min, self.contract.output.max
         assert low is not None and high is not None  # noqa: PT018 (a generator's contract has both)
         first, last = max(low, PUBLISHED_TARGETS[0]), min(high, PUBLISHED_TARGETS[1])
-        return np.linspace(*((first, last) if first < last else (low, high)), self.recipe.valid_designs, dtype=np.float32)
+        return np.linspace(
+            *((first, last) if first < last else (low, high)), self.recipe.valid_designs, dtype=np.float32
+        )
 
     def _scores(self, network: Any, contract: Contract, codes_NL: np.ndarray) -> np.ndarray:
         windows = np.empty((len(codes_NL), contract.length), dtype=np.uint8)
@@ -111,10 +120,17 @@ class GeneratorTrainer(Trainer):
             return None
         self.network.eval()
         losses, draws = [], self._draws(VALID_DRAWS)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32),
+        ):
             for first in range(0, len(rows), 1024):
                 x, clean = self._mutated(rows[first : first + 1024], draws)
-                losses.append(nn.functional.cross_entropy(self.network(x).float(), clean, ignore_index=N_CODE, reduction="none"))
+                losses.append(
+                    nn.functional.cross_entropy(
+                        self.network(x).float(), clean, ignore_index=N_CODE, reduction="none"
+                    )
+                )
         mine = torch.cat([loss.sum(dim=1) for loss in losses]).double().cpu().numpy()
         known = (self.data.codes_NL[self.valid_rows][:, self.insert] != N_CODE).sum()
         return float(self.world.joined(mine).sum() / known)

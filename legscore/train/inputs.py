@@ -1,4 +1,5 @@
-"""Codes → network inputs on the device that trains: one-hot channels, the other strand, shifts along the vector.
+"""Codes → network inputs on the device that trains: one-hot channels, the other strand, shifts along the
+vector.
 
 The torch twin of `legscore.dna.one_hot`. Nothing here is per row in Python; draws come from the sampler.
 """
@@ -13,7 +14,8 @@ from legscore.dna.contract import CODE_OF_BYTE, Contract
 
 
 def encode(codes_NL: Tensor, reverse_N: Tensor, singleton_N: Tensor, contract: Contract) -> Tensor:
-    """Network input, float32 [N, channels, L], on the device of the codes: the torch twin of `legscore.dna.one_hot`.
+    """Network input, float32 [N, channels, L], on the device of the codes: the torch twin of
+    `legscore.dna.one_hot`.
 
     Rows where `reverse_N` is true are reverse-complemented as a whole and flagged.
     """
@@ -34,7 +36,8 @@ def codes_of(dna: str) -> Tensor:
 
 
 def shift(codes_NL: Tensor, shift_N: Tensor, downstream_D: Tensor) -> Tensor:
-    """Windows moved along the vector: row i loses its first shift_N[i] bases and gains as many of `downstream_D`.
+    """Windows moved along the vector: row i loses its first shift_N[i] bases and gains as many of
+    `downstream_D`.
 
     Args:
         codes_NL: uint8 [N, L].

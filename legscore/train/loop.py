@@ -1,8 +1,10 @@
-"""One member's training: batches drawn by (seed, step), encoded on the device, state saved by rename, resumed exactly.
+"""One member's training: batches drawn by (seed, step), encoded on the device, state saved by rename, resumed
+exactly.
 
-Nothing in a step is random but the sampler, whose draws are functions of (seed, step): network, optimiser, schedule and
-best weights so far are all the state there is, so a killed and resumed run gives the same weights as an uninterrupted one,
-bit for bit on a CPU. Under torchrun each process takes its share of every batch (`legscore.train.devices`).
+Nothing in a step is random but the sampler, whose draws are functions of (seed, step): network, optimiser,
+schedule and best weights so far are all the state there is, so a killed and resumed run gives the same
+weights as an uninterrupted one, bit for bit on a CPU. Under torchrun each process takes its share of every
+batch (`legscore.train.devices`).
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ from legscore.version import __version__
 
 @dataclass(frozen=True)
 class Metrics:
-    """Where a training run stands. `data_wait` is the share of the time since the last report that went into getting
-    batches; Pearson and Spearman are those of the validation rows, None between epochs. `valid_loss` is a generator's."""
+    """Where a training run stands. `data_wait` is the share of the time since the last report that went into
+    getting batches; Pearson and Spearman are those of the validation rows, None between epochs. `valid_loss`
+    is a generator's."""
 
     step: int
     loss: float
@@ -82,14 +85,23 @@ class Trainer:
         self.train_rows = np.flatnonzero(~np.isin(data.fold_N, held_out))
         self.valid_rows = np.flatnonzero(np.isin(data.fold_N, held_out[:1]))
         if held_out and not len(self.valid_rows):
-            what = "the split column has no row 'valid'" if data.folds["by"] == "split" else f"no row is in fold {held_out[0]}"
-            raise LegscoreError(f"nothing to validate on: {what}; choose another --valid-fold, or train on all with --full")
+            what = (
+                "the split column has no row 'valid'"
+                if data.folds["by"] == "split"
+                else f"no row is in fold {held_out[0]}"
+            )
+            raise LegscoreError(
+                f"nothing to validate on: {what}; choose another --valid-fold, or train on all with --full"
+            )
         if len(self.train_rows) < recipe.batch:
             raise LegscoreError(
-                f"{len(self.train_rows)} training rows are fewer than a batch of {recipe.batch}; lower it with --set batch=N"
+                f"{len(self.train_rows)} training rows are fewer than a batch of {recipe.batch}; lower it "
+                "with --set batch=N"
             )
         if recipe.batch % self.world.size:
-            raise LegscoreError(f"a batch of {recipe.batch} does not divide among {self.world.size} processes")
+            raise LegscoreError(
+                f"a batch of {recipe.batch} does not divide among {self.world.size} processes"
+            )
         if recipe.schedule == "plateau" and not held_out:
             raise LegscoreError("schedule plateau follows the validation Pearson; it needs a validation fold")
         weight = None if data.weight_N is None else data.weight_N[self.train_rows]
@@ -134,12 +146,18 @@ class Trainer:
         return load_state(self)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Network input [N, channels, L] and expression [N] of a step, on the device; this process's share of it."""
+        """Network input [N, channels, L] and expression [N] of a step, on the device; this process's share of
+        it."""
         started = time.perf_counter()
-        rows, reverse, shifts = (drawn[self.world.rank :: self.world.size] for drawn in self.sampler.draw(step))
+        rows, reverse, shifts = (
+            drawn[self.world.rank :: self.world.size] for drawn in self.sampler.draw(step)
+        )
         rows = self.train_rows[rows]
         codes = self._to_device(self.data.codes_NL[rows])
-        expression, singleton = self._to_device(self.data.expression_N[rows]), self._to_device(self.data.singleton_N[rows])
+        expression, singleton = (
+            self._to_device(self.data.expression_N[rows]),
+            self._to_device(self.data.singleton_N[rows]),
+        )
         if self.recipe.shift_max:
             codes = shift(codes, self._to_device(shifts), self.downstream)
         x = encode(codes, self._to_device(reverse), singleton, self.contract)
@@ -148,10 +166,13 @@ class Trainer:
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        return (
+            tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        )
 
     def loss(self, logits: Tensor, expression_N: Tensor) -> Tensor:
-        """Kullback-Leibler divergence to the soft targets (batch mean), or mean squared error of the scores."""
+        """Kullback-Leibler divergence to the soft targets (batch mean), or mean squared error of the
+        scores."""
         recipe = self.recipe
         if recipe.loss == "kl":
             spread = adaptive_sd(expression_N) if recipe.target_sd_rule == "adaptive" else recipe.target_sd
@@ -160,7 +181,8 @@ class Trainer:
         return nn.functional.mse_loss(self.network.head.score(logits), expression_N)
 
     def train_step(self, *, scheduled: bool = True) -> Tensor:
-        """One optimiser step, and one of the schedule unless told not; returns the loss (not yet read from the device)."""
+        """One optimiser step, and one of the schedule unless told not; returns the loss (not yet read from
+        the device)."""
         x, expression = self.batch(self.step)
         self.network.train()
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -183,7 +205,9 @@ class Trainer:
         rows = self.valid_rows if rows is None else rows
         codes = self.data.codes_NL[rows]
         share = codes[self.world.rank :: self.world.size]
-        predicted = predict(self.network, share, self.contract, self.device, self.dtype, both=self.recipe.validate_rc)
+        predicted = predict(
+            self.network, share, self.contract, self.device, self.dtype, both=self.recipe.validate_rc
+        )
         return correlations(self.world.joined(predicted), self.data.expression_N[rows])
 
     def run(
@@ -228,37 +252,50 @@ class Trainer:
         return True
 
     def _read(self, losses: list[Tensor]) -> float:
-        """Mean of the losses since the last look, added to the epoch's; LegscoreError when it is not finite."""
+        """Mean of the losses since the last look, added to the epoch's; LegscoreError when it is not
+        finite."""
         values = torch.stack(losses).tolist()
         loss = float(np.mean(values))
         if self.world.any(not np.isfinite(loss)):
             raise LegscoreError(
-                f"the loss became {loss} by step {self.step}: the learning rate is too high (--lr-find suggests one); remove "
-                f"{self.state_path.name} and start again with a lower --set max_lr=X. The last saved state is intact"
+                f"the loss became {loss} by step {self.step}: the learning rate is too high (--lr-find "
+                "suggests one); remove "
+                f"{self.state_path.name} and start again with a lower --set max_lr=X. The last saved state "
+                "is intact"
             )
         for value in values:  # one by one: the sum then does not depend on when it was looked at
             self.loss_sum += value
         return loss
 
     def _epoch_end(self) -> dict[str, float | None]:
-        """Validate (each process its share), keep the best, tell the schedule; None without validation rows, or where a
-        correlation is undefined because all scores are equal."""
+        """Validate (each process its share), keep the best, tell the schedule; None without validation rows,
+        or where a correlation is undefined because all scores are equal."""
         found: list[float] = [np.nan, np.nan]
         if len(self.valid_rows):
             found = list(self.validate())
         if self.recipe.schedule == "plateau":
             self.schedule.step(found[0])  # type: ignore[arg-type]
         pearson, spearman = (value if np.isfinite(value) else None for value in found)
-        record = {"step": self.step, "loss": self.loss_sum / self.steps_per_epoch, "pearson": pearson, "spearman": spearman}
+        record = {
+            "step": self.step,
+            "loss": self.loss_sum / self.steps_per_epoch,
+            "pearson": pearson,
+            "spearman": spearman,
+        }
         self.loss_sum = 0.0
         self.history.append(record)
-        if self.recipe.keep == "best" and pearson is not None and pearson > self.best_record.get("pearson", -np.inf):
+        if (
+            self.recipe.keep == "best"
+            and pearson is not None
+            and pearson > self.best_record.get("pearson", -np.inf)
+        ):
             self.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
             self.best_record = record
         return {"pearson": pearson, "spearman": spearman}
 
     def use_kept_weights(self) -> None:
-        """Put the weights that the recipe keeps (the best epoch's) into the network; the last ones are there already."""
+        """Put the weights that the recipe keeps (the best epoch's) into the network; the last ones are there
+        already."""
         if self.best is not None:
             self.network.load_state_dict(self.best)
 
@@ -282,5 +319,9 @@ class Trainer:
         if len(self.held_out) > 1:  # every process comes here: each scores its share
             test = np.flatnonzero(np.isin(self.data.fold_N, self.held_out[1:]))
             if len(test):
-                training["test_metrics"] = dict(zip(("pearson", "spearman"), self.validate(test), strict=True))
-        return Checkpoint("legscore", self.recipe.architecture(), self.contract, state_arrays(self.network), training)
+                training["test_metrics"] = dict(
+                    zip(("pearson", "spearman"), self.validate(test), strict=True)
+                )
+        return Checkpoint(
+            "legscore", self.recipe.architecture(), self.contract, state_arrays(self.network), training
+        )

@@ -1,7 +1,9 @@
-"""Learning-rate range test: the rate rises exponentially, step by step, over a share of a pass; where does the loss fall?
+"""Learning-rate range test: the rate rises exponentially, step by step, over a share of a pass; where does
+the loss fall?
 
-The suggestion is the rate at the steepest fall of the smoothed loss against log rate, a usual `max_lr` for a one-cycle
-schedule; half the rate at which the loss starts to grow is an upper bound for it. The published 0.005 came from such a test.
+The suggestion is the rate at the steepest fall of the smoothed loss against log rate, a usual `max_lr` for a
+one-cycle schedule; half the rate at which the loss starts to grow is an upper bound for it. The published
+0.005 came from such a test.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def range_test(
         smoothed.append(corrected)
         progress(i + 1, steps)
         if stop():
-            raise LegscoreError(f"stopped after {i + 1} of {steps} steps of the range test; nothing was written")
+            raise LegscoreError(
+                f"stopped after {i + 1} of {steps} steps of the range test; nothing was written"
+            )
     if len(losses) < 5:
         raise LegscoreError(f"the loss diverged after {len(losses)} steps; is the expression column right?")
     lr, curve = rates[: len(losses)], np.array(smoothed)
@@ -79,14 +83,16 @@ def range_test(
 def steepest(lr: np.ndarray, smoothed: np.ndarray) -> float:
     """Rate at the steepest fall of the loss against log rate, before its minimum.
 
-    The slope at each rate is that of a straight line fitted over a quarter of a decade on either side, so that the noise of
-    single steps does not decide.
+    The slope at each rate is that of a straight line fitted over a quarter of a decade on either side, so
+    that the noise of single steps does not decide.
     """
     x, end = np.log10(lr), int(np.argmin(smoothed)) + 1
     slopes = np.zeros(len(lr))
     first = int(np.searchsorted(x, x[0] + SLOPE_DECADES))  # a line at the very start would fit start-up noise
     for i in range(first, end):
-        near = slice(np.searchsorted(x, x[i] - SLOPE_DECADES), np.searchsorted(x, x[i] + SLOPE_DECADES, side="right"))
+        near = slice(
+            np.searchsorted(x, x[i] - SLOPE_DECADES), np.searchsorted(x, x[i] + SLOPE_DECADES, side="right")
+        )
         if near.stop - near.start > 2:
             slopes[i] = np.polyfit(x[near], smoothed[near], 1)[0]
     if not slopes.min() < 0:
@@ -104,12 +110,16 @@ def write_range_test(test: RangeTest, folder: Path) -> tuple[Path, Path]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise LegscoreError(f"{table} is written; its picture needs matplotlib: pip install 'legscore[train]'") from None
+        raise LegscoreError(
+            f"{table} is written; its picture needs matplotlib: pip install 'legscore[train]'"
+        ) from None
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(test.lr, test.loss, color="#bbbbbb", linewidth=0.8, label="loss")
     axes.plot(test.lr, test.smoothed, color="#1f4e79", label="smoothed")
-    axes.axvline(test.suggestion, color="#c0392b", linestyle="--", label=f"suggested maximum {test.suggestion:.1e}")
+    axes.axvline(
+        test.suggestion, color="#c0392b", linestyle="--", label=f"suggested maximum {test.suggestion:.1e}"
+    )
     inside = test.smoothed[: int(np.argmin(test.smoothed)) + 1]
     axes.set_ylim(inside.min() * 0.8, max(inside.max(), test.loss[0]) * 1.2)
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")

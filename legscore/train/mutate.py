@@ -1,7 +1,8 @@
-"""Mutations on the device that trains, for a whole batch at once: the torch twin of `legscore.generate.mutations`.
+"""Mutations on the device that trains, for a whole batch at once: the torch twin of
+`legscore.generate.mutations`.
 
-The published code loops in Python over every mutation of every sequence. Here a batch of 1,024 inserts with up to 300
-mutations each is two scatters.
+The published code loops in Python over every mutation of every sequence. Here a batch of 1,024 inserts with
+up to 300 mutations each is two scatters.
 """
 
 from __future__ import annotations
@@ -43,4 +44,6 @@ def generator_input(mutated_NL: Tensor, expression_N: Tensor, n_N: Tensor, n_val
     """Network input float32 [N, 6, L]: A,G,C,T, the expression wanted, the number of mutations."""
     table = torch.cat([torch.eye(4), torch.full((1, 4), n_value)]).to(mutated_NL.device)
     told = torch.stack([expression_N.float(), n_N.float()], dim=1)
-    return torch.cat([table[mutated_NL].transpose(1, 2), told[:, :, None].expand(-1, 2, mutated_NL.shape[1])], dim=1)
+    return torch.cat(
+        [table[mutated_NL].transpose(1, 2), told[:, :, None].expand(-1, 2, mutated_NL.shape[1])], dim=1
+    )

@@ -1,8 +1,8 @@
 """Optimisers, schedules and initial weights of the published recipes.
 
-AdamW and OneCycleLR are torch's. Lion comes from the lion-pytorch package. Initial weights are EfficientNetV2's as
-published: convolutions N(0, √(2 / (kernel · outputs))), BatchNorm 1 and 0, linear layers N(0, 0.001) with zero bias,
-bilinear factors such that the composed tensor has SD 0.00075.
+AdamW and OneCycleLR are torch's. Lion comes from the lion-pytorch package. Initial weights are
+EfficientNetV2's as published: convolutions N(0, √(2 / (kernel · outputs))), BatchNorm 1 and 0, linear layers
+N(0, 0.001) with zero bias, bilinear factors such that the composed tensor has SD 0.00075.
 """
 
 from __future__ import annotations
@@ -50,25 +50,38 @@ def make_optimizer(network: LegNet, recipe: Recipe) -> torch.optim.Optimizer:
     try:
         from lion_pytorch import Lion
     except ImportError:
-        raise LegscoreError("optimizer lion needs the lion-pytorch package: pip install 'legscore[train]'") from None
+        raise LegscoreError(
+            "optimizer lion needs the lion-pytorch package: pip install 'legscore[train]'"
+        ) from None
     lion: torch.optim.Optimizer = Lion(
         network.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
     )
     return lion
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """One-cycle (two phases, cosine, momentum left alone), plateau (patience 5, factor 0.1, higher is better) or constant.
+def make_schedule(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """One-cycle (two phases, cosine, momentum left alone), plateau (patience 5, factor 0.1, higher is better)
+    or constant.
 
     A plateau schedule is stepped once an epoch with the validation Pearson, the others once a step.
     """
     if recipe.schedule == "onecycle":
         if abs(recipe.pct_start * steps - 1) < 1e-9:  # torch divides by the length of the first phase
-            raise LegscoreError(f"a one-cycle schedule with pct_start {recipe.pct_start:g} needs more than {steps} steps")
+            raise LegscoreError(
+                f"a one-cycle schedule with pct_start {recipe.pct_start:g} needs more than {steps} steps"
+            )
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.max_lr, total_steps=steps, pct_start=recipe.pct_start, div_factor=recipe.lr_div,
-            cycle_momentum=False, three_phase=False, anneal_strategy="cos",
-        )  # fmt: skip
+            optimizer,
+            recipe.max_lr,
+            total_steps=steps,
+            pct_start=recipe.pct_start,
+            div_factor=recipe.lr_div,
+            cycle_momentum=False,
+            three_phase=False,
+            anneal_strategy="cos",
+        )
     if recipe.schedule == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=5)
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=1)

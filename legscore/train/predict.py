@@ -14,9 +14,16 @@ BATCH = 1024
 
 
 def predict(
-    network: LegNet, codes_NL: np.ndarray, contract: Contract, device: torch.device, dtype: torch.dtype, *, both: bool
+    network: LegNet,
+    codes_NL: np.ndarray,
+    contract: Contract,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    both: bool,
 ) -> np.ndarray:
-    """Scores float64 [N] of windows uint8 [N, L]: forward strand, or with `both` the mean of both; is_singleton 0."""
+    """Scores float64 [N] of windows uint8 [N, L]: forward strand, or with `both` the mean of both;
+    is_singleton 0."""
     network.eval()
     scores = []
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):

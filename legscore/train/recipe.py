@@ -1,9 +1,11 @@
-"""Training recipes: presets of the published networks, a TOML file, options; the resolved recipe goes into the checkpoint.
+"""Training recipes: presets of the published networks, a TOML file, options; the resolved recipe goes into
+the checkpoint.
 
-`noginet` is the DREAM 2022 original, `optimized` the later network trained with Lion (Penzar et al. 2023), `human` the
-lentiMPRA network (Agarwal et al.: one score by mean squared error, windows shifted along the vector, the best epoch kept).
-`generator` is the LegNet-Generator, trained to undo mutations of inserts (`legscore.train.generator`).
-Every field of `Recipe` is a switch of the published ablation or a setting of its training.
+`noginet` is the DREAM 2022 original, `optimized` the later network trained with Lion (Penzar et al. 2023),
+`human` the lentiMPRA network (Agarwal et al.: one score by mean squared error, windows shifted along the
+vector, the best epoch kept). `generator` is the LegNet-Generator, trained to undo mutations of inserts
+(`legscore.train.generator`). Every field of `Recipe` is a switch of the published ablation or a setting of
+its training.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "keep": ("last", "best"),
 }
 LEAST = {
-    "kernel": 1, "stem_kernel": 1, "filters_per_group": 1, "se_divisor": 1, "bins": 2, "n_folds": 2, "epochs": 1, "batch": 2,
-    "steps_per_epoch": 0, "shift_max": 0, "singleton_min": 1, "clip": 0, "weight_decay": 0,
-    "insert": 1, "mutations_max": 1, "valid_designs": 2,
+    "kernel": 1, "stem_kernel": 1, "filters_per_group": 1, "se_divisor": 1, "bins": 2, "n_folds": 2,
+    "epochs": 1, "batch": 2, "steps_per_epoch": 0, "shift_max": 0, "singleton_min": 1, "clip": 0,
+    "weight_decay": 0, "insert": 1, "mutations_max": 1, "valid_designs": 2,
 }  # fmt: skip
 GENERATOR_FIELDS = ("insert", "mutation", "mutations_max", "valid_designs", "valid_feed")
 """Settings that only a generator's recipe has; other checkpoints do not record them."""
@@ -105,7 +107,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise LegscoreError(f"recipe: {name} is {getattr(self, name)!r}; known are {', '.join(allowed)}")
+                raise LegscoreError(
+                    f"recipe: {name} is {getattr(self, name)!r}; known are {', '.join(allowed)}"
+                )
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise LegscoreError(f"recipe: {name} is {getattr(self, name)}; it must be at least {least}")
@@ -114,36 +118,54 @@ class Recipe:
                 raise LegscoreError(f"recipe: {name} is {getattr(self, name)}; it must be above 0")
         if self.max_lr > MAX_LR:
             raise LegscoreError(f"recipe: max_lr is {self.max_lr:g}; no network trains above {MAX_LR:g}")
-        if self.se != "none" and min(self.widths[:-1], default=0) // self.se_divisor < (2 if self.se == "bilinear" else 1):
+        if self.se != "none" and min(self.widths[:-1], default=0) // self.se_divisor < (
+            2 if self.se == "bilinear" else 1
+        ):
             raise LegscoreError(f"recipe: se_divisor {self.se_divisor} leaves the SE gate no hidden units")
         if not 0 < self.pct_start < 1:
             raise LegscoreError(f"recipe: pct_start is {self.pct_start}; it must be between 0 and 1")
         if self.loss == "kl" and self.head != "bins":
-            raise LegscoreError("recipe: loss kl compares distributions over bins; it needs head bins (or set loss mse)")
+            raise LegscoreError(
+                "recipe: loss kl compares distributions over bins; it needs head bins (or set loss mse)"
+            )
         if self.shift_max > len(self.construct.downstream):
             raise LegscoreError(
-                f"recipe: shift_max is {self.shift_max}, the construct has {len(self.construct.downstream)} bases downstream"
+                f"recipe: shift_max is {self.shift_max}, the construct has {len(self.construct.downstream)} "
+                "bases downstream"
             )
         if self.reverse_channel and self.rc == "none":
             raise LegscoreError("recipe: reverse_channel needs training on both strands (rc both or random)")
         if len(self.widths) < 2 or (self.pools and len(self.pools) != len(self.widths) - 1):
-            raise LegscoreError("recipe: widths needs two entries or more, and pools one less than widths (or none)")
+            raise LegscoreError(
+                "recipe: widths needs two entries or more, and pools one less than widths (or none)"
+            )
         if (self.head == "bases") != (self.loss == "ce"):
             raise LegscoreError("recipe: head bases and loss ce (a generator) go together")
         if self.is_generator:
             self._check_generator()
 
     def _check_generator(self) -> None:
-        if self.reverse_channel or self.singleton_channel or self.rc != "none" or self.shift_max or self.pools:
+        if (
+            self.reverse_channel
+            or self.singleton_channel
+            or self.rc != "none"
+            or self.shift_max
+            or self.pools
+        ):
             raise LegscoreError(
-                "recipe: a generator reads forward inserts: no reverse_channel, singleton_channel, shift_max, pools; rc none"
+                "recipe: a generator reads forward inserts: no reverse_channel, singleton_channel, "
+                "shift_max, pools; rc none"
             )
         if not self.construct.insert_min <= self.insert <= self.construct.insert_max:
             raise LegscoreError(
-                f"recipe: insert is {self.insert}; the construct takes {self.construct.insert_min}-{self.construct.insert_max}"
+                f"recipe: insert is {self.insert}; the construct takes "
+                f"{self.construct.insert_min}-{self.construct.insert_max}"
             )
         if self.schedule == "plateau":
-            raise LegscoreError("recipe: schedule plateau follows the validation Pearson; a generator takes onecycle or constant")
+            raise LegscoreError(
+                "recipe: schedule plateau follows the validation Pearson; a generator takes onecycle or "
+                "constant"
+            )
 
     @property
     def is_generator(self) -> bool:
@@ -155,27 +177,44 @@ class Recipe:
         return self.steps_per_epoch or max(1, -(-samples // self.batch))
 
     def data_contract(self, floor: float | None = None) -> Contract:
-        """Contract by which training data are read: the checkpoints' own, but for a generator windows of the construct around
-        inserts of the one length that it takes, with expression in the bins."""
+        """Contract by which training data are read: the checkpoints' own, but for a generator windows of the
+        construct around inserts of the one length that it takes, with expression in the bins."""
         if not self.is_generator:
             return self.contract(floor)
         fixed = replace(self.construct, insert_min=self.insert, insert_max=self.insert)
         return replace(self, construct=fixed, head="bins", loss="kl").contract(floor)
 
     def contract(self, floor: float | None = None) -> Contract:
-        """Contract of the checkpoints that this recipe makes; the targets of a generator are those of the bins until its
-        training data are known."""
+        """Contract of the checkpoints that this recipe makes; the targets of a generator are those of the
+        bins until its training data are known."""
         if self.is_generator:
-            fields = self.construct.contract_fields() | dict.fromkeys(("length", "insert_min", "insert_max"), self.insert)
+            fields = self.construct.contract_fields() | dict.fromkeys(
+                ("length", "insert_min", "insert_max"), self.insert
+            )
             output = Output("bases", self.construct.unit, 0.0, float(self.bins - 1), floor)
-            return Contract("AGCT", (*"AGCT", *GENERATOR_CHANNELS), self.n_value, rc_trained=False, output=output, **fields)
-        extras = [name for name, on in (("is_reverse", self.reverse_channel), ("is_singleton", self.singleton_channel)) if on]
+            return Contract(
+                "AGCT",
+                (*"AGCT", *GENERATOR_CHANNELS),
+                self.n_value,
+                rc_trained=False,
+                output=output,
+                **fields,
+            )
+        extras = [
+            name
+            for name, on in (("is_reverse", self.reverse_channel), ("is_singleton", self.singleton_channel))
+            if on
+        ]
         high = float(self.bins - 1) if self.head == "bins" else None
         output = Output(self.head, self.construct.unit, None if high is None else 0.0, high, floor)
         return Contract(
-            "AGCT", (*"AGCT", *extras), self.n_value, rc_trained=self.rc != "none", output=output,
+            "AGCT",
+            (*"AGCT", *extras),
+            self.n_value,
+            rc_trained=self.rc != "none",
+            output=output,
             **self.construct.contract_fields(),
-        )  # fmt: skip
+        )
 
     def architecture(self) -> Architecture:
         """The network; CP ranks by TensorLy's rule at half the full tensor."""
@@ -185,7 +224,12 @@ class Recipe:
         hidden = [p // self.se_divisor for p, _ in pairs]
         bilinear = self.se == "bilinear"
         return Architecture(
-            in_channels=4 + (len(GENERATOR_CHANNELS) if self.is_generator else self.reverse_channel + self.singleton_channel),
+            in_channels=4
+            + (
+                len(GENERATOR_CHANNELS)
+                if self.is_generator
+                else self.reverse_channel + self.singleton_channel
+            ),
             widths=self.widths,
             inner_widths=tuple(4 * (p if self.inner_from == "in" else s) for p, s in pairs),
             stem_kernel=self.stem_kernel,
@@ -203,47 +247,63 @@ class Recipe:
         )
 
     def to_json(self) -> dict[str, Any]:
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return values if self.is_generator else {name: values[name] for name in values if name not in GENERATOR_FIELDS}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+        return (
+            values
+            if self.is_generator
+            else {name: values[name] for name in values if name not in GENERATOR_FIELDS}
+        )
 
 
 PRESETS: dict[str, Recipe] = {
     "noginet": Recipe(),
     "optimized": Recipe(
-        preset="optimized", filters_per_group=1, inner_from="in", se="plain", concat_order="fx,x", final_activation="none",
-        fold_on="padded", optimizer="lion", max_lr=0.0005, weight_decay=0.1,
+        preset="optimized", filters_per_group=1, inner_from="in", se="plain", concat_order="fx,x",
+        final_activation="none", fold_on="padded", optimizer="lion", max_lr=0.0005, weight_decay=0.1,
     ),
     "human": Recipe(
-        preset="human", construct=CONSTRUCTS["human"], n_value=0.0, widths=(64, 80, 96, 112, 128), stem_kernel=5, kernel=3,
-        pools=(2, 2, 2, 2), filters_per_group=1, inner_from="in", se="plain", se_divisor=1, concat_order="fx,x",
-        final_activation="none", head="scalar", loss="mse", reverse_channel=False, singleton_channel=False, rc="random",
-        shift_max=21, max_lr=0.01, weight_decay=0.1, epochs=25, steps_per_epoch=0, clip=1.0, keep="best",
+        preset="human", construct=CONSTRUCTS["human"], n_value=0.0, widths=(64, 80, 96, 112, 128),
+        stem_kernel=5, kernel=3, pools=(2, 2, 2, 2), filters_per_group=1, inner_from="in", se="plain",
+        se_divisor=1, concat_order="fx,x", final_activation="none", head="scalar", loss="mse",
+        reverse_channel=False, singleton_channel=False, rc="random", shift_max=21, max_lr=0.01,
+        weight_decay=0.1, epochs=25, steps_per_epoch=0, clip=1.0, keep="best",
     ),
     "generator": Recipe(
-        preset="generator", n_value=0.0, final_activation="none", head="bases", loss="ce", reverse_channel=False,
-        singleton_channel=False, rc="none", n_folds=5, max_lr=0.001, schedule="constant", epochs=200,
+        preset="generator", n_value=0.0, final_activation="none", head="bases", loss="ce",
+        reverse_channel=False, singleton_channel=False, rc="none", n_folds=5, max_lr=0.001,
+        schedule="constant", epochs=200,
     ),
 }  # fmt: skip
 
 
-def resolve(preset: str | None = None, file: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Recipe:
-    """A preset, changed by a TOML file, changed by options. LegscoreError names what is unknown or mistyped."""
+def resolve(
+    preset: str | None = None, file: str | Path | None = None, options: Mapping[str, Any] | None = None
+) -> Recipe:
+    """A preset, changed by a TOML file, changed by options. LegscoreError names what is unknown or
+    mistyped."""
     changes: dict[str, Any] = {}
     if file is not None:
         changes = read_toml(file, "recipe")
         named = changes.pop("preset", preset)
         if preset not in (None, named):
-            raise LegscoreError(f"recipe {file} says preset {named!r}, the command line {preset!r}; leave one out")
+            raise LegscoreError(
+                f"recipe {file} says preset {named!r}, the command line {preset!r}; leave one out"
+            )
         preset = named
     preset = preset or "noginet"
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise LegscoreError(f"preset is {preset!r}; known are {', '.join(PRESETS)}{nearest(str(preset), PRESETS)}")
+        raise LegscoreError(
+            f"preset is {preset!r}; known are {', '.join(PRESETS)}{nearest(str(preset), PRESETS)}"
+        )
     changes |= dict(options or {})
     return changed(PRESETS[preset], changes)
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with other settings, checked by name and type; LegscoreError names what is unknown or mistyped."""
+    """A recipe with other settings, checked by name and type; LegscoreError names what is unknown or
+    mistyped."""
     changes = dict(changes)
     known = {f.name: type(getattr(recipe, f.name)) for f in fields(Recipe)}
     for name, value in changes.items():

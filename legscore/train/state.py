@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def save_state(trainer: Trainer) -> None:
-    """Write everything needed to go on, by rename; the sampler and its draws are functions of seed and step."""
+    """Write everything needed to go on, by rename; the sampler and its draws are functions of seed and
+    step."""
     state = {
         "identity": json.dumps(trainer.identity()),
         "network": trainer.network.state_dict(),
@@ -55,8 +56,10 @@ def load_state(trainer: Trainer) -> bool:
         raise _unreadable(path, error) from error
     for name, value in trainer.identity().items():
         if saved.get(name) != value:
-            raise LegscoreError(f"{path} is the state of another run ({difference(name, saved.get(name), value)}); "
-                                "remove it or use another -o")  # fmt: skip
+            raise LegscoreError(
+                f"{path} is the state of another run ({difference(name, saved.get(name), value)}); "
+                "remove it or use another -o"
+            )
     try:
         _put(trainer, state)
     except Exception as error:  # as many, for states that were put together by hand

@@ -1,7 +1,7 @@
 """Soft targets: an expression value as probabilities over bins (legnet.md §3).
 
-For expression e, ρ ~ N(e + shift, sd) with shift = sd = 0.5. Bin i in 1..K-2 gets P(i ≤ ρ < i + 1), bin 0 P(ρ < 1), bin
-K-1 P(ρ ≥ K - 1). Their mean is e for inner values, e + 0.16 at e = 0 and e - 0.16 at e = 17.
+For expression e, ρ ~ N(e + shift, sd) with shift = sd = 0.5. Bin i in 1..K-2 gets P(i ≤ ρ < i + 1), bin 0 P(ρ
+< 1), bin K-1 P(ρ ≥ K - 1). Their mean is e for inner values, e + 0.16 at e = 0 and e - 0.16 at e = 17.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 
-def soft_targets(expression_N: Tensor, bins: int = 18, shift: float = 0.5, sd: float | Tensor = 0.5) -> Tensor:
+def soft_targets(
+    expression_N: Tensor, bins: int = 18, shift: float = 0.5, sd: float | Tensor = 0.5
+) -> Tensor:
     """Probabilities [N, bins], float32, on the device of `expression_N`.
 
     Args:

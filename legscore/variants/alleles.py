@@ -1,8 +1,10 @@
-"""Alleles in a canonical form: trimmed and left-aligned against the genome, so that equal changes written differently are equal.
+"""Alleles in a canonical form: trimmed and left-aligned against the genome, so that equal changes written
+differently are equal.
 
-An allele becomes: the bases [start, end) of the contig are replaced by `inserted`. Common letters are taken off the right
-end first, then the left; what is then a pure insertion or deletion moves left as far as it can. The VCF anchor base is so
-never part of a change. Everything is vectorised over alleles; loops run over letters, with ever fewer alleles in them.
+An allele becomes: the bases [start, end) of the contig are replaced by `inserted`. Common letters are taken
+off the right end first, then the left; what is then a pure insertion or deletion moves left as far as it can.
+The VCF anchor base is so never part of a change. Everything is vectorised over alleles; loops run over
+letters, with ever fewer alleles in them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from legscore.variants.genome import NO_BASE, UPPER
 
 ON_MISMATCH = ("status", "fail", "use-fasta")
 FIRST = np.arange(256, dtype=np.uint8)
-"""Letter → the base that a VCF writes for it: the alphabetically first where the genome has an ambiguity code."""
+"""Letter → the base that a VCF writes for it: the alphabetically first where the genome has an ambiguity
+code."""
 for _code, _base in zip("RYSWKMBDHV", "ACCAGACAAA", strict=True):
     FIRST[ord(_code)] = ord(_base)
 NOT_SEQUENCE = r"^<|[\[\]]|^\*$|^\.|\.$"
@@ -32,8 +35,8 @@ class Changes:
 
     Attributes:
         status_A: uint8, codes of `schema.STATUSES`.
-        start_A, end_A: int64, replaced bases, 0-based half-open (start == end for an insertion); for alleles that are not ok
-            what they cover as written.
+        start_A, end_A: int64, replaced bases, 0-based half-open (start == end for an insertion); for alleles
+            that are not ok what they cover as written.
         inserted: uint8 letters; allele a has inserted[at_A[a] : at_A[a] + n_A[a]].
     """
 
@@ -45,17 +48,31 @@ class Changes:
     n_A: np.ndarray
 
     def take(self, rows: np.ndarray) -> Changes:
-        return Changes(self.status_A[rows], self.start_A[rows], self.end_A[rows], self.inserted, self.at_A[rows], self.n_A[rows])
+        return Changes(
+            self.status_A[rows],
+            self.start_A[rows],
+            self.end_A[rows],
+            self.inserted,
+            self.at_A[rows],
+            self.n_A[rows],
+        )
 
 
 def spread(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Letters of texts laid end to end: which text each belongs to, and its place in it (int64 [sum of lengths])."""
+    """Letters of texts laid end to end: which text each belongs to, and its place in it (int64 [sum of
+    lengths])."""
     text = np.repeat(np.arange(len(length)), length)
     return text, np.arange(len(text)) - (np.cumsum(length) - length)[text]
 
 
 def canonical(
-    contig: np.ndarray, pos_A: np.ndarray, ref: pa.Array, alt: pa.Array, *, use_fasta: bool = False, align: bool = True
+    contig: np.ndarray,
+    pos_A: np.ndarray,
+    ref: pa.Array,
+    alt: pa.Array,
+    *,
+    use_fasta: bool = False,
+    align: bool = True,
 ) -> Changes:
     """Check, trim and left-align alleles of one contig.
 
@@ -78,11 +95,15 @@ def canonical(
     odd_alt = _holds(alts, NO_BASE)
     other = np.zeros(n, dtype=bool)
     if odd_alt.any():
-        other = np.asarray(pc.fill_null(pc.match_substring_regex(alt, NOT_SEQUENCE), False).to_numpy(zero_copy_only=False))
+        other = np.asarray(
+            pc.fill_null(pc.match_substring_regex(alt, NOT_SEQUENCE), False).to_numpy(zero_copy_only=False)
+        )
     mark(_holds(refs, NO_BASE) | (odd_alt & ~other), "invalid_base")
     outside = (start < 0) | (start + refs.length > len(contig))
     mark(outside, "edge")
-    checked = np.flatnonzero((status == OK) | (status == STATUS_CODE["null_sequence"]) & ~outside & ~refs.is_null)
+    checked = np.flatnonzero(
+        (status == OK) | (status == STATUS_CODE["null_sequence"]) & ~outside & ~refs.is_null
+    )
     differs = np.zeros(n, dtype=bool)
     differs[checked] = ~_reads(contig, start[checked], refs, checked)
     if not use_fasta and differs.any():
@@ -151,7 +172,13 @@ def _trim(
 
 
 def _left_align(
-    contig: np.ndarray, start: np.ndarray, end: np.ndarray, letters: np.ndarray, at: np.ndarray, n: np.ndarray, rows: np.ndarray
+    contig: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    letters: np.ndarray,
+    at: np.ndarray,
+    n: np.ndarray,
+    rows: np.ndarray,
 ) -> np.ndarray:
     """Bases by which each pure insertion or deletion can move left, int64 [N]."""
     shift = np.zeros(len(start), dtype=np.int64)
@@ -170,7 +197,9 @@ def _left_align(
     return shift
 
 
-def _rotate(letters: np.ndarray, at: np.ndarray, n: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rotate(
+    letters: np.ndarray, at: np.ndarray, n: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Inserted letters after the move to the left, laid end to end, and where each allele's begin."""
     text, place = spread(n)
     source = at[text] + (place - shift[text]) % np.maximum(n[text], 1)

@@ -1,7 +1,8 @@
 """Alleles × tiles → rows that `legscore run` scores: one per allele and tile, in the order of the records.
 
-Columns: variant_id chrom pos ref alt (as written) tile_id gene strand offset, the two sequences, and a status. Alleles that
-lie in no tile are counted; with `keep_outside` they are rows too (`no_window`, or what is wrong with them).
+Columns: variant_id chrom pos ref alt (as written) tile_id gene strand offset, the two sequences, and a
+status. Alleles that lie in no tile are counted; with `keep_outside` they are rows too (`no_window`, or what
+is wrong with them).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ FIELDS = [
     pa.field("variant_id", pa.large_string()), pa.field("chrom", dictionary()), pa.field("pos", pa.int64()),
     pa.field("ref", pa.large_string()), pa.field("alt", pa.large_string()), pa.field("tile_id", dictionary()),
     pa.field("gene", dictionary()), pa.field("gene_name", dictionary()), pa.field("strand", dictionary()),
-    pa.field("offset", pa.int64()), pa.field("tss_source", dictionary()), pa.field("overlaps_cds", pa.bool_()),
-    pa.field("shared_with", dictionary()),
+    pa.field("offset", pa.int64()), pa.field("tss_source", dictionary()),
+    pa.field("overlaps_cds", pa.bool_()), pa.field("shared_with", dictionary()),
 ]  # fmt: skip
 PAIR = [pa.field("ref_sequence", pa.large_string()), pa.field("alt_sequence", pa.large_string())]
 STATUS = pa.field("status", dictionary())
@@ -43,7 +44,8 @@ PIECE_ROWS = 16_384
 
 @dataclass
 class Counts:
-    """What happened, for the summary: records, alleles by kind, rows by status, alleles in no tile by status."""
+    """What happened, for the summary: records, alleles by kind, rows by status, alleles in no tile by
+    status."""
 
     records: int = 0
     without_alt: int = 0
@@ -71,11 +73,15 @@ def listed(counts: Counter[str]) -> str:
 class Builder:
     """Turns blocks of alleles into tables of rows. `schema` is that of every table."""
 
-    def __init__(self, setting: Setting, records: Records, say: Say = lambda line: None, *, numbered: bool = False) -> None:
+    def __init__(
+        self, setting: Setting, records: Records, say: Say = lambda line: None, *, numbered: bool = False
+    ) -> None:
         """`numbered` adds the columns RECORD and ALT_NUMBER, by which scores find their records again."""
         self.setting, self.records, self.counts, self._numbered = setting, records, Counts(), numbered
         self._say, self._names = say, list(records.contigs)
-        self.contigs: ContigMap = reconcile(self._names, setting.genome.lengths, records.name, setting.given, records.lengths)
+        self.contigs: ContigMap = reconcile(
+            self._names, setting.genome.lengths, records.name, setting.given, records.lengths
+        )
         for line in self.contigs.said:
             say(line)
         ours = (
@@ -86,14 +92,18 @@ class Builder:
         ours |= {alias for aliases in ALIASES.values() for alias in aliases}
         carried = [f for f in records.carries if f.name not in ours and not f.name.endswith("_per_model")]
         if dropped := [f.name for f in records.carries if f not in carried]:
-            say(f"columns of {records.name} not carried over, since the output has its own: {shorten(dropped, 12)}")
+            say(
+                f"columns of {records.name} not carried over, since the output has its own: "
+                f"{shorten(dropped, 12)}"
+            )
         self._carried = [f.name for f in carried]
         numbers = [pa.field(RECORD, pa.int64()), pa.field(ALT_NUMBER, pa.int64())] if numbered else []
         self.schema = pa.schema([*FIELDS, *PAIR, STATUS, *(f.with_nullable(True) for f in carried), *numbers])
         self._placer = Placer(setting)
 
     def resolve(self, names: Sequence[str | None]) -> None:
-        """Take in contigs that the source's header does not list. InputError when they change what the others mean."""
+        """Take in contigs that the source's header does not list. InputError when they change what the others
+        mean."""
         known = set(self._names)
         if new := [name for name in names if name is not None and name not in known]:
             self._names += new
@@ -101,7 +111,8 @@ class Builder:
             contigs = reconcile(self._names, self.setting.genome.lengths, self.records.name, given, lengths)
             if changed := [name for name, target in self.contigs.of.items() if contigs.get(name) != target]:
                 raise InputError(
-                    f"{self.records.name}: beside {shorten(new)}, which the header does not list, {changed[0]} means another "
+                    f"{self.records.name}: beside {shorten(new)}, which the header does not list, "
+                    f"{changed[0]} means another "
                     f"contig; say which with --contig-map {changed[0]}=NAME"
                 )
             self.contigs = contigs
@@ -131,7 +142,9 @@ class Builder:
         lost = np.concatenate(missing)
         if len(lost):
             self.counts.kinds["faulty"] += len(lost)
-            pieces.extend(self._outside(lost, np.full(len(lost), STATUS_CODE["contig_missing"], dtype=np.uint8)))
+            pieces.extend(
+                self._outside(lost, np.full(len(lost), STATUS_CODE["contig_missing"], dtype=np.uint8))
+            )
         return self._rows(block, pieces)
 
     def _contig(self, block: Block, rows: np.ndarray, name: str) -> Iterator[_Piece]:
@@ -141,7 +154,9 @@ class Builder:
         pos = block.pos.take(take)
         start = pc.fill_null(pos, 0).to_numpy(zero_copy_only=False)
         ref = pc.if_else(pos.is_valid(), block.ref.take(take), None)
-        changes = canonical(contig, start, ref, block.alt.take(take), use_fasta=options.on_mismatch == "use-fasta")
+        changes = canonical(
+            contig, start, ref, block.alt.take(take), use_fasta=options.on_mismatch == "use-fasta"
+        )
         if options.on_mismatch == "fail":
             self._refuse(block, rows, changes, contig)
         self._count(changes)
@@ -172,7 +187,9 @@ class Builder:
             good = status[here] == OK
             easy = good & single[here]
             picked = here[easy]
-            alt = substituted(letters[easy], changes.take(picked), places.start_R[picked], places.minus_R[picked])
+            alt = substituted(
+                letters[easy], changes.take(picked), places.start_R[picked], places.minus_R[picked]
+            )
             alt_text.append((picked, fixed_texts(alt)))
             hard = here[good & ~single[here]]
             if not len(hard):
@@ -182,7 +199,9 @@ class Builder:
                 made = constructed(contig, some, places.start_R[hard], places.end_R[hard], minus)
                 alt_text.append((hard, ragged_texts(made.flat, made.length_R)))
             else:
-                alt, edge = refilled(contig, some, places.start_R[hard], int(length), minus, self.setting.options.anchor)
+                alt, edge = refilled(
+                    contig, some, places.start_R[hard], int(length), minus, self.setting.options.anchor
+                )
                 status[hard[edge]] = STATUS_CODE["edge"]
                 alt_text.append((hard[~edge], fixed_texts(alt[~edge])))
         first, last = changes.start_A, np.maximum(changes.end_A, changes.start_A)
@@ -220,7 +239,11 @@ class Builder:
         ids = block.variant_id.take(take)
         if ids.null_count:
             made = pc.binary_join_element_wise(
-                block.chrom.take(take), pos.cast(pa.large_string()), ref, alt, pa.scalar(":", pa.large_string())
+                block.chrom.take(take),
+                pos.cast(pa.large_string()),
+                ref,
+                alt,
+                pa.scalar(":", pa.large_string()),
             )
             ids = pc.if_else(ids.is_valid(), ids, made)
         names = block.chrom.dictionary_encode()
@@ -263,14 +286,17 @@ class Builder:
             chrom, pos, ref = block.chrom[row].as_py(), block.pos[row].as_py(), block.ref[row].as_py()
             reads = contig[pos - 1 : pos - 1 + len(ref)].tobytes().decode()
             raise InputError(
-                f"{self.records.name}, record {int(block.record_A[row]) + 1}: ref is {ref[:40]!r} but {chrom}:{pos} of the FASTA "
-                f"reads {reads[:40]!r}. Wrong genome build? Pass another --fasta, or leave --on-mismatch status"
+                f"{self.records.name}, record {int(block.record_A[row]) + 1}: ref is {ref[:40]!r} but "
+                f"{chrom}:{pos} of the FASTA "
+                f"reads {reads[:40]!r}. Wrong genome build? Pass another --fasta, or leave --on-mismatch "
+                "status"
             )
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some rows: allele of the block, status, offset, tile (row of the tiles' frame, or -1), sequences (null without)."""
+    """Some rows: allele of the block, status, offset, tile (row of the tiles' frame, or -1), sequences (null
+    without)."""
 
     allele_R: np.ndarray
     status_R: np.ndarray

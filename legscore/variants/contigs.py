@@ -1,8 +1,10 @@
-"""Contig names of one file → those of the FASTA: by name, by `chr`, by numeral, by the names of the mitochondrion.
+"""Contig names of one file → those of the FASTA: by name, by `chr`, by numeral, by the names of the
+mitochondrion.
 
-A single letter says nothing alone: `X` is chromosome 10 where chromosomes are I, II, III and a sex chromosome where they
-are 1, 2, 3. So the names of a file are read together, and a name that means something else in the FASTA stays unmapped even
-where the letters are equal. Every mapping and every name left out is said; `--contig-map` overrides.
+A single letter says nothing alone: `X` is chromosome 10 where chromosomes are I, II, III and a sex chromosome
+where they are 1, 2, 3. So the names of a file are read together, and a name that means something else in the
+FASTA stays unmapped even where the letters are equal. Every mapping and every name left out is said;
+`--contig-map` overrides.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ UNKNOWN_LENGTH = 2_147_483_647
 
 @dataclass(frozen=True)
 class ContigMap:
-    """`of` maps a file's contig name to the FASTA's; names that have none are not in it. `said` is what to print."""
+    """`of` maps a file's contig name to the FASTA's; names that have none are not in it. `said` is what to
+    print."""
 
     of: Mapping[str, str]
     said: tuple[str, ...] = field(default=())
@@ -81,7 +84,8 @@ def reconcile(
     for target in given.values():
         if target not in genome:
             raise InputError(
-                f"--contig-map: the FASTA has no contig {target!r}{nearest(target, genome)}; it has {shorten(genome)}"
+                f"--contig-map: the FASTA has no contig {target!r}{nearest(target, genome)}; it has "
+                f"{shorten(genome)}"
             )
     theirs, ours = numerals(names), numerals(genome)
     meanings = {name: _meaning(name, ours or theirs) for name in genome}
@@ -108,7 +112,8 @@ def reconcile(
         stated = lengths.get(name)
         if name not in given and stated not in (None, UNKNOWN_LENGTH, genome[target]):
             raise InputError(
-                f"{what}: contig {name} is {stated:,} bases long, {target} of the FASTA {genome[target]:,}: another genome "
+                f"{what}: contig {name} is {stated:,} bases long, {target} of the FASTA {genome[target]:,}: "
+                "another genome "
                 f"build? Pass its --fasta, or insist with --contig-map {name}={target}"
             )
     return ContigMap(found, tuple(_lines(what, names, genome, found, left, theirs, ours)))
@@ -129,14 +134,21 @@ def _lines(
     if found:
         yield f"contigs of {what}: {'; '.join(parts)}"
     if left:
-        yield f"contigs of {what} that the FASTA does not have: {shorten(left, 12)} (--contig-map NAME=FASTA_NAME maps them)"
+        yield (
+            f"contigs of {what} that the FASTA does not have: {shorten(left, 12)} (--contig-map "
+            "NAME=FASTA_NAME maps them)"
+        )
     for name in left:
         if name in genome:
-            yield f"         {name} is not mapped to {name}: {what} counts in {theirs} numerals, the FASTA in {ours} ones"
+            yield (
+                f"         {name} is not mapped to {name}: {what} counts in {theirs} numerals, the FASTA "
+                f"in {ours} ones"
+            )
 
 
 def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
-    """--contig-map: NAME=FASTA_NAME, or a file of two columns separated by tabs. InputError for anything else."""
+    """--contig-map: NAME=FASTA_NAME, or a file of two columns separated by tabs. InputError for anything
+    else."""
     given: dict[str, str] = {}
     for entry in entries:
         path = Path(entry)
@@ -149,7 +161,8 @@ def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
                 if line.strip() and not line.startswith("#"):
                     if len(fields) != 2:
                         raise InputError(
-                            f"--contig-map {path}, line {number}: {len(fields)} columns; write NAME, tab, FASTA_NAME"
+                            f"--contig-map {path}, line {number}: {len(fields)} columns; write NAME, tab, "
+                            "FASTA_NAME"
                         )
                     pairs.append((f"{path}, line {number}", fields[0].strip(), fields[1].strip()))
         else:
@@ -158,5 +171,7 @@ def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
             if not name or not target:
                 raise InputError(f"--contig-map {where}: a name is empty")
             if given.setdefault(name, target) != target:
-                raise InputError(f"--contig-map {where}: {name} is mapped twice, to {given[name]} and {target}")
+                raise InputError(
+                    f"--contig-map {where}: {name} is mapped twice, to {given[name]} and {target}"
+                )
     return given

@@ -1,7 +1,8 @@
 """A reference genome: indexed FASTA (plain or bgzip), contigs as upper-case ASCII in uint8 arrays.
 
-Contigs are read whole when first asked for; the least recently used are let go beyond HELD_BYTES, so that a human genome
-fits. Soft-masked letters are upper-cased and U is T; IUPAC ambiguity stays as it is (a model reads it as N).
+Contigs are read whole when first asked for; the least recently used are let go beyond HELD_BYTES, so that a
+human genome fits. Soft-masked letters are upper-cased and U is T; IUPAC ambiguity stays as it is (a model
+reads it as N).
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Genome:
             raise InputError(f"--fasta {path} is empty (0 bytes)")
         packed = head[:2] == b"\x1f\x8b"
         if packed and head[12:14] != b"BC":
-            raise InputError(f"--fasta {path} is gzipped, which cannot be read at random; pack it with bgzip instead")
+            raise InputError(
+                f"--fasta {path} is gzipped, which cannot be read at random; pack it with bgzip instead"
+            )
         if not packed and head.lstrip()[:1] != b">":
             raise InputError(f"--fasta {path} is no FASTA file: it does not begin with '>'")
         pysam.set_verbosity(0)  # its messages would stand beside ours
@@ -65,7 +68,8 @@ class Genome:
             self._file = pysam.FastaFile(str(self.path))
         except READ_ERRORS as error:
             raise InputError(
-                f"--fasta {path} cannot be opened with its index ({first_line(error)}); make one with: samtools faidx {path}"
+                f"--fasta {path} cannot be opened with its index ({first_line(error)}); make one with: "
+                f"samtools faidx {path}"
             ) from error
         self.lengths = dict(zip(self._file.references, self._file.lengths, strict=True))
         if not self.lengths:
@@ -73,7 +77,8 @@ class Genome:
         most = self.path.stat().st_size * (MOST_PACKED if packed else 1)
         if impossible := [name for name, length in self.lengths.items() if not 0 <= length <= most]:
             raise InputError(
-                f"--fasta {path}: its index says that contig {impossible[0]} has {self.lengths[impossible[0]]:,} bases, more "
+                f"--fasta {path}: its index says that contig {impossible[0]} has "
+                f"{self.lengths[impossible[0]]:,} bases, more "
                 f"than the file can hold; make the index again with: samtools faidx {path}"
             )
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -83,7 +88,8 @@ class Genome:
         return tuple(self.lengths)
 
     def contig(self, name: str) -> np.ndarray:
-        """Letters of a contig, uint8 [length], read-only. InputError when the file does not hold what its index says."""
+        """Letters of a contig, uint8 [length], read-only. InputError when the file does not hold what its
+        index says."""
         if name in self._held:
             self._held.move_to_end(name)
             return self._held[name]
@@ -93,11 +99,16 @@ class Genome:
             try:
                 text = self._file.fetch(name, start, start + len(piece))
             except READ_ERRORS as error:
-                raise InputError(f"--fasta {self.path}: contig {name} cannot be read: {first_line(error)}") from error
-            found = np.frombuffer(text.encode("utf-8", "surrogateescape").translate(UPPER.tobytes()), dtype=np.uint8)
+                raise InputError(
+                    f"--fasta {self.path}: contig {name} cannot be read: {first_line(error)}"
+                ) from error
+            found = np.frombuffer(
+                text.encode("utf-8", "surrogateescape").translate(UPPER.tobytes()), dtype=np.uint8
+            )
             if len(found) != len(piece) or (found == NO_BASE).any():
                 raise InputError(
-                    f"--fasta {self.path}: contig {name} does not fit the index or holds letters that are no bases; "
+                    f"--fasta {self.path}: contig {name} does not fit the index or holds letters that are "
+                    "no bases; "
                     f"make the index again with: samtools faidx {self.path}"
                 )
             piece[:] = found

@@ -1,4 +1,5 @@
-"""Genotypes of chosen records: which allele each haplotype of each sample carries, and what is phased with what."""
+"""Genotypes of chosen records: which allele each haplotype of each sample carries, and what is phased with
+what."""
 
 from __future__ import annotations
 
@@ -19,15 +20,16 @@ UNPHASED = 0
 
 @dataclass(frozen=True)
 class Genotypes:
-    """One record. `alleles_SP` int16 [samples, ploidy]: 0 is REF, MISSING a dot, ABSENT beyond a sample's ploidy. `phase_S`
-    int64: records with the same number other than UNPHASED are phased together."""
+    """One record. `alleles_SP` int16 [samples, ploidy]: 0 is REF, MISSING a dot, ABSENT beyond a sample's
+    ploidy. `phase_S` int64: records with the same number other than UNPHASED are phased together."""
 
     alleles_SP: np.ndarray
     phase_S: np.ndarray
 
 
 def choose_samples(path: str | Path, asked: str) -> list[str]:
-    """--samples: `all`, names separated by commas, or a file of one name a line. InputError for an unknown name."""
+    """--samples: `all`, names separated by commas, or a file of one name a line. InputError for an unknown
+    name."""
     if not is_vcf(path):
         raise InputError(f"--haplotypes needs a VCF or BCF with samples; {path} is a table")
     with open_vcf(Path(path)) as file:
@@ -40,21 +42,25 @@ def choose_samples(path: str | Path, asked: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
     for name in names:
         if name not in there:
-            raise InputError(f"--samples: {path} has no sample {name!r}{nearest(name, there)}; it has {shorten(there)}")
+            raise InputError(
+                f"--samples: {path} has no sample {name!r}{nearest(name, there)}; it has {shorten(there)}"
+            )
     if not names:
         raise InputError("--samples names no sample")
     return names
 
 
 def read_genotypes(path: Path, samples: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[int, Genotypes]]:
-    """(record number from 0, Genotypes) of the records in `wanted` (ascending). InputError for damaged records."""
+    """(record number from 0, Genotypes) of the records in `wanted` (ascending). InputError for damaged
+    records."""
     known: dict[str, tuple[tuple[int, ...], bool]] = {}
     chosen = set(wanted.tolist())
     number = -1
     with open_vcf(path) as file:
         place = {name: i for i, name in enumerate(file.header.samples)}
         rank = {column: column for column in place.values()}
-        if len(samples) < len(place) and not any("," in name or name.startswith("^") for name in samples):  # htslib's own signs
+        # htslib's own signs
+        if len(samples) < len(place) and not any("," in name or name.startswith("^") for name in samples):
             file.subset_samples(list(samples))
             rank = {column: i for i, column in enumerate(sorted(place[name] for name in samples))}
         order = np.array([rank[place[name]] for name in samples])
@@ -71,7 +77,9 @@ def _genotypes(line: str, order: np.ndarray, known: dict[str, tuple[tuple[int, .
     fields = line.rstrip("\n").split("\t")
     keys = fields[8].split(":") if len(fields) > 8 else []
     if "GT" not in keys:
-        return Genotypes(np.full((len(order), 1), MISSING, dtype=np.int16), np.zeros(len(order), dtype=np.int64))
+        return Genotypes(
+            np.full((len(order), 1), MISSING, dtype=np.int16), np.zeros(len(order), dtype=np.int64)
+        )
     texts, sets = fields[9:], []
     if "PS" in keys or keys[0] != "GT":
         values = [text.split(":") for text in texts]
@@ -115,8 +123,9 @@ def columns(genotypes: list[Genotypes]) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Haplotypes of all samples over some records.
 
     Returns:
-        alleles, int64 [haplotypes, records]; sample of each haplotype, int64; what keeps it from being known, text
-        [haplotypes]: empty, `missing_genotype` (phase not known) or `allele_conflict` (the sample's ploidy changes here).
+        alleles, int64 [haplotypes, records]; sample of each haplotype, int64; what keeps it from being known,
+        text [haplotypes]: empty, `missing_genotype` (phase not known) or `allele_conflict` (the sample's
+        ploidy changes here).
     """
     n_samples, most = len(genotypes[0].phase_S), max(g.alleles_SP.shape[1] for g in genotypes)
     alleles = np.full((len(genotypes), n_samples, most), ABSENT, dtype=np.int64)

@@ -1,4 +1,5 @@
-"""Several changes of one haplotype → the tile as they make it: `windows` for more than one allele, a haplotype at a time."""
+"""Several changes of one haplotype → the tile as they make it: `windows` for more than one allele, a
+haplotype at a time."""
 
 from __future__ import annotations
 
@@ -30,8 +31,11 @@ def paired(change: Change, from_right: bool) -> np.ndarray:
     return origin
 
 
-def refill(contig: np.ndarray, changes: Sequence[Change], start: int, end: int, minus: bool, anchor: str) -> str | None:
-    """The tile after several changes, of its own length, as `windows.refilled` makes it after one; None off the contig."""
+def refill(
+    contig: np.ndarray, changes: Sequence[Change], start: int, end: int, minus: bool, anchor: str
+) -> str | None:
+    """The tile after several changes, of its own length, as `windows.refilled` makes it after one; None off
+    the contig."""
     length = end - start
     place, side = anchored_place(anchor, length, np.array([minus]))
     from_right, wanted = bool(side[0]), start + int(place[0])

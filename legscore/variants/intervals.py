@@ -15,7 +15,8 @@ class Intervals:
         self._reach = np.maximum.accumulate(self._end) if len(start_T) else self._end
 
     def overlapping(self, start_Q: np.ndarray, end_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of a query and an interval that overlaps it, as int64 (query, interval), by query, then interval start.
+        """Pairs of a query and an interval that overlaps it, as int64 (query, interval), by query, then
+        interval start.
 
         A query with start == end is a point between two bases: it lies in an interval only strictly inside
         (interval start < point < interval end).

@@ -1,4 +1,5 @@
-"""Tab-separated text files (BED, GTF, GFF3, tables of starts; also .gz) as polars frames that know their line numbers."""
+"""Tab-separated text files (BED, GTF, GFF3, tables of starts; also .gz) as polars frames that know their line
+numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +21,11 @@ MOST_LINE_BYTES = 64 << 20
 
 
 def read_fields(path: Path, columns: list[str], keep: str | None = None) -> Iterator[pl.DataFrame]:
-    """Frames of `columns` (text; null where a line is shorter; what follows the last one is dropped) and `line` (from 1).
+    """Frames of `columns` (text; null where a line is shorter; what follows the last one is dropped) and
+    `line` (from 1).
 
-    Empty lines and lines that begin with #, `track` or `browser` are left out. Read in chunks, so that a large file takes
-    little memory.
+    Empty lines and lines that begin with #, `track` or `browser` are left out. Read in chunks, so that a
+    large file takes little memory.
 
     Args:
         keep: regular expression; only lines that match are split.
@@ -72,7 +74,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
                 rest = chunk[cut:]
                 if len(rest) > MOST_LINE_BYTES:
                     raise InputError(
-                        f"{path} has a line of more than {MOST_LINE_BYTES >> 20} MiB; is it packed twice, or no text?"
+                        f"{path} has a line of more than {MOST_LINE_BYTES >> 20} MiB; is it packed twice, "
+                        "or no text?"
                     )
                 if cut:
                     yield chunk[:cut]
@@ -83,11 +86,16 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def whole_numbers(frame: pl.DataFrame, names: list[str], path: Path) -> pl.DataFrame:
-    """The columns as Int64. InputError names the line and text of the first that is no whole number that a genome has."""
+    """The columns as Int64. InputError names the line and text of the first that is no whole number that a
+    genome has."""
     cast = frame.with_columns(pl.col(name).cast(pl.Int64, strict=False).alias(f"{name}_n") for name in names)
     for name in names:
         bad = cast.filter(pl.col(f"{name}_n").is_null() | (pl.col(f"{name}_n").abs() > MOST_BASES))
         if len(bad):
             row = bad.row(0, named=True)
-            raise InputError(f"{path}, line {row['line']}: {name} is {row[name]!r}, no whole number or too large")
-    return cast.with_columns(pl.col(f"{name}_n").alias(name) for name in names).drop([f"{name}_n" for name in names])
+            raise InputError(
+                f"{path}, line {row['line']}: {name} is {row[name]!r}, no whole number or too large"
+            )
+    return cast.with_columns(pl.col(f"{name}_n").alias(name) for name in names).drop(
+        [f"{name}_n" for name in names]
+    )

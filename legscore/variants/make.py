@@ -28,7 +28,8 @@ from legscore.version import __version__
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: rows; contig names of VARIANTS → those of the FASTA; lengths of the FASTA's contigs."""
+    """What was written: rows; contig names of VARIANTS → those of the FASTA; lengths of the FASTA's
+    contigs."""
 
     rows: int
     contigs: ContigMap
@@ -66,7 +67,12 @@ def make(
     started, contigs = time.perf_counter(), ContigMap({})
     metadata: dict[str, Any] = {
         "legscore": __version__,
-        "variants": {"sequence_is": "insert", "saturate": saturate, "saturate_indels": indels, **options.described()},
+        "variants": {
+            "sequence_is": "insert",
+            "saturate": saturate,
+            "saturate_indels": indels,
+            **options.described(),
+        },
     }
     if samples is not None:
         if source is None:
@@ -109,14 +115,16 @@ def make(
 
 
 def _prepared(options: BuildOptions, metadata: dict[str, Any], say: Say) -> Setting:
-    """`prepare`, with the contigs and their lengths in the metadata, for those who make tracks of the scores."""
+    """`prepare`, with the contigs and their lengths in the metadata, for those who make tracks of the
+    scores."""
     setting = prepare(options, say)
     metadata["variants"]["contigs"] = dict(setting.genome.lengths)
     return setting
 
 
 def tile_table(setting: Setting) -> pa.Table:
-    """The tiles with their `sequence` (null where they leave the contig), for scoring the promoters themselves."""
+    """The tiles with their `sequence` (null where they leave the contig), for scoring the promoters
+    themselves."""
     assert setting.tiles is not None
     frame = setting.tiles.frame
     start, end, edge = (frame[name].to_numpy() for name in ("start", "end", "edge"))
@@ -127,15 +135,23 @@ def tile_table(setting: Setting) -> pa.Table:
         tiles = tiles[~edge[tiles]]
         for length in np.unique(end[tiles] - start[tiles]):
             rows = tiles[end[tiles] - start[tiles] == length]
-            texts.append(fixed_texts(tile_letters(setting.genome.contig(name), start[rows], int(length), minus[rows])))
+            texts.append(
+                fixed_texts(tile_letters(setting.genome.contig(name), start[rows], int(length), minus[rows]))
+            )
             order.append(rows)
     place = np.full(len(frame), -1, dtype=np.int64)
     rows = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
     place[rows] = np.arange(len(rows))
-    sequence = pa.chunked_array(texts, pa.large_string()).combine_chunks().take(pa.array(place, mask=place < 0))
-    table = frame.drop("edge").to_arrow(compat_level=pl.CompatLevel.oldest()).append_column("sequence", sequence)
+    sequence = (
+        pa.chunked_array(texts, pa.large_string()).combine_chunks().take(pa.array(place, mask=place < 0))
+    )
+    table = (
+        frame.drop("edge").to_arrow(compat_level=pl.CompatLevel.oldest()).append_column("sequence", sequence)
+    )
     fields = [
-        pa.field(f.name, dictionary()) if pa.types.is_large_string(f.type) and f.name not in ("tile_id", "sequence") else f
+        pa.field(f.name, dictionary())
+        if pa.types.is_large_string(f.type) and f.name not in ("tile_id", "sequence")
+        else f
         for f in table.schema
     ]
     return table.cast(pa.schema(fields))

@@ -67,10 +67,13 @@ class BuildOptions:
         if by_gene and self.promoters is None:
             raise LegscoreError("--orientation gene needs --promoters, which says where the genes are")
         if self.centered and (self.regions_bed is not None or (self.promoters is not None and not by_gene)):
-            raise LegscoreError("--centered makes a tile around each variant; --promoters and --regions do not go with it")
+            raise LegscoreError(
+                "--centered makes a tile around each variant; --promoters and --regions do not go with it"
+            )
         if self.context == "genome" and (self.regions_bed is not None or self.indel == "construct"):
             raise LegscoreError(
-                "--context genome fills windows of one --length; --regions and --indel construct do not go with it"
+                "--context genome fills windows of one --length; --regions and --indel construct do not go "
+                "with it"
             )
         if not self.centered and self.promoters is None and self.regions_bed is None:
             raise LegscoreError("say which tiles to make: --promoters GTF, --regions BED, or --centered")
@@ -91,7 +94,11 @@ class BuildOptions:
             "context",
         )
         tiles = "centered" if self.centered else "promoters" if self.promoters else "regions"
-        return {"tiles": tiles, "biotypes": list(self.biotypes), **{name: getattr(self, name) for name in names}}
+        return {
+            "tiles": tiles,
+            "biotypes": list(self.biotypes),
+            **{name: getattr(self, name) for name in names},
+        }
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,13 @@ def prepare(options: BuildOptions, say: Say) -> Setting:
     tiles = None
     if options.promoters is not None:
         chosen = PromoterOptions(
-            options.length, options.upstream, options.downstream, options.step, options.biotypes, options.tss, options.assume_utr
+            options.length,
+            options.upstream,
+            options.downstream,
+            options.step,
+            options.biotypes,
+            options.tss,
+            options.assume_utr,
         )
         tiles = promoter_tiles(options.promoters, genome, chosen, given)
     elif options.regions_bed is not None:

@@ -1,4 +1,5 @@
-"""Tables of variants → Parquet (one row group per batch, so that its dictionaries stay small), Arrow, CSV or TSV."""
+"""Tables of variants → Parquet (one row group per batch, so that its dictionaries stay small), Arrow, CSV or
+TSV."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ PLAIN_TEXT = ("variant_id", "ref", "alt", "alt_sequence")
 def check_output(output: str) -> None:
     """OutputError unless `output` is a file that can be written, of a known format."""
     if output == "-":
-        raise OutputError("variants are written to a file (Parquet, Arrow, CSV or TSV), not to standard output")
+        raise OutputError(
+            "variants are written to a file (Parquet, Arrow, CSV or TSV), not to standard output"
+        )
     output_format(output)
     check_writable(Path(output))
 
@@ -44,7 +47,9 @@ def open_table(output: str, schema: pa.Schema, metadata: Mapping[str, Any]) -> I
             yield lambda table: writer.write(table.cast(plain))
         return
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
-    encoded = [field.name for field in schema if field.name not in PLAIN_TEXT and not pa.types.is_integer(field.type)]
+    encoded = [
+        field.name for field in schema if field.name not in PLAIN_TEXT and not pa.types.is_integer(field.type)
+    ]
     with publishing(Path(output)) as temporary:
         with writing(output):
             writer = pq.ParquetWriter(
@@ -74,7 +79,8 @@ def open_table(output: str, schema: pa.Schema, metadata: Mapping[str, Any]) -> I
 def _each_value_once(table: pa.Table) -> pa.Table:
     """The table with dictionaries that hold no value twice.
 
-    Arrow makes room in a Parquet page for every value of a dictionary and leaves that of repeated ones unset: what was in memory
+    Arrow makes room in a Parquet page for every value of a dictionary and leaves that of repeated ones unset:
+        what was in memory
     would be in the file, and equal tables would differ in bytes.
     """
     for place, (field, column) in enumerate(zip(table.schema, table.columns, strict=True)):
@@ -84,7 +90,9 @@ def _each_value_once(table: pa.Table) -> pa.Table:
         for number, chunk in enumerate(chunks):
             values = chunk.dictionary.dictionary_encode()
             if len(values.dictionary) < len(values):
-                chunks[number] = pa.DictionaryArray.from_arrays(values.indices.take(chunk.indices), values.dictionary)
+                chunks[number] = pa.DictionaryArray.from_arrays(
+                    values.indices.take(chunk.indices), values.dictionary
+                )
                 again = True
         if again:
             table = table.set_column(place, field, pa.chunked_array(chunks, field.type))
@@ -130,5 +138,7 @@ def ragged_texts(flat: np.ndarray, length_R: np.ndarray) -> pa.Array:
     """Letters of texts laid end to end → Arrow texts."""
     offsets = np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64)
     return pa.Array.from_buffers(
-        pa.large_string(), len(length_R), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(flat))]
+        pa.large_string(),
+        len(length_R),
+        [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(flat))],
     )

@@ -17,8 +17,8 @@ LABELS = ("tile_id", "gene", "gene_name", "strand", "tss_source", "overlaps_cds"
 
 @dataclass(frozen=True)
 class Places:
-    """Rows of one contig: allele, tile's start and end (0-based half-open), strand, whether the tile leaves the contig, and the
-    tile's row in the frame (-1 for tiles made around an allele without a gene)."""
+    """Rows of one contig: allele, tile's start and end (0-based half-open), strand, whether the tile leaves
+    the contig, and the tile's row in the frame (-1 for tiles made around an allele without a gene)."""
 
     allele_R: np.ndarray
     start_R: np.ndarray
@@ -56,7 +56,9 @@ class Placer:
         self._start, self._end = frame["start"].to_numpy(), frame["end"].to_numpy()
         self._minus, self._edge = frame["strand"].to_numpy() == "-", frame["edge"].to_numpy()
         self._rows = setting.tiles.by_contig()
-        self._intervals = {name: Intervals(self._start[rows], self._end[rows]) for name, rows in self._rows.items()}
+        self._intervals = {
+            name: Intervals(self._start[rows], self._end[rows]) for name, rows in self._rows.items()
+        }
         for name in LABELS:
             column = frame[name].to_arrow()
             self._columns[name] = column if name == "overlaps_cds" else column.cast(pa.string())
@@ -66,11 +68,15 @@ class Placer:
             return self._around(contig, changes)
         nothing = np.empty(0, dtype=np.int64)
         if contig not in self._rows:
-            return Places(nothing, nothing, nothing, nothing.astype(bool), nothing.astype(bool), nothing, contig)
+            return Places(
+                nothing, nothing, nothing, nothing.astype(bool), nothing.astype(bool), nothing, contig
+            )
         allele, tile = self._intervals[contig].overlapping(changes.start_A, changes.end_A)
         placed = changes.start_A[allele] >= 0  # a tile may begin before its contig, an allele may not
         allele, tile = allele[placed], self._rows[contig][tile[placed]]
-        return Places(allele, self._start[tile], self._end[tile], self._minus[tile], self._edge[tile], tile, contig)
+        return Places(
+            allele, self._start[tile], self._end[tile], self._minus[tile], self._edge[tile], tile, contig
+        )
 
     def _around(self, contig: str, changes: Changes) -> Places:
         """A tile around each allele: its first changed base (in the 5'→3' direction) has index ⌊length/2⌋."""
@@ -88,13 +94,17 @@ class Placer:
             nearest = rows[np.where(closer, left, right)]
             minus = self._minus[nearest]
         start = np.where(
-            minus, changes.end_A - 1 - (options.length - 1 - options.length // 2), changes.start_A - options.length // 2
+            minus,
+            changes.end_A - 1 - (options.length - 1 - options.length // 2),
+            changes.start_A - options.length // 2,
         )
         end = start + options.length
         edge = (start < 0) | (end > self._genome.lengths[contig])
         return Places(np.arange(n), start, end, minus, edge, nearest, contig)
 
-    def labels(self, tile_R: np.ndarray, pieces: list[tuple[Places | None, int]], order: np.ndarray) -> dict[str, pa.Array]:
+    def labels(
+        self, tile_R: np.ndarray, pieces: list[tuple[Places | None, int]], order: np.ndarray
+    ) -> dict[str, pa.Array]:
         """Columns that name a row's tile and gene."""
         if not self._options.centered:
             return {name: self.label(name, tile_R) for name in LABELS}
@@ -106,10 +116,16 @@ class Placer:
                 strands += [None] * n
                 continue
             signs = np.where(places.minus_R, "-", "+")
-            names += [f"{places.contig}:{a}-{b}({s})" for a, b, s in zip(places.start_R, places.end_R, signs, strict=True)]
+            names += [
+                f"{places.contig}:{a}-{b}({s})"
+                for a, b, s in zip(places.start_R, places.end_R, signs, strict=True)
+            ]
             strands += signs.tolist()
         sort = pa.array(order)
-        own = {"tile_id": pa.array(names, pa.string()).take(sort), "strand": pa.array(strands, pa.string()).take(sort)}
+        own = {
+            "tile_id": pa.array(names, pa.string()).take(sort),
+            "strand": pa.array(strands, pa.string()).take(sort),
+        }
         columns = {name: array.dictionary_encode() for name, array in own.items()}
         for name in LABELS:
             if name not in columns:

@@ -1,7 +1,7 @@
 """VCF, BCF and tables of alleles → blocks of alleles, one per ALT, in the order of the file.
 
-VCF and BCF are read with pysam (an index allows --region); tables through `legscore.input.read`. A record that htslib cannot read
-is an InputError with its line number.
+VCF and BCF are read with pysam (an index allows --region); tables through `legscore.input.read`. A record
+that htslib cannot read is an InputError with its line number.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Block:
 
     Attributes:
         record_A: int64, record (row of a table) from 0 that each allele belongs to.
-        chrom, pos, ref, alt, variant_id: Arrow arrays, one entry per allele; text as written, pos int64 1-based;
-            variant_id null where the file has none.
+        chrom, pos, ref, alt, variant_id: Arrow arrays, one entry per allele; text as written, pos int64
+            1-based; variant_id null where the file has none.
         n_records, n_without_alt: records in the block; those with no alternate allele.
         carried: other columns of a table, one row per allele.
     """
@@ -61,7 +61,8 @@ class Block:
 
 
 class Records(ABC):
-    """Where alleles come from. `contigs` are the names that the source states or holds; `lengths` those it states."""
+    """Where alleles come from. `contigs` are the names that the source states or holds; `lengths` those it
+    states."""
 
     name: str
     contigs: list[str]
@@ -87,8 +88,8 @@ def open_records(path: str | Path, regions: Sequence[str] = (), *, numbered: boo
 
 
 class VcfRecords(Records):
-    """Records of the file, or those that overlap regions, each once. An index finds them; their numbers in the whole file only
-    reading from its beginning tells."""
+    """Records of the file, or those that overlap regions, each once. An index finds them; their numbers in
+    the whole file only reading from its beginning tells."""
 
     def __init__(self, path: Path, regions: Sequence[str] = (), *, numbered: bool = False) -> None:
         self.path, self.name, self._numbered = path, str(path), numbered
@@ -99,7 +100,8 @@ class VcfRecords(Records):
             text = file.format == "VCF"
             if regions and file.index is None:
                 raise InputError(
-                    f"--region needs an index: make one with: bcftools index -t {path} (the file must be packed with bgzip)"
+                    f"--region needs an index: make one with: bcftools index -t {path} (the file must be "
+                    "packed with bgzip)"
                 )
             if text and not self.contigs:
                 self.contigs = first_column(path)
@@ -117,7 +119,11 @@ class VcfRecords(Records):
             while True:
                 rows, trouble = _fill(records)
                 if rows:
-                    yield _block(rows, n_read, [i for i, row in enumerate(rows) if self._inside(row)] if chosen else None)
+                    yield _block(
+                        rows,
+                        n_read,
+                        [i for i, row in enumerate(rows) if self._inside(row)] if chosen else None,
+                    )
                     n_read += len(rows)
                 if trouble is not None:
                     raise unreadable(self.path, n_read, trouble) from trouble
@@ -145,8 +151,11 @@ def _fields(r: Any) -> Row:
     return (r.chrom, r.pos, r.id, r.ref, r.alts, r.stop)
 
 
-def regions_of(regions: Sequence[str], contigs: Sequence[str], file: Any, path: Path) -> dict[str, list[tuple[int, int]]]:
-    """--region as {contig: stretches, 0-based half-open, in order and apart}. InputError for one that is not understood."""
+def regions_of(
+    regions: Sequence[str], contigs: Sequence[str], file: Any, path: Path
+) -> dict[str, list[tuple[int, int]]]:
+    """--region as {contig: stretches, 0-based half-open, in order and apart}. InputError for one that is not
+    understood."""
     found: dict[str, list[tuple[int, int]]] = {}
     for region in regions:
         name = region.rsplit(":", 1)[0] if region not in contigs else region
@@ -155,7 +164,9 @@ def regions_of(regions: Sequence[str], contigs: Sequence[str], file: Any, path: 
         try:
             _, _, start, stop = file.parse_region(region=region)
         except READ_ERRORS as error:
-            raise InputError(f"--region {region}: {first_line(error)}; write CHROM or CHROM:FROM-TO (1-based)") from error
+            raise InputError(
+                f"--region {region}: {first_line(error)}; write CHROM or CHROM:FROM-TO (1-based)"
+            ) from error
         found.setdefault(name, []).append((start, stop))
     for name, stretches in found.items():
         apart: list[tuple[int, int]] = []
@@ -179,7 +190,8 @@ def _fill(records: Iterator[Row]) -> tuple[list[Row], Exception | None]:
 
 
 def _block(rows: list[Row], before: int, chosen: list[int] | None) -> Block:
-    """Alleles of rows, of the chosen ones where these are given; the first row is record `before` of the file."""
+    """Alleles of rows, of the chosen ones where these are given; the first row is record `before` of the
+    file."""
     chrom, pos, ids, ref, alts, _ = zip(*rows, strict=True)
     n_alts = np.fromiter((len(a) if a else 0 for a in alts), dtype=np.int64, count=len(rows))
     if chosen is not None:
@@ -189,14 +201,20 @@ def _block(rows: list[Row], before: int, chosen: list[int] | None) -> Block:
     take = pa.array(record)
     flat = pa.array(list(itertools.chain.from_iterable(a for a in alts if a)), pa.large_string())
     return Block(
-        before + record, pa.array(chrom, pa.large_string()).take(take), pa.array(pos, pa.int64()).take(take),
-        pa.array(ref, pa.large_string()).take(take), flat, pa.array(ids, pa.large_string()).take(take),
-        len(used), int(np.count_nonzero(n_alts[used] == 0)),
-    )  # fmt: skip
+        before + record,
+        pa.array(chrom, pa.large_string()).take(take),
+        pa.array(pos, pa.int64()).take(take),
+        pa.array(ref, pa.large_string()).take(take),
+        flat,
+        pa.array(ids, pa.large_string()).take(take),
+        len(used),
+        int(np.count_nonzero(n_alts[used] == 0)),
+    )
 
 
 class TableRecords(Records):
-    """A Parquet, Arrow, CSV or TSV file with the columns of ALIASES; several ALTs may be separated by commas."""
+    """A Parquet, Arrow, CSV or TSV file with the columns of ALIASES; several ALTs may be separated by
+    commas."""
 
     def __init__(self, path: str | Path) -> None:
         self._input = open_input([path])
@@ -210,7 +228,8 @@ class TableRecords(Records):
                 self._column[role] = present[0]
             elif role != "variant_id":
                 raise InputError(
-                    f"{path} has no column for {role}{nearest(role, names)}: needed are chrom, pos (1-based), ref, alt; "
+                    f"{path} has no column for {role}{nearest(role, names)}: needed are chrom, pos "
+                    "(1-based), ref, alt; "
                     f"it has {shorten(names)}"
                 )
         self._check_types(path)
@@ -227,9 +246,14 @@ class TableRecords(Records):
             source = self._input.sources[0]
             if role == "pos" and isinstance(source, TextSource) and column in source.not_whole:
                 row, text = source.not_whole[column]
-                raise InputError(f"{path}: column {column!r} reads {text!r} in row {row}; positions are whole numbers (1-based)")
+                raise InputError(
+                    f"{path}: column {column!r} reads {text!r} in row {row}; positions are whole numbers "
+                    "(1-based)"
+                )
             if role == "pos" and not isinstance(source, TextSource) and not pa.types.is_integer(kind):
-                raise InputError(f"{path}: column {column!r} is {kind}; positions must be whole numbers (1-based)")
+                raise InputError(
+                    f"{path}: column {column!r} is {kind}; positions must be whole numbers (1-based)"
+                )
             if role != "pos" and not (is_text(kind) or (role == "chrom" and pa.types.is_integer(kind))):
                 raise InputError(f"{path}: column {column!r} is {kind}; {role} must be text")
 
@@ -246,10 +270,16 @@ class TableRecords(Records):
             n = part.table.num_rows
             ids = _text(given["variant_id"]) if "variant_id" in given else pa.nulls(n, pa.large_string())
             yield Block(
-                part.first_row + record, _text(given["chrom"]).take(take), given["pos"].cast(pa.int64()).take(take),
-                _text(given["ref"]).take(take), flat, ids.take(take), n, n - len(np.unique(record)),
+                part.first_row + record,
+                _text(given["chrom"]).take(take),
+                given["pos"].cast(pa.int64()).take(take),
+                _text(given["ref"]).take(take),
+                flat,
+                ids.take(take),
+                n,
+                n - len(np.unique(record)),
                 part.table.select(self.carries.names).take(take) if len(self.carries) else None,
-            )  # fmt: skip
+            )
 
 
 def _text(array: pa.Array) -> pa.Array:

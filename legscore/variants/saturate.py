@@ -1,9 +1,10 @@
-"""Every single-base change in every tile, as `sequence` + `offset` + `alt_base`: each tile's sequence stands once per batch.
+"""Every single-base change in every tile, as `sequence` + `offset` + `alt_base`: each tile's sequence stands
+once per batch.
 
-Rows go by tile, then offset from the tile's 5' end, then alt_base in the order A, C, G, T. Nothing is built per row but numbers
-into dictionaries and the name; the engine makes the changes. With `indels` the deletions and insertions of one base stand between
-them, at their offsets, and the column `refill` says how the insert keeps its length (`legscore.rows.indels`). Expected: at least
-2 million rows/s (`bench/variants.py`).
+Rows go by tile, then offset from the tile's 5' end, then alt_base in the order A, C, G, T. Nothing is built
+per row but numbers into dictionaries and the name; the engine makes the changes. With `indels` the deletions
+and insertions of one base stand between them, at their offsets, and the column `refill` says how the insert
+keeps its length (`legscore.rows.indels`). Expected: at least 2 million rows/s (`bench/variants.py`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Saturated:
     unknown: int = 0
 
     def lines(self) -> Iterator[str]:
-        yield f"rows: {self.rows:,} (ok {self.rows - self.edges:,}" + (f", edge {self.edges:,})" if self.edges else ")")
+        yield f"rows: {self.rows:,} (ok {self.rows - self.edges:,}" + (
+            f", edge {self.edges:,})" if self.edges else ")"
+        )
         if self.unknown:
             yield f"      {self.unknown:,} bases of the tiles are not A, C, G or T and are not changed"
 
@@ -64,7 +67,10 @@ def saturated(setting: Setting, counts: Saturated, *, with_indels: bool = False)
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     minus, edge = frame["strand"].to_numpy() == "-", frame["edge"].to_numpy()
     labels = {name: frame[name].to_arrow() for name in LABELS}
-    labels = {name: column if name == "overlaps_cds" else column.cast(pa.string()) for name, column in labels.items()}
+    labels = {
+        name: column if name == "overlaps_cds" else column.cast(pa.string())
+        for name, column in labels.items()
+    }
     for name, tiles in setting.tiles.by_contig().items():
         contig = setting.genome.contig(name)
         if (edge[tiles]).any():
@@ -77,7 +83,9 @@ def saturated(setting: Setting, counts: Saturated, *, with_indels: bool = False)
             more = None
             if with_indels:
                 options = setting.options
-                more = indels(contig, start[some], int(length[first]), minus[some], options.anchor, options.indel)
+                more = indels(
+                    contig, start[some], int(length[first]), minus[some], options.anchor, options.indel
+                )
             yield _batch(name, some, letters, start, minus, labels, counts, more)
 
 
@@ -112,7 +120,9 @@ def _batch(
     turned = minus[tiles][tile]
     pos = start[tiles][tile] + np.where(turned, length - 1 - offset, offset) + 1
     refs, alts = np.where(turned, FLIP[ref], ref), np.where(turned, FLIP[alt], alt)
-    rows = _Rows(tile, offset, alt, pos, refs, alts, names(chrom, pos, BASES[refs][:, None], BASES[alts][:, None]))
+    rows = _Rows(
+        tile, offset, alt, pos, refs, alts, names(chrom, pos, BASES[refs][:, None], BASES[alts][:, None])
+    )
     if more is not None:
         rows = _merged(rows, more, chrom, length)
         counts.edges += int(np.count_nonzero(more.status_R))
@@ -134,8 +144,8 @@ def _batch(
     nothing = np.zeros(len(rows.tile), dtype=np.int32)
     columns = {
         "variant_id": rows.ids, "chrom": text(nothing, [chrom]), "pos": pa.array(rows.pos),
-        "ref": text(rows.ref, TEXTS), "alt": text(rows.alt, TEXTS), **{name: of_tile(name) for name in LABELS},
-        "offset": pa.array(rows.offset.astype(np.int64)),
+        "ref": text(rows.ref, TEXTS), "alt": text(rows.alt, TEXTS),
+        **{name: of_tile(name) for name in LABELS}, "offset": pa.array(rows.offset.astype(np.int64)),
         "sequence": pa.DictionaryArray.from_arrays(numbers, fixed_texts(letters_TL)),
         "alt_base": text(rows.alt_base, ALT_BASES),
         "status": text(nothing, ["ok"]) if rows.status is None else status_column(rows.status),
@@ -148,8 +158,8 @@ def _batch(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of some tiles as numbers: tile, offset, alt_base (of ALT_BASES), pos, ref and alt (of TEXTS), names; with changes of
-    length also refill (of REFILLS, -1 for null) and status."""
+    """Rows of some tiles as numbers: tile, offset, alt_base (of ALT_BASES), pos, ref and alt (of TEXTS),
+    names; with changes of length also refill (of REFILLS, -1 for null) and status."""
 
     tile: np.ndarray
     offset: np.ndarray
@@ -164,7 +174,9 @@ class _Rows:
 
 def _merged(ours: _Rows, more: Indels, chrom: str, length: int) -> _Rows:
     """Both by tile and offset, replaced bases first."""
-    key = np.concatenate([ours.tile, more.tile_R]) * (length + 1) + np.concatenate([ours.offset, more.offset_R])
+    key = np.concatenate([ours.tile, more.tile_R]) * (length + 1) + np.concatenate(
+        [ours.offset, more.offset_R]
+    )
     order, n = np.argsort(key, kind="stable"), len(ours.tile)
 
     def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -178,11 +190,16 @@ def _merged(ours: _Rows, more: Indels, chrom: str, length: int) -> _Rows:
         place[n + rows] = before + np.arange(len(rows))
         before += len(rows)
     return _Rows(
-        both(ours.tile, more.tile_R), both(ours.offset, more.offset_R), both(ours.alt_base, more.alt_base_R),
-        both(ours.pos, more.pos_R), both(ours.ref, _text_number(more.ref_R2)), both(ours.alt, _text_number(more.alt_R2)),
+        both(ours.tile, more.tile_R),
+        both(ours.offset, more.offset_R),
+        both(ours.alt_base, more.alt_base_R),
+        both(ours.pos, more.pos_R),
+        both(ours.ref, _text_number(more.ref_R2)),
+        both(ours.alt, _text_number(more.alt_R2)),
         pa.concat_arrays(texts).take(pa.array(place[order])),
-        both(np.full(n, -1), more.refill_R), both(np.full(n, OK), more.status_R),
-    )  # fmt: skip
+        both(np.full(n, -1), more.refill_R),
+        both(np.full(n, OK), more.status_R),
+    )
 
 
 def _text_number(letters_R2: np.ndarray) -> np.ndarray:
@@ -191,20 +208,24 @@ def _text_number(letters_R2: np.ndarray) -> np.ndarray:
     return np.where(letters_R2[:, 1] == 0, one, 5 + 5 * one + two).astype(np.int32)
 
 
-def _edges(chrom: str, tiles: np.ndarray, labels: dict[str, pa.Array], counts: Saturated, schema: pa.Schema) -> pa.Table:
+def _edges(
+    chrom: str, tiles: np.ndarray, labels: dict[str, pa.Array], counts: Saturated, schema: pa.Schema
+) -> pa.Table:
     n = len(tiles)
     counts.rows, counts.edges = counts.rows + n, counts.edges + n
     columns = {f.name: pa.nulls(n, f.type) for f in schema}
     columns["chrom"] = coded(np.zeros(n, dtype=np.int64), pa.array([chrom], pa.string()))
     columns |= {
-        name: values.take(pa.array(tiles)) if name == "overlaps_cds" else coded(tiles, values) for name, values in labels.items()
+        name: values.take(pa.array(tiles)) if name == "overlaps_cds" else coded(tiles, values)
+        for name, values in labels.items()
     }
     columns["status"] = status_column(np.full(n, STATUS_CODE["edge"]))
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def names(chrom: str, pos: np.ndarray, ref_RK: np.ndarray, alt_RK: np.ndarray) -> pa.Array:
-    """Texts `chrom:pos:ref:alt`, made digit by digit for all rows at once; all refs are of one length, and all alts."""
+    """Texts `chrom:pos:ref:alt`, made digit by digit for all rows at once; all refs are of one length, and
+    all alts."""
     head = np.frombuffer(f"{chrom}:".encode(), dtype=np.uint8)
     n_ref, n_alt = ref_RK.shape[1], alt_RK.shape[1]
     digits = np.ones(len(pos), dtype=np.int64)
@@ -228,4 +249,6 @@ def names(chrom: str, pos: np.ndarray, ref_RK: np.ndarray, alt_RK: np.ndarray) -
         todo = todo if k == 0 else np.flatnonzero(digits > k)
         flat[place[todo] - k] = rest[todo] % 10 + ord("0")
         rest = rest // 10
-    return pa.Array.from_buffers(pa.large_string(), len(pos), [None, pa.py_buffer(bounds), pa.py_buffer(flat)])
+    return pa.Array.from_buffers(
+        pa.large_string(), len(pos), [None, pa.py_buffer(bounds), pa.py_buffer(flat)]
+    )

@@ -1,8 +1,10 @@
-"""Every deletion and insertion of one base in tiles, each different change once, as numbers into short lists of texts.
+"""Every deletion and insertion of one base in tiles, each different change once, as numbers into short lists
+of texts.
 
-Changes are left-aligned on the plus strand, as `alleles` aligns those of a VCF, and lie in the tiles that a VCF's would: a
-deletion where its base is inside, an insertion strictly between two bases of the tile. So of a run of equal bases only the first
-is deleted, and a base is inserted only before the run that it would lengthen. `refill` follows --anchor and --indel.
+Changes are left-aligned on the plus strand, as `alleles` aligns those of a VCF, and lie in the tiles that a
+VCF's would: a deletion where its base is inside, an insertion strictly between two bases of the tile. So of a
+run of equal bases only the first is deleted, and a base is inserted only before the run that it would
+lengthen. `refill` follows --anchor and --indel.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ for _i, _letter in enumerate(LETTERS):
 
 @dataclass(frozen=True)
 class Indels:
-    """Rows: tile (number among those given), offset and alt_base and refill in the tile's own direction (ALT_BASES, REFILLS; -1
-    for null); pos, ref and alt as a VCF writes them (letters uint8 [rows, 2] and [rows, 2], 0 where shorter); status codes."""
+    """Rows: tile (number among those given), offset and alt_base and refill in the tile's own direction
+    (ALT_BASES, REFILLS; -1 for null); pos, ref and alt as a VCF writes them (letters uint8 [rows, 2] and
+    [rows, 2], 0 where shorter); status codes."""
 
     tile_R: np.ndarray
     offset_R: np.ndarray
@@ -40,8 +43,11 @@ class Indels:
     status_R: np.ndarray
 
 
-def indels(contig: np.ndarray, start_T: np.ndarray, length: int, minus_T: np.ndarray, anchor: str, indel: str) -> Indels:
-    """All rows of tiles of one length that lie in the contig, by tile, then deletions, then insertions, by position."""
+def indels(
+    contig: np.ndarray, start_T: np.ndarray, length: int, minus_T: np.ndarray, anchor: str, indel: str
+) -> Indels:
+    """All rows of tiles of one length that lie in the contig, by tile, then deletions, then insertions, by
+    position."""
     place_TL = start_T[:, None] + np.arange(length)
     here_TL, before_TL = contig[place_TL], contig[np.maximum(place_TL - 1, 0)]
     known = np.zeros(256, dtype=bool)
@@ -74,11 +80,20 @@ def indels(contig: np.ndarray, start_T: np.ndarray, length: int, minus_T: np.nda
 
 
 def _refill(
-    contig: np.ndarray, start: np.ndarray, length: int, minus: np.ndarray, deletes: np.ndarray, offset: np.ndarray, anchor: str
+    contig: np.ndarray,
+    start: np.ndarray,
+    length: int,
+    minus: np.ndarray,
+    deletes: np.ndarray,
+    offset: np.ndarray,
+    anchor: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers into REFILLS (-1 where the contig ends) and statuses: the end away from the base that --anchor keeps."""
+    """Numbers into REFILLS (-1 where the contig ends) and statuses: the end away from the base that --anchor
+    keeps."""
     held = {"3": length - 1, "5": 0, "center": length // 2}[anchor]
-    at_five = np.where(deletes, offset < held, offset <= held) | (deletes & (offset == held) & (anchor == "5"))
+    at_five = np.where(deletes, offset < held, offset <= held) | (
+        deletes & (offset == held) & (anchor == "5")
+    )
     left = at_five != minus
     beyond = np.where(left, start - 1, start + length)
     off = deletes & ((beyond < 0) | (beyond >= len(contig)))

@@ -1,8 +1,10 @@
-"""How large an effect would be by chance: the same base change at the same offset of dinucleotide-shuffled inserts.
+"""How large an effect would be by chance: the same base change at the same offset of dinucleotide-shuffled
+inserts.
 
-p = (1 + number of shuffles with |effect| at least the observed) / (shuffles + 1); q by Benjamini and Hochberg over all rows
-with a p. Single-base changes only: other alleles would need a null of their own length. Shuffles depend on the insert's letters
-alone, so that a row's p does not depend on other rows. Source of the shuffling: Altschul and Erickson 1985 (an Eulerian walk).
+p = (1 + number of shuffles with |effect| at least the observed) / (shuffles + 1); q by Benjamini and Hochberg
+over all rows with a p. Single-base changes only: other alleles would need a null of their own length.
+Shuffles depend on the insert's letters alone, so that a row's p does not depend on other rows. Source of the
+shuffling: Altschul and Erickson 1985 (an Eulerian walk).
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from legscore.input.read import open_input
 from legscore.output.write import open_writer, output_format
 
 ROW = "_row"
-NULL_SCHEMA = pa.schema([(ROW, pa.int64()), ("sequence", pa.large_string()), ("offset", pa.int64()), ("alt_base", pa.string())])
+NULL_SCHEMA = pa.schema(
+    [(ROW, pa.int64()), ("sequence", pa.large_string()), ("offset", pa.int64()), ("alt_base", pa.string())]
+)
 BLOCK_ROWS = 65_536
 PAIR, EDIT = ("ref_sequence", "alt_sequence"), ("sequence", "offset", "alt_base")
 
 
 def shuffled(text: str, n: int) -> list[str]:
-    """`n` random sequences with the dinucleotide counts, first and last letter of `text`; the same ones for the same text."""
+    """`n` random sequences with the dinucleotide counts, first and last letter of `text`; the same ones for
+    the same text."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     if len(text) < 3:
@@ -40,7 +45,8 @@ def shuffled(text: str, n: int) -> list[str]:
 
 
 def _walk(text: str, after: Mapping[str, list[str]], rng: np.random.Generator) -> str:
-    """One Eulerian walk: the last way out of every letter leads, in the end, to the last letter; the others in any order."""
+    """One Eulerian walk: the last way out of every letter leads, in the end, to the last letter; the others
+    in any order."""
     end = text[-1]
     while True:
         last = {letter: ways[int(rng.integers(len(ways)))] for letter, ways in after.items() if letter != end}
@@ -68,16 +74,28 @@ def _reaches(letter: str, end: str, last: Mapping[str, str]) -> bool:
 
 
 def single_changes(table: pa.Table) -> Iterator[tuple[int, str, int, str, str]]:
-    """(row, insert, offset, ref base, alt base) of the single-base changes in a table of pairs or edits; upper case."""
+    """(row, insert, offset, ref base, alt base) of the single-base changes in a table of pairs or edits;
+    upper case."""
     if set(EDIT) <= set(table.column_names):
-        for row, (text, offset, alt) in enumerate(zip(*(table[name].to_pylist() for name in EDIT), strict=True)):
-            if text and offset is not None and 0 <= offset < len(text) and alt and len(alt) == 1 and alt.isalpha():
+        for row, (text, offset, alt) in enumerate(
+            zip(*(table[name].to_pylist() for name in EDIT), strict=True)
+        ):
+            if (
+                text
+                and offset is not None
+                and 0 <= offset < len(text)
+                and alt
+                and len(alt) == 1
+                and alt.isalpha()
+            ):
                 yield row, text.upper(), offset, text[offset].upper(), alt.upper()
         return
     for row, (ref, alt) in enumerate(zip(*(table[name].to_pylist() for name in PAIR), strict=True)):
         if ref and alt and len(ref) == len(alt):
             ref, alt = ref.upper(), alt.upper()
-            differs = np.flatnonzero(np.frombuffer(ref.encode(), np.uint8) != np.frombuffer(alt.encode(), np.uint8))
+            differs = np.flatnonzero(
+                np.frombuffer(ref.encode(), np.uint8) != np.frombuffer(alt.encode(), np.uint8)
+            )
             if len(differs) == 1:
                 place = int(differs[0])
                 yield row, ref, place, ref[place], alt[place]
@@ -96,7 +114,8 @@ def write_null(source: str, target: Path, n: int) -> int:
     names = EDIT if set(EDIT) <= set(opened.schema.names) else PAIR
     if not set(names) <= set(opened.schema.names):
         raise InputError(
-            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, offset and alt_base"
+            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, "
+            "offset and alt_base"
         )
     n_changes, before, known = 0, 0, ("", [""])
     with pq.ParquetWriter(target, NULL_SCHEMA, compression="zstd") as writer:
@@ -106,10 +125,15 @@ def write_null(source: str, target: Path, n: int) -> int:
                 if known[0] != insert:
                     known = (insert, shuffled(insert, n))
                 n_changes += 1
-                rows += [(before + row, text[:offset] + ref + text[offset + 1 :], offset, alt) for text in known[1]]
+                rows += [
+                    (before + row, text[:offset] + ref + text[offset + 1 :], offset, alt) for text in known[1]
+                ]
             before += part.table.num_rows
             if rows:
-                columns = [pa.array(values, kind.type) for values, kind in zip(zip(*rows, strict=True), NULL_SCHEMA, strict=True)]
+                columns = [
+                    pa.array(values, kind.type)
+                    for values, kind in zip(zip(*rows, strict=True), NULL_SCHEMA, strict=True)
+                ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=NULL_SCHEMA))
     if not n_changes:
         raise InputError("--shuffle-null: no row changes a single base")
@@ -147,13 +171,17 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def write_with_p(scored: Path, p: np.ndarray, q: np.ndarray, output: str, asked: str | None, metadata: Mapping[str, Any]) -> None:
-    """Write the scored rows again with the columns p and q, in the format of `output`. InputError when they have them already."""
+def write_with_p(
+    scored: Path, p: np.ndarray, q: np.ndarray, output: str, asked: str | None, metadata: Mapping[str, Any]
+) -> None:
+    """Write the scored rows again with the columns p and q, in the format of `output`. InputError when they
+    have them already."""
     with pq.ParquetFile(scored) as file:
         schema = file.schema_arrow.remove_metadata()
         if clash := [name for name in ("p", "q") if name in schema.names]:
             raise InputError(
-                f"the input already has the column {clash[0]!r}, which --shuffle-null writes; leave it out with --keep"
+                f"the input already has the column {clash[0]!r}, which --shuffle-null writes; leave it out "
+                "with --keep"
             )
         whole = pa.schema([*schema, pa.field("p", pa.float64()), pa.field("q", pa.float64())])
         with open_writer(output, output_format(output, asked), whole, metadata) as writer:

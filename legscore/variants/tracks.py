@@ -1,7 +1,9 @@
-"""Scored SNVs → tracks: for each position and gene strand one number, as bedGraph or bigWig, a file per strand.
+"""Scored SNVs → tracks: for each position and gene strand one number, as bedGraph or bigWig, a file per
+strand.
 
-The number is the mean of |effect| over the three SNVs of the position, then the largest over tiles. It says how much a change
-there can do, not in which direction, and noise of the models makes |effect| larger than it is: near zero it is biased upward.
+The number is the mean of |effect| over the three SNVs of the position, then the largest over tiles. It says
+how much a change there can do, not in which direction, and noise of the models makes |effect| larger than it
+is: near zero it is biased upward.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from legscore.errors import InputError, OutputError
 from legscore.system.publish import check_writable, publishing, writing
 
 NOTE = (
-    "mean |effect| of the three SNVs of a position, largest over tiles, {strand} gene strand (legscore; SNVs only; "
+    "mean |effect| of the three SNVs of a position, largest over tiles, {strand} gene strand (legscore; "
+    "SNVs only; "
     "|effect| is biased upward by the noise of the ensemble)"
 )
 NEEDS = ("chrom", "pos", "ref", "alt", "tile_id", "strand", "effect", "status")
@@ -29,21 +32,30 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
         Lines to print.
 
     Raises:
-        InputError: columns are missing, or no position has its three SNVs. OutputError: no library for bigWig.
+        InputError: columns are missing, or no position has its three SNVs. OutputError: no library for
+            bigWig.
     """
     there = pl.read_parquet_schema(scored)
     if lacking := [name for name in NEEDS if name not in there]:
-        raise InputError(f"{output}: tracks need the column {lacking[0]!r}; score what legscore variants wrote, with --keep auto")
+        raise InputError(
+            f"{output}: tracks need the column {lacking[0]!r}; score what legscore variants wrote, with "
+            "--keep auto"
+        )
     means, lone = position_means(scored)
     if not len(means):
-        raise InputError(f"{output}: no position has its three SNVs scored; make them with legscore variants --saturate")
+        raise InputError(
+            f"{output}: no position has its three SNVs scored; make them with legscore variants --saturate"
+        )
     lengths = record.get("variants", {}).get("contigs", {})
     if unknown := [name for name in means["chrom"].unique() if name not in lengths]:
         raise InputError(
-            f"{output}: the length of contig {unknown[0]!r} is not known; score what legscore variants --saturate wrote"
+            f"{output}: the length of contig {unknown[0]!r} is not known; score what legscore variants "
+            "--saturate wrote"
         )
     order = {name: i for i, name in enumerate(lengths)}
-    means = means.with_columns(pl.col("chrom").replace_strict(order, return_dtype=pl.Int64).alias("_order")).sort("_order", "pos")
+    means = means.with_columns(
+        pl.col("chrom").replace_strict(order, return_dtype=pl.Int64).alias("_order")
+    ).sort("_order", "pos")
     path, lines = Path(output), []
     for strand, word in (("+", "plus"), ("-", "minus")):
         target = path.with_name(f"{path.stem}.{word}{path.suffix}")
@@ -56,12 +68,15 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
                 _bedgraph(part, temporary, word)
         lines.append(f"output: {target} ({len(part):,} positions)")
     if lone:
-        lines.append(f"        {lone:,} positions have fewer than three scored SNVs in a tile and are left out")
+        lines.append(
+            f"        {lone:,} positions have fewer than three scored SNVs in a tile and are left out"
+        )
     return lines
 
 
 def position_means(scored: Path) -> tuple[pl.DataFrame, int]:
-    """Frame chrom, pos (1-based), strand, value; and the number of positions and tiles left out for want of an SNV."""
+    """Frame chrom, pos (1-based), strand, value; and the number of positions and tiles left out for want of
+    an SNV."""
     text = ("chrom", "ref", "alt", "tile_id", "strand", "status")
     rows = pl.scan_parquet(scored).select(NEEDS).with_columns(pl.col(name).cast(pl.String) for name in text)
     rows = rows.filter(
@@ -71,7 +86,8 @@ def position_means(scored: Path) -> tuple[pl.DataFrame, int]:
         & pl.col("effect").is_finite()
     )
     tiles = rows.group_by("chrom", "pos", "strand", "tile_id").agg(
-        pl.col("effect").abs().cast(pl.Float64).mean().alias("value"), pl.col("alt").str.to_uppercase().n_unique().alias("n")
+        pl.col("effect").abs().cast(pl.Float64).mean().alias("value"),
+        pl.col("alt").str.to_uppercase().n_unique().alias("n"),
     )
     found = tiles.collect()
     whole = found.filter(pl.col("n") == 3)
@@ -80,20 +96,26 @@ def position_means(scored: Path) -> tuple[pl.DataFrame, int]:
 
 def _bedgraph(part: pl.DataFrame, target: Path, word: str) -> None:
     with open(target, "wb") as stream:
-        stream.write(f'track type=bedGraph name="legscore {word}" description="{NOTE.format(strand=word)}"\n'.encode())
-        part.select("chrom", (pl.col("pos") - 1).alias("start"), pl.col("pos").alias("end"), "value").write_csv(
-            stream, separator="\t", include_header=False, float_precision=6
+        stream.write(
+            f'track type=bedGraph name="legscore {word}" description="{NOTE.format(strand=word)}"\n'.encode()
         )
+        part.select(
+            "chrom", (pl.col("pos") - 1).alias("start"), pl.col("pos").alias("end"), "value"
+        ).write_csv(stream, separator="\t", include_header=False, float_precision=6)
 
 
 def _bigwig(part: pl.DataFrame, target: Path, lengths: Mapping[str, int]) -> None:
     try:
         import pyBigWig
     except ImportError:
-        raise OutputError("bigWig needs pyBigWig: pip install 'legscore[bigwig]', or write .bedgraph") from None
+        raise OutputError(
+            "bigWig needs pyBigWig: pip install 'legscore[bigwig]', or write .bedgraph"
+        ) from None
     file = pyBigWig.open(str(target), "w")
     file.addHeader(list(lengths.items()))
     for (name,), rows in part.group_by("chrom", maintain_order=True):
         start = rows["pos"].to_numpy() - 1
-        file.addEntries([str(name)] * len(rows), start.tolist(), ends=(start + 1).tolist(), values=rows["value"].to_list())
+        file.addEntries(
+            [str(name)] * len(rows), start.tolist(), ends=(start + 1).tolist(), values=rows["value"].to_list()
+        )
     file.close()

@@ -1,4 +1,5 @@
-"""Opening VCF and BCF files with pysam (htslib): plain, bgzipped or gzipped; and saying where one is damaged."""
+"""Opening VCF and BCF files with pysam (htslib): plain, bgzipped or gzipped; and saying where one is
+damaged."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from legscore.errors import InputError
 from legscore.input.source import READ_ERRORS, first_line
 
 PYSAM_TROUBLE = (AssertionError, NotImplementedError, TypeError)
-"""What pysam raises for some damaged files in place of an error of their own: a header without its tables, a stream that has
-no place, a file whose name it cannot write into its message."""
+"""What pysam raises for some damaged files in place of an error of their own: a header without its tables, a
+stream that has no place, a file whose name it cannot write into its message."""
 VCF_EXTENSIONS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
@@ -23,7 +24,8 @@ def is_vcf(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def open_vcf(path: Path) -> Iterator[Any]:
-    """A pysam.VariantFile, closed at the end. What is gzipped without blocks is read as a stream, from its beginning only.
+    """A pysam.VariantFile, closed at the end. What is gzipped without blocks is read as a stream, from its
+    beginning only.
 
     Raises:
         InputError: there is no such file or no valid header.
@@ -35,7 +37,8 @@ def open_vcf(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: no such file")
     with contextlib.ExitStack() as stack:
         try:
-            if _plain_gzip(path):  # pysam asks files for their place, which gzip without blocks has not; streams it does not ask
+            # pysam asks files for their place, which gzip without blocks has not; streams it does not ask
+            if _plain_gzip(path):
                 file = pysam.VariantFile(stack.enter_context(open(path, "rb")))
                 stack.callback(_close_stream, file)
             else:
@@ -43,13 +46,21 @@ def open_vcf(path: Path) -> Iterator[Any]:
             try:
                 list(file.header.contigs), list(file.header.samples)
             except UnicodeDecodeError:
-                raise InputError(f"{path} cannot be read: its header names a contig or sample that is no UTF-8 text") from None
+                raise InputError(
+                    f"{path} cannot be read: its header names a contig or sample that is no UTF-8 text"
+                ) from None
         except PYSAM_TROUBLE as error:
-            raise InputError(f"{path} cannot be read as VCF or BCF: its first block or header is damaged") from error
+            raise InputError(
+                f"{path} cannot be read as VCF or BCF: its first block or header is damaged"
+            ) from error
         except READ_ERRORS as error:
             if "truncated" in str(error):
                 raise InputError(f"{path} cannot be read: {first_line(error)}; is it cut short?") from error
-            why = "it is empty (0 bytes)" if not path.stat().st_size else _header_trouble(path) or first_line(error)
+            why = (
+                "it is empty (0 bytes)"
+                if not path.stat().st_size
+                else _header_trouble(path) or first_line(error)
+            )
             raise InputError(f"{path} cannot be read as VCF or BCF: {why}") from error
         yield file
 
@@ -62,7 +73,8 @@ def _plain_gzip(path: Path) -> bool:
 
 
 def _close_stream(file: Any) -> None:
-    """Damage has been reported by the reader; pysam says it again on closing, with a TypeError where the file has no name."""
+    """Damage has been reported by the reader; pysam says it again on closing, with a TypeError where the file
+    has no name."""
     with contextlib.suppress(TypeError, *READ_ERRORS):
         file.close()
 
@@ -83,7 +95,9 @@ def first_column(path: Path) -> list[str]:
                 if line[:1] != b"#":
                     names[line.split(b"\t", 1)[0]] = None
     except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}; is it cut short or damaged?") from error
+        raise InputError(
+            f"{path} cannot be read: {first_line(error)}; is it cut short or damaged?"
+        ) from error
     return [name.decode("utf-8", "replace").strip() for name in names if name.strip()]
 
 
@@ -104,11 +118,17 @@ def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
                     if seen == n_read + 1:
                         shown = line[:60].decode("utf-8", "replace").rstrip().replace("\t", " ")
                         return InputError(
-                            f"{path}, line {number}: {why} ({shown!r}); is it cut short or damaged? Correct or remove it"
+                            f"{path}, line {number}: {why} ({shown!r}); is it cut short or damaged? Correct "
+                            "or remove it"
                         )
     except READ_ERRORS as damage:
-        return InputError(f"{path} cannot be read after {n_read:,} records: {first_line(damage)}; is it cut short or damaged?")
-    return InputError(f"{path} cannot be read after {n_read:,} records: {first_line(error)}; is it cut short or damaged?")
+        return InputError(
+            f"{path} cannot be read after {n_read:,} records: {first_line(damage)}; is it cut short or "
+            "damaged?"
+        )
+    return InputError(
+        f"{path} cannot be read after {n_read:,} records: {first_line(error)}; is it cut short or damaged?"
+    )
 
 
 def _header_trouble(path: Path) -> str | None:
@@ -119,9 +139,15 @@ def _header_trouble(path: Path) -> str | None:
                 if number == 1 and line[:3] == b"BCF":
                     return None
                 if number == 1 and not line.startswith(b"##fileformat=VCF"):
-                    return f"line 1 is not ##fileformat=VCFv4.x but {line[:40].decode('utf-8', 'replace').rstrip()!r}"
+                    return (
+                        "line 1 is not ##fileformat=VCFv4.x but "
+                        f"{line[:40].decode('utf-8', 'replace').rstrip()!r}"
+                    )
                 if line.startswith(b"#CHROM"):
-                    return f"htslib refuses its header, which ends in line {number}; check the ## lines and the tabs"
+                    return (
+                        f"htslib refuses its header, which ends in line {number}; check the ## lines and "
+                        "the tabs"
+                    )
                 if not line.startswith(b"#"):
                     return f"line {number} follows the header without a #CHROM line"
     except READ_ERRORS as error:

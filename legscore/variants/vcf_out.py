@@ -1,7 +1,9 @@
-"""Scored rows → the VCF they came from, with LEGSCORE and LEGSCORE_MAX in INFO; all else of every record stays as it is written.
+"""Scored rows → the VCF they came from, with LEGSCORE and LEGSCORE_MAX in INFO; all else of every record
+stays as it is written.
 
-Records are carried as text, so that nothing of them is read and written anew; only a BCF is made from that text in the end. Rows
-and records are read side by side in the order of the file: memory stays flat. BGZF and BCF outputs are indexed.
+Records are carried as text, so that nothing of them is read and written anew; only a BCF is made from that
+text in the end. Rows and records are read side by side in the order of the file: memory stays flat. BGZF and
+BCF outputs are indexed.
 """
 
 from __future__ import annotations
@@ -23,10 +25,15 @@ from legscore.variants.contigs import ContigMap
 from legscore.variants.vcf_file import open_vcf, opened, unreadable
 
 HEADER = (
-    '##INFO=<ID=LEGSCORE,Number=.,Type=String,Description="Effects predicted by legscore, one per ALT and tile: '
-    "ALT|gene|tile|strand|effect|sd|status; effect is alt - ref, sd the spread between models (not the error of a prediction), "
+    '##INFO=<ID=LEGSCORE,Number=.,Type=String,Description="Effects predicted by legscore, one per ALT and '
+    "tile: "
+    "ALT|gene|tile|strand|effect|sd|status; effect is alt - ref, sd the spread between models (not the "
+    "error of a prediction), "
     'a dot where there is none; characters that VCF reserves are percent-encoded">',
-    '##INFO=<ID=LEGSCORE_MAX,Number=A,Type=Float,Description="For each ALT the signed effect of largest magnitude over tiles">',
+    (
+        '##INFO=<ID=LEGSCORE_MAX,Number=A,Type=Float,Description="For each ALT the signed effect of largest '
+        'magnitude over tiles">'
+    ),
 )
 TBI_BASES = 1 << 29
 """The longest contig that a .tbi can index; beyond it, and for BCF, the index is a .csi."""
@@ -35,13 +42,20 @@ COLUMNS = [RECORD, ALT_NUMBER, "alt", "gene", "tile_id", "strand", "effect", "ef
 
 
 def write_vcf(
-    source: Path, scored: Path, output: str, contigs: ContigMap, lengths: Mapping[str, int], metadata: Mapping[str, Any]
+    source: Path,
+    scored: Path,
+    output: str,
+    contigs: ContigMap,
+    lengths: Mapping[str, int],
+    metadata: Mapping[str, Any],
 ) -> list[str]:
-    """Write `source` again with the scores of `scored` (a Parquet file of `legscore run` with record and ALT numbers).
+    """Write `source` again with the scores of `scored` (a Parquet file of `legscore run` with record and ALT
+    numbers).
 
     Args:
         output: ends in .vcf, .vcf.gz, .vcf.bgz or .bcf.
-        contigs, lengths: names of the VCF → those of the FASTA, and its lengths, for headers without contig lines.
+        contigs, lengths: names of the VCF → those of the FASTA, and its lengths, for headers without contig
+            lines.
         metadata: of the run, for the header.
 
     Returns:
@@ -85,15 +99,22 @@ def _to_bcf(text: Path, target: Path, output: str) -> None:
         pysam.bcftools.view("--no-version", "-Ob", "-o", str(target), str(text), catch_stdout=False)
     except (pysam.SamtoolsError, *READ_ERRORS) as error:
         raise OutputError(
-            f"{output}: BCF cannot hold this VCF ({first_line(error)}); write .vcf.gz, which leaves records as they are"
+            f"{output}: BCF cannot hold this VCF ({first_line(error)}); write .vcf.gz, which leaves records "
+            "as they are"
         ) from error
 
 
 def _lines(
-    source: Path, contigs: ContigMap, lengths: Mapping[str, int], metadata: Mapping[str, Any], *, whole_header: bool
+    source: Path,
+    contigs: ContigMap,
+    lengths: Mapping[str, int],
+    metadata: Mapping[str, Any],
+    *,
+    whole_header: bool,
 ) -> Iterator[bytes]:
-    """Lines of the VCF without their ends, our header lines before #CHROM. BCF as htslib writes it as text. With `whole_header`
-    fields and contigs that records use and the header does not list are added to it, as htslib understands them."""
+    """Lines of the VCF without their ends, our header lines before #CHROM. BCF as htslib writes it as text.
+    With `whole_header` fields and contigs that records use and the header does not list are added to it, as
+    htslib understands them."""
     whole: list[bytes] = []
     with open_vcf(source) as file:
         binary, found = file.format == "BCF", list(file.header.contigs)
@@ -106,7 +127,10 @@ def _lines(
                 raise unreadable(source, n_read, error) from error
             whole = str(file.header).encode().rstrip(b"\n").split(b"\n")
             if not found:  # ours come with lengths
-                found, whole = list(file.header.contigs), [line for line in whole if not line.startswith(b"##contig=")]
+                found, whole = (
+                    list(file.header.contigs),
+                    [line for line in whole if not line.startswith(b"##contig=")],
+                )
         if binary:
             text = str(file.header).encode().rstrip(b"\n").split(b"\n")
             yield from _header(iter(text), found, contigs, lengths, metadata)
@@ -129,7 +153,11 @@ def _lines(
 
 
 def _header(
-    lines: Iterator[bytes], found: list[str], contigs: ContigMap, lengths: Mapping[str, int], metadata: Mapping[str, Any]
+    lines: Iterator[bytes],
+    found: list[str],
+    contigs: ContigMap,
+    lengths: Mapping[str, int],
+    metadata: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """The header up to #CHROM, with our lines, and contig lines from the FASTA's index where it has none."""
     ours = (*(f"##INFO=<ID={name},".encode() for name in NAMES), b"##legscore_")
@@ -139,9 +167,15 @@ def _header(
             if not named:
                 for name in dict.fromkeys([*found, *contigs.of]):
                     known = contigs.get(name)
-                    yield (f"##contig=<ID={name},length={lengths[known]}>" if known else f"##contig=<ID={name}>").encode()
+                    yield (
+                        f"##contig=<ID={name},length={lengths[known]}>" if known else f"##contig=<ID={name}>"
+                    ).encode()
             models = ",".join(str(model["sha256"]) for model in metadata["models"])
-            for text in (*HEADER, f"##legscore_version={metadata['legscore']}", f"##legscore_models={models}"):
+            for text in (
+                *HEADER,
+                f"##legscore_version={metadata['legscore']}",
+                f"##legscore_models={models}",
+            ):
                 yield text.encode()
             yield line
             return
@@ -155,7 +189,11 @@ def _annotated(line: bytes, rows: list[tuple[Any, ...]]) -> bytes:
     fields = line.split(b"\t")
     if len(fields) < 8 or not (rows or b"LEGSCORE" in fields[7]):
         return line
-    info = [item for item in fields[7].split(b";") if item not in (b".", b"") and item.split(b"=")[0].decode() not in NAMES]
+    info = [
+        item
+        for item in fields[7].split(b";")
+        if item not in (b".", b"") and item.split(b"=")[0].decode() not in NAMES
+    ]
     if rows:
         info.append(b"LEGSCORE=" + ",".join(map(_entry, rows)).encode())
         largest = _largest(rows, fields[4].count(b",") + 1)
@@ -172,7 +210,9 @@ def _index(temporary: Path, target: Path, longest: int) -> str:
     index = Path(f"{target}.{'csi' if csi else 'tbi'}")
     try:
         with publishing(index) as aside, writing(index):
-            pysam.tabix_index(str(temporary), preset=kind, index=str(aside), force=True, keep_original=True, csi=csi)
+            pysam.tabix_index(
+                str(temporary), preset=kind, index=str(aside), force=True, keep_original=True, csi=csi
+            )
     except (OutputError, *READ_ERRORS):
         return "        not indexed: its records are not sorted by position; sort it with bcftools sort"
     return f"        index: {index}"

@@ -1,7 +1,9 @@
-"""Alleles in tiles → the sequences that are compared: the tile as it is in the genome, and as the allele makes it.
+"""Alleles in tiles → the sequences that are compared: the tile as it is in the genome, and as the allele
+makes it.
 
-With `refill` the alternate contig is cut to the tile's length from the anchored base; the genome fills the far end. With
-`construct` the insert keeps its two ends and changes its length, as in an assay whose flanks are fixed.
+With `refill` the alternate contig is cut to the tile's length from the anchored base; the genome fills the
+far end. With `construct` the insert keeps its two ends and changes its length, as in an assay whose flanks
+are fixed.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ INDELS = ("refill", "construct")
 
 @dataclass(frozen=True)
 class Ragged:
-    """Texts of letters: row r is flat[start_R[r] : start_R[r] + length_R[r]]. `edge_R` marks rows that leave the contig, whose
-    letters mean nothing."""
+    """Texts of letters: row r is flat[start_R[r] : start_R[r] + length_R[r]]. `edge_R` marks rows that leave
+    the contig, whose letters mean nothing."""
 
     flat: np.ndarray
     start_R: np.ndarray
@@ -29,28 +31,35 @@ class Ragged:
 
 
 def tile_letters(contig: np.ndarray, start_R: np.ndarray, length: int, minus_R: np.ndarray) -> np.ndarray:
-    """Letters of tiles of one length in their own 5'→3' direction, uint8 [rows, length]. All must lie in the contig."""
+    """Letters of tiles of one length in their own 5'→3' direction, uint8 [rows, length]. All must lie in the
+    contig."""
     letters = contig[start_R[:, None] + np.arange(length)]
     letters[minus_R] = reverse_complement(letters[minus_R])
     return letters
 
 
 def anchored_place(anchor: str, length: int, minus_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The anchored base of each tile: its index from the tile's left end (int64), and whether the anchored side is the right
-    one (bool). `center` holds the base at index ⌊length/2⌋ of the 5'→3' direction and gives way towards 3'."""
+    """The anchored base of each tile: its index from the tile's left end (int64), and whether the anchored
+    side is the right one (bool). `center` holds the base at index ⌊length/2⌋ of the 5'→3' direction and gives
+    way towards 3'."""
     index = {"3": length - 1, "5": 0, "center": length // 2}[anchor]
     from_left = np.where(minus_R, length - 1 - index, index)
     return from_left, np.asarray(minus_R == (anchor == "5"))
 
 
 def refilled(
-    contig: np.ndarray, changes: Changes, tile_start_R: np.ndarray, length: int, minus_R: np.ndarray, anchor: str
+    contig: np.ndarray,
+    changes: Changes,
+    tile_start_R: np.ndarray,
+    length: int,
+    minus_R: np.ndarray,
+    anchor: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alternate tiles of one length, uint8 [rows, length], and which leave the contig, bool [rows].
 
-    `changes` has one allele per row. The anchored base keeps its index in the tile. A replaced base counts as kept when the
-    inserted letters, paired with the replaced ones from the anchored side, have one for it; where the anchored base is
-    deleted, the next kept base further on that side takes its place.
+    `changes` has one allele per row. The anchored base keeps its index in the tile. A replaced base counts as
+    kept when the inserted letters, paired with the replaced ones from the anchored side, have one for it;
+    where the anchored base is deleted, the next kept base further on that side takes its place.
     """
     start, end, n = changes.start_A, changes.end_A, changes.n_A
     grown = n - (end - start)
@@ -73,8 +82,11 @@ def refilled(
     return letters, edge
 
 
-def substituted(reference: np.ndarray, changes: Changes, tile_start_R: np.ndarray, minus_R: np.ndarray) -> np.ndarray:
-    """Alternate tiles for single-base changes inside them: the fast path of `refilled`. `reference` is 5'→3', uint8 [rows, L]."""
+def substituted(
+    reference: np.ndarray, changes: Changes, tile_start_R: np.ndarray, minus_R: np.ndarray
+) -> np.ndarray:
+    """Alternate tiles for single-base changes inside them: the fast path of `refilled`. `reference` is 5'→3',
+    uint8 [rows, L]."""
     letters = reference.copy()
     place = changes.start_A - tile_start_R
     base = changes.inserted[changes.at_A]
@@ -83,9 +95,12 @@ def substituted(reference: np.ndarray, changes: Changes, tile_start_R: np.ndarra
     return letters
 
 
-def constructed(contig: np.ndarray, changes: Changes, start_R: np.ndarray, end_R: np.ndarray, minus_R: np.ndarray) -> Ragged:
-    """Alternate inserts of changed length. Of an allele that crosses an end of the tile, the part inside counts: replaced and
-    inserted letters are paired from the side that lies inside (from 5' when the allele covers the whole tile)."""
+def constructed(
+    contig: np.ndarray, changes: Changes, start_R: np.ndarray, end_R: np.ndarray, minus_R: np.ndarray
+) -> Ragged:
+    """Alternate inserts of changed length. Of an allele that crosses an end of the tile, the part inside
+    counts: replaced and inserted letters are paired from the side that lies inside (from 5' when the allele
+        covers the whole tile)."""
     start, end, n = changes.start_A, changes.end_A, changes.n_A
     left = np.maximum(np.minimum(start, end_R) - start_R, 0)
     right = np.maximum(end_R - np.maximum(end, start_R), 0)
@@ -100,7 +115,9 @@ def constructed(contig: np.ndarray, changes: Changes, start_R: np.ndarray, end_R
     row, place = spread(length)
     place = np.where(minus_R[row], length[row] - 1 - place, place)
     in_left, in_added = place < left[row], place < (left + added)[row]
-    source = np.where(in_left, start_R[row] + place, np.maximum(end, start_R)[row] + place - (left + added)[row])
+    source = np.where(
+        in_left, start_R[row] + place, np.maximum(end, start_R)[row] + place - (left + added)[row]
+    )
     letters = contig[np.clip(source, 0, len(contig) - 1)]
     mine = ~in_left & in_added
     letters[mine] = changes.inserted[(changes.at_A + low - left)[row][mine] + place[mine]]

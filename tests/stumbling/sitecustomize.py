@@ -1,4 +1,5 @@
-"""Put on the path of Ray's workers by test_cluster.py: engines that stumble over marked windows, as real ones may.
+"""Put on the path of Ray's workers by test_cluster.py: engines that stumble over marked windows, as real ones
+may.
 
 More than 100 of one base in a window: T raises, A ends the process, G (with openvino) scores wrongly.
 """

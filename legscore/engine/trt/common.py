@@ -1,4 +1,5 @@
-"""TensorRT: what 8.6, 10 and 11 do alike. Nothing in it raises by itself: failures are None or False and a logged line.
+"""TensorRT: what 8.6, 10 and 11 do alike. Nothing in it raises by itself: failures are None or False and a
+logged line.
 
 Importing this module needs TensorRT.
 """
@@ -23,8 +24,8 @@ INPUT, OUTPUT = "x", "score"
 
 
 class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT has no types
-    """Keeps the last errors of each thread for the exception that follows; prints nothing, since standard output may be the
-    user's table."""
+    """Keeps the last errors of each thread for the exception that follows; prints nothing, since standard
+    output may be the user's table."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -61,7 +62,10 @@ def differences() -> ModuleType:
         return importlib.import_module("legscore.engine.trt.v10")
     if numbers[0] == 8 and numbers >= (8, 6):
         return importlib.import_module("legscore.engine.trt.v8")
-    raise EngineError(f"TensorRT {version()} is not supported; install 8.6, 10 (from 10.1) or 11: pip install 'legscore[gpu]'")
+    raise EngineError(
+        f"TensorRT {version()} is not supported; install 8.6, 10 (from 10.1) or 11: pip install "
+        "'legscore[gpu]'"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings:
 
     Args:
         onnx: the graph.
-        float_names: of nodes that stay FP32 in an FP16 graph (8.6 must be told; later versions read it from the graph).
+        float_names: of nodes that stay FP32 in an FP16 graph (8.6 must be told; later versions read it from
+            the graph).
 
     Raises:
         EngineError: with TensorRT's last errors.
@@ -145,7 +150,8 @@ def load(stored: Stored) -> Any | None:
 
 
 def bind(engine: Any, x: int, score: int, scratch: int, nbytes: int) -> Any:
-    """An execution context that reads at address `x`, writes at `score` and uses the scratch. EngineError when refused."""
+    """An execution context that reads at address `x`, writes at `score` and uses the scratch. EngineError
+    when refused."""
     context = differences().make_context(engine, scratch, nbytes)
     if context is None:
         raise EngineError(f"TensorRT made no context, probably for lack of memory: {LOG.take()}")

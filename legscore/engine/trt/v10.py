@@ -1,4 +1,5 @@
-"""TensorRT 10 (from 10.1) and 11: strongly typed networks. Every type follows from the graph; no precision flag is set."""
+"""TensorRT 10 (from 10.1) and 11: strongly typed networks. Every type follows from the graph; no precision
+flag is set."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def make_context(engine: Any, address: int, nbytes: int) -> Any:
 
 
 def refit(engine: Any, onnx: bytes, log: Any) -> None:
-    """Set a member's weights into an engine built with REFIT. EngineError when TensorRT refuses; the engine is then void."""
+    """Set a member's weights into an engine built with REFIT. EngineError when TensorRT refuses; the engine
+    is then void."""
     refitter = trt.Refitter(engine, log)
     reader = trt.OnnxParserRefitter(refitter, log)
     if not reader.refit_from_bytes(onnx):

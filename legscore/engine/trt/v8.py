@@ -24,7 +24,8 @@ def make_network(builder: Any) -> Any:
 
 
 def configure(network: Any, config: Any, precision: str, float_names: frozenset[str]) -> None:
-    """FP16 with the named layers in FP32; tactics without cuBLAS and cuDNN, which are not installed with TensorRT."""
+    """FP16 with the named layers in FP32; tactics without cuBLAS and cuDNN, which are not installed with
+    TensorRT."""
     sources = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
     config.set_tactic_sources(sum(1 << int(source) for source in sources))
     if precision != "fp16":
@@ -33,7 +34,11 @@ def configure(network: Any, config: Any, precision: str, float_names: frozenset[
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     for i in range(network.num_layers):
         layer = network.get_layer(i)
-        if layer.num_outputs and float_names & {layer.name, layer.get_output(0).name} and layer.type in COMPUTING:
+        if (
+            layer.num_outputs
+            and float_names & {layer.name, layer.get_output(0).name}
+            and layer.type in COMPUTING
+        ):
             layer.precision = trt.float32
             layer.set_output_type(0, trt.float32)
 

@@ -1,4 +1,5 @@
-"""Ensemble size against quality: the mean of the first k members, and random subsets of k (the paper's Figure S7)."""
+"""Ensemble size against quality: the mean of the first k members, and random subsets of k (the paper's Figure
+S7)."""
 
 from __future__ import annotations
 
@@ -23,13 +24,19 @@ def read_points(path: str) -> list[Point]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); give what legscore evaluate --ensemble-curve --json wrote") from None
+        raise InputError(
+            f"{path} is not JSON ({error}); give what legscore evaluate --ensemble-curve --json wrote"
+        ) from None
     points = held.get("ensemble_curve") if isinstance(held, dict) else None
     if not points:
-        raise InputError(f"{path} holds no ensemble curve; legscore evaluate --ensemble-curve --json FILE writes one")
+        raise InputError(
+            f"{path} holds no ensemble curve; legscore evaluate --ensemble-curve --json FILE writes one"
+        )
     known = [f.name for f in fields(Point)]
     try:
-        named: list[dict[str, Any]] = [{name: math.nan if p[name] is None else p[name] for name in known} for p in points]
+        named: list[dict[str, Any]] = [
+            {name: math.nan if p[name] is None else p[name] for name in known} for p in points
+        ]
         return [Point(**values) for values in named]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: its ensemble curve is damaged ({type(error).__name__}: {error})") from None
@@ -48,7 +55,11 @@ def draw_curve(points: Sequence[Point], path: str) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlim(0.5, top + 0.5)
     figure.axes[0].legend(loc="lower right", fontsize=7)
-    figure.suptitle("bars: smallest to largest over subsets of k, a spread and no standard error", fontsize=7, color="#666666")
+    figure.suptitle(
+        "bars: smallest to largest over subsets of k, a spread and no standard error",
+        fontsize=7,
+        color="#666666",
+    )
     save(figure, path)
 
 
@@ -56,9 +67,26 @@ def _line(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:
     k = [p.k for p in points]
     mean = [p.mean for p in points]
     error = [[p.mean - p.low for p in points], [p.high - p.mean for p in points]]
-    axes.errorbar(k, mean, yerror(error), fmt="o-", color=colour, markersize=3, linewidth=1, capsize=2, label=f"{label}: subsets")
+    axes.errorbar(
+        k,
+        mean,
+        yerror(error),
+        fmt="o-",
+        color=colour,
+        markersize=3,
+        linewidth=1,
+        capsize=2,
+        label=f"{label}: subsets",
+    )
     axes.plot(
-        k, [p.first for p in points], "s--", color=colour, markersize=3, linewidth=0.8, alpha=0.6, label=f"{label}: first k"
+        k,
+        [p.first for p in points],
+        "s--",
+        color=colour,
+        markersize=3,
+        linewidth=0.8,
+        alpha=0.6,
+        label=f"{label}: first k",
     )
 
 

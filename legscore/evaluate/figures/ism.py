@@ -1,7 +1,9 @@
-"""In-silico mutagenesis of one promoter: effects of every change at every position, and the sequence as a logo.
+"""In-silico mutagenesis of one promoter: effects of every change at every position, and the sequence as a
+logo.
 
-A letter's height is minus the mean effect of changing it: letters that the model needs stand up, letters whose change raises the
-score hang down. Letters are drawn from outlines of the font; packages for logos bring a second table library for little more.
+A letter's height is minus the mean effect of changing it: letters that the model needs stand up, letters
+whose change raises the score hang down. Letters are drawn from outlines of the font; packages for logos bring
+a second table library for little more.
 """
 
 from __future__ import annotations
@@ -22,9 +24,14 @@ def draw_ism(tile: Tile, path: str) -> None:
     _logo(logo, tile)
     limit = float(np.nanmax(np.abs(tile.effect_BL))) or 1.0
     image = heat.imshow(
-        tile.effect_BL, aspect="auto", cmap=effect_colours(), vmin=-limit, vmax=limit, interpolation="nearest",
+        tile.effect_BL,
+        aspect="auto",
+        cmap=effect_colours(),
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
         extent=(-0.5, length - 0.5, 3.5, -0.5),
-    )  # fmt: skip
+    )
     for at, base in enumerate(tile.sequence):
         if base in BASES:
             heat.plot(at, BASES.index(base), ".", color="black", markersize=2)
@@ -49,8 +56,15 @@ def _logo(axes: Any, tile: Tile) -> None:
         if base not in BASES or not np.isfinite(height) or height == 0:
             continue
         box = outlines[base].get_extents()
-        move = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height).translate(at - 0.45, 0)
-        axes.add_patch(PathPatch(move.transform_path(outlines[base]), facecolor=BASE_COLOURS[base], edgecolor="none"))
+        move = (
+            Affine2D()
+            .translate(-box.x0, -box.y0)
+            .scale(0.9 / box.width, height / box.height)
+            .translate(at - 0.45, 0)
+        )
+        axes.add_patch(
+            PathPatch(move.transform_path(outlines[base]), facecolor=BASE_COLOURS[base], edgecolor="none")
+        )
     known = heights[np.isfinite(heights)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     margin = 0.06 * (max(high, 0) - min(low, 0) or 1.0)

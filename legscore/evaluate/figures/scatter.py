@@ -26,7 +26,8 @@ class Panel:
 
 
 def draw_scatter(panels: Sequence[Panel], path: str, columns: int = 4) -> None:
-    """A row of panels that share a colour scale (log counts), each with the line of equality and its correlations."""
+    """A row of panels that share a colour scale (log counts), each with the line of equality and its
+    correlations."""
     wide = min(columns, len(panels))
     high = -(-len(panels) // wide)
     figure = new_figure(2.5 * wide + 0.6, 2.6 * high)
@@ -49,13 +50,26 @@ def _panel(axes: Any, panel: Panel) -> Any:
     margin = 0.03 * (high - low or 1.0)
     limits = (low - margin, high + margin)
     hexagons = axes.hexbin(
-        panel.x_N, panel.y_N, gridsize=GRID, mincnt=1, bins="log", cmap="viridis", extent=(*limits, *limits), linewidths=0.1
+        panel.x_N,
+        panel.y_N,
+        gridsize=GRID,
+        mincnt=1,
+        bins="log",
+        cmap="viridis",
+        extent=(*limits, *limits),
+        linewidths=0.1,
     )
     axes.plot(limits, limits, color=GREY, linewidth=0.7, linestyle="--")
     r, rho = pearson(panel.x_N, panel.y_N), spearman(panel.x_N, panel.y_N)
     text = f"r = {r.value:.3f}\nρ = {rho.value:.3f}\nn = {len(panel.x_N):,}"
     axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=7)
-    axes.set(xlabel=plain(panel.x_name), ylabel=plain(panel.y_name), title=plain(panel.title), xlim=limits, ylim=limits)
+    axes.set(
+        xlabel=plain(panel.x_name),
+        ylabel=plain(panel.y_name),
+        title=plain(panel.title),
+        xlim=limits,
+        ylim=limits,
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_aspect("equal")

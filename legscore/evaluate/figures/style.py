@@ -1,7 +1,8 @@
-"""One look for all figures: colours that colour-blind readers can tell apart, and files that do not change by themselves.
+"""One look for all figures: colours that colour-blind readers can tell apart, and files that do not change by
+themselves.
 
-Colours are Okabe & Ito's (https://jfly.uni-koeln.de/color/), effects go from blue over white to orange-red, which keeps its order
-in grey. SVG keeps text as text; no file holds a date.
+Colours are Okabe & Ito's (https://jfly.uni-koeln.de/color/), effects go from blue over white to orange-red,
+which keeps its order in grey. SVG keeps text as text; no file holds a date.
 """
 
 from __future__ import annotations
@@ -29,16 +30,26 @@ def check_picture(path: str) -> str:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure in inches, without a window or global state. LegscoreError where matplotlib is missing."""
+    """An empty figure in inches, without a window or global state. LegscoreError where matplotlib is
+    missing."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
         raise LegscoreError("figures need matplotlib: pip install 'legscore[report]'") from None
-    mpl.rcParams.update({
-        "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9, "legend.frameon": False,
-        "svg.fonttype": "none", "svg.hashsalt": "legscore", "pdf.fonttype": 42, "axes.titlelocation": "left",
-    })  # fmt: skip
+    mpl.rcParams.update(
+        {
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 9,
+            "legend.frameon": False,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "legscore",
+            "pdf.fonttype": 42,
+            "axes.titlelocation": "left",
+        }
+    )
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -55,7 +66,9 @@ def effect_colours() -> Any:
     """Blue (lower) over white to orange-red (higher)."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("effect", ["#053061", "#4393C3", "#F7F7F7", "#E08214", "#7F3B08"])
+    return LinearSegmentedColormap.from_list(
+        "effect", ["#053061", "#4393C3", "#F7F7F7", "#E08214", "#7F3B08"]
+    )
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Training curves from the metrics that `legscore train` writes beside each member (one JSON object a line)."""
+"""Training curves from the metrics that `legscore train` writes beside each member (one JSON object a
+line)."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 continue  # a killed training may have left half a line
-            raise InputError(f"{path} line {number} is no record of a training ({type(error).__name__}: {error})") from None
+            raise InputError(
+                f"{path} line {number} is no record of a training ({type(error).__name__}: {error})"
+            ) from None
         records = {known: r for known, r in records.items() if known < step}
         records[step] = record
     if not records:
@@ -51,7 +54,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_training(paths: Sequence[str], picture: str) -> list[str]:
-    """Loss, validation correlations and learning rate against steps, a line for each member; returns lines to say."""
+    """Loss, validation correlations and learning rate against steps, a line for each member; returns lines to
+    say."""
     runs = {path.name.removesuffix(ENDING): read_metrics(path) for path in metric_files(paths)}
     figure = new_figure(9.0, 2.8)
     loss, quality, rate = figure.subplots(1, 3)
@@ -63,10 +67,18 @@ def draw_training(paths: Sequence[str], picture: str) -> list[str]:
         for metric, form in (("pearson", "o-"), ("spearman", "s--")):
             label = f"{metric.capitalize()} {plain(name)}" if len(runs) < 4 else None
             quality.plot(
-                [r["step"] for r in judged], [r[metric] for r in judged], form, color=colour, markersize=3, lw=1, label=label
+                [r["step"] for r in judged],
+                [r[metric] for r in judged],
+                form,
+                color=colour,
+                markersize=3,
+                lw=1,
+                label=label,
             )
     loss.set(xlabel="step", ylabel="training loss", title="Loss")
-    quality.set(xlabel="step", ylabel="validation correlation", title="Validation (circles Pearson, squares Spearman)")
+    quality.set(
+        xlabel="step", ylabel="validation correlation", title="Validation (circles Pearson, squares Spearman)"
+    )
     rate.set(xlabel="step", ylabel="learning rate", title="Learning rate")
     if len(runs) <= 8:
         loss.legend(fontsize=7)

@@ -1,6 +1,7 @@
 """Bootstrap distributions of models side by side, with tests between them (the paper's Figure 4).
 
-Stars come from the bootstrap's own p of the difference, Holm-corrected over the comparisons of a panel, not drawn by hand.
+Stars come from the bootstrap's own p of the difference, Holm-corrected over the comparisons of a panel, not
+drawn by hand.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A file of scores → what the page shows: counts, histograms, the largest effects. Nothing is sampled: rows are counted into
-bins, and what is cut to the largest says of how many.
+"""A file of scores → what the page shows: counts, histograms, the largest effects. Nothing is sampled: rows
+are counted into bins, and what is cut to the largest says of how many.
 """
 
 from __future__ import annotations
@@ -22,15 +22,27 @@ TOP_ROWS = 1000
 NEAR_FLOOR = 0.25
 """Scores this close to the floor count as being there (in bins of the sorter)."""
 LABELS = (
-    "variant_id", "id", "gene_name", "gene", "gene_id", "promoter", "tile_id", "haplotype_id", "chrom", "pos", "ref", "alt",
-    "strand", "start", "end", "offset", "ref_base", "alt_base", "n_carriers", "n_samples",
+    "variant_id", "id", "gene_name", "gene", "gene_id", "promoter", "tile_id", "haplotype_id", "chrom", "pos",
+    "ref", "alt", "strand", "start", "end", "offset", "ref_base", "alt_base", "n_carriers", "n_samples",
 )  # fmt: skip
 """Columns that say which row it is."""
 COUNTS = ("pos", "start", "end", "offset", "n_carriers", "n_samples")
 """Labels that are whole numbers, also in text files."""
 FIRST_LABELS = LABELS[: LABELS.index("alt") + 1]
 """Those that stand before the values in the table of the largest."""
-VALUES = ("score", "score_sd", "ref_score", "alt_score", "effect", "effect_sd", "effect_low", "effect_high", "p", "q", "n_count")
+VALUES = (
+    "score",
+    "score_sd",
+    "ref_score",
+    "alt_score",
+    "effect",
+    "effect_sd",
+    "effect_low",
+    "effect_high",
+    "p",
+    "q",
+    "n_count",
+)
 
 
 @dataclass
@@ -38,7 +50,8 @@ class Scores:
     """A file of scores in memory: only what the page needs.
 
     Attributes:
-        main: `effect` or `score`. values: name → float64 [rows], NaN where null. labels: other columns as read, with `status`.
+        main: `effect` or `score`. values: name → float64 [rows], NaN where null. labels: other columns as
+            read, with `status`.
     """
 
     table: Table
@@ -59,14 +72,19 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
     names = table.columns
     main = next((name for name in ("effect", "score") if name in names), None)
     if main is None:
-        raise InputError(f"{table.name} has neither effect nor score{nearest('score', names)}; it has {shorten(names, 12)}")
+        raise InputError(
+            f"{table.name} has neither effect nor score{nearest('score', names)}; it has {shorten(names, 12)}"
+        )
     for option, column in (("--truth", truth), ("--tile", tile)):
         if column and column not in names:
             raise InputError(
-                f"{option} {column}: {table.name} has no such column{nearest(column, names)}; there are {shorten(names, 12)}"
+                f"{option} {column}: {table.name} has no such column{nearest(column, names)}; there are "
+                f"{shorten(names, 12)}"
             )
     numeric = [name for name in dict.fromkeys([*VALUES, *([truth] if truth else [])]) if name in names]
-    wanted = dict.fromkeys([*LABELS, *TILE_COLUMNS, *wanted_columns(names), "status", *([tile] if tile else [])])
+    wanted = dict.fromkeys(
+        [*LABELS, *TILE_COLUMNS, *wanted_columns(names), "status", *([tile] if tile else [])]
+    )
     texts = [name for name in wanted if name in names and name not in numeric]
     read = table.read([*numeric, *texts])
     columns: dict[str, pl.Series] = {}
@@ -74,12 +92,18 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
         columns[name] = pl.from_arrow(read.select([name])).to_series()  # type: ignore[union-attr]
         if columns[name].dtype == pl.Categorical:
             columns[name] = columns[name].cast(pl.String)
-    values = {name: numbers(columns[name], "--truth" if name == truth else "column", name) for name in numeric}
+    values = {
+        name: numbers(columns[name], "--truth" if name == truth else "column", name) for name in numeric
+    }
     if not len(read):
         raise InputError(f"{table.name} has no rows")
     if not np.isfinite(values[main]).any():
         raise InputError(f"{table.name}: no row has a value of {main}")
-    frame = pl.DataFrame({name: columns[name] for name in texts}) if texts else pl.DataFrame({"row": range(len(read))})
+    frame = (
+        pl.DataFrame({name: columns[name] for name in texts})
+        if texts
+        else pl.DataFrame({"row": range(len(read))})
+    )
     return Scores(table, main, frame, values, table.metadata())
 
 
@@ -102,13 +126,19 @@ def histogram(values: np.ndarray) -> dict[str, Any] | None:
         low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(known, BINS, (low, high))
     return {
-        "low": low, "high": high, "counts": counts.tolist(), "n": len(known), "mean": float(known.mean()),
-        "median": float(np.median(known)), "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
-    }  # fmt: skip
+        "low": low,
+        "high": high,
+        "counts": counts.tolist(),
+        "n": len(known),
+        "mean": float(known.mean()),
+        "median": float(np.median(known)),
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+    }
 
 
 def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
-    """Rows counted on a square raster, GRID cells a side and fewer for few rows; None where no row has both."""
+    """Rows counted on a square raster, GRID cells a side and fewer for few rows; None where no row has
+    both."""
     both = np.isfinite(x) & np.isfinite(y)
     if not both.any():
         return None
@@ -133,7 +163,13 @@ def floor(scores: Scores) -> dict[str, Any]:
         return {"known": False}
     level = float(named) if isinstance(named, int | float) else float(every.min())
     near = every <= level + NEAR_FLOOR
-    found = {"known": True, "named": isinstance(named, int | float), "level": level, "near": int(near.sum()), "of": len(every)}
+    found = {
+        "known": True,
+        "named": isinstance(named, int | float),
+        "level": level,
+        "near": int(near.sum()),
+        "of": len(every),
+    }
     if "ref_score" in names and scores.main == "effect":
         weak = scores.values["ref_score"] <= level + NEAR_FLOOR
         effects = scores.values["effect"][weak]
@@ -143,7 +179,8 @@ def floor(scores: Scores) -> dict[str, Any]:
 
 
 def top(scores: Scores, truth: str | None) -> dict[str, Any]:
-    """The TOP_ROWS rows with the largest magnitude of the main value: column names, kinds and rows as they are shown."""
+    """The TOP_ROWS rows with the largest magnitude of the main value: column names, kinds and rows as they
+    are shown."""
     main = scores.values[scores.main]
     size = np.where(np.isfinite(main), np.abs(main), -1.0)
     n = int((size >= 0).sum())
@@ -168,13 +205,21 @@ def top(scores: Scores, truth: str | None) -> dict[str, Any]:
 
     add_labels(FIRST_LABELS)
     order = [scores.main, *([truth] if truth else [])]
-    order += sorted(VALUES, key=lambda name: not name.startswith(scores.main))  # the main value's SD and limits first
+    # the main value's SD and limits first
+    order += sorted(VALUES, key=lambda name: not name.startswith(scores.main))
     for name in dict.fromkeys(order):
         if name in scores.values and name != "n_count":
             columns.append({"name": name, "number": True})
-            data.append([round(v, 5) if math.isfinite(v) else None for v in scores.values[name][chosen].tolist()])
+            data.append(
+                [round(v, 5) if math.isfinite(v) else None for v in scores.values[name][chosen].tolist()]
+            )
     add_labels(name for name in LABELS if name not in FIRST_LABELS)
-    return {"columns": columns, "rows": [list(row) for row in zip(*data, strict=True)], "of": n, "by": scores.main}
+    return {
+        "columns": columns,
+        "rows": [list(row) for row in zip(*data, strict=True)],
+        "of": n,
+        "by": scores.main,
+    }
 
 
 def against_truth(scores: Scores, truth: str) -> dict[str, Any]:
@@ -185,7 +230,10 @@ def against_truth(scores: Scores, truth: str) -> dict[str, Any]:
         raise InputError(f"--truth {truth}: no row has both {truth} and {scores.main}")
     both = np.isfinite(x) & np.isfinite(y)
     found = {name: metric(name, x[both], y[both]) for name in METRICS}
-    metrics = {name: {"value": None if math.isnan(f.value) else f.value, "reason": f.reason} for name, f in found.items()}
+    metrics = {
+        name: {"value": None if math.isnan(f.value) else f.value, "reason": f.reason}
+        for name, f in found.items()
+    }
     return {"truth": truth, "prediction": scores.main, "raster": raster, "metrics": metrics}
 
 
@@ -196,7 +244,11 @@ def run_facts(scores: Scores) -> list[tuple[str, str]]:
         return [
             (
                 "record",
-                "this file does not say which models made it (written by something else, or a table without its .run.json)",
+                (
+                    "this file does not say which models made it (written by something else, or a table "
+                    "without "
+                    "its .run.json)"
+                ),
             )
         ]
     engine, options, fidelity = (record.get(name) or {} for name in ("engine", "options", "fidelity"))
@@ -207,23 +259,44 @@ def run_facts(scores: Scores) -> list[tuple[str, str]]:
         metrics = training.get("metrics") or {}
         about = [f"sha256 {str(model.get('sha256', ''))[:16]}…"]
         about += [f"{training['preset']}, seed {training.get('seed')}"] if training.get("preset") else []
-        about += [f"validation Pearson {metrics['pearson']:.4f}"] if isinstance(metrics.get("pearson"), float) else []
+        about += (
+            [f"validation Pearson {metrics['pearson']:.4f}"]
+            if isinstance(metrics.get("pearson"), float)
+            else []
+        )
         facts.append((f"model {i}", f"{model.get('name', '?')} ({'; '.join(about)})"))
     versions = [
-        f"{k} {v}" for k, v in engine.items() if k in ("openvino", "torch", "tensorrt", "cuda", "cpu", "gpu", "device") and v
+        f"{k} {v}"
+        for k, v in engine.items()
+        if k in ("openvino", "torch", "tensorrt", "cuda", "cpu", "gpu", "device") and v
     ]
     facts.append(("engine", f"{engine.get('engine', '?')}, precision {engine.get('precision', '?')}"))
     facts += [("on", "; ".join(versions))] if versions else []
     facts += [("warning", str(engine["warning"]))] if engine.get("warning") else []
     if fidelity:
-        numbers_ = ", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in fidelity.items() if isinstance(v, int | float))
+        numbers_ = ", ".join(
+            f"{k.replace('_', ' ')} {v:.6g}" for k, v in fidelity.items() if isinstance(v, int | float)
+        )
         facts.append(("fidelity", f"against {fidelity.get('reference', '?')}: {numbers_}"))
-    facts.append(("rows are", f"{options.get('kind', '?')}s, sequences read as {options.get('sequence_is', '?')}"))
+    facts.append(
+        ("rows are", f"{options.get('kind', '?')}s, sequences read as {options.get('sequence_is', '?')}")
+    )
     facts.append(("strands", str(options.get("rc", "?"))))
     if calibration := record.get("calibration"):
         facts.append(
-            ("calibration", f"intervals for {calibration.get('coverage', 0):.0%}, sha256 {str(calibration.get('sha256'))[:16]}…")
+            (
+                "calibration",
+                (
+                    f"intervals for {calibration.get('coverage', 0):.0%}, sha256 "
+                    f"{str(calibration.get('sha256'))[:16]}…"
+                ),
+            )
         )
     if variants := record.get("variants"):
-        facts.append(("variants", ", ".join(f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool))))
+        facts.append(
+            (
+                "variants",
+                ", ".join(f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool)),
+            )
+        )
     return facts

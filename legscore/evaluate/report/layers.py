@@ -1,8 +1,9 @@
 """Large parts of the page as packed numbers: heat maps of saturated promoters and the track along the genome.
 
-Numbers are whole multiples of a step that is written beside them (16 bits, base64), finer than any screen shows. Heat maps are
-kept for as many promoters as fit `HEAT_BYTES`, largest effects first, and the page says how many there are; the track counts
-every row into bins of 1, 2, 5, 10, … bases, the narrowest with at most `TRACK_BINS` of them.
+Numbers are whole multiples of a step that is written beside them (16 bits, base64), finer than any screen
+shows. Heat maps are kept for as many promoters as fit `HEAT_BYTES`, largest effects first, and the page says
+how many there are; the track counts every row into bins of 1, 2, 5, 10, … bases, the narrowest with at most
+`TRACK_BINS` of them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ def heat_maps(scores: Scores, column: str | None) -> dict[str, Any] | None:
     names = wanted_columns([*scores.frame.columns, *scores.values])
     if not names:
         return None
-    wanted = [name for name in dict.fromkeys([*names, *([column] if column else [])]) if name in scores.frame.columns]
+    wanted = [
+        name
+        for name in dict.fromkeys([*names, *([column] if column else [])])
+        if name in scores.frame.columns
+    ]
     frame = scores.frame.select(wanted).with_columns(pl.Series("effect", scores.values["effect"]))
     if not frame["offset"].dtype.is_numeric():
         frame = frame.with_columns(pl.col("offset").cast(pl.String).cast(pl.Int64, strict=False))
@@ -51,11 +56,17 @@ def heat_maps(scores: Scores, column: str | None) -> dict[str, Any] | None:
     kept = _kept(found)
     heads = np.cumsum([0, *found.length_T[kept]])
     values = np.concatenate([found.effect_TBL[t, :, : found.length_T[t]].T.ravel() for t in kept])
-    bases = "".join("".join(BASES[b] if b >= 0 else "." for b in found.base_TL[t, : found.length_T[t]]) for t in kept)
+    bases = "".join(
+        "".join(BASES[b] if b >= 0 else "." for b in found.base_TL[t, : found.length_T[t]]) for t in kept
+    )
     return {
-        "column": found.column, "of": len(found), "titles": [found.titles_T[t] for t in kept], "heads": heads.tolist(),
-        "sequence": bases, "effect": packed(values),
-    }  # fmt: skip
+        "column": found.column,
+        "of": len(found),
+        "titles": [found.titles_T[t] for t in kept],
+        "heads": heads.tolist(),
+        "sequence": bases,
+        "effect": packed(values),
+    }
 
 
 def _kept(found: Saturation) -> np.ndarray:
@@ -75,7 +86,11 @@ def track(scores: Scores) -> dict[str, Any] | None:
     if not place.dtype.is_numeric():  # of a CSV
         place = place.cast(pl.String).cast(pl.Int64, strict=False)
     frame = pl.DataFrame(
-        {"chrom": scores.frame["chrom"].cast(pl.String), "pos": place.cast(pl.Int64), "effect": scores.values["effect"]}
+        {
+            "chrom": scores.frame["chrom"].cast(pl.String),
+            "pos": place.cast(pl.Int64),
+            "effect": scores.values["effect"],
+        }
     )
     frame = frame.filter(pl.col("effect").is_finite() & pl.col("chrom").is_not_null() & (pl.col("pos") >= 1))
     if not len(frame):
@@ -92,11 +107,16 @@ def track(scores: Scores) -> dict[str, Any] | None:
     last = dict(ends.iter_rows())
     ordered = pl.concat(parts)
     return {
-        "width": width, "names": names, "lengths": [int(last[name]) for name in names], "counts": [len(part) for part in parts],
-        "rows": len(frame), "bin": packed_whole(ordered["bin"].to_numpy(), "<i4"),
+        "width": width,
+        "names": names,
+        "lengths": [int(last[name]) for name in names],
+        "counts": [len(part) for part in parts],
+        "rows": len(frame),
+        "bin": packed_whole(ordered["bin"].to_numpy(), "<i4"),
         "n": packed_whole(ordered["n"].to_numpy(), "<i4"),
-        "high": packed(ordered["high"].to_numpy()), "low": packed(ordered["low"].to_numpy()),
-    }  # fmt: skip
+        "high": packed(ordered["high"].to_numpy()),
+        "low": packed(ordered["low"].to_numpy()),
+    }
 
 
 def _widths() -> Any:

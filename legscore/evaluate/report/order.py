@@ -9,7 +9,8 @@ ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Sorted by number; Roman ones count as numbers only where no name has an Arabic one (X of human is not yeast's tenth)."""
+    """Sorted by number; Roman ones count as numbers only where no name has an Arabic one (X of human is not
+    yeast's tenth)."""
     listed = list(names)
     short = {name: re.sub(r"^chr(omosome)?", "", name, flags=re.IGNORECASE).upper() for name in listed}
     arabic = any(text.isdigit() for text in short.values())

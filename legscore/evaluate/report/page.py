@@ -1,12 +1,14 @@
 """The page: one HTML file with its data, its script and the plotting library, and no way to the network.
 
-Plotly.js draws: it is well kept (MIT, a release every few weeks), its Python package carries the whole library as one file, so
-that a page can hold it and needs no network (4.8 MB), it zooms and hovers by itself, and it works under a content policy
-without `eval`. Bokeh is as well kept and smaller, but its Python package brings a web server and a table library; ECharts' and
-Vega's packages load the library from the network. Only the JavaScript file is used.
+Plotly.js draws: it is well kept (MIT, a release every few weeks), its Python package carries the whole
+library as one file, so that a page can hold it and needs no network (4.8 MB), it zooms and hovers by itself,
+and it works under a content policy without `eval`. Bokeh is as well kept and smaller, but its Python package
+brings a web server and a table library; ECharts' and Vega's packages load the library from the network. Only
+the JavaScript file is used.
 
-The policy of the page forbids any connection and any script but the two whose hashes it lists. Data lie in a JSON block in
-which no `<` is left, and the script puts texts in as text, never as HTML: whatever a gene is called stays a name.
+The policy of the page forbids any connection and any script but the two whose hashes it lists. Data lie in a
+JSON block in which no `<` is left, and the script puts texts in as text, never as HTML: whatever a gene is
+called stays a name.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from legscore.evaluate.report.collect import (
     run_facts,
     status_counts,
     top,
-)  # fmt: skip
+)
 from legscore.evaluate.report.layers import heat_maps, track
 from legscore.system.publish import publishing, writing
 from legscore.version import __version__
@@ -86,14 +88,19 @@ def np_abs(scores: Scores, name: str) -> Any:
 
 
 def library() -> str:
-    """The text of plotly.js. LegscoreError where the package is missing or a file of it could not stand in a page."""
+    """The text of plotly.js. LegscoreError where the package is missing or a file of it could not stand in a
+    page."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise LegscoreError("the report needs plotly, which it carries: pip install 'legscore[report]'") from None
+        raise LegscoreError(
+            "the report needs plotly, which it carries: pip install 'legscore[report]'"
+        ) from None
     text: str = get_plotlyjs()
     if "</script" in text.lower() or "<!--" in text:
-        text = text.replace("</script", r"<\/script").replace("</SCRIPT", r"<\/SCRIPT").replace("<!--", r"<\!--")
+        text = (
+            text.replace("</script", r"<\/script").replace("</SCRIPT", r"<\/SCRIPT").replace("<!--", r"<\!--")
+        )
     return text
 
 
@@ -110,15 +117,21 @@ def render(data: dict[str, Any]) -> str:
     room = resources.files("legscore.evaluate.report")
     script, style = ((room / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     scripts = (library(), script)
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
+    )
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
     return TEMPLATE.format(
-        policy=policy, title=html.escape(f"legscore report: {data['file']}"), style=style, data=as_json(data),
-        library=scripts[0], script=scripts[1],
-    )  # fmt: skip
+        policy=policy,
+        title=html.escape(f"legscore report: {data['file']}"),
+        style=style,
+        data=as_json(data),
+        library=scripts[0],
+        script=scripts[1],
+    )
 
 
 def write_report(path: str, output: str, truth: str | None = None, tile: str | None = None) -> list[str]:

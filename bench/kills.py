@@ -39,7 +39,7 @@ def child(engine: str, arguments: list[str]) -> None:
     """The command with small parts, and with `cheap` an engine that needs no compiling."""
     import numpy as np
 
-    import legscore.run.job
+    import legscore.run.prepare
     from legscore.cli import main
     from legscore.engine.null_engine import NullEngine
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from legscore.measure import limits, rates
+from legscore.measure import hardware, rates
 from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
 from legscore.system.cores import usable_cores
 from legscore.version import __version__
@@ -75,7 +75,7 @@ def alternate(jobs: dict[str, Callable[[], object]], work: dict[str, float], rou
 
 def gemm_jobs(precision: str) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
     """Matrix products through OpenVINO in the given precision, over shapes; work in FLOP."""
-    found = limits.matrix_products(precision)
+    found = hardware.matrix_products(precision)
     return {name: job.run for name, job in found.items()}, {name: job.work for name, job in found.items()}
 
 

@@ -29,7 +29,7 @@ from machine import arguments, finish
 
 from legscore.evaluate.compare import Group
 from legscore.evaluate.evaluation import EvaluationOptions, evaluate, panels
-from legscore.evaluate.figures.curve import draw_curve
+from legscore.evaluate.figures.ensemble_size import draw_curve
 from legscore.evaluate.figures.scatter import Panel, draw_scatter
 from legscore.evaluate.figures.violins import ViolinPanel, draw_violins
 

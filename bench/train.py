@@ -31,7 +31,7 @@ from legscore.train.data import read_training_data
 from legscore.train.loop import Trainer
 from legscore.train.optim import make_optimizer
 from legscore.train.recipe import resolve
-from legscore.train.targets import soft_targets
+from legscore.train.soft_targets import soft_targets
 
 
 def random_table(folder: Path, rows: int = 4000) -> Path:

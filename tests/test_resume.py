@@ -138,7 +138,7 @@ def test_a_run_goes_on_to_the_same_bytes(
 def test_bytes_are_those_of_one_pass_without_parts(source: Path, tmp_path: Path, toy_models: Path) -> None:
     """Standard output keeps no parts: its text is the twin."""
     code = (
-        "import legscore.run.job as job; job.part_rows = lambda members, engine: 97\n"
+        "import legscore.run.job as job, legscore.run.prepare as prepare; prepare.part_rows = lambda members, engine: 97\n"
         f"job.score(job.Options([{str(source)!r}], '-', [{str(toy_models)!r}], precision='fp32'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -261,7 +261,7 @@ def test_design_from_the_command_line(command: Callable[..., Ran], tmp_path: Pat
 def test_fp16_that_is_too_far_off_is_given_up_and_said(
     command: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import legscore.generate.choose as module
+    import legscore.generate.open_denoiser as module
 
     monkeypatch.setattr(module, "RMSE_MAX", 1e-5)
     monkeypatch.setattr(

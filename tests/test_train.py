@@ -28,7 +28,7 @@ from legscore.train.inputs import codes_of, encode, shift  # noqa: E402
 from legscore.train.optim import initialise, make_optimizer, make_schedule  # noqa: E402
 from legscore.train.recipe import PRESETS, resolve  # noqa: E402
 from legscore.train.sampler import Sampler  # noqa: E402
-from legscore.train.targets import adaptive_sd, is_singleton, soft_targets  # noqa: E402
+from legscore.train.soft_targets import adaptive_sd, is_singleton, soft_targets  # noqa: E402
 
 YEAST = yeast_contract()
 TINY = {"widths": (16, 16, 16), "epochs": 2, "steps_per_epoch": 6, "batch": 16, "kernel": 3}

@@ -192,7 +192,7 @@ def command(
     if csv_path:
         write_csv(Path(csv_path), result)
     if plot:
-        from legscore.evaluate.figures.curve import draw_curve
+        from legscore.evaluate.figures.ensemble_size import draw_curve
 
         draw_curve(result.curve, plot)
 

@@ -107,7 +107,7 @@ def ensemble_curve(evaluation: str, output: str) -> None:
     Example:
       legscore plot ensemble-curve evaluation.json -o curve.png
     """
-    from legscore.evaluate.figures.curve import draw_curve, read_points
+    from legscore.evaluate.figures.ensemble_size import draw_curve, read_points
 
     draw_curve(read_points(evaluation), _picture(output))
 

@@ -23,8 +23,8 @@ from legscore.design.produce import Chosen, Producer, choose
 from legscore.design.starts import Starts, read_starts
 from legscore.engine.choose import Request
 from legscore.errors import LegscoreError
-from legscore.generate.choose import open_denoiser
 from legscore.generate.draws import start_codes
+from legscore.generate.open_denoiser import open_denoiser
 from legscore.model.checkpoint import Checkpoint
 from legscore.system.log import Say
 from legscore.version import __version__

@@ -30,8 +30,8 @@ from legscore.train.optim import initialise, make_optimizer, make_schedule
 from legscore.train.predict import correlations, predict
 from legscore.train.recipe import Recipe
 from legscore.train.sampler import Sampler
+from legscore.train.soft_targets import adaptive_sd, soft_targets
 from legscore.train.state import load_state, save_state
-from legscore.train.targets import adaptive_sd, soft_targets
 from legscore.version import __version__
 
 

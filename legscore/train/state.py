@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
@@ -12,11 +12,27 @@ from legscore.errors import LegscoreError, OutputError
 from legscore.model.pickles import load_plain
 from legscore.system.publish import publishing, writing
 
-if TYPE_CHECKING:
-    from legscore.train.loop import Trainer
+
+class Resumable(Protocol):
+    """What a state is made of and put back into: `legscore.train.loop.Trainer`."""
+
+    state_path: Path
+    device: torch.device
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    scaler: Any
+    step: int
+    loss_sum: float
+    history: list[Any]
+    best: dict[str, Any] | None
+    best_record: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a state to be taken up."""
 
 
-def save_state(trainer: Trainer) -> None:
+def save_state(trainer: Resumable) -> None:
     """Write everything needed to go on, by rename; the sampler and its draws are functions of seed and
     step."""
     state = {
@@ -38,7 +54,7 @@ def save_state(trainer: Trainer) -> None:
             raise OutputError(f"{trainer.state_path} cannot be written: {error}") from error
 
 
-def load_state(trainer: Trainer) -> bool:
+def load_state(trainer: Resumable) -> bool:
     """Put a saved state into the trainer; False when there is none.
 
     Raises:
@@ -72,7 +88,7 @@ def _unreadable(path: Path, error: Exception) -> LegscoreError:
     return LegscoreError(f"{path} cannot be read as a saved state ({reason[:160]}); remove it to start anew")
 
 
-def _put(trainer: Trainer, state: dict[str, Any]) -> None:
+def _put(trainer: Resumable, state: dict[str, Any]) -> None:
     trainer.network.load_state_dict(state["network"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])

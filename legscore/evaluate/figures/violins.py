@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from legscore.evaluate.figures.curve import LABELS
+from legscore.evaluate.figures.ensemble_size import LABELS
 from legscore.evaluate.figures.style import COLOURS, new_figure, plain, save
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))

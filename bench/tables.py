@@ -1,4 +1,4 @@
-"""Write the tables of bench/README.md and the speed table of README.md, and the plots, from bench/results/.
+"""Write the tables of bench/README.md, README.md and docs/performance.md, and the plots, from bench/results/.
 
 python bench/tables.py           rewrites what stands between the markers <!-- name --> and <!-- /name -->,
 and the PNGs python bench/tables.py --check   only says whether the tables are those of the results (exit code
@@ -172,6 +172,7 @@ SECTIONS = {
         "cost": cost,
     },
     HERE.parent / "README.md": {"engines": speed},
+    HERE.parent / "docs/performance.md": {"engines": speed},
 }
 
 

@@ -1,3 +1,3 @@
 """The version, alone in a module that everything may import."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

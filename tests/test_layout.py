@@ -246,15 +246,22 @@ def test_help_texts() -> None:
                 assert parameter.help, f"{name} {parameter.opts} has no help"
 
 
-README = (REPOSITORY / "README.md").read_text()
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "bench/README.md"]
+)
+PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 
-def test_readme_commands_exist() -> None:
-    """Every legscore command line in README parses: known command, known options."""
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
-    lines = [line for block in blocks for line in re.findall(r"^(?:.*&& )?(legscore [^\n]+)$", block, re.M)]
-    assert len(lines) >= 5
-    for line in lines:
+def command_lines(text: str) -> list[str]:
+    """Every legscore command line in the code blocks of a page."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+    return [line for block in blocks for line in re.findall(r"^(?:.*&& )?(legscore [^\n]+)$", block, re.M)]
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_commands_of_the_pages_exist(name: str) -> None:
+    """Every legscore command line on a page parses: known command, known options."""
+    for line in command_lines((REPOSITORY / name).read_text()):
         words = line.split("#")[0].split("|")[0].replace("\\", "").split()
         if len(words) < 2 or words[1].startswith("-"):
             continue
@@ -262,12 +269,34 @@ def test_readme_commands_exist() -> None:
         rest = words[2:]
         if isinstance(command, click.Group):
             command, rest = command.commands[words[2]], words[3:]
-        known = {
-            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-        } | {"--help"}
+        known = {"--help"}
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
         for word in rest:
             if word.startswith("-") and word != "-":
-                assert word in known, f"README: {line}"
+                assert word in known, f"{name}: {line}"
+
+
+def test_readme_is_short_and_shows_commands() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert len(readme.splitlines()) <= 150
+    assert len(command_lines(readme)) >= 3
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Links between the pages, to a heading too, and to files of the repository."""
+    page = REPOSITORY / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name} links to {target}, which is not there"
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", there.read_text(), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in slugs, f"{name} links to {target}; the page has no such heading"
 
 
 def listed_files(text: str) -> set[str]:
@@ -297,12 +326,25 @@ def test_the_tree_lists_every_file_at_its_place() -> None:
     assert listed == is_there, f"not in docs/architecture.md, or not there: {sorted(listed ^ is_there)}"
 
 
-def test_readme_claims_no_speed_without_a_result() -> None:
-    for name in re.findall(r"bench/results/[\w.-]+\.json", README):
-        assert (REPOSITORY / name).is_file(), f"README cites {name}, which is not there"
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_pages_cite_results_that_are_there(name: str) -> None:
+    for cited in re.findall(r"bench/results/[\w.-]+\.json", (REPOSITORY / name).read_text()):
+        assert (REPOSITORY / cited).is_file(), f"{name} cites {cited}, which is not there"
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "setup.py", "pyproject.toml", ".ci/run"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "DEVELOPMENT.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        "setup.py",
+        "pyproject.toml",
+        ".ci/run",
+    ],
+)
 def test_top_level(name: str) -> None:
     assert (REPOSITORY / name).stat().st_size > 0
 

@@ -147,7 +147,7 @@ def test_another_setting_is_not_served_from_old_models(table: Path, tmp_path: Pa
     assert cli(*command).code == 0
     changed = cli(*command, "--set", "max_lr=0.02")
     assert changed.code == 2
-    assert "was trained otherwise (recipe.max_lr was 0.005, now 0.02)" in changed.err
+    assert "was trained otherwise (recipe max_lr was 0.005, is now 0.02)" in changed.err
     folds = cli("ablate", table, "-o", tmp_path / "b", "--only", "plateau schedule", *SMALL, "-q")
     assert (folds.code, "need" in folds.err) == (2, True)
 

@@ -21,13 +21,14 @@ from conftest import Ran, random_dna
 from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.output.parts import DamagedPartError, PartFolder, Scored, difference, parts_folder
+from legscore.output.parts import DamagedPartError, PartFolder, Scored, parts_folder
 from legscore.output.shards import Shard
 from legscore.rows.reduce import Results
 from legscore.run.job import score
 from legscore.run.options import Options
 from legscore.run.pipeline import scored_elsewhere
 from legscore.run.prepare import prepared
+from legscore.system.json_records import difference
 from legscore.system.lock import locked_folder
 
 ROWS, PART = 700, 97

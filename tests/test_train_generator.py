@@ -79,7 +79,7 @@ def test_resume_gives_the_same_weights_bit_for_bit(
     resumed = trainer(inserts, tmp_path / "cut", **changes)
     assert resumed.step == 12
     assert all((one[name] == array).all() for name, array in resumed.checkpoint().arrays.items())
-    with pytest.raises(LegscoreError, match="mutations_max was 60, now 50"):
+    with pytest.raises(LegscoreError, match="mutations_max was 60, is now 50"):
         trainer(inserts, tmp_path / "cut", **{**changes, "mutations_max": 50})
 
 

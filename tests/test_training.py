@@ -73,7 +73,7 @@ def test_resume_gives_the_same_weights_bit_for_bit(
         assert all((one[name] == array).all() for name, array in again.items())
         assert any((one[name] != array).any() for name, array in other.items())
         with pytest.raises(
-            LegscoreError, match=r"state of another run \(recipe.max_lr was 0.005, now 0.001\)"
+            LegscoreError, match=r"state of another run \(recipe max_lr was 0.005, is now 0.001\)"
         ):
             train(table, cut, 1, max_lr=0.001)
 
@@ -122,7 +122,7 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
     assert "finished already" in cli("train", table, "-o", tmp_path / "models", "--floor", "4", *SETTINGS).err
     other = cli("train", table, "-o", tmp_path / "models", "-q", *SETTINGS, "--set", "max_lr=0.1")
     assert other.code == 2
-    assert "was trained otherwise (recipe.max_lr was 0.005, now 0.1); use another -o" in other.err
+    assert "was trained otherwise (recipe max_lr was 0.005, is now 0.1); use another -o" in other.err
     ran = cli("run", table, "-m", tmp_path / "models", "-o", tmp_path / "o.parquet", "--precision", "fp32")
     assert ran.code == 0, ran.err
     assert re.search(

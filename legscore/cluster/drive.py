@@ -27,12 +27,13 @@ from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
 from legscore.measure.dry_run import MEASURED_S, said
 from legscore.model.checkpoint import Checkpoint
-from legscore.output.parts import DamagedPartError, PartFolder, difference
+from legscore.output.parts import DamagedPartError, PartFolder
 from legscore.run.dataset import n_files
 from legscore.run.options import Options
 from legscore.run.plan import Plan
 from legscore.run.prepare import prepared
 from legscore.run.resume import fingerprint
+from legscore.system.json_records import difference
 from legscore.system.log import RunLog, Say
 from legscore.system.memory import parse_bytes
 from legscore.system.storage import is_remote

@@ -22,7 +22,7 @@ import pyarrow as pa
 from legscore.cluster.placeholder import EngineCard
 from legscore.errors import EngineError, LegscoreError, WrongScoresError
 from legscore.measure.dry_run import Expected, expect
-from legscore.output.parts import PartFolder, difference
+from legscore.output.parts import PartFolder
 from legscore.output.remote_parts import open_store
 from legscore.run.dataset import write_file
 from legscore.run.options import Options
@@ -32,6 +32,7 @@ from legscore.run.prepare import prepared
 from legscore.run.resume import fingerprint
 from legscore.system.allocator import give_back_freed_parts
 from legscore.system.cores import take_cores
+from legscore.system.json_records import difference
 from legscore.version import __version__
 
 SHOWN = ("engine:", "precision:", "fidelity:", "gpu:", "plan", "members:")

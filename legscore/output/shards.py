@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.input.source import READ_ERRORS, first_line
-from legscore.output.parts import difference
 from legscore.output.write import DELIMITER, METADATA_KEY, header_line, open_sink, open_writer, output_format
 from legscore.rows.schema import STATUSES
+from legscore.system.json_records import difference
 from legscore.system.publish import writing
 
 KEY = "shard"

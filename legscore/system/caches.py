@@ -17,13 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from legscore.errors import OutputError
+from legscore.system.lock import take_lock
 from legscore.system.publish import writing
 from legscore.system.resources import cache_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock there, and work may be done twice
-    fcntl = None  # type: ignore[assignment]
 
 KINDS = ("plans", "timing", "kernels", "networks", "fidelity")
 """Folders of the cache."""
@@ -73,19 +69,16 @@ def check_private(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock file beside `path`; `waiting` is called once when another process has it. OutputError
-    when the folder cannot be written."""
+    """Hold the lock file beside `path`; `waiting` is called once when another process has it. Where the
+    system has no locks, work may be done twice. OutputError when the folder cannot be written."""
     with writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = open(path.with_name(f"{path.name}{LOCK}"), "ab")  # noqa: SIM115 (closed below, which releases the lock)
-    with handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        handle = take_lock(path.with_name(f"{path.name}{LOCK}"), waiting)
+    try:
         yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from legscore.system.lock import has_locks, take_lock
 
 
 def cores_folder() -> Path:
@@ -31,7 +28,7 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
         The cores. Where fewer are free (Ray was told of more CPUs than there are), taken ones are shared;
         where the system knows neither locks nor affinity, an empty list.
     """
-    if fcntl is None or not hasattr(os, "sched_setaffinity"):
+    if not has_locks() or not hasattr(os, "sched_setaffinity"):
         return []
     folder = folder or cores_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,14 +37,8 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
     for core in sorted(os.sched_getaffinity(0)):
         if len(own) == n:
             break
-        # held open until the process ends
-        handle = os.open(folder / str(core), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            own.append(core)
-        except BlockingIOError:
-            os.close(handle)
-            shared.append(core)
+        handle = take_lock(folder / str(core))  # held open until the process ends
+        (shared if handle is None else own).append(core)
     chosen = (own + shared)[:n]
     with contextlib.suppress(OSError):  # a sandbox that forbids it: the cores are then the system's to share
         os.sched_setaffinity(0, chosen)

@@ -1,7 +1,8 @@
-"""One run at a time for an output: a folder that a run holds with a kernel lock.
+"""Kernel locks (flock): one kind for all that must not be done twice at a time.
 
-The lock is flock's: it ends with its process, however that ends, and is never judged by a file being there.
-What the lock file holds (who has it) is only for the message to the second run.
+A lock ends with its process, however that ends, and is never judged by a file being there. `take_lock` is the
+primitive; `locked_folder` holds a folder for one run. What its lock file says (who has it) is only
+for the message to the second run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from legscore.errors import OutputError
@@ -22,6 +23,51 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = "lock"
+
+
+def has_locks() -> bool:
+    """Whether this system knows flock."""
+    return fcntl is not None
+
+
+def take_lock(path: Path, waiting: Callable[[], object] | None = None) -> int | None:
+    """Lock the file at `path`, made where it is missing, until the returned descriptor is closed.
+
+    A lock counts only while its file is still at `path`: its last holder may have removed it between opening
+    and locking, and then it is made and locked again. Where the system has no flock, nothing is locked.
+
+    Args:
+        waiting: wait for a lock that another process holds, after calling this once; None: do not wait.
+
+    Returns:
+        The descriptor, or None when another process holds the lock.
+
+    Raises:
+        OSError: the file cannot be opened, or the file system has no locks.
+    """
+    told = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if not has_locks():
+                return handle
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    os.close(handle)
+                    return None
+                if not told:
+                    waiting()
+                    told = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(path)):
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -36,12 +82,12 @@ def locked_folder(folder: Path, output: str) -> Iterator[Path]:
     Raises:
         OutputError: another run holds it (which one is said), or the file system refuses folder or lock.
     """
-    if fcntl is None:
+    if not has_locks():
         raise OutputError(
             "runs that can be resumed need flock, which this system lacks; write to standard output (-o -)"
         )
     path = folder / LOCK_NAME
-    handle = _locked(path, output)
+    handle = _lock_in(path, output)
     try:
         os.ftruncate(handle, 0)
         who = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -55,36 +101,27 @@ def locked_folder(folder: Path, output: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def _locked(path: Path, output: str) -> int:
+def _lock_in(path: Path, output: str) -> int:
     while True:
-        handle = -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
+            handle = take_lock(path)
         except FileNotFoundError:  # its last holder took the folder away between two of our steps: again
-            pass
-        except BlockingIOError:
-            held = _holder(handle)
-            os.close(handle)
-            raise OutputError(
-                f"{output} is being written by {held}; wait for it, or choose another -o"
-            ) from None
+            continue
         except OSError as error:
-            if handle >= 0:
-                os.close(handle)
             raise OutputError(
                 f"{path} cannot be locked: {error.strerror or error}; choose another folder for -o"
             ) from error
-        if handle >= 0:
-            os.close(handle)
+        if handle is None:
+            raise OutputError(
+                f"{output} is being written by {_holder(path)}; wait for it, or choose another -o"
+            )
+        return handle
 
 
-def _holder(handle: int) -> str:
+def _holder(path: Path) -> str:
     try:
-        who = json.loads(os.pread(handle, 4096, 0))
+        who = json.loads(path.read_bytes()[:4096])
         return f"process {int(who['pid'])} on {who['host']} (since {who['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another run"

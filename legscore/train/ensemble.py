@@ -9,7 +9,6 @@ process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +19,13 @@ import numpy as np
 
 from legscore.errors import LegscoreError, OutputError, shorten
 from legscore.model.checkpoint import load_checkpoint
+from legscore.system.json_records import difference
+from legscore.system.lock import take_lock
 from legscore.system.log import Say
 from legscore.train.data import TrainingData
 from legscore.train.devices import World
 from legscore.train.loop import Metrics, Trainer
 from legscore.train.recipe import Recipe
-from legscore.train.state import difference
 
 TRAIN, FINISHED, ELSEWHERE, UNFINISHED = range(4)
 Report = Callable[["Member", Trainer, Metrics], None]
@@ -161,12 +161,10 @@ def _check_same(path: Path, member: Member, recipe: Recipe, data: TrainingData) 
     """LegscoreError when a finished member is not what is asked for now."""
     record = load_checkpoint(path).training
     asked = {"recipe": recipe.to_json(), "data_sha256": data.sha256, "folds_held_out": list(member.held_out)}
-    for name, value in asked.items():
-        if record.get(name) != value:
-            what = difference(name, record.get(name), value)
-            raise LegscoreError(
-                f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again"
-            )
+    if what := difference({name: record.get(name) for name in asked}, asked):
+        raise LegscoreError(
+            f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again"
+        )
 
 
 def _decide(
@@ -190,30 +188,15 @@ def _tick(tick: Callable[[Member, Trainer], object], member: Member, trainer: Tr
 def claim(path: Path) -> Iterator[bool]:
     """Whether the lock of a member is ours, for as long as the block runs. The file goes when we are done
     with it."""
-    while True:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            if not _is_at(handle, path):  # its last owner removed it between our opening and locking: again
-                continue
-            try:
-                yield True
-            finally:
-                path.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(handle)
-
-
-def _is_at(handle: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
+        handle = take_lock(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be locked: {error.strerror or error}") from error
+    if handle is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)

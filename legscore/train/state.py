@@ -10,6 +10,7 @@ import torch
 
 from legscore.errors import LegscoreError, OutputError
 from legscore.model.pickles import load_plain
+from legscore.system.json_records import difference
 from legscore.system.publish import publishing, writing
 
 
@@ -70,12 +71,9 @@ def load_state(trainer: Resumable) -> bool:
             raise ValueError("its identity is no record")
     except Exception as error:  # many kinds: pickle, zip, runtime, EOF, Unicode, Key, Index errors
         raise _unreadable(path, error) from error
-    for name, value in trainer.identity().items():
-        if saved.get(name) != value:
-            raise LegscoreError(
-                f"{path} is the state of another run ({difference(name, saved.get(name), value)}); "
-                "remove it or use another -o"
-            )
+    now = json.loads(json.dumps(trainer.identity()))
+    if found := difference({name: saved.get(name) for name in now}, now):
+        raise LegscoreError(f"{path} is the state of another run ({found}); remove it or use another -o")
     try:
         _put(trainer, state)
     except Exception as error:  # as many, for states that were put together by hand
@@ -96,14 +94,3 @@ def _put(trainer: Resumable, state: dict[str, Any]) -> None:
     trainer.step, trainer.loss_sum = int(state["step"]), float(state["loss_sum"])
     trainer.history = json.loads(state["history"])
     trainer.best, trainer.best_record = state["best"] or None, json.loads(state["best_record"])
-
-
-def difference(name: str, saved: object, now: object) -> str:
-    """What differs between two records, in words."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        for key in now:
-            if saved.get(key) != now[key]:
-                return f"{name}.{key} was {saved.get(key)!r}, now {now[key]!r}"
-    if name.startswith("data"):
-        return "with other data"
-    return f"{name} was {saved!r}, now {now!r}"

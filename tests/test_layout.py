@@ -91,7 +91,7 @@ def imports(path: Path, known: Collection[str]) -> set[str]:
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 take(inner if inner.removeprefix("legscore.") in known else base)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
             take(node.value)
     return found
 

@@ -13,7 +13,7 @@ from legscore.errors import LegscoreError
 if TYPE_CHECKING:
     from legscore.cluster.drive import Cluster
     from legscore.cluster.options import ClusterOptions
-    from legscore.run.options import Options
+    from legscore.run.options import Options, Staging
     from legscore.system.log import RunLog
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,12 +68,14 @@ def take_cluster(given: dict[str, Any], shuffles: int) -> ClusterOptions | None:
 
 
 @contextlib.contextmanager
-def on_cluster(options: ClusterOptions | None, job: Options, log: RunLog) -> Iterator[Cluster | None]:
+def on_cluster(
+    options: ClusterOptions | None, job: Options, staging: Staging, log: RunLog
+) -> Iterator[Cluster | None]:
     """What scores the parts, or None for this process."""
     if options is None:
         yield None
         return
     from legscore.cluster.drive import Cluster
 
-    with Cluster(options, job, log) as cluster:
+    with Cluster(options, job, staging, log) as cluster:
         yield cluster

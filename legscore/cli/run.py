@@ -15,7 +15,7 @@ from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
 from legscore.run.job import score
-from legscore.run.options import Options
+from legscore.run.options import Options, Staging
 from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.allocator import give_back_freed_parts
 from legscore.system.log import Say, finish, logged
@@ -249,22 +249,21 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
             with staged({**given, "format_": format_}, options, samples, shuffles, say, log) as stage:
                 shown, _ = given.pop("inputs"), given.pop("output")
                 job = Options(
-                    inputs=stage.inputs,
-                    shown_inputs=shown,
-                    output=stage.output,
-                    columns=roles,
-                    format=format_,
-                    derived_input=stage.derived_input,
-                    parts=stage.parts,
-                    **given,
+                    inputs=stage.inputs, output=stage.output, columns=roles, format=format_, **given
                 )
-                with on_cluster(cluster, job, log) as workers:
+                staging = Staging(shown, stage.derived_input, stage.parts)
+                with on_cluster(cluster, job, staging, log) as workers:
                     if dry:
                         for line in expected(job, workers, say):
                             click.echo(line)
                         return
                     record = score(
-                        job, say=say, progress=bar.start if bar else None, log=log, workers=workers
+                        job,
+                        staging,
+                        say=say,
+                        progress=bar.start if bar else None,
+                        log=log,
+                        workers=workers,
                     )
                     told = workers.lines() if workers else []
                 lines = stage.finish(record)

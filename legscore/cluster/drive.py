@@ -29,7 +29,7 @@ from legscore.measure.dry_run import MEASURED_S, said
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.parts import DamagedPartError, PartFolder
 from legscore.run.dataset import n_files
-from legscore.run.options import Options
+from legscore.run.options import Options, Staging
 from legscore.run.plan import Plan
 from legscore.run.prepare import prepared
 from legscore.run.resume import fingerprint
@@ -46,8 +46,8 @@ class Cluster:
     """A connection to Ray and the actors of one run; what `legscore.run.job.score` takes as `workers`. A
     context."""
 
-    def __init__(self, options: ClusterOptions, job: Options, log: RunLog) -> None:
-        self._options, self._job, self._log = options, job, log
+    def __init__(self, options: ClusterOptions, job: Options, staging: Staging, log: RunLog) -> None:
+        self._options, self._job, self._staging, self._log = options, job, staging, log
         self._stack = ExitStack()
         self._pool: Pool | None = None
         self._schedule = Schedule((), options.retries)
@@ -64,7 +64,8 @@ class Cluster:
         """Connect, start the actors and wait for the first: its engine is what the run's engine is."""
         ray = self._stack.enter_context(connected(self._options))
         memory = parse_bytes(self._job.memory) if self._job.memory else None
-        self._pool = Pool(ray, self._options, worker_job(self._job, self._options), memory, self._tell_fault)
+        job = worker_job(self._job, self._staging, self._options)
+        self._pool = Pool(ray, self._options, job, memory, self._tell_fault)
         self._stack.callback(self._pool.close)
         say(
             f"ray: {self._options.address}, {len(self._pool.actors)} workers of "
@@ -81,9 +82,7 @@ class Cluster:
             assert self._pool is not None
             return said(self._pool.measure(MEASURED_S), len(self._pool.actors))
 
-    def score(
-        self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog
-    ) -> set[int]:
+    def score(self, plan: Plan, store: PartFolder, tick: Callable[[float], object], log: RunLog) -> set[int]:
         """Score every part that is missing.
 
         Raises:
@@ -98,7 +97,7 @@ class Cluster:
             plan.schema,
             plan.output,
             plan.format_name,
-            derived_input=options.derived_input,
+            derived_input=self._staging.derived_input,
         )
         missing, done = self._missing(plan, store, tick)
         self._schedule = Schedule(missing, self._options.retries)
@@ -235,21 +234,22 @@ class Cluster:
         return closing_table(self.record())
 
 
-def worker_job(job: Options, options: ClusterOptions) -> dict[str, Any]:
-    """The job as an actor opens it: paths made absolute, all of its GPUs."""
+def worker_job(job: Options, staging: Staging, options: ClusterOptions) -> dict[str, Any]:
+    """What an actor opens: the options, with absolute paths and all of its GPUs, and whether the input is
+    derived."""
     device = "all" if options.num_gpus > 1 else None
     changed = replace(
         job,
         inputs=[absolute(path) for path in job.inputs],
         output=absolute(job.output),
-        shown_inputs=(),
         models=[absolute(path) for path in job.models],
         device=device,
         recipe=absolute(job.recipe) if job.recipe and os.path.exists(job.recipe) else job.recipe,
         calibration=absolute(job.calibration) if job.calibration else None,
         columns=dict(job.columns),
     )
-    return {name: getattr(changed, name) for name in Options.__dataclass_fields__}
+    fields = {name: getattr(changed, name) for name in Options.__dataclass_fields__}
+    return {"options": fields, "derived_input": staging.derived_input}
 
 
 def absolute(path: str) -> str:

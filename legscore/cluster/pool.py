@@ -66,7 +66,7 @@ class Pool:
         """Start the actors.
 
         Args:
-            job: fields of `legscore.run.options.Options`, with absolute paths.
+            job: what each actor opens (`legscore.cluster.drive.worker_job`).
             memory: bytes that Ray sets aside for each, or None.
             on_fault: called with the actor, the part blamed (None: a start) and the reason.
         """

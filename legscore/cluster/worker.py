@@ -99,10 +99,10 @@ class Scorer:
         n_cores: int,
         environment: Mapping[str, str],
     ) -> Ready | Refused | Fault:
-        """Open the job `given` (the fields of `legscore.run.options.Options`) on `n_cores` cores of this
-        machine (0: all).
+        """Open a job on `n_cores` cores of this machine (0: all).
 
         Args:
+            given: `options`, the fields of `legscore.run.options.Options`, and `derived_input`.
             expected: versions of the driver; others are refused.
             environment: where object stores are and who may use them.
         """
@@ -115,7 +115,7 @@ class Scorer:
         said: list[str] = []
         try:
             cores = take_cores(n_cores) if n_cores else []
-            options = Options(**given)
+            options = Options(**given["options"])
             if options.engine != "torch":
                 give_back_freed_parts()
             plan = self._stack.enter_context(prepared(options, said.append))
@@ -125,7 +125,7 @@ class Scorer:
                 plan.schema,
                 plan.output,
                 plan.format_name,
-                derived_input=options.derived_input,
+                derived_input=given["derived_input"],
             )
         except LegscoreError as error:
             return Refused(f"worker on {host}: {error}")

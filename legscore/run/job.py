@@ -1,7 +1,6 @@
 """A scoring job: options → checked plan → run → record. What `legscore run` and `legscore.score_file` share.
 
-Everything that can be wrong with input, models, options or output is found here, before the first row is
-scored.
+Everything that can be wrong with input, models, options or output is found before the first row is scored.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import contextlib
 import datetime
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,13 +22,13 @@ from legscore.output.remote_parts import locked_parts
 from legscore.output.shards import KEY as SHARD
 from legscore.output.write import output_format
 from legscore.run.dataset import check_free, remove_previous_files, run_files
-from legscore.run.options import Options
+from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
 from legscore.run.plan import Plan
-from legscore.run.prepare import prepared
-from legscore.run.record import _circumstances
+from legscore.run.prepare import OpenEngine, prepared
+from legscore.run.record import Summary, circumstances
 from legscore.run.resume import resuming, start_event
-from legscore.system.log import RunLog, Say, StartProgress
+from legscore.system.log import Progress, RunLog, Say, StartProgress
 from legscore.system.publish import base_of, check_output, is_dataset, record_of, remove_stale, write_record
 from legscore.system.storage import Remote, is_remote, stamp
 
@@ -40,9 +39,7 @@ class Workers(Protocol):
     def open_engine(self, members: Sequence[Checkpoint], request: Request, say: Say) -> Engine:
         """What stands for the engines that score."""
 
-    def score(
-        self, plan: Plan, store: PartFolder, options: Options, tick: Callable[[float], object], log: RunLog
-    ) -> set[int]:
+    def score(self, plan: Plan, store: PartFolder, tick: Progress, log: RunLog) -> set[int]:
         """Have every part scored that the store lacks; the parts that were."""
 
     def record(self) -> dict[str, Any]:
@@ -51,75 +48,102 @@ class Workers(Protocol):
 
 def score(
     options: Options,
+    staging: Staging = DIRECT,
     *,
     say: Say = lambda line: None,
     progress: StartProgress | None = None,
     log: RunLog | None = None,
     workers: Workers | None = None,
+    opener: OpenEngine | None = None,
 ) -> dict[str, Any]:
-    """Run a job, or go on with one that was interrupted.
+    """Run a job, or resume one that was interrupted.
 
     Args:
         options: what to do.
+        staging: what the code around the run arranged, where the input was made of something else.
         say: receives one line for every decision.
         progress: called with (total rows, members), returns a callable that takes the rows done since its
             last call.
         log: receives events and warnings; by default warnings go to `say`.
         workers: scores the parts; without it this process does.
+        opener: opens the engine, instead of the workers or `legscore.engine.open.open_engine`.
 
     Returns:
         The run's record: metadata of the output plus paths, times, rates and counts; also written to
         OUTPUT.run.json.
+
+    Raises:
+        LegscoreError: what was asked for cannot be done, or went wrong; the parts kept so far stay.
     """
     started = datetime.datetime.now(datetime.timezone.utc)
-    to_file = options.output != "-"
-    if to_file:
-        if not options.output:
-            raise OutputError("an empty name was given for the output; is a shell variable unset?")
-        check_output(options.output)
-    output_format(options.output, options.format)
+    _check_output_name(options)
     with contextlib.ExitStack() as stack:
-        store = None
-        if to_file:
-            store = stack.enter_context(
-                locked_parts(options.output, options.parts, parts_folder(options.output))
-            )
-            if not is_remote(options.output):
-                remove_stale(base_of(options.output), record_of(options.output))
-            if is_dataset(options.output):
-                check_free(options.output, store)
-        plan = stack.enter_context(prepared(options, say, workers.open_engine if workers else None))
+        store = stack.enter_context(_kept_parts(options, staging))
+        if opener is None and workers is not None:
+            opener = workers.open_engine
+        plan = stack.enter_context(prepared(options, say, opener))
         log = log or RunLog(say=say)
-        inputs = [str(path) for path in options.shown_inputs or options.inputs]
-        log.event("start", inputs=inputs, **start_event(plan, options.shard))
+        shown = [str(path) for path in staging.shown_inputs or options.inputs]
+        log.event("start", inputs=shown, **start_event(plan, options.shard))
         if store is not None:
             if options.restart and is_dataset(options.output):
                 remove_previous_files(options.output, store)
             stack.enter_context(
-                resuming(plan, store, say, log, derived_input=options.derived_input, restart=options.restart)
+                resuming(plan, store, say, log, derived_input=staging.derived_input, restart=options.restart)
             )
         tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
-        if workers is not None and store is not None:
-            begun = time.perf_counter()
-            fresh = workers.score(plan, store, options, tick, log)
-            scored_s = time.perf_counter() - begun
-            # told when they were scored
-            summary = (run_files if plan.parts_a_file else run)(plan, store, fresh=fresh)
-            summary.seconds += scored_s
-        elif plan.parts_a_file and store is not None:
-            summary = run_files(plan, store, tick, log.event)
-        else:
-            summary = run(plan, store, tick, log.event)
-        record = {**plan.metadata, **_circumstances(options, summary, started, plan.engine.n_members)}
+        summary = _scored(plan, store, tick, log, workers)
+        record = {**plan.metadata, **circumstances(options, staging, summary, started, plan.engine.n_members)}
         if workers is not None:
             record["cluster"] = workers.record()
         record["verify"] = plan.verifier.verified.record() if plan.verifier else None
-        if to_file:
+        if store is not None:
             if SHARD in record:
                 record["output_bytes"] = stamp(
                     Remote(options.output) if is_remote(options.output) else Path(options.output)
                 ).size
             write_record(options.output, json.dumps(record, indent=1) + "\n")
-        if store is not None and options.parts is None:
-            store.clear()
+            if staging.parts is None:
+                store.clear()
     return record
+
+
+def _check_output_name(options: Options) -> None:
+    """OutputError when the output cannot be written, or its format is none."""
+    if not options.output:
+        raise OutputError("an empty name was given for the output; is a shell variable unset?")
+    if options.output != "-":
+        check_output(options.output)
+    output_format(options.output, options.format)
+
+
+@contextlib.contextmanager
+def _kept_parts(options: Options, staging: Staging) -> Iterator[PartFolder | None]:
+    """The folder of kept parts, locked; None for standard output, which keeps nothing."""
+    output = options.output
+    if output == "-":
+        yield None
+        return
+    with locked_parts(output, staging.parts, parts_folder(output)) as store:
+        if not is_remote(output):
+            remove_stale(base_of(output), record_of(output))
+        if is_dataset(output):
+            check_free(output, store)
+        yield store
+
+
+def _scored(
+    plan: Plan, store: PartFolder | None, tick: Progress, log: RunLog, workers: Workers | None
+) -> Summary:
+    """Score the parts, here or by workers, and publish the output: a file, or a folder of files."""
+    if store is None:
+        return run(plan, None, tick, log.event)
+    publish = run_files if plan.parts_a_file else run
+    if workers is None:
+        return publish(plan, store, tick, log.event)
+    begun = time.perf_counter()
+    fresh = workers.score(plan, store, tick, log)  # tells of the parts, too
+    scored_s = time.perf_counter() - begun
+    summary = publish(plan, store, fresh=fresh)
+    summary.seconds += scored_s
+    return summary

@@ -13,18 +13,37 @@ from legscore.system.publish import is_dataset
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a run; the command line's, with the same names and defaults. `shown_inputs` replace the
-    inputs in the record (a VCF that was turned into a table).
+    """What a user can say of a run: the command line's options, with the same names and defaults.
 
     Attributes:
-        restart: throw away what an interrupted run left, instead of going on with it.
+        inputs: files, directories, patterns or addresses in an object store.
+        output: file to write; a name that ends in a slash is a folder of files, `-` standard output.
+        models: checkpoints and directories of them; the bundled demonstration ensemble when empty.
+        kind: what a row is (a key of `legscore.rows.schema.KINDS`), where columns fit two kinds.
+        sequence_is: `insert`, `oligo`, `window`, or `auto`: decided once, from the first rows.
+        rc: strands to score: `construct`, `insert` or `none`; by the contract when None.
+        engine, precision, recipe, device: what scores (`legscore.engine.choose.Request`).
+        singleton: value of the is_singleton channel, 0 or 1.
+        keep: input columns to carry over: names with commas, `all`, `none` or `auto`.
+        per_model: also write every member's values.
+        max_n: rows with more N's than this are `invalid_base`; no limit when None.
+        columns: input column of a role, {role: column}.
+        format: `arrow` or `tsv`, on standard output.
+        allow_duplicates: accept the same model twice; it then weighs twice.
+        null_rate: windows × members a second that engine null pretends.
+        out_of_fold: score each row only with members that did not train on its fold: the column of folds, or
+            `mmh3`.
+        until_se: stop adding members to a row once the standard error is below this, in score units.
+        restart: discard the parts that an interrupted run left, instead of resuming it.
         shard: `3/64`: only the third of 64 slices of the input.
-        made: the input is made anew for each run; it is the same when its content is.
-        parts: folder for what has been scored, instead of OUTPUT.parts; it is then kept at the end too.
-        part_rows: rows of a part, instead of what the ensemble and the engine make it; the output's record
-            says it.
-        file_rows: most rows of a file where the output is a folder of files (its name ends in a slash); a
-            million where None.
+        memory: most memory of the run, such as `8G`, or bytes.
+        verify: share of the windows that is scored again in FP32 while running, 0 to 1.
+        calibration: file with intervals of effects, made by `legscore evaluate --calibrate`.
+        part_rows: rows of a part, the unit of resuming; by members and engine when None.
+        file_rows: most rows of a file where the output is a folder; a million when None.
+
+    Raises:
+        LegscoreError: a value is not known, or two do not go together.
     """
 
     inputs: Sequence[str]
@@ -47,11 +66,8 @@ class Options:
     out_of_fold: str | None = None
     device: str | None = None
     until_se: float | None = None
-    shown_inputs: Sequence[str] = ()
     restart: bool = False
     shard: str | None = None
-    derived_input: bool = False
-    parts: str | None = None
     memory: str | int | None = None
     verify: float = DEFAULT_SHARE
     calibration: str | None = None
@@ -97,3 +113,23 @@ class Options:
             )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
+
+
+@dataclass(frozen=True)
+class Staging:
+    """What the code around a run arranges, and no user says: where a table was made of something else first.
+
+    Attributes:
+        shown_inputs: what the record calls the inputs (the VCF that became a table); Options.inputs when
+            empty.
+        derived_input: the input is made again for every run; it is the same when its content is.
+        parts: folder for the kept parts, instead of OUTPUT.parts; it then stays when the run has ended.
+    """
+
+    shown_inputs: Sequence[str] = ()
+    derived_input: bool = False
+    parts: str | None = None
+
+
+DIRECT = Staging()
+"""Nothing is arranged: the run reads what the user named, and writes what the user wants."""

@@ -22,10 +22,12 @@ from legscore.system.memory import Limits
 
 
 def part_rows(n_members: int, engine: str = "") -> int:
-    """Rows of a part: about the same work whatever the ensemble, more for an engine on GPUs, where a part
-    should be many passes of thousands of rows, one or two minutes on two cores of a CPU: that much is lost
-        when a run is killed. More than
-    8,192 there would only cost memory. Never from timing: bytes depend on it."""
+    """Rows of a part by ensemble and engine; never from timing, since bytes depend on it.
+
+    About the same work for any ensemble: one or two minutes on two cores of a CPU, which is what a killed run
+    loses. More than 8,192 rows would only cost memory there. GPUs take thousands of rows a pass, and a part
+    should be many passes.
+    """
     least, most, whole = (32_768, 262_144, 262_144) if engine == "tensorrt" else (1024, 8_192, 16_384)
     return min(max(least, whole // n_members), most)
 

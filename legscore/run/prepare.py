@@ -1,13 +1,14 @@
-"""Check everything and build the engine before the first row is scored."""
+"""Everything that can be wrong is found before the first row: input, models, engine, metadata."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.engine.open import open_engine
@@ -20,10 +21,11 @@ from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
 from legscore.rows.schema import Roles, find_roles
 from legscore.rows.window import Windower
+from legscore.run.adaptive import AdaptiveScorer
 from legscore.run.calibration import COLUMNS, Calibration, load_calibration
 from legscore.run.dataset import parts_a_file
 from legscore.run.options import Options
-from legscore.run.out_of_fold import read_folds_held_out
+from legscore.run.out_of_fold import OutOfFold, read_folds_held_out
 from legscore.run.plan import Plan, output_schema, part_rows
 from legscore.run.resume import content_of
 from legscore.run.settings import check_singleton, in_context, resolve_rc, resolve_sequence_is, resolve_until
@@ -34,29 +36,127 @@ from legscore.system.publish import is_dataset, record_of
 from legscore.system.storage import Remote, is_remote
 from legscore.version import __version__
 
+OpenEngine = Callable[[Sequence[Checkpoint], Request, Say], Engine]
+"""Opens the engine of an ensemble: `legscore.engine.open.open_engine`, or what stands in for it."""
+
+
+@dataclass(frozen=True)
+class PreparedInput:
+    """The input, opened and understood: its roles, the columns to carry over, and the format they go to."""
+
+    opened: Input
+    roles: Roles
+    carried: tuple[str, ...]
+    limits: Limits
+    format_name: str
+
+
+@dataclass(frozen=True)
+class PreparedModels:
+    """The ensemble, and how rows are read and scored by it."""
+
+    members: list[Checkpoint]
+    sequence_is: str
+    rc: str
+    out_of_fold: OutOfFold | None
+    adaptive: AdaptiveScorer | None
+    calibration: Calibration | None
+    calibrated_by: dict[str, Any]
+
+    @property
+    def contract(self) -> Contract:
+        return self.members[0].contract
+
+    @property
+    def varying(self) -> bool:
+        """Whether rows are scored by different members."""
+        return self.out_of_fold is not None or self.adaptive is not None
+
 
 @contextlib.contextmanager
 def prepared(
-    options: Options,
-    say: Say = lambda line: None,
-    opener: Callable[[Sequence[Checkpoint], Request, Say], Engine] | None = None,
+    options: Options, say: Say = lambda line: None, opener: OpenEngine | None = None
 ) -> Iterator[Plan]:
-    """Check everything and build the engine (with `opener`, where one is given); the plan of the run, whose
-    engine is closed at the end.
+    """Check everything and build the engine; the plan of the run, whose engine is closed at the end.
+
+    Args:
+        options: what to do.
+        say: receives one line for every decision.
+        opener: opens the engine; `legscore.engine.open.open_engine` when None.
 
     Raises:
         LegscoreError: input, models, options or output do not go together.
     """
-    format_name = output_format(options.output, options.format)
     shard = Shard.parse(options.shard) if options.shard else None
-    limits = Limits.of(options.memory)
+    source = prepare_input(options)
+    models = prepare_models(options, source, say)
+    schema = output_schema(
+        source.opened,
+        source.carried,
+        source.roles,
+        len(models.members),
+        options.per_model,
+        models.varying,
+        models.calibration is not None,
+    )
+    check_writes(source.format_name, schema)
+    with prepare_engine(options, source, models, say, opener or open_engine) as (engine, verifier):
+        rows = options.part_rows or part_rows(len(models.members), engine.name)
+        together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
+        metadata = prepare_metadata(options, source, models, engine, rows, together)
+        numbers = range(source.opened.n_parts(rows))
+        if shard:
+            numbers = shard.parts(len(numbers))
+            n_rows, content = source.opened.n_rows, content_of(source.opened)
+            metadata[SHARD] = described(shard, numbers, rows, n_rows, content, schema)
+            say(f"shard: {shard.index} of {shard.of}, {metadata[SHARD]['rows']:,} of {n_rows:,} rows")
+        yield Plan(
+            opened=source.opened,
+            roles=source.roles,
+            carried_columns=source.carried,
+            windower=Windower(
+                models.contract, source.roles.kind, models.sequence_is, models.rc, options.max_n
+            ),
+            engine=engine,
+            output=options.output,
+            format_name=source.format_name,
+            part_rows=rows,
+            schema=schema,
+            per_model=options.per_model,
+            metadata=metadata,
+            out_of_fold=models.out_of_fold,
+            adaptive=models.adaptive,
+            parts=numbers,
+            limits=source.limits,
+            verifier=verifier,
+            calibration=models.calibration,
+            parts_a_file=together,
+        )
+
+
+def prepare_input(options: Options) -> PreparedInput:
+    """Open the input, find its roles, and choose what is carried over.
+
+    Raises:
+        LegscoreError: the input cannot be read, its columns fit no kind or several, or it is the output.
+    """
+    format_name, limits = output_format(options.output, options.format), Limits.of(options.memory)
     opened = open_input(options.inputs).within(limits)
     _check_not_input(opened, options.output)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
-    kept = choose_carried_columns(opened, roles, options.keep)
-    members = open_members(options.models, options.allow_duplicates, say)
-    members = in_context(opened, members, say)
+    carried = choose_carried_columns(opened, roles, options.keep)
+    return PreparedInput(opened, roles, tuple(carried), limits, format_name)
+
+
+def prepare_models(options: Options, source: PreparedInput, say: Say) -> PreparedModels:
+    """Load the ensemble and settle how it reads the rows; each decision is said.
+
+    Raises:
+        LegscoreError: the models, the input and the options do not go together.
+    """
+    opened, roles = source.opened, source.roles
+    members = in_context(opened, open_members(options.models, options.allow_duplicates, say), say)
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)
@@ -74,94 +174,93 @@ def prepared(
                     f"--out-of-fold: {opened.name} has no column "
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
-    calibration, calibrated_by = _calibration(options, members, roles, kept, rc, say)
+    calibration, calibrated_by = _calibration(options, members, roles, source.carried, rc, say)
     say(f"strands: {rc}; rows: {roles.kind.name} ({', '.join(roles.column_of.values())})")
-    adaptive = resolve_until(options.until_se, len(members), say)
-    varying = out_of_fold is not None or adaptive is not None
-    schema = output_schema(
-        opened, kept, roles, len(members), options.per_model, varying, calibration is not None
+    return PreparedModels(
+        members=members,
+        sequence_is=sequence_is,
+        rc=rc,
+        out_of_fold=out_of_fold,
+        adaptive=resolve_until(options.until_se, len(members), say),
+        calibration=calibration,
+        calibrated_by=calibrated_by,
     )
-    check_writes(format_name, schema)
+
+
+@contextlib.contextmanager
+def prepare_engine(
+    options: Options, source: PreparedInput, models: PreparedModels, say: Say, opener: OpenEngine
+) -> Iterator[tuple[Engine, Verifier]]:
+    """Open the engine and what verifies its scores; both are closed at the end, and so is the scorer of
+    `--until-se`.
+
+    Raises:
+        LegscoreError: what was asked for cannot be served here, or does not fit the memory.
+    """
+    members, singleton = models.members, bool(options.singleton)
     request = Request(
         engine=options.engine,
         precision=options.precision,
         recipe=options.recipe,
-        both_strands=rc == "construct",
-        is_singleton=bool(options.singleton),
+        both_strands=models.rc == "construct",
+        is_singleton=singleton,
         null_rate=options.null_rate,
         device=options.device,
-        separate_members=varying,
+        separate_members=models.varying,
     )
-    with memory_limit_lifted():
-        engine = (opener or open_engine)(members, request, say)
-    verifier = None
-    try:
+    with contextlib.ExitStack() as stack:
+        if models.adaptive is not None:
+            stack.callback(models.adaptive.close)
+        with memory_limit_lifted():
+            engine = opener(members, request, say)
+        stack.callback(engine.close)
         verifier = Verifier(
-            members, engine, options.verify, opened.name, rc=rc, singleton=bool(options.singleton)
+            members, engine, options.verify, source.opened.name, rc=models.rc, singleton=singleton
         )
+        stack.callback(verifier.close)
         what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
         check_room(what, verifies=verifier.verified.share > 0)
         if verifier.verified.share:
             say(verifier.said())
-        settings = {
-            "kind": roles.kind.name,
-            "sequence_is": sequence_is,
-            "rc": rc,
-            "singleton": options.singleton,
-            "max_n": options.max_n,
-            "columns": dict(roles.column_of),
-            "out_of_fold": options.out_of_fold,
-            "until_se": options.until_se,
-        }
-        rows = options.part_rows or part_rows(len(members), engine.name)
-        together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
-        if together:
-            settings["parts_a_file"] = together
-        metadata: dict[str, Any] = {
-            "legscore": __version__,
-            "models": [
-                {"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in members
-            ],
-            "contract": contract.to_json(),
-            "engine": engine.describe(),
-            "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
-            "options": {**settings, "part_rows": rows},
-        }
-        if calibrated_by:
-            metadata["calibration"] = calibrated_by
-        if made_by := [source.made_by for source in opened.sources if source.made_by]:
-            metadata["variants"] = made_by[0]
-        numbers = range(opened.n_parts(rows))
-        if shard:
-            numbers = shard.parts(len(numbers))
-            metadata[SHARD] = described(shard, numbers, rows, opened.n_rows, content_of(opened), schema)
-            say(f"shard: {shard.index} of {shard.of}, {metadata[SHARD]['rows']:,} of {opened.n_rows:,} rows")
-        yield Plan(
-            opened=opened,
-            roles=roles,
-            carried_columns=tuple(kept),
-            windower=Windower(contract, roles.kind, sequence_is, rc, options.max_n),
-            engine=engine,
-            output=options.output,
-            format_name=format_name,
-            part_rows=rows,
-            schema=schema,
-            per_model=options.per_model,
-            metadata=metadata,
-            out_of_fold=out_of_fold,
-            adaptive=adaptive,
-            parts=numbers,
-            limits=limits,
-            verifier=verifier,
-            calibration=calibration,
-            parts_a_file=together,
-        )
-    finally:
-        if verifier:
-            verifier.close()
-        engine.close()
-        if adaptive is not None:
-            adaptive.close()
+        yield engine, verifier
+
+
+def prepare_metadata(
+    options: Options,
+    source: PreparedInput,
+    models: PreparedModels,
+    engine: Engine,
+    part_rows: int,
+    parts_a_file: int,
+) -> dict[str, Any]:
+    """What defines the scores, for the output's metadata: no paths, times, hosts or rates."""
+    settings = {
+        "kind": source.roles.kind.name,
+        "sequence_is": models.sequence_is,
+        "rc": models.rc,
+        "singleton": options.singleton,
+        "max_n": options.max_n,
+        "columns": dict(source.roles.column_of),
+        "out_of_fold": options.out_of_fold,
+        "until_se": options.until_se,
+    }
+    if parts_a_file:
+        settings["parts_a_file"] = parts_a_file
+    metadata: dict[str, Any] = {
+        "legscore": __version__,
+        "models": [
+            {"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in models.members
+        ],
+        "contract": models.contract.to_json(),
+        "engine": engine.describe(),
+        "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
+        "options": {**settings, "part_rows": part_rows},
+    }
+    if models.calibrated_by:
+        metadata["calibration"] = models.calibrated_by
+    if made_by := [one.made_by for one in source.opened.sources if one.made_by]:
+        metadata["variants"] = made_by[0]
+    return metadata
 
 
 def _calibration(

@@ -11,17 +11,17 @@ import numpy as np
 
 from legscore.output.parts import Scored
 from legscore.rows.schema import STATUSES
-from legscore.run.options import Options
+from legscore.run.options import Options, Staging
 
 
-def _circumstances(
-    options: Options, summary: Summary, started: datetime.datetime, n_members: int
+def circumstances(
+    options: Options, staging: Staging, summary: Summary, started: datetime.datetime, n_members: int
 ) -> dict[str, Any]:
-    """What a record holds beyond what defines the scores."""
+    """What a record holds beyond what defines the scores: paths, times, counts, rates (per second)."""
     seconds = max(summary.seconds, 1e-9)
     rows, windows = summary.rows - summary.rows_resumed, summary.windows_scored - summary.windows_resumed
     return {
-        "inputs": [str(path) for path in options.shown_inputs or options.inputs],
+        "inputs": [str(path) for path in staging.shown_inputs or options.inputs],
         "output": options.output,
         "model_paths": [str(path) for path in options.models],
         "started": started.isoformat(timespec="seconds"),

@@ -236,7 +236,7 @@ def add_null(
 ) -> list[str]:
     """Score the changes in shuffled inserts with the options of the run and write the rows with p and q."""
     from legscore.run.job import score
-    from legscore.run.options import Options
+    from legscore.run.options import Options, Staging
     from legscore.variants.shuffle_null import ROW, p_values, write_null, write_with_p
 
     changes, results = scored.with_name("_null.parquet"), scored.with_name("_null_scores.parquet")
@@ -262,11 +262,10 @@ def add_null(
         sequence_is=record["options"]["sequence_is"],
         keep=ROW,
         restart=given["restart"],
-        derived_input=True,
-        parts=parts,
         **same,
     )
-    score(null, say=lambda line: say(line) if line.startswith(("resume", "kept")) else None, log=log)
+    staging = Staging(derived_input=True, parts=parts)
+    score(null, staging, say=lambda line: say(line) if line.startswith(("resume", "kept")) else None, log=log)
     p, q = p_values(scored, results, n)
     metadata = {
         name: record[name] for name in ("legscore", "models", "contract", "engine", "fidelity", "options")

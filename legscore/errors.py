@@ -45,11 +45,23 @@ class ClusterError(LegscoreError):
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def spell_controls(text: str, keep: str = "") -> str:
+    """Text that a terminal only shows: control characters, which can move its cursor, colour or retitle it,
+    and those that turn the direction of writing are spelt out, as \\x1b, but those in `keep`. Names in files
+    are not ours."""
+
+    def spelt(found: re.Match[str]) -> str:
+        character = found[0]
+        if character in keep:
+            return character
+        return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+    return _UNSEEN.sub(spelt, text)
+
+
 def printable(text: str) -> str:
-    """One line that a terminal only shows: control characters, which can move its cursor, colour or retitle
-    it, and those that turn the direction of writing are spelt out, as \\x1b. Names in files are not ours."""
-    escapes = lambda found: found[0].encode("unicode_escape", "backslashreplace").decode("ascii")
-    return _UNSEEN.sub(escapes, " ".join(text.splitlines()))
+    """One line that a terminal only shows: lines are joined, controls spelt out (`spell_controls`)."""
+    return spell_controls(" ".join(text.splitlines()))
 
 
 def shorten(names: Iterable[object], most: int = 6) -> str:

@@ -14,6 +14,7 @@ import threading
 
 import click
 
+from legscore.cli.terminal import guard_streams
 from legscore.errors import LegscoreError, printable
 from legscore.system.allocator import use_system_pool
 from legscore.version import __version__
@@ -46,6 +47,12 @@ COMMANDS = {
     "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
 }
 """Command → module and short help (a test compares it with the command's own)."""
+
+EXTRAS = {
+    "torch": "train", "tensorly": "train", "lion_pytorch": "train", "matplotlib": "report",
+    "plotly": "report", "pyBigWig": "bigwig", "ray": "ray", "tensorrt": "gpu", "pycuda": "gpu",
+}  # fmt: skip
+"""Packages that some commands need and a plain installation lacks → the pip extra that brings each."""
 
 
 class LazyGroup(click.Group):
@@ -92,6 +99,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C
     does."""
+    guard_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), _end)
@@ -112,6 +120,11 @@ def main() -> None:
         # end quietly, with a shell's exit code for SIGPIPE, and keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _fail(f"{package} is not installed; pip install 'legscore[{EXTRAS[package]}]' brings it", 2)
     except MemoryError:
         _fail("out of memory; leave long columns out with --keep, or give more with --memory", 2)
     except OSError as error:

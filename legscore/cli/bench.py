@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from legscore.cli.progress import progress_bar
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import LegscoreError
 
@@ -87,14 +85,14 @@ def command(
     name, reason = choose_engine(engine)
     result: dict[str, Any] = {"legscore": __version__, "machine": _machine(), "members": len(members)}
     result |= {"engine": name, "engine_reason": reason, "models": [member.name for member in members]}
-    with _bar("engine and limits", calls(len(members), rounds=rounds), quiet) as tick:
+    with progress_bar("engine and limits", calls(len(members), rounds=rounds), quiet=quiet) as tick:
         rates, limits = measure_engines(members, rounds=rounds, tick=tick)
     result |= {"limits": limits, "engines": [asdict(rate) for rate in rates]}
     request = Request(engine=engine, precision=precision, device=device)
-    with _bar("trial run", 2, quiet) as tick:
+    with progress_bar("trial run", 2, quiet=quiet) as tick:
         trial = whole_run(paths, 512, rounds=1, request=request, tick=tick)
     windows = max(1024, int(trial.windows / min(trial.engine_s) * RUN_S))
-    with _bar(f"runs of {windows:,} windows", 2 * rounds, quiet) as tick:
+    with progress_bar(f"runs of {windows:,} windows", 2 * rounds, quiet=quiet) as tick:
         run = whole_run(paths, windows, rounds=rounds, request=request, tick=tick)
     derived = {
         "of_engine": run.of_engine,
@@ -160,15 +158,3 @@ def _machine() -> dict[str, Any]:
         "openvino": openvino.get_version(),
     }
     return {"cpu": cpu, "cores": usable_cores(), **versions}
-
-
-@contextlib.contextmanager
-def _bar(label: str, total: int, quiet: bool) -> Iterator[Any]:
-    """A progress bar on terminals; yields what to call after each step."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=label, dynamic_ncols=True, leave=False) as bar:
-        yield lambda: bar.update(1)

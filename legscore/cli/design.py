@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from legscore.cli.progress import ProgressBar
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import InputError
 from legscore.system.log import Say
+
+Bar = Callable[[int, str], Callable[[int], object]]
+"""Takes the work expected and its unit; gives what takes work done."""
 
 
 @click.command("design", short_help="Design sequences with a wanted score.")
@@ -173,10 +176,14 @@ def command(
         if not quiet:
             click.echo(line, err=True)
 
-    bar = _Bar(quiet)
+    bar = ProgressBar(quiet)
+
+    def start_bar(total: int, unit: str) -> Callable[[int], object]:
+        return bar.start("designing", total, unit, scaled=True)
+
     try:
         if mutation_curve:
-            _curve(given, mutations, mutation, plot, say, bar)
+            _curve(given, mutations, mutation, plot, say, start_bar)
             return
         if target is None:
             raise InputError("legscore design needs --target: a number, a list, a range or FILE:COLUMN")
@@ -185,7 +192,7 @@ def command(
         from legscore.design.options import DesignOptions
 
         rules = Rules(avoid, None if gc is None else parse_gc(gc), max_homopolymer, keep)
-        record = design(DesignOptions(target, rules=rules, **given), say, bar.start)
+        record = design(DesignOptions(target, rules=rules, **given), say, start_bar)
         bar.close()
         for line in summary(record):
             say(line)
@@ -194,7 +201,7 @@ def command(
 
 
 def _curve(
-    given: dict[str, Any], mutations: str, mutation: str, plot: str | None, say: Say, bar: _Bar
+    given: dict[str, Any], mutations: str, mutation: str, plot: str | None, say: Say, bar: Bar
 ) -> None:
     from legscore.design.curve import run_curve
     from legscore.engine.choose import Request
@@ -216,27 +223,6 @@ def _curve(
         rc=given["rc"],
         request=request,
         say=say,
-        bar=bar.start,
+        bar=bar,
     ):
         say(line)
-
-
-class _Bar:
-    """tqdm on a terminal."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._bar: Any = None
-        self._shows = not quiet and sys.stderr.isatty()
-
-    def start(self, total: int, unit: str) -> Callable[[int], object]:
-        if not self._shows:
-            return lambda done: None
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc="designing", unit=f" {unit}", unit_scale=True, dynamic_ncols=True)
-        return self._bar.update  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from legscore.cli.cluster_options import cluster_options, on_cluster, take_cluster
+from legscore.cli.progress import ProgressBar
 from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
@@ -18,7 +17,7 @@ from legscore.run.job import score
 from legscore.run.options import Options, Staging
 from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.allocator import give_back_freed_parts
-from legscore.system.log import Say, finish, logged
+from legscore.system.log import Progress, Say, finish, logged
 from legscore.system.memory import Limits, limit_process_memory
 from legscore.system.publish import record_of
 from legscore.variants.genome_run import staged
@@ -237,13 +236,16 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
         if not quiet:
             click.echo(printable(line), err=True)
 
+    def start_bar(rows: int, members: int) -> Progress:
+        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
+
     options, dry = take_options(given), given.pop("dry_run")
     if dry and ("fasta" in options or shuffles):
         raise InputError("--dry-run looks at a table: make it with legscore variants first")
     events, own = given.pop("log_json"), (*given["inputs"], given["output"])
     if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
         raise InputError(f"--log-json {events} is input or output of the run; choose another file")
-    bar = None if quiet or not sys.stderr.isatty() else _Bar()
+    bar = ProgressBar(quiet)
     with logged(events, say) as log:
         try:
             with staged({**given, "format_": format_}, options, samples, shuffles, say, log) as stage:
@@ -261,15 +263,14 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
                         job,
                         staging,
                         say=say,
-                        progress=bar.start if bar else None,
+                        progress=start_bar if bar.shows else None,
                         log=log,
                         workers=workers,
                     )
                     told = workers.lines() if workers else []
                 lines = stage.finish(record)
         finally:
-            if bar:
-                bar.close()
+            bar.close()
         finish(log, record)
     for line in (*told, *closing(record), *lines):
         say(line)
@@ -315,28 +316,3 @@ def closing(record: dict[str, Any]) -> list[str]:
     if record["output"] != "-":
         lines.append(f"output: {record['output']} (record: {record_of(record['output'])})")
     return lines
-
-
-class _Bar:
-    """tqdm on a terminal: rows done, rows/s, time left."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def start(self, rows: int, members: int) -> Callable[[float], object]:
-        from tqdm import tqdm
-
-        label = "scoring" if members == 1 else f"scoring × {members} models"
-        self._bar = tqdm(
-            total=rows, desc=label, unit=" rows", smoothing=0.1, mininterval=0.2, dynamic_ncols=True
-        )
-        self._done = 0.0
-        return self._tick
-
-    def _tick(self, rows: float) -> None:
-        self._done += rows
-        self._bar.update(int(self._done + 1e-6) - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()

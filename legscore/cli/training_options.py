@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from legscore.cli.progress import ProgressBar
 from legscore.errors import LegscoreError, OutputError
 from legscore.system.log import Say
 from legscore.system.publish import writing
@@ -226,9 +227,8 @@ class Progress:
     def __init__(self, folder: Path, quiet: bool, tensorboard: str | None, leads: bool = True) -> None:
         self.folder, self.quiet, self.leads = folder, quiet or not leads, leads
         self.group = ""
-        self._bar: Any = None
+        self._bar = ProgressBar(self.quiet)
         self._shown, self._last = "", "loss -"
-        self._shows_bar = not self.quiet and sys.stderr.isatty()
         self._board = _board(tensorboard) if tensorboard and leads else None
 
     def say(self, line: str) -> None:
@@ -252,7 +252,7 @@ class Progress:
             if metrics.pearson is None
             else f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
         )
-        if self._shows_bar:
+        if self._bar.shows:
             self._last = f"loss {metrics.loss:.4f}{quality}"
             self.tick(member, trainer)
         elif not self.quiet:
@@ -264,45 +264,25 @@ class Progress:
             )
 
     def tick(self, member: Any, trainer: Any) -> None:
-        """After every step: the bar moves (tqdm draws it a few times a second)."""
-        if not self._shows_bar:
+        """After every step: the bar moves (it is drawn a few times a second)."""
+        if not self._bar.shows:
             return
-        if self._bar is None or self._shown != member.name:
-            from tqdm import tqdm
-
-            self.close_bar()
+        if self._shown != member.name:
+            self._bar.start(member.name, trainer.steps, "steps", done=trainer.step)
             self._shown = member.name
-            self._bar = tqdm(
-                total=trainer.steps,
-                initial=trainer.step,
-                desc=member.name,
-                unit=" steps",
-                dynamic_ncols=True,
-                smoothing=0.1,
-            )
-        self._bar.update(trainer.step - self._bar.n)
-        rate = self._bar.format_dict["rate"]
+        self._bar.move_to(trainer.step)
+        rate = self._bar.rate
         samples = f", {rate * trainer.recipe.batch:,.0f} samples/s" if rate else ""
-        self._bar.set_postfix_str(f"{self._last}{samples}", refresh=False)
+        self._bar.tell(f"{self._last}{samples}")
 
     def counted(self, what: str) -> Callable[[int, int], object]:
         """A bar for (step, steps); nothing in pipes."""
-        if not self._shows_bar:
-            return lambda step, steps: None
-        from tqdm import tqdm
-
-        self._bar = bar = tqdm(desc=what, unit=" steps", dynamic_ncols=True)
-
-        def move(step: int, steps: int) -> None:
-            bar.total = steps
-            bar.update(step - bar.n)
-
-        return move
+        self._bar.start(what, None, "steps")
+        return self._bar.move_to
 
     def close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()
+        self._shown = ""
 
     def close(self) -> None:
         self.close_bar()

@@ -1,0 +1,178 @@
+"""What may be written over: never something that is read.
+
+Outputs are compared with inputs by the identity of files, not by their names: links, other spellings of a
+path, patterns and folders all lead to the same file. In object stores normalised addresses are compared.
+Called before anything is opened for writing, so that what is refused is as it was.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from legscore.errors import OutputError
+from legscore.system.storage import is_remote
+
+Place = str | Path | object | None
+COMPANIONS = (".fai", ".gzi", ".tbi", ".csi", ".run.json")
+"""What may be read beside a file: indices of genomes and VCFs, the record of a table."""
+PARQUET = (".parquet", ".pq", ".parq")
+CHECKPOINTS = (".safetensors",)
+PARQUET_MAGIC = b"PAR1"
+WILDCARDS = re.compile(r"[*?\[]")
+
+
+def check_apart(
+    outputs: Mapping[str, Iterable[Place] | Place],
+    inputs: Iterable[Place],
+    models: Iterable[Place] = (),
+) -> None:
+    """Refuse outputs that are inputs, and two outputs in one file.
+
+    Args:
+        outputs: what is written, by the option that names it (`{"-o": [scores, record], "--log-json": log}`).
+            A name that ends in a slash is a folder. None, "" and "-" count for nothing.
+        inputs: whatever is read: tables, models, genome, annotation, calibration, recipes, lists; as a user
+            names them, so also patterns and folders (of Parquet files). Files that may be read beside them
+            are added (COMPANIONS).
+        models: checkpoints, and folders of them.
+
+    Raises:
+        OutputError: an output is an input or holds one, or two outputs are the same file.
+    """
+    reads = [place for place in map(_text, inputs) if place]
+    local = _LocalFiles()
+    for place in reads:
+        if not is_remote(place):
+            local.add(place, PARQUET)
+    for place in filter(None, map(_text, models)):
+        local.add(place, CHECKPOINTS)
+    remote = [_address(place) for place in reads if is_remote(place)]
+    written: dict[object, str] = {}
+    for option, places in outputs.items():
+        several = places if isinstance(places, (list, tuple, set)) else [places]
+        for place in filter(None, map(_text, several)):
+            if is_remote(place):
+                clash = _remote_clash(_address(place), remote)
+                identity: object = _address(place)
+            else:
+                clash, identity = local.clash(place), _identity(place)
+            if clash is not None:
+                raise OutputError(f"{place} is both input and output{clash}; choose another {option}")
+            if identity is not None and identity in written:
+                raise OutputError(
+                    f"{place} would be written twice, by {written[identity]} and {option}; choose "
+                    "another name"
+                )
+            if identity is not None:
+                written[identity] = option
+
+
+def _text(place: Place) -> str:
+    text = "" if place is None else str(place)
+    return "" if text == "-" else text
+
+
+class _LocalFiles:
+    """The files of this machine that are read."""
+
+    def __init__(self) -> None:
+        self._files: dict[object, str] = {}
+        self._paths: list[str] = []
+
+    def add(self, place: str, endings: tuple[str, ...]) -> None:
+        """A path or a pattern; in folders, the files with one of `endings`."""
+        for path in _matches(place):
+            if os.path.isdir(path):
+                self._paths.append(os.path.realpath(path))
+                for inside in _files_below(path, endings):
+                    self._add(inside)
+            else:
+                for suffix in ("", *COMPANIONS):
+                    self._add(path + suffix)
+
+    def _add(self, path: str) -> None:
+        identity = _identity(path)
+        if identity is not None:
+            self._files[identity] = path
+            self._paths.append(os.path.realpath(path))
+
+    def clash(self, output: str) -> str | None:
+        """Why an output is an input, in words that follow `is both input and output`; None: it is none."""
+        path = os.path.realpath(output)
+        if output.endswith("/") or os.path.isdir(path):
+            inside = next((read for read in self._paths if _lies_in(read, path)), None)
+            return None if inside is None else f" ({inside} lies in it)"
+        identity = _identity(output)
+        if identity is None or identity not in self._files:
+            return None
+        name = self._files[identity]
+        return "" if name == output else f" (it is {name})"
+
+
+def _matches(place: str) -> list[str]:
+    """The paths that an input names: itself, or what fits a pattern."""
+    if os.path.lexists(place) or not WILDCARDS.search(place):
+        return [place]
+    return glob.glob(place, recursive=True)
+
+
+def _files_below(folder: str, endings: tuple[str, ...]) -> Iterator[str]:
+    """The files of a folder that are read; Parquet is known by its content too."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        for name in names:
+            path = os.path.join(where, name)
+            if name.lower().endswith(endings) or (endings == PARQUET and _is_parquet(path)):
+                yield path
+
+
+def _is_parquet(path: str) -> bool:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as stream:
+            return stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> object:
+    """Device and inode of a regular file or folder, the path of one that is not there; None for devices and
+    pipes, which may be read and written."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _address(uri: str) -> str:
+    """One spelling of an address in a store: scheme in lower case, no empty or `.` steps."""
+    scheme, _, key = uri.partition("://")
+    steps = [step for step in key.split("/") if step not in ("", ".")]
+    return f"{scheme.lower().replace('gcs', 'gs')}://{'/'.join(steps)}"
+
+
+def _remote_clash(output: str, inputs: Iterable[str]) -> str | None:
+    for read in inputs:
+        if read == output:
+            return ""
+        if WILDCARDS.search(read) and fnmatch.fnmatchcase(output, read):
+            return f" (it fits {read})"
+        if output.startswith(f"{read}/"):
+            return f" (it lies in {read})"
+        if read.startswith(f"{output}/"):
+            return f" ({read} lies in it)"
+    return None

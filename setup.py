@@ -20,6 +20,7 @@ GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
 REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 RAY = ["ray[default]>=2.30"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
     *TRAIN,
@@ -104,6 +105,7 @@ setup(
         "bigwig": BIGWIG,
         "ray": RAY,
         "bench": BENCH,
+        "docs": DOCS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },

@@ -15,6 +15,8 @@ from legscore.errors import LegscoreError
 from legscore.rows.schema import OK
 from legscore.variants.alleles import canonical
 from legscore.variants.build import Builder
+from legscore.variants.contigs import R64_LENGTHS, organism_of
+from legscore.variants.genome import Genome
 from legscore.variants.make import make, tile_table
 from legscore.variants.options import BuildOptions, prepare
 from legscore.variants.records import is_vcf, open_records
@@ -30,6 +32,12 @@ def quiet(line: str) -> None:
 @pytest.fixture
 def fasta(shared: Path) -> str:
     return str(shared / "data/genome/Saccharomyces_cerevisiae.R64-1-1.dna.primary_assembly.fa.gz")
+
+
+def test_the_shared_genome_is_yeast(fasta: str) -> None:
+    lengths = Genome(fasta).lengths
+    assert lengths == R64_LENGTHS
+    assert organism_of(lengths) == "Saccharomyces cerevisiae"
 
 
 def test_tiles_equal_the_measured_oligos(shared: Path, fasta: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Contig names of one file → those of the FASTA: by name, by `chr`, by numeral, by the names of the
-mitochondrion.
+"""Contig names: those of one file → those of the FASTA, and whose genome a FASTA is.
+
+Names are matched as written, without `chr`, by numeral, and by the names of the mitochondrion.
 
 A single letter says nothing alone: `X` is chromosome 10 where chromosomes are I, II, III and a sex chromosome
 where they are 1, 2, 3. So the names of a file are read together, and a name that means something else in the
@@ -9,6 +10,7 @@ FASTA stays unmapped even where the letters are equal. Every mapping and every n
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,14 +27,26 @@ UNKNOWN_LENGTH = 2_147_483_647
 
 @dataclass(frozen=True)
 class ContigMap:
-    """`of` maps a file's contig name to the FASTA's; names that have none are not in it. `said` is what to
-    print."""
+    """Contig names of a file and those of the FASTA.
+
+    Attributes:
+        of: file's name → FASTA's name; names that have none are not in it.
+        said: what to print.
+        wrong_length: file's name → message, for contigs that have another length in the FASTA.
+    """
 
     of: Mapping[str, str]
     said: tuple[str, ...] = field(default=())
+    wrong_length: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> str | None:
         return self.of.get(name)
+
+    def check_lengths(self, used: Iterable[str]) -> None:
+        """InputError when a contig of `used` (the file's names) has another length in the FASTA."""
+        for name in used:
+            if name in self.wrong_length:
+                raise InputError(self.wrong_length[name])
 
 
 def _bare(name: str) -> str:
@@ -67,6 +81,8 @@ def reconcile(
     what: str,
     given: Mapping[str, str] | None = None,
     lengths: Mapping[str, int | None] | None = None,
+    *,
+    used: Iterable[str] | None = None,
 ) -> ContigMap:
     """Map the contigs of a file to those of the FASTA.
 
@@ -76,6 +92,8 @@ def reconcile(
         what: the file, for messages.
         given: {file's name: FASTA's name}, from --contig-map; wins over everything.
         lengths: lengths that the file states.
+        used: names whose stated lengths must be the FASTA's; all of them where not given. Others can be
+            checked later (`ContigMap.check_lengths`).
 
     Raises:
         InputError: no contig in common, a given name that is not there, or a stated length that differs.
@@ -108,15 +126,16 @@ def reconcile(
             f"{what} and the FASTA have no contig in common: {shorten(names)} against {shorten(genome)}; "
             "pass another --fasta, or say which is which with --contig-map NAME=FASTA_NAME"
         )
-    for name, target in found.items():
-        stated = lengths.get(name)
-        if name not in given and stated not in (None, UNKNOWN_LENGTH, genome[target]):
-            raise InputError(
-                f"{what}: contig {name} is {stated:,} bases long, {target} of the FASTA {genome[target]:,}: "
-                "another genome "
-                f"build? Pass its --fasta, or insist with --contig-map {name}={target}"
-            )
-    return ContigMap(found, tuple(_lines(what, names, genome, found, left, theirs, ours)))
+    wrong = {
+        name: f"{what}: contig {name} is {lengths[name]:,} bases long, {target} of the FASTA "
+        f"{genome[target]:,}: another genome build? Pass its --fasta, or insist with --contig-map "
+        f"{name}={target}"
+        for name, target in found.items()
+        if name not in given and lengths.get(name) not in (None, UNKNOWN_LENGTH, genome[target])
+    }
+    mapped = ContigMap(found, tuple(_lines(what, names, genome, found, left, theirs, ours)), wrong)
+    mapped.check_lengths(found if used is None else used)
+    return mapped
 
 
 def _lines(
@@ -144,6 +163,55 @@ def _lines(
                 f"         {name} is not mapped to {name}: {what} counts in {theirs} numerals, the FASTA "
                 f"in {ours} ones"
             )
+
+
+R64_LENGTHS = {
+    "I": 230218, "II": 813184, "III": 316620, "IV": 1531933, "V": 576874, "VI": 270161, "VII": 1090940,
+    "VIII": 562643, "IX": 439888, "X": 745751, "XI": 666816, "XII": 1078177, "XIII": 924431,
+    "XIV": 784333, "XV": 1091291, "XVI": 948066, "Mito": 85779,
+}  # fmt: skip
+"""Saccharomyces cerevisiae S288C, R64 (sacCer3): chromosome → bases."""
+_R64_GENBANK = (*range(35, 42), 34, *range(42, 50))
+"""BK0069.. of chromosomes I to XVI."""
+_ACCESSION = re.compile(r"(?:^|\|)([A-Z]{1,2}_?\d{6,})(?:\.\d+)?(?:\||$)")
+
+
+def organism_of(lengths: Mapping[str, int]) -> str | None:
+    """The organism whose reference genome has these contigs, of those that bundled models are for.
+
+    All contigs must be chromosomes of Saccharomyces cerevisiae R64 by name (I, chrI, 1, chr01, NC_001133.9,
+    BK006935.2, ref|NC_001133|; the mitochondrion by any of its names) and by length. A FASTA of some of them
+    is enough; plasmids and other contigs that are named as no chromosome do not count when all sixteen
+    chromosomes are there.
+
+    Args:
+        lengths: contig of a FASTA → bases.
+
+    Returns:
+        "Saccharomyces cerevisiae", or None where the genome is another one.
+    """
+    chromosome_of = {name: _r64_chromosome(name) for name in lengths}
+    named = {name: chromosome for name, chromosome in chromosome_of.items() if chromosome is not None}
+    if any(lengths[name] != R64_LENGTHS[chromosome] for name, chromosome in named.items()):
+        return None
+    nuclear = set(named.values()) - {"Mito"}
+    others = len(lengths) - len(named)
+    if not nuclear or len(set(named.values())) < len(named) or (others and len(nuclear) < 16):
+        return None
+    return "Saccharomyces cerevisiae"
+
+
+def _r64_chromosome(name: str) -> str | None:
+    """The chromosome of yeast (a key of R64_LENGTHS) that a contig name stands for."""
+    roman = [chromosome for chromosome in R64_LENGTHS if chromosome != "Mito"]
+    if accession := _ACCESSION.search(name):
+        refseq = {f"NC_{1133 + i:06d}": chromosome for i, chromosome in enumerate(roman)}
+        genbank = {f"BK0069{n}": chromosome for n, chromosome in zip(_R64_GENBANK, roman, strict=True)}
+        return (refseq | genbank | {"NC_001224": "Mito", "AJ011856": "Mito"}).get(accession[1])
+    kind, which = _meaning(re.sub("^chromosome[ _]?", "", name, flags=re.IGNORECASE), "roman")
+    if kind == "mitochondrion":
+        return "Mito"
+    return roman[int(which) - 1] if kind == "chromosome" and 1 <= int(which) <= 16 else None
 
 
 def read_contig_map(entries: Iterable[str]) -> dict[str, str]:

@@ -3,11 +3,10 @@ calls?
 
 1. The generator's engine gives the same designs as PyTorch (FP32).
 2. The check that README shows: designs as they come, and with --best-of 4 and constraints, scored by --models
-and judged by
-   --check and by --also; constraints are searched for in the text of every design, without legscore.
+   and judged by --check and by --also; constraints are searched for in the text of every design, without
+   legscore.
 3. For each budget of predictor calls a design: the generator with best-of, the evolutionary search and greedy
-single-base steps,
-   all choosing with --models and judged by --check.
+   single-base steps, all choosing with --models and judged by --check.
 
     python bench/design.py [--training measured.parquet] [--n 200] [--budgets 1,16,64] [--each 40] [--save]
 

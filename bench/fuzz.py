@@ -1,13 +1,15 @@
 """Does any file, however damaged, end in anything but scores, statuses or one line? Seeded damage to every
-kind of file that legscore reads (`fuzz_targets.py`, `fuzz_mutate.py`), each in a process that is watched.
+kind of file that
+legscore reads (`fuzz_targets.py`, `fuzz_mutate.py`), each in a process that is watched.
 
 Found are: a traceback, an exit code other than 0 and 2, an error of several lines or with control characters,
 a crash of a library, more than 10 s of processor time, no end after 60 s and, once more alone, after 300 s (a
 busy machine may give a process nothing for a minute), more than 1 GB of memory beyond what the process had.
 Inputs that did are kept with --keep FOLDER. Expected: none.
 
-    python bench/fuzz.py [--inputs 100000] [--minutes 10] [--seed 1] [--processes 2] [--only parquet] [--keep
-    FOLDER] [--save] python bench/fuzz.py --replay parquet:123 [--seed 1]
+    python bench/fuzz.py [--inputs 100000] [--minutes 10] [--seed 1] [--processes 2] [--only parquet] \\
+        [--keep FOLDER] [--save]
+    python bench/fuzz.py --replay parquet:123 [--seed 1]
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@ packages are warm.
 
     python bench/gpu.py --part kernels      kernels against numpy, bit for bit; GB/s against a measured copy
     python bench/gpu.py --part fidelity     TensorRT's scores and effects against FP32
-    python bench/gpu.py --part engines      TFLOP/s of the forms of the network, then of batches, against a
-    measured FP16 product python bench/gpu.py --part ensemble     ensembles of 1, 5 and 50
-    python bench/gpu.py --part torch        torch eager, torch.compile and torch with CUDA graphs on the same
-    card python bench/gpu.py --part end-to-end   from Parquet to Parquet against the engine alone
+    python bench/gpu.py --part engines      TFLOP/s of forms of the network and batches, against a product
+    python bench/gpu.py --part ensemble     ensembles of 1, 5 and 50
+    python bench/gpu.py --part torch        torch eager, torch.compile and CUDA graphs on that card
+    python bench/gpu.py --part end-to-end   from Parquet to Parquet against the engine alone
     python bench/gpu.py --table             all results as Markdown
 
 Parts may be run by different Pythons: kernels needs PyCUDA, torch needs PyTorch with CUDA, the others

@@ -6,8 +6,8 @@ effect (--measured) and another model's prediction (--other). Effects from coord
 ref_seq and alt_seq exactly, or the script ends. Prints Pearson and Spearman on the rows that have all values,
 with a standard error that resamples tiles, since variants of one tile are not independent.
 
-    python bench/measured_effects.py --table measured.parquet --fasta genome.fa.gz --tiles tiles.bed [--models
-    DIR] [--save]
+    python bench/measured_effects.py --table measured.parquet --fasta genome.fa.gz --tiles tiles.bed \\
+        [--models DIR] [--save]
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Write the tables of bench/README.md, README.md and docs/performance.md, and the plots, from bench/results/.
 
-python bench/tables.py           rewrites what stands between the markers <!-- name --> and <!-- /name -->,
-and the PNGs python bench/tables.py --check   only says whether the tables are those of the results (exit code
-1 when not)
+python bench/tables.py           writes what stands between the markers <!-- name --> and <!-- /name -->
+python bench/tables.py --check   only says whether the tables are those of the results (exit code 1)
 """
 
 from __future__ import annotations

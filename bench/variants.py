@@ -5,8 +5,8 @@ FASTA (no `ref_mismatch`). Then times, on one core, reading a VCF, the whole pat
 file, and saturation with and without writing. Expected: reading ≥ 150 k records/s, saturation to a file ≥ 2 M
 rows/s.
 
-    python bench/variants.py --fasta genome.fa.gz --gtf genes.gtf.gz --vcf cohort.vcf.gz [--assume_utr 47]
-    [--rounds 3] [--save]
+    python bench/variants.py --fasta genome.fa.gz --gtf genes.gtf.gz --vcf cohort.vcf.gz [--assume_utr 47] \\
+        [--rounds 3] [--save]
 """
 
 from __future__ import annotations

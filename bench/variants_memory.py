@@ -6,8 +6,8 @@ rows. Each run is started by a process of a few megabytes, since a child's peak 
 process that forked it. Row counts of every output are checked first. Expected: all within 5 % of a million
 rows; what does grow is the footer of the output, 0.5 MiB for a million rows.
 
-    python bench/variants_memory.py --fasta genome.fa.gz --gtf genes.gtf.gz [--model FILE] [--times 3]
-    [--rounds 3] [--save]
+    python bench/variants_memory.py --fasta genome.fa.gz --gtf genes.gtf.gz [--model FILE] [--times 3] \\
+        [--rounds 3] [--save]
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """What does --verify cost, and would it stop a run that is right?
 
 1. Windows unlike those that fidelity is measured on (native promoters, all their changes, repeats, stretches
-of N, one base
-   only) are scored by the engine and in FP32: the largest difference over that of the fidelity record must
-   stay below the factor that `--verify` allows.
+   of N, one base only) are scored by the engine and in FP32: the largest difference over that of the fidelity
+   record must stay below the factor that `--verify` allows.
 2. The same windows scored with `--verify 0` and with the default, in turn: the ratio of the times. Outputs
-must be equal.
+  must be equal.
 
     python bench/verify.py [--windows 4000] [--rounds 3] [--models examples/models] [--save]
 """

@@ -1,8 +1,8 @@
 """Train the example generator: a narrow LegNet-Generator on measured complex-medium promoters, stored with
 FP16 weights.
 
-    python examples/make_generator.py gpra_yeast.parquet -o trained/ --predictor
-    examples/models/yeast_complex_seed1.safetensors \
+    python examples/make_generator.py gpra_yeast.parquet -o trained/ --predictor \\
+        examples/models/yeast_complex_seed1.safetensors \
         [--publish examples/generator]
 
 DATA holds public measurements (Vaishnav et al. 2022 and the experiments before it) as a table with sequence,

@@ -1,6 +1,6 @@
-"""Makes tests/data/hostile: small files that claim, hide, overflow, mislead or run code.
-`python tests/make_hostile.py` writes them anew; libraries of other versions may lay them out differently, the
-tests only need that each is as hostile as it says."""
+"""Makes tests/data/hostile: small files that claim, hide, overflow, mislead or run code. `python
+tests/make_hostile.py` writes them anew; libraries of other versions may lay them out differently, the tests
+only need that each is as hostile as it says."""
 
 from __future__ import annotations
 

@@ -165,11 +165,12 @@ def command(
     \b
     Examples:
       legscore design -g generator.safetensors -m models/ --target 12 --n 1000 -o designs.parquet
-      legscore design -g generator.safetensors --target 6:15 --n 200 --best-of 8 --avoid EcoRI --gc 30-50 -o
-      d.parquet legscore design -g generator.safetensors --target 14 --from promoters.fa --keep TATAAA
-      --start-mutations 20 -o edited.tsv legscore design --method evolve --target 6:15 --n 50 --calls 1000 -o
-      evolved.parquet legscore design --mutation-curve --from native.fa -m models/ -o curve.csv --plot
-      curve.png
+      legscore design -g generator.safetensors --target 6:15 --n 200 --best-of 8 --avoid EcoRI --gc 30-50 \\
+          -o d.parquet
+      legscore design -g generator.safetensors --target 14 --from promoters.fa --keep TATAAA \\
+          --start-mutations 20 -o edited.tsv
+      legscore design --method evolve --target 6:15 --n 50 --calls 1000 -o evolved.parquet
+      legscore design --mutation-curve --from native.fa -m models/ -o curve.csv --plot curve.png
     """
 
     def say(line: str) -> None:

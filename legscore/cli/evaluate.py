@@ -144,10 +144,11 @@ def command(
     Examples:
       legscore evaluate scores.parquet --truth expression --prediction score
       legscore evaluate published.csv --truth measured --prediction legnet --prediction danq --by medium
-      legscore evaluate a.parquet b.parquet --key id --truth a:measured --prediction a:score --prediction
-      b:score legscore evaluate effects.parquet --variant --truth delta --prediction effect --cluster promoter
-      legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate -o
-      cal.json
+      legscore evaluate a.parquet b.parquet --key id --truth a:measured --prediction a:score --prediction \\
+          b:score
+      legscore evaluate effects.parquet --variant --truth delta --prediction effect --cluster promoter
+      legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate \\
+          -o cal.json
     """
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
     from legscore.evaluate.show import lines, write_csv, write_json

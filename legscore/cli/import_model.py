@@ -62,8 +62,8 @@ def command(file: str, output: str, pool_sizes: str | None, note: str | None, **
     """Convert a published PyTorch checkpoint (needs legscore[train]).
 
     Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3)
-    and the LegNet-Generator (F5).
-    What tensors do not show is asked for, never guessed. Look-alikes are refused.
+    and the LegNet-Generator (F5). What tensors do not show is asked for, never guessed. Look-alikes are
+    refused.
 
     \b
     Examples:

@@ -23,11 +23,10 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
     """Write a page that shows scores in the browser.
 
     One file that holds everything and never reaches for the network: what was run, rows by status,
-        distributions, effect against
-    ensemble SD, the prediction floor, the largest effects, heat maps of saturated promoters, a track along
-    the genome, and measured against predicted values. A table that legscore design wrote gets a page on
-    designs instead: target against score, error by target and that of random sequences, diversity; into a
-        folder with its pictures, or one page. Needs legscore[report].
+    distributions, effect against ensemble SD, the prediction floor, the largest effects, heat maps of
+    saturated promoters, a track along the genome, and measured against predicted values. A table that
+    legscore design wrote gets a page on designs instead: target against score, error by target and that of
+    random sequences, diversity; into a folder with its pictures, or one page. Needs legscore[report].
 
     \b
     Examples:

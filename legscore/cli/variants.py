@@ -34,8 +34,9 @@ def command(
     \b
     Examples:
       legscore variants cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -o variants.parquet
-      legscore variants --saturate --fasta genome.fa.gz --promoters genes.gtf --assume-utr 50 -o
-      all_snvs.parquet legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
+      legscore variants --saturate --fasta genome.fa.gz --promoters genes.gtf --assume-utr 50 -o \\
+          all_snvs.parquet
+      legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
     """
     samples = take_samples(given)
     options = take_options(given)

@@ -5,8 +5,8 @@ Three streams: codes and edits are copied in on one, all passes run in order on 
 back on the third; events order them. Each batch in flight has a slot (pinned and device memory of its own),
 so the card never waits for the host: while batch k is scored, batch k + 1 is copied in and queued behind it.
 
-    begin:  slot ← free slots; pinned ← batch; copy in; for each pass: mutate?, one_hot, members, average;
-    copy back finish: wait for each pass (progress), then for the copy back; scores_MN; slot → free slots
+    begin:  slot ← free; pinned ← batch; copy in; passes of mutate?, one_hot, members, average; copy back
+    finish: wait for each pass (progress), then for the copy back; scores_MN; slot → free slots
 """
 
 from __future__ import annotations

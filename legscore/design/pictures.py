@@ -1,10 +1,10 @@
 """Pictures of a set of designs, as PNG bytes. Needs `legscore[report]`.
 
 - `target_and_score`: target against score, as in the paper's Figure 2, and beside it the score by models that
-took no part.
+  took no part.
 - `error_by_target`: score − target by target, with what random sequences give.
 - `diversity`: Hamming distance from each design to its nearest other design, and to its nearest training
-sequence.
+  sequence.
 """
 
 from __future__ import annotations

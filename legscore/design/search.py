@@ -1,10 +1,9 @@
 """Straightforward searches to compare the generator with, at equal numbers of predictor calls.
 
 - `greedy`: the best single-base change of all (saturation mutagenesis), again and again, until none improves
-or the calls
-  are spent.
+  or the calls are spent.
 - `evolve`: a population for each design; parents chosen by tournament, two-point crossover, mutation, the
-best survive.
+  best survive.
 
 Both ask the predictor they are judged by, and so learn its mistakes: compare their designs by predictors that
 they did not see. Constraints are kept at every step: a change that breaks one is not tried.

@@ -55,8 +55,7 @@ def reverse_complement(codes_NL: np.ndarray) -> np.ndarray:
 class Output:
     """What the score is. `kind` is `bins` (expectation over bins min..max), `scalar`, or `bases` (a
     generator, whose output is DNA: `unit`, min and max are then those of the expression it was trained to aim
-        at); `floor` is the level below
-    which predictions do not go (None when unknown)."""
+    at); `floor` is the level below which predictions do not go (None when unknown)."""
 
     kind: str
     unit: str

@@ -47,9 +47,8 @@ def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
     """What `work(say)` returns, from a thread of its own in which the card is current.
 
     The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its
-        log, and what a
-    log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next line
-    that it says.
+    log, and what a log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at
+    the next line that it says.
     """
     stop = threading.Event()
 

@@ -5,8 +5,7 @@ Each mutation hits a position drawn with replacement, so that a site may be hit 
 what it was.
 
 - `draw4`, as in the published code: the site gets one of the four bases, the present one included (a quarter
-of the
-  mutations changes nothing).
+  of the mutations changes nothing).
 - `sub3`, as the paper words it: the site gets one of the three other bases.
 
 An N stays N. This is numpy's version; `legscore.train.mutate` is torch's, on the device that trains.

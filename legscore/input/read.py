@@ -314,8 +314,7 @@ def role_array(part: Part, role: str, column: str) -> pa.Array:
     int64.
 
     Bytes are taken as text without a check of their encoding: what is no base shows as `invalid_base`. An
-        unsigned
-    offset too large for int64 wraps below zero and shows as `edge`.
+    unsigned offset too large for int64 wraps below zero and shows as `edge`.
     """
     array = part.column(column)
     if role == "offset":

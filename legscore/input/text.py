@@ -24,9 +24,8 @@ class TextSource(Source):
     """CSV or TSV with a header line; every column is text, carried exactly as written (007 stays 007, 1.10
     stays 1.10).
 
-    Unquoted empty fields are null, `""` is an empty text; no other text is null here.
-    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text
-    that is none.
+    Unquoted empty fields are null, `""` is an empty text; no other text is null here. `not_whole` holds, for
+    each column that is not whole numbers throughout, the first row (from 1) and text that is none.
     """
 
     def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:

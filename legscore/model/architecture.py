@@ -4,14 +4,12 @@ The networks (legnet: Penzar et al. 2023, NoGiNet: DREAM 2022, human MPRA LegNet
 skeleton:
 
     stem   conv in→w0, BN, SiLU
-    block  x = mix(join(x, f(x))), optionally max-pooled;   p = widths[i], s = widths[i+1], m =
-    inner_widths[i]
+    block  x = mix(join(x, f(x))), optionally max-pooled; p = widths[i], s = widths[i+1], m = inner_widths[i]
            f = expand 1×1 p→m, BN, SiLU → group conv m→m, BN, SiLU → SE gate → project 1×1 m→p, BN, SiLU
            mix = conv (2p or p)→s, BN, SiLU
     head   bins:   1×1 conv → [SiLU] → mean over length → softmax → Σ i·p_i
            scalar: BN → 1×1 conv → [SiLU] → mean over length → linear → BN → SiLU → linear
-           bases:  1×1 conv → [SiLU]: four logits at every position (the generator, which reads inserts, not
-           windows)
+           bases:  1×1 conv → [SiLU]: four logits at every position (the generator)
 
 Widths are stored, not rules for them, so that what a file holds is what is built.
 """

@@ -1,12 +1,13 @@
 """Published checkpoint families: how to tell them apart and what they call each array.
 
-| family | what | tell-tale |
-|---|---|---|
-| F1 | LegNet as in DREAM 2022 (class SeqNN), bare state dict | `seqextractor.blc0.0.weight` with `trl` and
-`bins` | | F2 | the optimised LegNet and its ablations, Lightning, prefix `model.` |
-`stem_block.block.0.weight` | | F3 | human MPRA LegNet, Lightning, prefix `model.` | `stem.block.0.weight`
-with `head.3.weight` | | F5 | LegNet-Generator, `model_state_dict` in a dict, or bare | F1's keys without
-`bins`, `mapper.0.weight` of 4 outputs |
+F1   LegNet as in DREAM 2022 (class SeqNN), bare state dict:
+     `seqextractor.blc0.0.weight` with `trl` and `bins`
+F2   the optimised LegNet and its ablations, Lightning, prefix `model.`:
+     `stem_block.block.0.weight`
+F3   human MPRA LegNet, Lightning, prefix `model.`:
+     `stem.block.0.weight` with `head.3.weight`
+F5   LegNet-Generator, `model_state_dict` in a dict, or bare:
+     F1's keys without `bins`, `mapper.0.weight` of 4 outputs
 
 Everything that merely looks like one of these is refused with the keys that gave it away: relatives share
 module names but differ in alphabet, gate, output or meaning.

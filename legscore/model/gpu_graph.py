@@ -4,18 +4,15 @@ The rewrites of `graph.py`, with precision in the graph itself, since TensorRT 1
 inputs:
 
 - FP16: weights (BatchNorm folded in FP32 first), input and activations. Means over the length, and everything
-from the
-  head's mean on (linear layers, softmax, expectation, output), are FP32 islands between Cast nodes: a sum
-  over the length overflows FP16 early, and effects are differences of nearly equal scores.
+  from the head's mean on (linear layers, softmax, expectation, output), are FP32 islands between Cast nodes:
+  a sum over the length overflows FP16 early, and effects are differences of nearly equal scores.
 - FP32: the same graph without casts.
 - The batch is fixed: kernels are chosen for that one shape, and tails are padded.
 - Grouped convolutions: `depthwise` ones between blocks of channels (as on CPUs); `repack8|16|32`,
-block-diagonal with
-  that many channels a group and zeros elsewhere, a shape for tensor cores, exact for finite values; or
-  `native`.
+  block-diagonal with that many channels a group and zeros elsewhere, a shape for tensor cores, exact for
+  finite values; or `native`.
 - Layouts `nc1l` and `hwc8` read x as [N, channels, 1, L] with 2-D convolutions throughout (`hwc8` is that
-graph with
-  another order in memory); `ncl` reads [N, channels, L].
+  graph with another order in memory); `ncl` reads [N, channels, L].
 - SiLU as x·sigmoid(x), or as x·(½·tanh(½·x) + ½), which TensorRT can fuse behind a convolution.
 
 The same architecture always gives the same names of nodes and weights: refitting a plan relies on it.

@@ -9,15 +9,14 @@ Rewrites, all exact up to rounding:
 - BatchNorm is folded into the convolution or linear layer beside it.
 - The bilinear layer stays factored: ((y·A)∘(y·B))·Cᵀ + b, the CP weights folded into C.
 - A convolution with g channels per group becomes depthwise ones. The inner channels are held as g blocks,
-block j being the
-  j-th channel of every group (the order is folded into the neighbouring 1×1 and SE weights); output block j
-  is Σ_i dw_ij(block i). Blocks are never split or joined: expand writes them, project sums over them.
-  `bench/engine.py` compares it with the native grouped convolution.
+  block j being the j-th channel of every group (the order is folded into the neighbouring 1×1 and SE
+  weights); output block j is Σ_i dw_ij(block i). Blocks are never split or joined: expand writes them,
+  project sums over them. `bench/engine.py` compares it with the native grouped convolution.
 - Rank 4 inside (`rank=4`) lets OpenVINO keep channels last through means and gates (`bench/nodes.py` compares
-it with rank 3).
+  it with rank 3).
 - Without a final activation the head's 1×1 convolution runs after the mean over the length.
 - The expectation over bins is Mul + ReduceSum, never MatMul (OpenVINO would run the softmax before it in
-bf16).
+  bf16).
 
 `form="plain"` leaves all of it as published; benchmarks and tests compare the two.
 """

@@ -4,9 +4,9 @@ column `refill`.
 `alt_base` is then a base (replaced), `-` (the base at `offset` is deleted) or `+A` (an A is inserted before
 the base at `offset`, strictly inside the insert). `refill` says what keeps the insert's length: `5G` lets a G
 in at the 5' end and `3G` at the 3' end (deletions), `5` and `3` drop the base at that end (insertions); with
-`none` the length changes and the construct moves along. It is null beside replaced bases.
-`legscore variants --saturate-indels` writes such tables. They hold each sequence once per batch; the changed
-sequences are made here, a part at a time, vectorised.
+`none` the length changes and the construct moves along. It is null beside replaced bases. `legscore variants
+--saturate-indels` writes such tables. They hold each sequence once per batch; the changed sequences are made
+here, a part at a time, vectorised.
 """
 
 from __future__ import annotations

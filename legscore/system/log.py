@@ -5,13 +5,11 @@ UTC) and `pid`:
 
     start    legscore, inputs, output, rows, parts, members, engine, shard
     resume   parts: how many are there already
-    part     part, rows, rows_done, rows_total, resumed (taken from an interrupted run), seconds since the
-    start retry    part, reason: it was there, but damaged, and is scored again; with kind "worker": its
-        worker failed (--ray)
+    part     part, rows, rows_done, rows_total, resumed (from an interrupted run), seconds since the start
+    retry    part, reason: it was damaged and is scored again; kind "worker": its worker failed (--ray)
     worker   host, process, cores, seconds it took to start, whether it takes the place of a dead one (--ray)
     warning  kind, message, the first of its kind
-    finish   ok, exit_code, seconds, warnings {kind: count}; with ok rows, status, rows_per_s, output; else
-    error
+    finish   ok, exit_code, seconds, warnings {kind: count}; rows, status, rows_per_s, output, or error
 
 `finish` is the last line of every run that ends by itself; a killed run has none. A run that makes two passes
 (--shuffle-null) has two of `start`.

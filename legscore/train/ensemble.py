@@ -53,10 +53,8 @@ def plan_members(
 
     Args:
         folds: `one` (validate on `valid`, by default the last fold), `none` (train on everything), `all`
-            (each fold
-            validates once: cross-validation) or `pairs` (every ordered pair of a validation and a test fold,
-                as in the
-            human lentiMPRA work: 90 with ten folds).
+            (each fold validates once: cross-validation) or `pairs` (every ordered pair of a validation and a
+            test fold, as in the human lentiMPRA work: 90 with ten folds).
         valid, test: folds, with `one`.
 
     Raises:

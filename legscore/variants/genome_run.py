@@ -95,8 +95,7 @@ def staged(
 
     Args:
         given: options of the run; options: those about variants; samples: whose haplotypes, if any; shuffles:
-            for a null;
-            log: receives events.
+            for a null; log: receives events.
 
     Raises:
         InputError: options that do not go together.

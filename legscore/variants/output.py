@@ -80,8 +80,7 @@ def _each_value_once(table: pa.Table) -> pa.Table:
     """The table with dictionaries that hold no value twice.
 
     Arrow makes room in a Parquet page for every value of a dictionary and leaves that of repeated ones unset:
-        what was in memory
-    would be in the file, and equal tables would differ in bytes.
+    what was in memory would be in the file, and equal tables would differ in bytes.
     """
     for place, (field, column) in enumerate(zip(table.schema, table.columns, strict=True)):
         if not pa.types.is_dictionary(field.type):

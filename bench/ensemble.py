@@ -28,7 +28,7 @@ import hashlib, json, sys
 from legscore.system.allocator import give_back_freed_parts, use_system_pool
 use_system_pool(); give_back_freed_parts()
 from legscore.engine import choose, fidelity
-from legscore.engine import open as opening
+from legscore.engine import open_engine as opening
 from legscore.model.ensemble import open_members
 members = open_members(sys.argv[1:], False, lambda line: None)
 measured = [0.0]

@@ -16,7 +16,7 @@ from gpu_store import Limits, seconds_each
 from legscore.cuda.libcuda import Gpu
 from legscore.dna.batch import Batch
 from legscore.engine.fidelity import probe
-from legscore.engine.open import measure
+from legscore.engine.open_engine import measure
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import LegscoreError

@@ -26,7 +26,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
 from legscore.engine.choose import Request
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_members

@@ -22,7 +22,7 @@ from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.engine.fidelity import Fidelity
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.errors import InputError, LegscoreError
 from legscore.input.read import as_text, is_text
 from legscore.model.checkpoint import Checkpoint

@@ -16,7 +16,7 @@ from legscore.engine import fidelity as fid
 from legscore.engine.choose import Request
 from legscore.engine.networks import clear_oldest
 from legscore.engine.null_engine import NullEngine
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.engine.openvino_engine import TILE_WINDOWS, OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError

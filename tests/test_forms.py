@@ -19,7 +19,7 @@ from legscore.dna.codes import encode_text
 from legscore.engine import forms
 from legscore.engine.choose import Request
 from legscore.engine.doctor import examine
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint

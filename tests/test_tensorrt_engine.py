@@ -25,7 +25,7 @@ from test_card_engine import SMALL, batch_of, short, truth
 from legscore.cuda.libcuda import Gpu
 from legscore.engine import choose
 from legscore.engine.choose import Request
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint, load_members

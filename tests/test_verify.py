@@ -16,7 +16,7 @@ import pytest
 from conftest import human_contract, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.dna.batch import Batch
-from legscore.engine import open as opening
+from legscore.engine import open_engine as opening
 from legscore.engine.fidelity import Fidelity
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe

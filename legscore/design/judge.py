@@ -13,7 +13,7 @@ from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.errors import LegscoreError, ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members

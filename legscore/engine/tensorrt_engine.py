@@ -27,7 +27,8 @@ from legscore.engine import fit
 from legscore.engine.arrange import Arrangement, arrange, obtain
 from legscore.engine.card_engine import CardEngine
 from legscore.engine.plans import PlanCache, Stored, TimingCache, plan_key
-from legscore.engine.recipe import Recipe, load_recipe
+from legscore.engine.recipe import Recipe
+from legscore.engine.reference import REFERENCE, reference_engine
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
@@ -317,23 +318,11 @@ class TensorRTEngine(CardEngine):
 
     def _check_each(self, members: Sequence[Checkpoint]) -> None:
         """Every refitted member against FP32: a refit may go wrong without a word."""
-        from legscore.engine.openvino_engine import OpenVINOEngine
-
         for m, member in enumerate(members):
             probe = fid.probe(member.contract, fid.LEAST, m)
-            reference = OpenVINOEngine(
-                [member],
-                load_recipe("fp32"),
-                both_strands=False,
-                is_singleton=self.is_singleton,
-                form="rewritten",
-            )
-            try:
-                found = fid.compare(
-                    [(self.score_forward(probe, m), reference.score_forward(probe, 0))], "openvino fp32"
-                )
-            finally:
-                reference.close()
+            with reference_engine(member, is_singleton=self.is_singleton) as reference:
+                pair = self.score_forward(probe, m), reference.score_forward(probe, 0)
+            found = fid.compare([pair], REFERENCE)
             if shortfall := found.shortfall(self.recipe.settings["fidelity"]):
                 raise EngineError(
                     f"refit: {member.name}: {shortfall}; set tensorrt.refit to false in the recipe"

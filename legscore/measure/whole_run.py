@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.errors import EngineError
 from legscore.model.ensemble import open_members
 from legscore.rows.schema import KINDS

@@ -11,7 +11,7 @@ from typing import Any
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
-from legscore.engine.open import open_engine
+from legscore.engine.open_engine import open_engine
 from legscore.errors import InputError, nearest
 from legscore.input.read import Input, check_types, choose_carried_columns, open_input
 from legscore.model.checkpoint import Checkpoint

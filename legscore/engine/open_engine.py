@@ -11,6 +11,7 @@ from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
 from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
+from legscore.engine.reference import REFERENCE, reference_engine
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION
@@ -179,25 +180,16 @@ def _record(
 
 
 def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:
-    """Score probes with the engine and with OpenVINO FP32, one network at a time. Members computed together
-    share their probe."""
-    from legscore.engine.openvino_engine import OpenVINOEngine
+    """Score probes with the engine and with the FP32 reference, one reference at a time; members that are
+    computed together share their probe.
 
-    recipe, pairs = load_recipe("fp32"), []
+    Raises:
+        EngineError: OpenVINO cannot compile a reference.
+    """
+    pairs = []
     for group in engine.computed_together or consecutive(len(members), 1):
         batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])
         for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
-            with refusals("fidelity: OpenVINO cannot compile the fp32 network"):
-                reference = OpenVINOEngine(
-                    [members[m]],
-                    recipe,
-                    both_strands=False,
-                    is_singleton=engine.is_singleton,
-                    form="rewritten",
-                )
-            try:
+            with reference_engine(members[m], is_singleton=engine.is_singleton) as reference:
                 pairs.append((found, reference.score_forward(batch, 0)))
-                members[m].release()
-            finally:
-                reference.close()
-    return fid.compare(pairs, "openvino fp32")
+    return fid.compare(pairs, REFERENCE)

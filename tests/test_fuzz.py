@@ -106,7 +106,7 @@ def test_what_was_found_once(
 def test_names_of_any_length_in_pickles_are_refused_at_once(tmp_path: Path, older: bool) -> None:
     """torch searches its own refusal with a pattern that takes minutes for these."""
     torch = pytest.importorskip("torch", reason="PyTorch files need legscore[train]")
-    from legscore.model.importers import read_state
+    from legscore.model.state_dict import read_state
 
     class Named:
         def __reduce__(self) -> Any:

@@ -99,6 +99,60 @@ def test_every_switch_is_inferred_or_taken_from_the_answer(
     assert load_checkpoint(tmp_path / "x.safetensors").manifest() == checkpoint.manifest()
 
 
+SCRIPTED: dict[str, Any] = {"epoch": 3, "optimizer": {"lr": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("family", "wrap", "options", "told"),
+    [
+        ("F1", lambda s: {f"module.{k}": v for k, v in s.items()}, {}, "keys without module."),
+        ("F1", lambda s: {"model": s, **SCRIPTED}, {}, "entry model"),
+        ("F1", lambda s: {"model_state_dict": {f"_orig_mod.{k}": v for k, v in s.items()}}, {}, "without _orig_mod."),
+        ("F1", lambda s: {"state_dict": {"model": s}}, {}, "entry state_dict.model"),
+        ("F1", lambda s: {"n_averaged": torch.tensor(9), **{f"module.{k}": v for k, v in s.items()}}, {}, "module."),
+        ("F1", lambda s: {"ema": s, **SCRIPTED}, {}, "entry ema"),
+        ("F1", lambda s: {"ema": {"module": s, "decay": 0.99}}, {}, "entry ema.module"),
+        ("F1", lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}}, {"alphabet": "AGCT", "n_value": 0.25}, "entry state_dict"),
+        ("F2", lambda s: {k.replace("model.", "model._orig_mod."): v for k, v in s.items()}, F2, "without _orig_mod."),
+        ("F2", lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}, F2, "entry state_dict, keys without module."),
+        ("F2", lambda s: {"net": {k.removeprefix("model."): v for k, v in s.items()}}, {**F2, "alphabet": "AGCT", "n_value": 0.25}, "entry net"),
+        ("F3", lambda s: {"model_ema": {f"module.{k}": v for k, v in s.items()}}, F3, "entry model_ema"),
+    ],
+)  # fmt: skip
+def test_wrappers_of_training_scripts_are_taken_off_and_told(
+    tmp_path: Path, family: str, wrap: Any, options: dict[str, Any], told: str
+) -> None:
+    architecture = toy(family)
+    torch.save(wrap(upstream_state(family, architecture, 5)), tmp_path / "x.pt")
+    checkpoint = import_checkpoint(tmp_path / "x.pt", **options)
+    expected = toy_arrays(architecture, 5)
+    assert all((checkpoint.arrays[name] == array).all() for name, array in expected.items())
+    assert told in checkpoint.source["choices"]["weights"]
+
+
+def test_of_several_networks_one_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+    plain, averaged = (upstream_state("F1", toy("F1"), seed) for seed in (5, 6))
+    path = tmp_path / "x.pt"
+    torch.save({"ema": averaged, "model": plain, **SCRIPTED}, path)
+    for entry, seed in ((None, 5), ("ema", 6), ("model", 5)):
+        checkpoint = import_checkpoint(path, entry=entry)
+        assert (
+            checkpoint.arrays["stem.conv.weight"] == toy_arrays(toy("F1"), seed)["stem.conv.weight"]
+        ).all()
+    assert "entry model, not ema" in import_checkpoint(path).source["choices"]["weights"]
+    with pytest.raises(ModelError, match=r"--entry swa: it holds no such entry; its entries are ema, model"):
+        import_checkpoint(path, entry="swa")
+    torch.save({**plain, **{f"module.{key}": value for key, value in averaged.items()}}, path)
+    with pytest.raises(ModelError, match="is there twice, with and without module"):
+        import_checkpoint(path)
+
+
+def test_a_form_that_is_not_the_published_one_answers_for_nothing_about_bases(tmp_path: Path) -> None:
+    torch.save({f"model.{k}": v for k, v in upstream_state("F1", toy("F1")).items()}, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match="also needed: --alphabet AGCT; --n-value 0.25|0"):
+        import_checkpoint(tmp_path / "x.pt")
+
+
 def test_old_files_without_batch_counters(tmp_path: Path) -> None:
     state = {
         k: v for k, v in upstream_state("F1", toy("F1")).items() if not k.endswith("num_batches_tracked")
@@ -152,7 +206,6 @@ def look_alikes() -> list[tuple[str, Any, str]]:
         ),
         ("parade", {"state_dict": parade}, "PARADE, F8.*linear.weight"),
         ("F1 without trl", no_trl, "no bilinear SE gate"),
-        ("F1 wrapped", {"state_dict": {f"model.{k}": v for k, v in f1.items()}}, "F1 inside another wrapper"),
         ("half a prefix", {"state_dict": half}, 'only some keys have the prefix "model."'),
         (
             "other network",

@@ -57,13 +57,14 @@ from legscore.system.publish import check_writable
 @click.option("--length", type=int, help="Bases of the window the model reads.")
 @click.option("--insert-min", type=int, help="Shortest insert.")
 @click.option("--insert-max", type=int, help="Longest insert.")
+@click.option("--entry", metavar="NAME", help="Which entry of the file holds the network, such as ema.")
 @click.option("--note", help="A sentence about the model, shown whenever it is used.")
 def command(file: str, output: str, pool_sizes: str | None, note: str | None, **given: Any) -> None:
     """Convert a published PyTorch checkpoint (needs legscore[train]).
 
     Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3)
-    and the LegNet-Generator (F5). What tensors do not show is asked for, never guessed. Look-alikes are
-    refused.
+    and the LegNet-Generator (F5), also inside what training scripts wrap around them. What tensors do not
+    show is asked for, never guessed. Look-alikes are refused.
 
     \b
     Examples:

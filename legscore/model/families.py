@@ -1,16 +1,13 @@
 """Published checkpoint families: how to tell them apart and what they call each array.
 
-F1   LegNet as in DREAM 2022 (class SeqNN), bare state dict:
-     `seqextractor.blc0.0.weight` with `trl` and `bins`
-F2   the optimised LegNet and its ablations, Lightning, prefix `model.`:
-     `stem_block.block.0.weight`
-F3   human MPRA LegNet, Lightning, prefix `model.`:
-     `stem.block.0.weight` with `head.3.weight`
-F5   LegNet-Generator, `model_state_dict` in a dict, or bare:
-     F1's keys without `bins`, `mapper.0.weight` of 4 outputs
+    F1  LegNet of DREAM 2022 (class SeqNN), a bare state dict: `seqextractor.blc0.0.weight`, `trl`, `bins`
+    F2  the optimised LegNet and its ablations, Lightning, prefix `model.`: `stem_block.block.0.weight`
+    F3  human MPRA LegNet, Lightning, prefix `model.`: `stem.block.0.weight` with `head.3.weight`
+    F5  LegNet-Generator: F1's keys without `bins`, `mapper.0.weight` of 4 outputs
 
-Everything that merely looks like one of these is refused with the keys that gave it away: relatives share
-module names but differ in alphabet, gate, output or meaning.
+F1 and F5 are also taken with the prefix and F2 without it; where a form is not the published one, what the
+published code answers is asked for instead. Everything that merely looks like one of these is refused with
+the keys that gave it away: relatives share module names but differ in alphabet, gate, output or meaning.
 """
 
 from __future__ import annotations
@@ -54,7 +51,10 @@ OUTER_PARTS = {
     },
 }
 OUTER_PARTS["F5"] = OUTER_PARTS["F1"]
-PREFIX = {"F1": "", "F2": "model.", "F3": "model.", "F5": ""}
+LIGHTNING = "model."
+"""Prefix of all keys of a module that Lightning trained."""
+PREFIX = {"F1": "", "F2": LIGHTNING, "F3": LIGHTNING, "F5": ""}
+"""Prefix of a family's keys in its published form."""
 
 
 def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> str:
@@ -86,20 +86,21 @@ def upstream_name(family: str, name: str, *, wrapped: bool, bilinear: bool) -> s
     return f"{body}.{BLOCK_PARTS[inside]}.{leaf}"
 
 
-def detect_family(keys: Iterable[str]) -> str:
-    """F1, F2, F3 or F5 from the keys of a state dict as stored (prefix included).
+def detect_family(keys: Iterable[str]) -> tuple[str, str]:
+    """F1, F2, F3 or F5 from the keys of a state dict, and the prefix of all keys ("" or "model.").
 
     Raises:
         ModelError: a look-alike or something unknown, with the keys that gave it away.
     """
     present = set(keys)
-    prefixed = {key for key in present if key.startswith("model.")}
+    prefixed = {key for key in present if key.startswith(LIGHTNING)}
     if prefixed and prefixed != present:
         odd = sorted(present - prefixed)
         raise ModelError(
             f'only some keys have the prefix "model." ({shorten(odd, 3)} have not); mixed up or damaged'
         )
-    names = {key.removeprefix("model.") for key in present}
+    prefix = LIGHTNING if prefixed else ""
+    names = {key.removeprefix(LIGHTNING) for key in present}
 
     def has(*beginnings: str) -> list[str]:
         return sorted(name for name in names if name.startswith(beginnings))
@@ -117,24 +118,18 @@ def detect_family(keys: Iterable[str]) -> str:
             raise _refusal(
                 "a relative of F1", has("seqextractor.inv_res_blc0.6"), "it has no bilinear SE gate"
             )
-        if prefixed:
-            raise _refusal(
-                "F1 inside another wrapper", sorted(prefixed), "published F1 files are bare state dicts"
-            )
-        return "F1" if "bins" in names else "F5"
+        return "F1" if "bins" in names else "F5", prefix
     if "stem_block.block.0.weight" in names:
-        family = "F2"
-    elif "stem.block.0.weight" in names and "head.3.weight" in names:
-        family = "F3"
-    else:
+        return "F2", prefix
+    if "stem.block.0.weight" not in names or "head.3.weight" not in names:
         raise ModelError(f"is no LegNet checkpoint known here; its keys begin {shorten(sorted(present), 4)}")
     if not prefixed:
         raise _refusal(
-            f'{family} without its "model." prefix',
+            'F3 without its "model." prefix',
             has("stem"),
             "third-party copies (F6) read ACGT and keep their own rules",
         )
-    return family
+    return "F3", prefix
 
 
 def _refusal(what: str, keys: list[str], why: str) -> ModelError:

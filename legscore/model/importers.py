@@ -4,28 +4,24 @@ What tensors show (widths, kernels, groups, the SE gate, the residual) is read o
 (final activation, concatenation order, pooling, alphabet, value of N, meaning of a fifth channel, training on
 both strands) comes from the family's published code where that has one way only, from the config file that
 upstream writes, or from an option; anything still open is an error that lists the options. `source.choices`
-in the manifest says where each answer came from. Third-party pickles are opened with `weights_only=True` and
-so cannot run code.
+in the manifest says where each answer came from.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from legscore.dna.contract import GENERATOR_CHANNELS, HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
-from legscore.errors import ModelError, shorten
-from legscore.model.architecture import MAX_ELEMENTS, Architecture
+from legscore.errors import ModelError
+from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.families import PREFIX, detect_family, upstream_name
-from legscore.model.pickles import load_plain
+from legscore.model.families import PREFIX, detect_family
+from legscore.model.state_dict import read_state
+from legscore.model.tensors import Tensors
 from legscore.system.small_files import read_small
 
 OPTION_OF = {
@@ -51,8 +47,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "rc_trained": False,
     },
 }
-MAX_FILE_BYTES = 4 << 30
-"""With optimiser states a training file of the largest LegNet stays far below."""
 SE_TYPES = {"simple": "plain", "complex": "bilinear", "none": "none"}
 GENERATOR_INSERT, GENERATOR_RANGE = 80, (0.0, 17.0)
 """The published generator reads 80-bp inserts and was trained on expression in sorting bins 0-17."""
@@ -67,13 +61,13 @@ class Answers:
     family: str
     given: Mapping[str, Any]
     config: Mapping[str, Any]
+    published: Mapping[str, Any]
     choices: dict[str, str] = field(default_factory=dict)
     open_questions: list[str] = field(default_factory=list)
 
     def ask(self, name: str, default: Any) -> Any:
         """An option, else the config file, else the family's published code; noted as open when none
         answers."""
-        published = PUBLISHED[self.family]
         option, configured = self.given.get(name), self.config.get(name)
         if option is not None and configured is not None and option != configured:
             raise ModelError(
@@ -82,7 +76,7 @@ class Answers:
         for value, origin in (
             (option, "option"),
             (configured, "config file"),
-            (published.get(name), "published code"),
+            (self.published.get(name), "published code"),
         ):
             if value is not None:
                 self.choices[name] = f"{value} ({origin})"
@@ -90,10 +84,22 @@ class Answers:
         self.open_questions.append(name)
         return default
 
+    def check_complete(self) -> None:
+        """ModelError that lists the options for what is still open."""
+        if not self.open_questions:
+            return
+        needed = "; ".join(OPTION_OF[name] for name in self.open_questions)
+        kind = {"F2": "params.json", "F3": "the config JSON"}.get(self.family, "")
+        more = f", or --config FILE ({kind} beside the weights)" if kind else ""
+        raise ModelError(
+            f"family {self.family}: its tensors do not show everything; also needed: {needed}{more}"
+        )
+
 
 def import_checkpoint(
     path: str | Path,
     *,
+    entry: str | None = None,
     config: str | Path | None = None,
     floor: float | None = None,
     unit: str | None = None,
@@ -104,6 +110,7 @@ def import_checkpoint(
 
     Args:
         path: the PyTorch file (.pth, .ckpt).
+        entry: which of a file's entries holds the network, where there are several (`ema`, say).
         config: `params.json` of the optimised network's code or the config JSON of human_legnet.
         floor: prediction floor for the contract (complex medium about 4, defined about 2.5).
         unit: what the score is, when it is not the published assay's.
@@ -118,90 +125,22 @@ def import_checkpoint(
     if unknown := sorted(set(options) - set(OPTION_OF)):
         raise TypeError(f"unknown options: {unknown}")
     try:
-        stored = read_state(path)
-        family = detect_family(stored)
-        state = {key.removeprefix(PREFIX[family]): value for key, value in stored.items()}
-        answers = Answers(family, options, read_config(Path(config), family) if config else {})
-        return _convert(path, state, answers, floor, unit, dict(construct or {}))
+        stored = read_state(path, entry)
+        family, prefix = detect_family(stored.arrays)
+        configured = read_config(Path(config), family) if config else {}
+        published = PUBLISHED[family]
+        if prefix != PREFIX[family]:  # not the published training code, which reads and encodes the bases
+            published = {
+                name: value for name, value in published.items() if name not in ("alphabet", "n_value")
+            }
+        answers = Answers(family, options, configured, published)
+        if stored.taken:
+            answers.choices["weights"] = f"{stored.taken} (file)"
+        return _convert(
+            path, Tensors(family, prefix, stored.arrays), answers, floor, unit, dict(construct or {})
+        )
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-
-
-def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Tensors of a PyTorch file as numpy arrays, keys as stored; refuses files that hold code."""
-    try:
-        import torch
-    except ImportError:
-        raise ModelError(
-            "importing reads PyTorch files and needs torch: pip install 'legscore[train]'"
-        ) from None
-    if not path.is_file():
-        raise ModelError("no such file")
-    _check_archive(path)
-    try:
-        loaded = load_plain(path)
-    except Exception as error:  # many kinds: pickle, zip, runtime, EOF, Unicode, Key, Index errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"is not a PyTorch file of plain tensors ({reason[:160]}). Files that hold Python objects are "
-            "refused, since "
-            "opening them could run code: save the state dict alone and import that"
-        ) from None
-    if not isinstance(loaded, Mapping):
-        raise ModelError(f"holds a {type(loaded).__name__}, not a state dict")
-    state = loaded
-    if "state_dict" in loaded:
-        if "config" in loaded and "extra" in loaded:
-            raise ModelError(
-                "looks like mpralegnet_predict's F6 (keys config, state_dict, extra): it reads ACGT; refused"
-            )
-        state = loaded["state_dict"]
-    elif "model_state_dict" in loaded:
-        state = loaded["model_state_dict"]
-    if not isinstance(state, Mapping) or not state:
-        raise ModelError("holds no state dict")
-    arrays, elements = {}, 0
-    for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise ModelError(f"entry {str(key)[:60]!r} of its state dict is no tensor")
-        value = value.detach()
-        elements += value.numel()
-        if elements > MAX_ELEMENTS:
-            raise ModelError(
-                f"array {key} claims {value.numel():,} elements; with those before it, this is no LegNet"
-            )
-        if value.layout != torch.strided or value.is_meta or value.is_quantized:
-            raise ModelError(f"array {key} is no plain tensor (sparse, quantised or without data)")
-        counter = key.endswith(("num_batches_tracked", "bins"))
-        if not value.is_floating_point() and not (counter and value.dtype in (torch.int64, torch.int32)):
-            raise ModelError(
-                f"array {key} is {str(value.dtype).removeprefix('torch.')}; weights must be floating point"
-            )
-        arrays[key] = value.numpy() if counter else value.float().numpy()
-    return arrays
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse what is too large, or would become so when it is unpacked: PyTorch stores tensors as they are,
-    unpacked."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelError(
-            f"{size:,} bytes; published LegNets take less than 100 MB, and no more than {MAX_FILE_BYTES:,} "
-            "are read"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error):
-        return  # the older format, or damaged: torch says what it is
-    if (
-        any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-        or sum(e.file_size for e in entries) > size
-    ):
-        raise ModelError(
-            "is an archive that claims more than it holds, or is packed; torch.save stores tensors unpacked"
-        )
 
 
 def read_config(path: Path, family: str) -> dict[str, Any]:
@@ -261,45 +200,22 @@ def whole_number(value: Any) -> int:
 
 def _convert(
     path: Path,
-    state: dict[str, np.ndarray],
+    tensors: Tensors,
     answers: Answers,
     floor: float | None,
     unit: str | None,
     construct: dict[str, Any],
 ) -> Checkpoint:
     family = answers.family
-    architecture, names = _architecture(state, answers)
+    architecture = _architecture(tensors, answers)
+    arrays = tensors.arrays(architecture)
     if answers.given.get("pools") is not None and family != "F3":
         raise ModelError(f"--pool-sizes goes with F3; a file of family {family} has no pooling")
-    in_channels = architecture.in_channels
     alphabet = answers.ask("alphabet", "AGCT")
-    extras: tuple[str, ...] = {4: (), 6: ("is_reverse", "is_singleton")}.get(in_channels, ())
-    if family == "F5":
-        if in_channels != 6:
-            raise ModelError(f"the first convolution has {in_channels} channels; a generator's has 6")
-        extras = GENERATOR_CHANNELS
-    if in_channels == 5:
-        extras = (answers.ask("fifth_channel", "is_reverse"),)
-    elif in_channels not in (4, 6):
-        raise ModelError(f"the first convolution has {in_channels} channels; LegNets have 4, 5 or 6")
-    elif answers.given.get("fifth_channel") is not None:
-        raise ModelError(f"--fifth-channel goes with 5 channels; this file has {in_channels}")
-    if "is_reverse" in extras:
-        if answers.given.get("rc_trained") is False or answers.config.get("rc_trained") is False:
-            raise ModelError(
-                "training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel"
-            )
-        rc_trained = True
-        answers.choices["rc_trained"] = "True (it has an is_reverse channel)"
-    else:
-        rc_trained = answers.ask("rc_trained", False)
+    extras = _extra_channels(architecture.in_channels, answers)
+    rc_trained = _rc_trained(extras, answers)
     n_value = float(answers.ask("n_value", 0.25))
-    if answers.open_questions:
-        needed = "; ".join(OPTION_OF[name] for name in answers.open_questions)
-        kind = {"F2": "params.json", "F3": "the config JSON"}.get(family, "")
-        more = f", or --config FILE ({kind} beside the weights)" if kind else ""
-        raise ModelError(f"family {family}: its tensors do not show everything; also needed: {needed}{more}")
-
+    answers.check_complete()
     if family == "F5":
         output = Output("bases", unit or YEAST_UNIT, *GENERATOR_RANGE, floor)
         insert = construct.pop("length", construct.get("insert_max", GENERATOR_INSERT))
@@ -312,70 +228,53 @@ def _convert(
         alphabet=alphabet,
         channels=(*alphabet, *extras),
         n_value=n_value,
-        rc_trained=bool(rc_trained),
+        rc_trained=rc_trained,
         output=output,
         **{**(HUMAN_CONSTRUCT if family == "F3" else YEAST_CONSTRUCT), **construct},
     )
-    arrays = {name: np.asarray(state[key], dtype=np.float32) for name, key in names.items()}
     source = {"file": path.name, "family": family, "choices": answers.choices}
     return Checkpoint(family, architecture, contract, arrays, source=source)
 
 
-def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Architecture, dict[str, str]]:
-    """Architecture and {legscore's name: upstream key}; ModelError on missing, extra or contradicting
-    tensors."""
-    family = answers.family
-    wrapped = family in ("F1", "F5") or any(".fn.block." in key for key in state)
-    bilinear = any(".mod.trl." in key for key in state)
-    gated = any(".6.fc.0.weight" in key for key in state)
+def _extra_channels(in_channels: int, answers: Answers) -> tuple[str, ...]:
+    """Channels after the four bases."""
+    if answers.family == "F5":
+        if in_channels != 6:
+            raise ModelError(f"the first convolution has {in_channels} channels; a generator's has 6")
+        extras: tuple[str, ...] = GENERATOR_CHANNELS
+    elif in_channels == 5:
+        return (answers.ask("fifth_channel", "is_reverse"),)
+    elif in_channels in (4, 6):
+        extras = ("is_reverse", "is_singleton") if in_channels == 6 else ()
+    else:
+        raise ModelError(f"the first convolution has {in_channels} channels; LegNets have 4, 5 or 6")
+    if answers.given.get("fifth_channel") is not None:
+        raise ModelError(f"--fifth-channel goes with 5 channels; this file has {in_channels}")
+    return extras
 
-    def key_of(name: str) -> str:
-        return upstream_name(family, name, wrapped=wrapped, bilinear=bilinear)
 
-    def shape(name: str) -> tuple[int, ...]:
-        key = key_of(name)
-        if key not in state:
-            raise ModelError(f"family {family}, but key {PREFIX[family]}{key} is missing")
-        found = state[key].shape
-        dimensions = 3 if name.endswith("conv.weight") else 2 if name.endswith("squeeze.weight") else 1
-        if len(found) != dimensions:
-            raise ModelError(
-                f"array {PREFIX[family]}{key} has shape {found}; {dimensions} dimensions were expected"
-            )
-        return found
-
-    n_blocks = 0
-    while key_of(f"blocks.{n_blocks}.expand.conv.weight") in state:
-        n_blocks += 1
-    if not n_blocks:
+def _rc_trained(extras: tuple[str, ...], answers: Answers) -> bool:
+    """Whether training saw both strands, which an is_reverse channel shows."""
+    if "is_reverse" not in extras:
+        return bool(answers.ask("rc_trained", False))
+    if answers.given.get("rc_trained") is False or answers.config.get("rc_trained") is False:
         raise ModelError(
-            f"family {family}, but key {PREFIX[family]}{key_of('blocks.0.expand.conv.weight')} is missing"
+            "training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel"
         )
-    blocks = range(n_blocks)
-    expand = [shape(f"blocks.{i}.expand.conv.weight") for i in blocks]
-    mix = [shape(f"blocks.{i}.mix.conv.weight") for i in blocks]
-    group = shape("blocks.0.group.conv.weight")
-    stem = shape("stem.conv.weight")
-    residual = "none"
-    if wrapped:
-        residual = "concat" if mix[0][1] == 2 * expand[0][1] else "add"
-    se = "bilinear" if bilinear else "plain" if gated else "none"
+    answers.choices["rc_trained"] = "True (it has an is_reverse channel)"
+    return True
+
+
+def _architecture(tensors: Tensors, answers: Answers) -> Architecture:
+    """The architecture, from tensors and answers; ModelError where the config file contradicts them."""
+    fields = tensors.fields()
+    n_blocks = len(fields["inner_widths"])
+    is_concat, has_pools = fields["residual"] == "concat", answers.family == "F3"
     architecture = Architecture(
-        in_channels=stem[1],
-        widths=(stem[0], *(m[0] for m in mix)),
-        inner_widths=tuple(e[0] for e in expand),
-        stem_kernel=stem[2],
-        kernel=group[2],
-        filters_per_group=group[1],
-        se=se,
-        se_widths=tuple(shape(f"blocks.{i}.se.squeeze.weight")[0] if se != "none" else 0 for i in blocks),
-        cp_ranks=tuple(shape(f"blocks.{i}.se.bilinear.weights")[0] if bilinear else 0 for i in blocks),
-        residual=residual,
-        concat_order=answers.ask("concat_order", "fx,x") if residual == "concat" else "",
+        **fields,
+        concat_order=answers.ask("concat_order", "fx,x") if is_concat else "",
         final_activation=answers.ask("final_activation", "none"),
-        pools=tuple(answers.ask("pools", (1,) * n_blocks)) if family == "F3" else (1,) * n_blocks,
-        head={"F3": "scalar", "F5": "bases"}.get(family, "bins"),
-        outputs=1 if family == "F3" else shape("head.conv.weight")[0],
+        pools=tuple(answers.ask("pools", (1,) * n_blocks)) if has_pools else (1,) * n_blocks,
     )
     for name, expected in answers.config.get("expect", {}).items():
         found = getattr(architecture, name)
@@ -384,21 +283,4 @@ def _architecture(state: dict[str, np.ndarray], answers: Answers) -> tuple[Archi
             raise ModelError(
                 f"the config file says {name} {expected}, the tensors {found}; it belongs to another file"
             )
-
-    names = {name: key_of(name) for name in architecture.shapes()}
-    missing = [PREFIX[family] + key for key in names.values() if key not in state]
-    if missing:
-        raise ModelError(f"family {family}, but keys are missing: {shorten(missing, 4)}")
-    tolerated = set(names.values())
-    if architecture.head == "bins":
-        tolerated.add("bins")
-        if "bins" not in state or not np.array_equal(state["bins"], np.arange(architecture.outputs)):
-            raise ModelError(
-                f'its "bins" are not 0..{architecture.outputs - 1}; the score would mean something else'
-            )
-    extra = [key for key in state if key not in tolerated and not key.endswith("num_batches_tracked")]
-    if extra:
-        raise ModelError(
-            f"family {family}, but with unknown keys: {shorten([PREFIX[family] + key for key in extra], 4)}"
-        )
-    return architecture, names
+    return architecture

@@ -595,6 +595,8 @@ def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
                 "g.gtf",
                 "--length",
                 "500",
+                "--upstream",
+                "160",
                 "-o",
                 "o.parquet",
             ),
@@ -845,3 +847,18 @@ def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> N
         ran = cli("variants", world / name, *given, *out)
         assert (ran.code, "is it cut short" in ran.err.splitlines()[-1]) == (2, True), ran.err
         assert not (world / "o.parquet").exists()
+
+
+def test_the_default_reach_holds_a_tile_of_any_length(world: Path, cli: Any) -> None:
+    """160 bases upstream of a start, and two tiles where 160 hold none: a human insert has 200."""
+    for length, upstream in ((80, 160), (160, 160), (200, 400)):
+        ran = cli(
+            *("variants", "--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--length", length),
+            *("-o", world / f"{length}.parquet"),
+        )
+        assert ran.code == 0, ran.err
+        tiles = pl.read_parquet(world / f"{length}.parquet")
+        reach = tiles.filter(pl.col("gene") == "A").select(pl.col("end").max() - pl.col("start").min())
+        assert reach.item() == upstream, length
+        made_by = json.loads(pq.read_schema(world / f"{length}.parquet").metadata[b"legscore"])["variants"]
+        assert (made_by["length"], made_by["upstream"]) == (length, upstream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -49,13 +49,15 @@ def cluster_options(command: F) -> F:
     return command
 
 
-def take_cluster(given: dict[str, Any], shuffles: int) -> ClusterOptions | None:
-    """Take the options out of `given`; None where --ray was not given. LegscoreError when they do not go
-    together."""
-    address = given.pop("ray")
-    rest = {name: given.pop(name) for name in ("workers", "num_cpus", "num_gpus")}
-    rest = {name: value for name, value in rest.items() if value is not None}
-    if address is None:
+def cluster_settings(given: Mapping[str, Any]) -> ClusterOptions | None:
+    """The cluster that a command's options ask for; None where --ray was not given.
+
+    Raises:
+        LegscoreError: they do not go together.
+    """
+    names = ("workers", "num_cpus", "num_gpus")
+    rest = {name: given[name] for name in names if given[name] is not None}
+    if given["ray"] is None:
         if rest:
             raise LegscoreError(
                 f"--{next(iter(rest)).replace('_', '-')} is about workers on Ray; give --ray too"
@@ -63,8 +65,17 @@ def take_cluster(given: dict[str, Any], shuffles: int) -> ClusterOptions | None:
         return None
     from legscore.cluster.options import ClusterOptions, check_goes_with
 
-    check_goes_with(given, shuffles)
-    return ClusterOptions(address, **rest)
+    check_goes_with(given, given["shuffle_null"] or 0)
+    return ClusterOptions(given["ray"], **rest)
+
+
+def workers_lines(record: Mapping[str, Any]) -> list[str]:
+    """The closing table of a run on Ray, from its record; nothing for others."""
+    if "cluster" not in record:
+        return []
+    from legscore.cluster.table import closing_table
+
+    return closing_table(record["cluster"])
 
 
 @contextlib.contextmanager

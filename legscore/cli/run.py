@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
-from legscore.cli.cluster_options import cluster_options, on_cluster, take_cluster
+from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
 from legscore.cli.progress import ProgressBar
-from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, samples_asked, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.run.job import score
-from legscore.run.options import Options, Staging
+from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.allocator import give_back_freed_parts
-from legscore.system.log import Progress, Say, finish, logged
+from legscore.system.log import Progress, RunLog, Say, finish, logged
 from legscore.system.memory import Limits, limit_process_memory
 from legscore.system.publish import record_of
-from legscore.variants.genome_run import staged
+from legscore.variants.genome_run import RunRequest, check_request, score_request
 
 
 @click.command("run", short_help="Score sequences or variants with an ensemble.")
@@ -195,7 +195,7 @@ from legscore.variants.genome_run import staged
     help="Windows × members a second that --engine null pretends.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
-def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given: Any) -> None:
+def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: bool, **given: Any) -> None:
     """Score sequences or variants with an ensemble.
 
     A row of INPUT (Parquet, Arrow, CSV, TSV, FASTA; files, directories of Parquet, patterns) is a pair
@@ -213,24 +213,11 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
       legscore run all.parquet -m models/ -o scores.parquet --ray auto --num-gpus 1
       legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
-    roles = {}
-    for pair in columns:
-        role, equals, name = pair.partition("=")
-        if not equals or not role or not name:
-            raise InputError(f"--column {pair}: write ROLE=NAME, such as sequence=dna")
-        if role in roles:
-            raise InputError(f"--column {role} was given twice")
-        roles[role] = name
-
-    samples, shuffles = take_samples(given), given.pop("shuffle_null") or 0
-    cluster = take_cluster(given, shuffles)
-    # with Ray it bounds the workers; a Ray started here would inherit what is held
-    limits = Limits.of(given["memory"])
-    # other engines reserve more than they use
-    if given["memory"] and cluster is None and choose_engine(given["engine"])[0] in ("null", "openvino"):
-        limit_process_memory(limits)
-    if given["engine"] != "torch":
-        give_back_freed_parts()
+    request, cluster = asked(format=format_, **given), cluster_settings(given)
+    if dry_run and (request.build is not None or request.shuffles):
+        raise InputError("--dry-run looks at a table: make it with legscore variants first")
+    check_request(request, log_json)
+    hold_memory(request.options, by_workers=cluster is not None)
 
     def say(line: str) -> None:
         if not quiet:
@@ -239,41 +226,63 @@ def command(columns: tuple[str, ...], format_: str | None, quiet: bool, **given:
     def start_bar(rows: int, members: int) -> Progress:
         return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
 
-    options, dry = take_options(given), given.pop("dry_run")
-    if dry and ("fasta" in options or shuffles):
-        raise InputError("--dry-run looks at a table: make it with legscore variants first")
-    events, own = given.pop("log_json"), (*given["inputs"], given["output"])
-    if events is not None and os.path.abspath(events) in map(os.path.abspath, own):
-        raise InputError(f"--log-json {events} is input or output of the run; choose another file")
+    def start_workers(job: Options, staging: Staging, log: RunLog) -> AbstractContextManager[Any]:
+        return on_cluster(cluster, job, staging, log)
+
     bar = ProgressBar(quiet)
-    with logged(events, say) as log:
+    with logged(log_json, say) as log:
+        if dry_run:
+            with start_workers(request.options, DIRECT, log) as workers:
+                for line in expected(request.options, workers, say):
+                    click.echo(line)
+            return
         try:
-            with staged({**given, "format_": format_}, options, samples, shuffles, say, log) as stage:
-                shown, _ = given.pop("inputs"), given.pop("output")
-                job = Options(
-                    inputs=stage.inputs, output=stage.output, columns=roles, format=format_, **given
-                )
-                staging = Staging(shown, stage.derived_input, stage.parts)
-                with on_cluster(cluster, job, staging, log) as workers:
-                    if dry:
-                        for line in expected(job, workers, say):
-                            click.echo(line)
-                        return
-                    record = score(
-                        job,
-                        staging,
-                        say=say,
-                        progress=start_bar if bar.shows else None,
-                        log=log,
-                        workers=workers,
-                    )
-                    told = workers.lines() if workers else []
-                lines = stage.finish(record)
+            record, lines = score_request(
+                request,
+                say=say,
+                progress=start_bar if bar.shows else None,
+                log=log,
+                start_workers=start_workers,
+            )
         finally:
             bar.close()
         finish(log, record)
-    for line in (*told, *closing(record), *lines):
+    for line in (*workers_lines(record), *closing(record), *lines):
         say(line)
+
+
+def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> RunRequest:
+    """What the options of the command line ask for."""
+    names = Options.__dataclass_fields__
+    options = Options(
+        columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
+    )
+    return RunRequest(options, build_options(given), samples_asked(given), shuffle_null or 0)
+
+
+def roles_of(columns: Sequence[str]) -> dict[str, str]:
+    """Input column of each role, from `ROLE=NAME`s. InputError when they are not that."""
+    roles: dict[str, str] = {}
+    for pair in columns:
+        role, equals, name = pair.partition("=")
+        if not equals or not role or not name:
+            raise InputError(f"--column {pair}: write ROLE=NAME, such as sequence=dna")
+        if role in roles:
+            raise InputError(f"--column {role} was given twice")
+        roles[role] = name
+    return roles
+
+
+def hold_memory(options: Options, *, by_workers: bool) -> None:
+    """Have the system hold this process to --memory, and give back what finished parts took.
+
+    Not with Ray, where it bounds the workers: a Ray started here would inherit what is held. Not with engines
+    that reserve more than they use.
+    """
+    if options.memory and not by_workers and choose_engine(options.engine)[0] in ("null", "openvino"):
+        limit_process_memory(Limits.of(options.memory))
+    if options.engine != "torch":
+        give_back_freed_parts()
 
 
 def expected(job: Options, workers: Any, say: Say) -> list[str]:

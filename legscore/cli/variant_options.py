@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from legscore.errors import LegscoreError
+from legscore.errors import InputError
+
+if TYPE_CHECKING:
+    from legscore.variants.options import BuildOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,7 +40,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--upstream",
         type=click.IntRange(0),
         metavar="N",
-        help="Tiles reach this far upstream of the start. [160]",
+        help="Tiles reach this far upstream of the start. [160, or two tiles where one is longer]",
     ),
     "downstream": click.option(
         "--downstream", type=click.IntRange(0), metavar="N", help="And this far downstream. [0]"
@@ -104,15 +107,21 @@ def variant_options(command: F) -> F:
     return command
 
 
-def take_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of OPTIONS out of `given`; those that were set, under the names of BuildOptions."""
-    values = {name: given.pop(name) for name in OPTIONS}
-    values = {name: value for name, value in values.items() if value not in (None, (), False)}
-    if "all" in values.get("biotypes", ()):
-        if len(values["biotypes"]) > 1:
-            raise LegscoreError("--biotype all stands alone")
-        values["biotypes"] = ()
-    return values
+def build_options(given: Mapping[str, Any]) -> BuildOptions | None:
+    """How variants are built, from a command's options; None without --fasta.
+
+    Raises:
+        LegscoreError: an option of OPTIONS without --fasta, or values that do not go together.
+    """
+    values = {name: given[name] for name in OPTIONS if given[name] not in (None, (), False)}
+    if "fasta" not in values:
+        if values:
+            name = next(iter(values)).replace("_", "-")
+            raise InputError(f"--{name} is about variants in a genome; give --fasta too")
+        return None
+    from legscore.variants.options import BuildOptions
+
+    return BuildOptions(**values)
 
 
 def haplotype_options(command: F) -> F:
@@ -130,9 +139,8 @@ def haplotype_options(command: F) -> F:
     return command
 
 
-def take_samples(given: dict[str, Any]) -> str | None:
-    """Take --haplotypes and --samples out of `given`: whose haplotypes are rows, or None when alleles are."""
-    haplotypes, samples = given.pop("haplotypes"), given.pop("samples")
-    if samples is not None and not haplotypes:
-        raise LegscoreError("--samples says whose haplotypes; give --haplotypes too")
-    return (samples or "all") if haplotypes else None
+def samples_asked(given: Mapping[str, Any]) -> str | None:
+    """Whose haplotypes are rows, from --haplotypes and --samples; None when alleles are."""
+    if given["samples"] is not None and not given["haplotypes"]:
+        raise InputError("--samples says whose haplotypes; give --haplotypes too")
+    return (given["samples"] or "all") if given["haplotypes"] else None

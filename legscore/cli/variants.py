@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from legscore.cli.variant_options import haplotype_options, take_options, take_samples, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, samples_asked, variant_options
 from legscore.errors import InputError, printable
 
 
@@ -38,17 +38,11 @@ def command(
           all_snvs.parquet
       legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
     """
-    samples = take_samples(given)
-    options = take_options(given)
-    if "fasta" not in options:
+    if given["fasta"] is None:
         raise InputError("legscore variants needs the genome: --fasta FASTA")
-    if options.get("context") == "genome" and "length" not in options:
-        raise InputError(
-            "--context genome needs --length: the bases that the model reads (231 for the published human "
-            "scripts)"
-        )
+    build, samples = build_options(given), samples_asked(given)
+    assert build is not None
     from legscore.variants.make import make
-    from legscore.variants.options import BuildOptions
 
     def say(line: str) -> None:
         if not quiet:
@@ -57,7 +51,7 @@ def command(
     make(
         source,
         output,
-        BuildOptions(**options),
+        build,
         saturate=saturate,
         indels=saturate_indels,
         samples=samples,

@@ -1,7 +1,10 @@
-"""What `legscore run` does around a run for genomes: a VCF or a table of alleles becomes a table first, and
-scores become an annotated VCF or tracks afterwards. Both in a folder beside the output, which an interrupted
-run leaves for the next: the table is made anew and compared with what was scored, the scores are taken up.
-With standard output it is a temporary one."""
+"""What `legscore run` does around a scoring job, so that Python callers can do it too.
+
+A VCF, or a table of alleles, becomes a table first. Afterwards scores become an annotated VCF or tracks, or
+get p and q from shuffled inserts. Both happen in a folder beside the output, OUT.parts, which an interrupted
+run leaves for the next: the table is made again and compared with what was scored, the scores are taken from
+there. With standard output it is a temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -10,49 +13,246 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
 from legscore.model.checkpoint import load_members
 from legscore.output.parts import STAGED, PartFolder, parts_folder
 from legscore.output.write import output_format
+from legscore.run.job import Workers, score
+from legscore.run.options import Options, Staging
 from legscore.system.lock import LOCK_NAME, locked_folder
-from legscore.system.log import RunLog, Say
+from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.publish import base_of, check_output, record_of, remove_stale, write_record
 from legscore.system.resources import folder
 from legscore.system.storage import is_remote
 
+if TYPE_CHECKING:
+    from legscore.variants.make import Made
+    from legscore.variants.options import BuildOptions
+
 VCF = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+TRACKS = (".bedgraph", ".bg", ".bw", ".bigwig")
 HUMAN_WINDOW, HUMAN_GENOME_WINDOW = 230, 231
 """The published human scripts read 231 bases of genome (the variant in the middle) with models of 230-base
 oligos."""
-TRACKS = (".bedgraph", ".bg", ".bw", ".bigwig")
+StartWorkers = Callable[[Options, Staging, RunLog], AbstractContextManager["Workers | None"]]
+"""Starts the processes that score the parts of a job; None for this process."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What to score, where the scores go, and what is left to do with them: `finish(record)` returns lines to
-    print."""
+class RunRequest:
+    """A run as the user asks for it, from any input to any output.
 
-    inputs: Sequence[str]
-    output: str
+    Attributes:
+        options: of the run; its inputs and output are those of the user.
+        build: how a VCF or a table of alleles becomes rows; None where the input is a table of sequences.
+        samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
+        shuffles: add p and q from so many shuffled inserts of each row; 0 for none.
+    """
+
+    options: Options
+    build: BuildOptions | None = None
+    samples: str | None = None
+    shuffles: int = 0
+
+    @property
+    def to_vcf(self) -> bool:
+        return self.options.output.lower().endswith(VCF)
+
+    @property
+    def to_tracks(self) -> bool:
+        return self.options.output.lower().endswith(TRACKS)
+
+    @property
+    def scores_aside(self) -> bool:
+        """Whether the scores are turned into the output once all are there."""
+        return self.to_vcf or self.to_tracks or self.shuffles > 0
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that is read, beside the models."""
+        build = self.build
+        named = (build.fasta, build.promoters, build.regions_bed, build.tss) if build else ()
+        return [*map(str, self.options.inputs), *(path for path in named if path)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is scored: the options of the scoring job, its staging, and what turns the scores into the output;
+    `finish(record)` returns lines for the user."""
+
+    options: Options
+    staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
-    derived_input: bool = False
-    parts: str | None = None
+
+
+def score_request(
+    request: RunRequest,
+    *,
+    say: Say = lambda line: None,
+    progress: StartProgress | None = None,
+    log: RunLog | None = None,
+    start_workers: StartWorkers = lambda options, staging, log: contextlib.nullcontext(),
+) -> tuple[dict[str, Any], list[str]]:
+    """Make the input ready, score it, and make the output of the scores; resume what was interrupted.
+
+    Args:
+        request: what to do.
+        say: receives one line for every decision.
+        progress: called with (total rows, members), returns a callable that takes the rows done.
+        log: receives events and warnings; by default warnings go to `say`.
+        start_workers: starts other processes that score.
+
+    Returns:
+        The run's record, also in OUTPUT.run.json, and lines about what was made of the scores.
+
+    Raises:
+        LegscoreError: what was asked for does not go together, or went wrong.
+    """
+    check_request(request)
+    log = log or RunLog(say=say)
+    with _staged(request, say, log) as job:
+        with start_workers(job.options, job.staging, log) as workers:
+            record = score(job.options, job.staging, say=say, progress=progress, log=log, workers=workers)
+        return record, job.finish(record)
+
+
+def check_request(request: RunRequest, log_json: str | None = None) -> None:
+    """InputError or OutputError where what was asked for does not go together.
+
+    Args:
+        request: what was asked for; `log_json`: the file of events.
+    """
+    options, inputs, output = request.options, list(request.options.inputs), request.options.output
+    if log_json is not None and os.path.abspath(log_json) in map(os.path.abspath, (*inputs, output)):
+        raise InputError(f"--log-json {log_json} is input or output of the run; choose another file")
+    _check_null(request)
+    if request.build is None:
+        if request.samples:
+            raise InputError("--haplotypes is about variants in a genome; give --fasta too")
+        if any(name.lower().endswith(VCF) for name in inputs):
+            raise InputError(
+                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --regions BED or --centered"
+            )
+    if request.to_vcf and (request.build is None or request.samples or not inputs[0].lower().endswith(VCF)):
+        raise InputError(
+            f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
+        )
+    if request.build is None and not request.scores_aside:
+        return
+    if request.build is not None and len(inputs) != 1:
+        raise InputError(
+            f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
+        )
+    if elsewhere := next((path for path in (*request.files, output) if is_remote(path)), None):
+        raise InputError(
+            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
+            "a store"
+        )
+    if options.shard and request.scores_aside:
+        what = "--shuffle-null" if request.shuffles else output
+        raise InputError(f"--shard goes with tables, not with {what}")
+    _check_output(request)
+
+
+def _check_null(request: RunRequest) -> None:
+    """InputError where a null of shuffled inserts cannot be that of the run's own scores."""
+    options, output = request.options, request.options.output
+    if not request.shuffles:
+        return
+    if request.to_vcf or request.to_tracks or len(options.inputs) != 1:
+        raise InputError(
+            "--shuffle-null adds the columns p and q to a table, from one input; it does not go with "
+            f"{output}"
+        )
+    if output.endswith("/"):
+        raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
+
+
+def _check_output(request: RunRequest) -> None:
+    output = request.options.output
+    if output == "-":
+        return
+    if not (request.to_vcf or request.to_tracks):
+        output_format(output, None)
+    check_output(output)
+    for path in request.files:
+        if os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
+            raise InputError(f"{output} is both input and output; choose another -o")
 
 
 @contextlib.contextmanager
-def _room(output: str, restart: bool) -> Iterator[Path]:
-    """A folder for what a run makes on its way: OUT.parts, held; taken away at the end, or after a failure
+def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
+    """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
+    options, build, output = request.options, request.build, request.options.output
+    if build is None and not request.scores_aside:
+        yield Job(options, Staging(), lambda record: [])
+        return
+    with _working_folder(output, options.restart) as room:
+        made, job = None, options
+        if build is not None:
+            table = room / "_variants.parquet"
+            made = _make(request, table, say)
+            job = replace(job, inputs=[str(table)])
+        scored = room / "_scored.parquet"
+
+        def finish(record: dict[str, Any]) -> list[str]:
+            if not request.scores_aside:
+                return []
+            try:
+                lines = _finished(request, job, scored, made, record, say, log)
+            except InputError:  # what was scored cannot become this output, now or later
+                _empty(room)
+                raise
+            record["output"] = output
+            write_record(output, json.dumps(record, indent=1) + "\n")
+            return lines
+
+        if request.scores_aside:
+            job = replace(job, output=str(scored), format=None)
+        staging = Staging(
+            shown_inputs=options.inputs,
+            derived_input=made is not None,
+            parts=None if output == "-" else str(room / STAGED),
+        )
+        yield Job(job, staging, finish)
+
+
+def _finished(
+    request: RunRequest,
+    job: Options,
+    scored: Path,
+    made: Made | None,
+    record: dict[str, Any],
+    say: Say,
+    log: RunLog,
+) -> list[str]:
+    """Turn the scores into the output that was asked for; lines about it."""
+    output = request.options.output
+    if request.to_vcf and made is not None:
+        from legscore.variants.vcf_out import write_vcf
+
+        return write_vcf(Path(request.options.inputs[0]), scored, output, made.contigs, made.lengths, record)
+    if request.to_tracks:
+        from legscore.variants.tracks import write_tracks
+
+        return write_tracks(scored, output, record)
+    return add_null(request, job, scored, record, say, log)
+
+
+@contextlib.contextmanager
+def _working_folder(output: str, restart: bool) -> Iterator[Path]:
+    """A folder for what a run makes on its way: OUT.parts, locked; emptied at the end, or after a failure
     without scores."""
     if output == "-":
-        with tempfile.TemporaryDirectory(prefix="legscore-") as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="legscore-") as temporary:
+            yield Path(temporary)
         return
     with locked_folder(parts_folder(output), output) as room:
         remove_stale(base_of(output), record_of(output), *track_files(output))
@@ -87,134 +287,22 @@ def _empty(room: Path) -> None:
             entry.unlink()
 
 
-@contextlib.contextmanager
-def staged(
-    given: dict[str, Any], options: dict[str, Any], samples: str | None, shuffles: int, say: Say, log: RunLog
-) -> Iterator[Stage]:
-    """Make the inputs ready.
-
-    Args:
-        given: options of the run; options: those about variants; samples: whose haplotypes, if any; shuffles:
-            for a null; log: receives events.
-
-    Raises:
-        InputError: options that do not go together.
-    """
-    inputs, output = list(given["inputs"]), str(given["output"])
-    source = inputs[0]
-    to_vcf, to_tracks = output.lower().endswith(VCF), output.lower().endswith(TRACKS)
-    if "fasta" not in options:
-        if options or samples:
-            name = next(iter(options), "haplotypes").replace("_", "-")
-            raise InputError(f"--{name} is about variants in a genome; give --fasta too")
-        if any(name.lower().endswith(VCF) for name in inputs):
-            raise InputError(
-                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --regions BED or --centered"
-            )
-    if to_vcf and ("fasta" not in options or samples or not inputs[0].lower().endswith(VCF)):
-        raise InputError(
-            f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
-        )
-    if shuffles and (to_vcf or to_tracks or len(inputs) != 1):
-        raise InputError(
-            "--shuffle-null adds the columns p and q to a table, from one input; it does not go with "
-            f"{output}"
-        )
-    if not to_vcf and not to_tracks and not shuffles and "fasta" not in options:
-        yield Stage(inputs, output, lambda record: [])
-        return
-    if "fasta" in options and len(inputs) != 1:
-        raise InputError(
-            f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
-        )
-    if elsewhere := next(
-        (path for path in (*inputs, output, *map(str, options.values())) if is_remote(path)), None
-    ):
-        raise InputError(
-            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
-            "a store"
-        )
-    if shuffles and output.endswith("/"):
-        raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
-    _check_output(output, inputs, options, special=to_vcf or to_tracks)
-    aside = to_vcf or to_tracks or shuffles > 0
-    if given["shard"] and aside:
-        raise InputError(f"--shard goes with tables, not with {'--shuffle-null' if shuffles else output}")
-    with _room(output, given["restart"]) as room:
-        made = None
-        if "fasta" in options:
-            table = room / "_variants.parquet"
-            made = _make(source, table, given, options, samples, numbered=to_vcf, say=say)
-            inputs = [str(table)]
-        scored = room / "_scored.parquet"
-
-        def finish(record: dict[str, Any]) -> list[str]:
-            try:
-                return write(record)
-            except InputError:  # what was scored cannot become this output, now or later
-                _empty(room)
-                raise
-
-        def write(record: dict[str, Any]) -> list[str]:
-            if to_vcf and made is not None:
-                from legscore.variants.vcf_out import write_vcf
-
-                lines = write_vcf(Path(source), scored, output, made.contigs, made.lengths, record)
-            elif to_tracks:
-                from legscore.variants.tracks import write_tracks
-
-                lines = write_tracks(scored, output, record)
-            elif shuffles:
-                lines = add_null(inputs[0], scored, output, record, shuffles, given, say, log)
-            else:
-                return []
-            record["output"] = output
-            write_record(output, json.dumps(record, indent=1) + "\n")
-            return lines
-
-        parts = None if output == "-" else str(room / STAGED)
-        yield Stage(inputs, str(scored) if aside else output, finish, made is not None, parts)
-
-
-def _check_output(output: str, inputs: Sequence[str], options: dict[str, Any], *, special: bool) -> None:
-    if output == "-":
-        return
-    if not special:
-        output_format(output, None)
-    check_output(output)
-    for path in (*inputs, options.get("fasta"), options.get("promoters"), options.get("regions_bed")):
-        if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
-            raise InputError(f"{output} is both input and output; choose another -o")
-
-
-def _make(
-    source: str,
-    table: Path,
-    given: dict[str, Any],
-    options: dict[str, Any],
-    samples: str | None,
-    *,
-    numbered: bool,
-    say: Say,
-) -> Any:
+def _make(request: RunRequest, table: Path, say: Say) -> Made:
+    """Write the table of variants that is scored."""
     from legscore.variants.make import make
-    from legscore.variants.options import BuildOptions
 
-    contract = load_members(
-        given["models"] or [folder("bundled")], allow_duplicates=given["allow_duplicates"]
-    )[0].contract
-    if options.get("context") == "genome":
-        options.setdefault(
-            "length", HUMAN_GENOME_WINDOW if contract.length == HUMAN_WINDOW else contract.length
-        )
-    elif contract.insert_min == contract.insert_max:
-        options.setdefault("length", contract.insert_min)
+    options, build, source = request.options, request.build, request.options.inputs[0]
+    assert build is not None
+    contract = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)[
+        0
+    ].contract
 
     def hushed(line: str) -> None:
         if str(table) not in line:
             say(line)
 
-    made = make(source, str(table), BuildOptions(**options), samples=samples, numbered=numbered, say=hushed)
+    fitted = fit_to_model(build, contract)
+    made = make(source, str(table), fitted, samples=request.samples, numbered=request.to_vcf, say=hushed)
     if not made.rows:
         raise InputError(
             f"{source}: no allele lies in a tile, so there is nothing to score; --keep-outside writes them "
@@ -223,46 +311,50 @@ def _make(
     return made
 
 
+def fit_to_model(build: BuildOptions, contract: Contract) -> BuildOptions:
+    """The options with the length of tile that the models read, where none was given."""
+    if build.length is not None:
+        return build
+    if build.context == "genome":
+        human = contract.length == HUMAN_WINDOW
+        return replace(build, length=HUMAN_GENOME_WINDOW if human else contract.length)
+    if contract.insert_min == contract.insert_max:
+        return replace(build, length=contract.insert_min)
+    return build
+
+
 def add_null(
-    source: str,
-    scored: Path,
-    output: str,
-    record: dict[str, Any],
-    n: int,
-    given: dict[str, Any],
-    say: Say,
-    log: RunLog,
+    request: RunRequest, job: Options, scored: Path, record: dict[str, Any], say: Say, log: RunLog
 ) -> list[str]:
-    """Score the changes in shuffled inserts with the options of the run and write the rows with p and q."""
-    from legscore.run.job import score
-    from legscore.run.options import Options, Staging
+    """Score the changes in shuffled inserts as the run scored its rows, and write the rows with p and q.
+
+    Args:
+        request: what was asked for; `job`: the options whose results are in `scored`.
+        record: of the run, whose settings are those of the null.
+
+    Returns:
+        One line for the user.
+    """
+    import numpy as np
+
     from legscore.variants.shuffle_null import ROW, p_values, write_null, write_with_p
 
+    n, output, source = request.shuffles, request.options.output, job.inputs[0]
     changes, results = scored.with_name("_null.parquet"), scored.with_name("_null_scores.parquet")
     n_changes = write_null(source, changes, n)
     say(f"null: {n_changes:,} single-base changes in {n:,} shuffled inserts each")
-    names = (
-        "models",
-        "rc",
-        "engine",
-        "precision",
-        "recipe",
-        "singleton",
-        "allow_duplicates",
-        "null_rate",
-        "memory",
-        "verify",
-    )
-    same = {name: given[name] for name in names}
-    parts = None if output == "-" else str(scored.with_name("null_scores"))
-    null = Options(
-        [str(changes)],
-        str(results),
+    null = replace(
+        job,
+        inputs=[str(changes)],
+        output=str(results),
+        kind=None,
+        columns={},
         sequence_is=record["options"]["sequence_is"],
         keep=ROW,
-        restart=given["restart"],
-        **same,
+        calibration=None,
+        per_model=False,
     )
+    parts = None if output == "-" else str(scored.with_name("null_scores"))
     staging = Staging(derived_input=True, parts=parts)
     score(null, staging, say=lambda line: say(line) if line.startswith(("resume", "kept")) else None, log=log)
     p, q = p_values(scored, results, n)
@@ -271,7 +363,7 @@ def add_null(
     }
     metadata["options"] = {**metadata["options"], "shuffle_null": n}
     metadata |= {name: record[name] for name in ("variants", "calibration") if name in record}
-    write_with_p(scored, p, q, output, given["format_"], metadata)
+    write_with_p(scored, p, q, output, request.options.format, metadata)
     return [
         (
             f"p: {int(np.isfinite(p).sum()):,} rows; q ≤ 0.05: {int((q <= 0.05).sum()):,} (smallest "

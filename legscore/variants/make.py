@@ -62,6 +62,11 @@ def make(
         raise InputError("--saturate makes every change itself; give it no VARIANTS")
     if indels and not saturate:
         raise InputError("--saturate-indels adds to --saturate; give both")
+    if options.context == "genome" and options.length is None:
+        raise InputError(
+            "--context genome needs --length: the bases that the model reads (231 for the published human "
+            "scripts)"
+        )
     if source is None and options.centered:
         raise InputError("--centered needs VARIANTS to make tiles around")
     started, contigs = time.perf_counter(), ContigMap({})

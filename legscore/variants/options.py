@@ -16,19 +16,44 @@ from legscore.variants.windows import ANCHORS, INDELS
 
 CONTEXTS = ("construct", "genome")
 ORIENTATIONS = ("+", "-", "gene")
+TILE_LENGTH, UPSTREAM = 80, 160
+"""Bases of a tile, and from a start to the far end of its tiles, where neither the user nor a model says."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of `legscore variants`, with the same names and defaults."""
+    """Options of `legscore variants`, with the same names and defaults.
+
+    Attributes:
+        fasta: genome, plain or bgzipped, with its .fai.
+        promoters: GTF or GFF3 whose transcription starts get tiles.
+        regions_bed: BED of tiles, instead. centered: a tile around each allele, instead.
+        orientation: strand of centered tiles: `+`, `-`, or `gene` for that of the nearest tile's gene.
+        length: bases of a tile; what the model reads, or TILE_LENGTH, when None.
+        upstream, downstream, step: reach of a gene's tiles from its start, and from one tile to the next, in
+            bases; `upstream` is UPSTREAM when None, or two tiles where those do not hold one.
+        biotypes: of the genes; `("all",)` for every one.
+        tss: table of transcription starts, columns gene and tss (1-based).
+        assume_utr: instead, the start is so many bases upstream of the ATG.
+        contig_map: `NAME=FASTA_NAME` or files of them.
+        on_mismatch: `status`, `fail` or `use-fasta`, when REF is not the genome's.
+        anchor: end of the tile that stays when an allele changes its length: `3`, `5` or `center`.
+        indel: `refill` from the genome, or `construct`: the insert changes its length.
+        keep_outside: also write alleles that lie in no tile, with status no_window.
+        context: tiles are inserts of the `construct`, or fill the model's whole window (`genome`).
+        region: only records in these regions of an indexed VCF.
+
+    Raises:
+        LegscoreError: a value is not known, or two do not go together.
+    """
 
     fasta: str
     promoters: str | None = None
     regions_bed: str | None = None
     centered: bool = False
     orientation: str = "+"
-    length: int = 80
-    upstream: int = 160
+    length: int | None = None
+    upstream: int | None = None
     downstream: int = 0
     step: int = 40
     biotypes: Sequence[str] = ("protein_coding",)
@@ -53,8 +78,11 @@ class BuildOptions:
             if getattr(self, name) not in known:
                 raise LegscoreError(f"{name} is {getattr(self, name)!r}; known are {', '.join(known)}")
         for name, least in (("length", 1), ("step", 1), ("upstream", 0), ("downstream", 0)):
-            if getattr(self, name) < least:
-                raise LegscoreError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise LegscoreError(f"{name} is {value}; it must be {least} or more")
+        if "all" in self.biotypes and len(self.biotypes) > 1:
+            raise LegscoreError("--biotype all stands alone")
         if self.assume_utr is not None and self.assume_utr < 0:
             raise LegscoreError(f"assume_utr is {self.assume_utr}; it must be 0 or more")
         if self.tss is not None and self.assume_utr is not None:
@@ -78,6 +106,23 @@ class BuildOptions:
         if not self.centered and self.promoters is None and self.regions_bed is None:
             raise LegscoreError("say which tiles to make: --promoters GTF, --regions BED, or --centered")
 
+    @property
+    def tile_length(self) -> int:
+        """Bases of a tile."""
+        return TILE_LENGTH if self.length is None else self.length
+
+    @property
+    def reach_upstream(self) -> int:
+        """Bases upstream of a start that its tiles reach."""
+        if self.upstream is not None:
+            return self.upstream
+        return UPSTREAM if UPSTREAM + self.downstream >= self.tile_length else 2 * self.tile_length
+
+    @property
+    def wanted_biotypes(self) -> tuple[str, ...]:
+        """Biotypes of the genes; empty for all."""
+        return () if "all" in self.biotypes else tuple(self.biotypes)
+
     def described(self) -> dict[str, Any]:
         """What defines the rows, without paths: for the output's metadata."""
         names = (
@@ -96,8 +141,10 @@ class BuildOptions:
         tiles = "centered" if self.centered else "promoters" if self.promoters else "regions"
         return {
             "tiles": tiles,
-            "biotypes": list(self.biotypes),
+            "biotypes": list(self.wanted_biotypes),
             **{name: getattr(self, name) for name in names},
+            "length": self.tile_length,
+            "upstream": self.reach_upstream,
         }
 
 
@@ -118,11 +165,11 @@ def prepare(options: BuildOptions, say: Say) -> Setting:
     tiles = None
     if options.promoters is not None:
         chosen = PromoterOptions(
-            options.length,
-            options.upstream,
+            options.tile_length,
+            options.reach_upstream,
             options.downstream,
             options.step,
-            options.biotypes,
+            options.wanted_biotypes,
             options.tss,
             options.assume_utr,
         )

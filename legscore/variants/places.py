@@ -81,6 +81,7 @@ class Placer:
     def _around(self, contig: str, changes: Changes) -> Places:
         """A tile around each allele: its first changed base (in the 5'→3' direction) has index ⌊length/2⌋."""
         options, n = self._options, len(changes.status_A)
+        length = options.tile_length
         nearest = np.full(n, -1, dtype=np.int64)
         minus = np.full(n, options.orientation == "-")
         if options.orientation == "gene" and contig in self._rows:
@@ -95,10 +96,10 @@ class Placer:
             minus = self._minus[nearest]
         start = np.where(
             minus,
-            changes.end_A - 1 - (options.length - 1 - options.length // 2),
-            changes.start_A - options.length // 2,
+            changes.end_A - 1 - (length - 1 - length // 2),
+            changes.start_A - length // 2,
         )
-        end = start + options.length
+        end = start + length
         edge = (start < 0) | (end > self._genome.lengths[contig])
         return Places(np.arange(n), start, end, minus, edge, nearest, contig)
 

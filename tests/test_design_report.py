@@ -162,7 +162,7 @@ def test_what_cannot_be_shown_is_one_line(cli: Cli, table: Path, tmp_path: Path)
         ),
         (lambda: with_column("insert", ["ACGT", None, "ACGT"]), "r", "row 2: column 'insert'"),
         (lambda: table, "r.png", "name a folder, or a page that ends in .html"),
-        (lambda: table, str(table), "is a file; a report on designs is a folder"),
+        (lambda: table, str(table), "is both input and output"),
     ]
     for make, output, message in cases:
         ran = cli("report", make(), "-o", tmp_path / output)

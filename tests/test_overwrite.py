@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import one_line
 
 from legscore.errors import OutputError
 from legscore.system.overwrite import check_apart
@@ -90,3 +92,79 @@ def test_models_and_second_outputs(folder: Path) -> None:
         with pytest.raises(OutputError, match="would be written twice, by -o and --log-json"):
             check_apart({"-o": one, "--log-json": other}, [])
     check_apart({"-o": ["/dev/null", "a.run.json"], "--log-json": "/dev/null"}, [])
+
+
+COMMANDS = {
+    "run": ("run", "X", "-m", "MODEL", "--engine", "null", "-o", "X"),
+    "run --log-json": ("run", "X", "-m", "MODEL", "--engine", "null", "-o", "o.csv", "--log-json", "X"),
+    "run --calibration": ("run", "t.csv", "-m", "MODEL", "--calibration", "X", "-o", "X"),
+    "run --tss": (
+        *("run", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--tss", "X"),
+        *("-m", "MODEL", "--engine", "null", "-o", "X"),
+    ),
+    "run --contig-map": (
+        *("run", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--contig-map", "X"),
+        *("-m", "MODEL", "--engine", "null", "--log-json", "X", "-o", "o.csv"),
+    ),
+    "variants": ("variants", "X", "--fasta", "g.fa", "--regions", "t.bed", "-o", "X"),
+    "variants --tss": (
+        *("variants", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--tss", "X", "-o", "X"),
+    ),
+    "merge": ("merge", "X", "-o", "X"),
+    "evaluate": ("evaluate", "X", "--truth", "a", "--prediction", "b", "-q", "--csv", "X"),
+    "evaluate --class-weights": (
+        *("evaluate", "t.csv", "--truth", "a", "--prediction", "b", "--class-weights", "X"),
+        *("--class", "c", "--json", "X"),
+    ),
+    "report": ("report", "X", "-o", "X.html"),
+    "design --from": ("design", "--method", "evolve", "--target", "3", "--from", "X", "-o", "X"),
+    "design --training": (
+        *("design", "--method", "evolve", "--target", "3", "--training", "t.csv", "-o", "o.csv"),
+        *("--fasta", "X"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", ["link", "file"])
+def test_no_command_writes_over_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_model: Path, cli: Any, command: str, name: str
+) -> None:
+    """Also through a link, and with --force."""
+    monkeypatch.chdir(tmp_path)
+    text = "sequence,a,b,c\n" + "ACGTACGTACGTACGTACGT,1,2,c\n" * 3
+    for path in ("x.csv", "t.csv"):
+        Path(path).write_text(text)
+    read, written = "x.csv", "x.csv"
+    if command == "report":
+        os.link("x.csv", "x.csv.html")
+    if command == "design --training":
+        os.link("t.csv", "x.fa")
+        read = written = "x.fa"
+    if name == "link":
+        written = "link" + Path(read).suffix
+        os.symlink(read, written)
+        if command == "report":
+            os.symlink("x.csv", "link.csv.html")
+    arguments = list(COMMANDS[command])
+    last = max(i for i, word in enumerate(arguments) if word.startswith("X"))
+    for i, word in enumerate(arguments):
+        arguments[i] = word.replace("X", written if i == last else read).replace("MODEL", str(toy_model))
+    ran = cli(*arguments, *(() if command.startswith("run") else ("--force",)))
+    one_line(ran, "is both input and output")
+    assert Path("x.csv").read_text() == text
+    assert not Path("o.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_models_are_not_written_over(tmp_path: Path, toy_model: Path, cli: Any, command: str) -> None:
+    model = tmp_path / ("m.safetensors" if command == "import" else "m.pth")
+    model.write_bytes(toy_model.read_bytes())
+    for force in ((), ("--force",)):
+        ran = cli(command, model, "-o", model, *force)
+        one_line(ran, "is both input and output")
+    other = model.with_name("other" + model.suffix)
+    other.write_text("mine")
+    ran = cli(command, model, "-o", other)
+    one_line(ran, "is there already; choose another -o, or add --force to replace it")
+    assert (model.read_bytes(), other.read_text()) == (toy_model.read_bytes(), "mine")

@@ -98,11 +98,14 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C
-    does."""
+    does, unless they are ignored (nohup)."""
     guard_streams()
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
-            signal.signal(getattr(signal, name), _end)
+        number = getattr(signal, name, None)
+        if number is None or threading.current_thread() is not threading.main_thread():
+            continue
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     try:
         cli.main(standalone_mode=False)
         if sys.stdout is not None:

@@ -80,6 +80,7 @@ def command(
             "legscore ablate compares predictors; train generators one by one with legscore train"
         )
 
+    from legscore.system.overwrite import check_apart, check_free
     from legscore.train import ablation
     from legscore.train.data import DataOptions, read_training_data
     from legscore.train.devices import choose_device
@@ -98,6 +99,11 @@ def command(
             click.echo(f"{variant.name}: {variant.changes or 'as the preset'}")
         return
     folder = make_folder(output)
+    tables = [folder / name for name in ("ablation.csv", "members.csv", "ablation.png")]
+    reads = [data, test_file, variants_file, given["recipe_file"], given["construct"]]
+    check_apart({"-o": tables}, reads)
+    if not ablation.is_summary(tables[0]):
+        check_free({"-o": tables}, force=given["force"])
     progress = Progress(folder, given["quiet"], given["tensorboard"])
     device = choose_device(given["device"])
     compiled = device.type == "cuda" if given["compiled"] is None else given["compiled"]
@@ -156,6 +162,7 @@ def command(
                 variant.recipe,
                 table,
                 resume=given["resume"],
+                force=given["force"],
                 save_every=given["save_every"],
                 log_every=given["log_every"],
                 report=progress.report,

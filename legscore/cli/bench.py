@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.cli.progress import progress_bar
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
-from legscore.errors import LegscoreError
 
 DRY_ENGINES = tuple(name for name in ENGINES if name != "null")
 RUN_S = 8.0
@@ -42,6 +42,7 @@ RUN_S = 8.0
     metavar="FILE",
     help="Write everything as JSON too; - for standard output instead of text.",
 )
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
     source: str | None,
@@ -51,6 +52,7 @@ def command(
     device: str | None,
     rounds: int,
     json_path: str | None,
+    force: bool,
     quiet: bool,
 ) -> None:
     """Measure this machine: engine, limits, runs, and how long INPUT will take.
@@ -73,11 +75,14 @@ def command(
     from legscore.measure.estimate import estimate
     from legscore.measure.whole_run import whole_run
     from legscore.model.ensemble import open_members
+    from legscore.system.overwrite import check_outputs
+    from legscore.system.publish import check_writable, publishing, writing
     from legscore.system.resources import folder
     from legscore.version import __version__
 
-    if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
-        raise LegscoreError(f"--json {json_path}: no such folder")
+    if json_path not in (None, "-"):
+        check_writable(Path(str(json_path)))
+        check_outputs({"--json": json_path}, [source], models, force=force)
     paths = list(models) or [str(folder("bundled"))]
     members = open_members(paths, True, lambda line: None)
     # what is wrong with it shows before anything is timed
@@ -108,7 +113,8 @@ def command(
     for line in table(result):
         click.echo(line)
     if json_path:
-        Path(json_path).write_text(json.dumps(result, indent=1) + "\n")
+        with publishing(Path(json_path)) as temporary, writing(json_path):
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def table(result: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.cli.progress import ProgressBar
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import InputError
@@ -142,6 +143,7 @@ Bar = Callable[[int, str], Callable[[int], object]]
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
 @click.option("--device", metavar="N", help="NVIDIA GPU, by number. [0]")
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(
     mutation_curve: bool,
@@ -221,6 +223,7 @@ def _curve(
         most=given["n"],
         seed=given["seed"],
         plot=plot,
+        force=given["force"],
         rc=given["rc"],
         request=request,
         say=say,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.errors import InputError
 
 
@@ -121,6 +122,7 @@ from legscore.errors import InputError
 )
 @click.option("--json", "json_path", metavar="FILE", help="All results as JSON.")
 @click.option("--csv", "csv_path", metavar="FILE", help="All results as one long CSV.")
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="No table.")
 def command(
     paths: tuple[str, ...],
@@ -131,6 +133,7 @@ def command(
     coverage: float,
     json_path: str | None,
     csv_path: str | None,
+    force: bool,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -153,6 +156,7 @@ def command(
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
     from legscore.evaluate.show import lines, write_csv, write_json
     from legscore.evaluate.tables import Tables
+    from legscore.system.overwrite import check_outputs
     from legscore.system.publish import check_writable
 
     if calibrate and not output:
@@ -168,7 +172,11 @@ def command(
     for path in (output, json_path, csv_path, plot):
         if path:
             check_writable(Path(path))
-            _check_not_read(path, paths)
+    check_outputs(
+        {"-o": output, "--json": json_path, "--csv": csv_path, "--plot": plot},
+        [*paths, given["class_weights"]],
+        force=force,
+    )
     if not given["predictions"]:
         tables = Tables(paths, given["keys"])
         found = next((name for name in ("effect", "score") if tables.has(name)), None)
@@ -196,10 +204,3 @@ def command(
         from legscore.evaluate.figures.ensemble_size import draw_curve
 
         draw_curve(result.curve, plot)
-
-
-def _check_not_read(path: str, inputs: tuple[str, ...]) -> None:
-    target = Path(path)
-    for source in inputs:
-        if target.exists() and Path(source).is_file() and target.samefile(source):
-            raise InputError(f"{path} is both input and output; choose another name")

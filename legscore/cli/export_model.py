@@ -6,16 +6,19 @@ from pathlib import Path
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.errors import ModelError
 from legscore.model.checkpoint import load_checkpoint
 from legscore.model.exporters import export_generator
+from legscore.system.overwrite import check_outputs
 from legscore.system.publish import check_writable
 
 
 @click.command("export", short_help="Write a generator as the published code's PyTorch file.")
 @click.argument("file", type=click.Path())
 @click.option("-o", "--output", required=True, metavar="OUT", help="File to write (*.pth).")
-def command(file: str, output: str) -> None:
+@force_option
+def command(file: str, output: str, force: bool) -> None:
     """Write a generator as the published code's PyTorch file (family F5; needs legscore[train]).
 
     Weights go over exactly. The optimiser's state is not kept, so the published code can sample with the
@@ -29,6 +32,7 @@ def command(file: str, output: str) -> None:
     if target.suffix not in (".pth", ".pt"):
         raise ModelError(f"{output}: a PyTorch file's name ends in .pth or .pt")
     check_writable(target)
+    check_outputs({"-o": output}, [file], force=force)
     checkpoint = load_checkpoint(file)
     try:
         keys = export_generator(checkpoint, target)

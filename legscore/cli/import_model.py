@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.errors import ModelError, printable
 from legscore.model.importers import import_checkpoint
+from legscore.system.overwrite import check_outputs
 from legscore.system.publish import check_writable
 
 
@@ -59,7 +61,10 @@ from legscore.system.publish import check_writable
 @click.option("--insert-max", type=int, help="Longest insert.")
 @click.option("--entry", metavar="NAME", help="Which entry of the file holds the network, such as ema.")
 @click.option("--note", help="A sentence about the model, shown whenever it is used.")
-def command(file: str, output: str, pool_sizes: str | None, note: str | None, **given: Any) -> None:
+@force_option
+def command(
+    file: str, output: str, force: bool, pool_sizes: str | None, note: str | None, **given: Any
+) -> None:
     """Convert a published PyTorch checkpoint (needs legscore[train]).
 
     Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3)
@@ -77,6 +82,7 @@ def command(file: str, output: str, pool_sizes: str | None, note: str | None, **
     if target.suffix != ".safetensors":
         raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
     check_writable(target)
+    check_outputs({"-o": output}, [file, given["config"]], force=force)
     construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
     construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
     pools = None

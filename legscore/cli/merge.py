@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.errors import OutputError
 from legscore.output.shards import merge_shards
-from legscore.system.publish import check_writable, publishing, writing
+from legscore.system.overwrite import check_outputs
+from legscore.system.publish import check_writable, publishing, writing, written_by
 from legscore.system.storage import is_remote
 
 
 @click.command("merge", short_help="Join the shards of a run into one output.")
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz).")
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
-def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
+def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> None:
     """Join the shards of a run into one output.
 
     SHARD are the outputs of `legscore run --shard 1/N` to `N/N`, in any order. The output holds the same
@@ -36,9 +39,7 @@ def command(shards: tuple[str, ...], output: str, quiet: bool) -> None:
     target, record_path = Path(output), Path(f"{output}.run.json")
     for path in (target, record_path):
         check_writable(path)
-    for shard in map(Path, shards):
-        if target.exists() and shard.exists() and target.samefile(shard):
-            raise OutputError(f"{output} is both shard and output; choose another -o")
+    check_outputs({"-o": written_by(output)}, shards, force=force)
     metadata, rows = merge_shards([Path(shard) for shard in shards], output)
     record = {**metadata, "output": output, "rows": rows, "shards": list(shards)}
     with publishing(record_path) as temporary, writing(record_path):

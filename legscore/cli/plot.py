@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from legscore.errors import InputError
+from legscore.cli.output_options import force_option
 
 
 @click.group("plot", short_help="Draw figures: a promoter, a scatter, an ensemble curve, a training.")
@@ -24,13 +25,14 @@ def command() -> None:
     """
 
 
-def _picture(path: str) -> str:
+def _check_picture(path: str, inputs: Iterable[str], force: bool) -> None:
     from legscore.evaluate.figures.style import check_picture
+    from legscore.system.overwrite import check_outputs
     from legscore.system.publish import check_writable
 
     check_picture(path)
     check_writable(Path(path))
-    return path
+    check_outputs({"-o": path}, inputs, force=force)
 
 
 @command.command("ism")
@@ -43,7 +45,8 @@ def _picture(path: str) -> str:
     help="Column that names tiles. [tile_id, promoter, gene, gene_id or id]",
 )
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
-def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
+@force_option
+def ism(scores: str, promoter: str, column: str | None, output: str, force: bool) -> None:
     """Heat map and logo of one promoter whose every change was scored.
 
     \b
@@ -53,7 +56,7 @@ def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
     from legscore.evaluate.figures.ism import draw_ism
     from legscore.evaluate.saturation import read_saturation
 
-    _picture(output)
+    _check_picture(output, [scores], force)
     tile = read_saturation(scores, column).find(promoter)
     draw_ism(tile, output)
     click.echo(f"{output}: {tile.title}, {len(tile.sequence)} positions", err=True)
@@ -73,6 +76,7 @@ def ism(scores: str, promoter: str, column: str | None, output: str) -> None:
 @click.option("--key", "keys", multiple=True, metavar="COLUMN", help="Joins several files.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+@force_option
 def scatter(
     predictions: tuple[str, ...],
     truth: str,
@@ -80,6 +84,7 @@ def scatter(
     keys: tuple[str, ...],
     where: tuple[str, ...],
     output: str,
+    force: bool,
 ) -> None:
     """Measured against predicted values, as hexagons of counts.
 
@@ -90,7 +95,7 @@ def scatter(
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, panels
     from legscore.evaluate.figures.scatter import draw_scatter
 
-    _picture(output)
+    _check_picture(output, predictions, force)
     options = EvaluationOptions(predictions, [truth], columns, keys, where=conditions(where), bootstrap=0)
     drawn, summary = panels(options)
     draw_scatter(drawn, output)
@@ -100,7 +105,8 @@ def scatter(
 @command.command("ensemble-curve")
 @click.argument("evaluation", metavar="JSON")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
-def ensemble_curve(evaluation: str, output: str) -> None:
+@force_option
+def ensemble_curve(evaluation: str, output: str, force: bool) -> None:
     """Quality against the number of members, from evaluate --ensemble-curve --json.
 
     \b
@@ -109,13 +115,15 @@ def ensemble_curve(evaluation: str, output: str) -> None:
     """
     from legscore.evaluate.figures.ensemble_size import draw_curve, read_points
 
-    draw_curve(read_points(evaluation), _picture(output))
+    _check_picture(output, [evaluation], force)
+    draw_curve(read_points(evaluation), output)
 
 
 @command.command("training")
 @click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
-def training(runs: tuple[str, ...], output: str) -> None:
+@force_option
+def training(runs: tuple[str, ...], output: str, force: bool) -> None:
     """Loss, validation correlations and learning rate of trainings: their folder or .metrics.jsonl files.
 
     \b
@@ -124,10 +132,6 @@ def training(runs: tuple[str, ...], output: str) -> None:
     """
     from legscore.evaluate.figures.training import draw_training
 
-    if any(
-        Path(run).exists() and Path(run).is_file() and Path(output).exists() and Path(run).samefile(output)
-        for run in runs
-    ):
-        raise InputError(f"{output} is both input and output; choose another name")
-    for line in draw_training(runs, _picture(output)):
+    _check_picture(output, runs, force)
+    for line in draw_training(runs, output):
         click.echo(line, err=True)

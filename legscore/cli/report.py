@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from legscore.errors import InputError
+from legscore.cli.output_options import force_option
 
 
 @click.command("report", short_help="Write a page that shows scores in the browser.")
@@ -18,8 +18,9 @@ from legscore.errors import InputError
 @click.option(
     "--tile", metavar="COLUMN", help="Column that names promoters. [tile_id, promoter, gene, gene_id or id]"
 )
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
-def command(scores: str, output: str, truth: str | None, tile: str | None, quiet: bool) -> None:
+def command(scores: str, output: str, truth: str | None, tile: str | None, force: bool, quiet: bool) -> None:
     """Write a page that shows scores in the browser.
 
     One file that holds everything and never reaches for the network: what was run, rows by status,
@@ -36,6 +37,9 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
     """
     from legscore.design.report import is_designs, report_file
     from legscore.input.read import open_input
+    from legscore.system.overwrite import check_outputs
+
+    check_outputs({"-o": output}, [scores], force=force)
 
     def say(line: str) -> None:
         if not quiet:
@@ -48,7 +52,5 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, quiet
     from legscore.system.publish import check_writable
 
     check_writable(Path(output))
-    if Path(scores).is_file() and Path(output).exists() and Path(scores).samefile(output):
-        raise InputError(f"{output} is both input and output; choose another -o")
     for line in write_report(scores, output, truth, tile):
         say(line)

@@ -103,6 +103,7 @@ def command(
         raise LegscoreError("--predictor validates a generator; it goes with --preset generator")
 
     from legscore.model.checkpoint import load_members
+    from legscore.system.overwrite import check_apart, check_outputs
     from legscore.train.devices import choose_device, join_world
     from legscore.train.ensemble import Member, plan_members, train_members
     from legscore.train.generator import GeneratorTrainer
@@ -120,6 +121,10 @@ def command(
     )
     kind = "none" if full else folds or "one"
     members = plan_members(table, chosen, folds=kind, valid=valid_fold, test=test_fold)
+    reads = [data, given["recipe_file"], given["construct"]]
+    check_apart({"-o": [folder / f"{member.name}.safetensors" for member in members]}, reads, predictors)
+    if lr_find:
+        check_outputs({"-o": [folder / "lr_find.csv", folder / "lr_find.png"]}, reads, force=given["force"])
     compiled = device.type == "cuda" if given["compiled"] is None else given["compiled"]
 
     judges = load_members(predictors) if predictors else []
@@ -151,6 +156,7 @@ def command(
             recipe,
             table,
             resume=given["resume"],
+            force=given["force"],
             save_every=given["save_every"],
             log_every=given["log_every"],
             report=progress.report,

@@ -110,6 +110,9 @@ RECIPE_OPTIONS = [
         "--resume", is_flag=True, help=("Go on from saved states; finished members are skipped either way.")
     ),
     click.option("--tensorboard", metavar="FOLDER", help="Also write metrics for TensorBoard."),
+    click.option(
+        "--force", is_flag=True, help="Train finished and unfinished members anew, and replace tables."
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error."),
 ]
 DATA_FIELDS = [
@@ -310,7 +313,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         came = True
 
     before = {
-        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup and shells ask for
     }
     try:
         yield lambda: came

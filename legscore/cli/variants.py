@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.output_options import force_option
 from legscore.cli.variant_options import build_options, haplotype_options, samples_asked, variant_options
 from legscore.errors import InputError, printable
 
@@ -21,9 +22,16 @@ from legscore.errors import InputError, printable
     "--saturate-indels", is_flag=True, help="With --saturate: every deletion and insertion of one base too."
 )
 @haplotype_options
+@force_option
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(
-    source: str | None, output: str, saturate: bool, saturate_indels: bool, quiet: bool, **given: Any
+    source: str | None,
+    output: str,
+    saturate: bool,
+    saturate_indels: bool,
+    force: bool,
+    quiet: bool,
+    **given: Any,
 ) -> None:
     """Build the variants that run scores, from a genome.
 
@@ -55,5 +63,6 @@ def command(
         saturate=saturate,
         indels=saturate_indels,
         samples=samples,
+        force=force,
         say=say,
     )

@@ -26,6 +26,7 @@ from legscore.errors import InputError
 from legscore.generate.mutations import mutated
 from legscore.output.write import open_writer, output_format
 from legscore.system.log import Say
+from legscore.system.overwrite import check_outputs
 from legscore.system.publish import check_writable, publishing, writing
 from legscore.version import __version__
 
@@ -151,6 +152,7 @@ def run_curve(
     most: int | None,
     seed: int,
     plot: str | None,
+    force: bool,
     rc: str | None,
     request: Request,
     say: Say,
@@ -161,8 +163,10 @@ def run_curve(
 
     Args:
         most: sequences at most, drawn at random when there are more.
+        force: replace outputs that are there already.
     """
     counts, format_name = read_counts(mutations), output_format(output)
+    check_outputs({"-o": output, "--plot": plot}, [start], models, force=force)
     for path in (output, plot):
         if path not in (None, "-"):
             check_writable(Path(str(path)))

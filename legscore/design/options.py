@@ -41,6 +41,7 @@ class DesignOptions:
     training: str | None = None
     fasta: str | None = None
     report: str | None = None
+    force: bool = False
     rc: str | None = None
     engine: str = "auto"
     precision: str = "auto"

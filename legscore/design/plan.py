@@ -20,6 +20,8 @@ from legscore.generate.pairing import unfit
 from legscore.generate.sample import Schedule
 from legscore.model.checkpoint import Checkpoint, load_generator
 from legscore.system.log import Say
+from legscore.system.overwrite import check_outputs
+from legscore.system.publish import written_by
 
 DEFAULT_LENGTH = 80
 
@@ -43,6 +45,16 @@ class Plan:
 
 def prepare(options: DesignOptions, say: Say) -> Plan:
     """Read and check everything. LegscoreError says what does not go together."""
+    check_outputs(
+        {
+            "-o": written_by(options.output),
+            "--fasta": options.fasta,
+            "--report": None if options.report is None else f"{options.report.rstrip('/')}/",
+        },
+        [options.start, options.training, options.target.rpartition(":")[0]],
+        [options.generator, *options.models, *options.check],
+        force=options.force,
+    )
     outputs.check(options.output, options.fasta, options.report)
     generator = load_generator(options.generator) if options.generator else None
     members = load_predictors(options.models, say)

@@ -125,7 +125,7 @@ def report_file(path: str, output: str, say: Say) -> None:
     Raises:
         InputError: nothing in it can be shown. OutputError: the output cannot be written.
     """
-    check_output(output, path)
+    check_output(output)
     opened = open_input([path])
     table = read_designs(path, opened)
     record = run_record(opened.sources[0]) or {}
@@ -184,7 +184,7 @@ def _numbers(column: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.Chunke
         raise InputError(f"{what} must hold numbers ({first_line(error)})") from None
 
 
-def check_output(output: str, path: str) -> None:
+def check_output(output: str) -> None:
     """OutputError unless a page or a folder can be written under this name."""
     check_drawing(output)
     target = Path(output)
@@ -196,8 +196,6 @@ def check_output(output: str, path: str) -> None:
         )
     elif target.suffix and not target.is_dir() and not output.endswith("/"):
         raise OutputError(f"{output}: name a folder, or a page that ends in .html")
-    if target.exists() and target.samefile(path):
-        raise OutputError(f"{output} is both input and output; choose another -o")
 
 
 def _written(path: Path, content: bytes) -> Path:

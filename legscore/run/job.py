@@ -29,7 +29,17 @@ from legscore.run.prepare import OpenEngine, prepared
 from legscore.run.record import Summary, circumstances
 from legscore.run.resume import resuming, start_event
 from legscore.system.log import Progress, RunLog, Say, StartProgress
-from legscore.system.publish import base_of, check_output, is_dataset, record_of, remove_stale, write_record
+from legscore.system.overwrite import check_apart
+from legscore.system.publish import (
+    base_of,
+    check_output,
+    is_dataset,
+    record_of,
+    remove_stale,
+    write_record,
+    written_by,
+)
+from legscore.system.resources import folder
 from legscore.system.storage import Remote, is_remote, stamp
 
 
@@ -109,9 +119,14 @@ def score(
 
 
 def _check_output_name(options: Options) -> None:
-    """OutputError when the output cannot be written, or its format is none."""
+    """OutputError when the output is an input, cannot be written, or its format is none."""
     if not options.output:
         raise OutputError("an empty name was given for the output; is a shell variable unset?")
+    check_apart(
+        {"-o": written_by(options.output)},
+        [*options.inputs, options.calibration, options.recipe],
+        options.models or [folder("bundled")],
+    )
     if options.output != "-":
         check_output(options.output)
     output_format(options.output, options.format)

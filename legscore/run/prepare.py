@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,8 +31,7 @@ from legscore.run.settings import check_singleton, in_context, resolve_rc, resol
 from legscore.run.verify import Verifier
 from legscore.system.log import Say
 from legscore.system.memory import Limits, check_room, memory_limit_lifted
-from legscore.system.publish import is_dataset, record_of
-from legscore.system.storage import Remote, is_remote
+from legscore.system.publish import is_dataset
 from legscore.version import __version__
 
 OpenEngine = Callable[[Sequence[Checkpoint], Request, Say], Engine]
@@ -142,7 +140,6 @@ def prepare_input(options: Options) -> PreparedInput:
     """
     format_name, limits = output_format(options.output, options.format), Limits.of(options.memory)
     opened = open_input(options.inputs).within(limits)
-    _check_not_input(opened, options.output)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
     carried = choose_carried_columns(opened, roles, options.keep)
@@ -283,15 +280,3 @@ def _calibration(
         f"calibration: {found.slope:.3f} × effect, intervals for {found.coverage:.0%} ({options.calibration})"
     )
     return found, {"sha256": sha256, "coverage": found.coverage, "slope": found.slope}
-
-
-def _check_not_input(opened: Input, output: str) -> None:
-    """Neither the output nor its record may replace a file that is read, however it was named."""
-    for target in (output, record_of(output)) if output != "-" else ():
-        for source in opened.sources:
-            if isinstance(source.path, Remote) or is_remote(target):
-                same = str(source.path) == target
-            else:
-                same = os.path.exists(target) and os.path.samefile(source.path, target)
-            if same:
-                raise InputError(f"{target} is both input and output; choose another -o")

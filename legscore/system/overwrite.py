@@ -1,4 +1,4 @@
-"""What may be written over: never something that is read.
+"""What may be written over: never something that is read, and what is there already only when asked to.
 
 Outputs are compared with inputs by the identity of files, not by their names: links, other spellings of a
 path, patterns and folders all lead to the same file. In object stores normalised addresses are compared.
@@ -16,10 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from legscore.errors import OutputError
-from legscore.system.storage import is_remote
+from legscore.system.publish import writing
+from legscore.system.storage import Remote, is_remote
 
 Place = str | Path | object | None
-COMPANIONS = (".fai", ".gzi", ".tbi", ".csi", ".run.json")
+RECORD = ".run.json"
+COMPANIONS = (".fai", ".gzi", ".tbi", ".csi", RECORD)
 """What may be read beside a file: indices of genomes and VCFs, the record of a table."""
 PARQUET = (".parquet", ".pq", ".parq")
 CHECKPOINTS = (".safetensors",)
@@ -176,3 +178,54 @@ def _remote_clash(output: str, inputs: Iterable[str]) -> str | None:
         if read.startswith(f"{output}/"):
             return f" ({read} lies in it)"
     return None
+
+
+def check_free(outputs: Mapping[str, Iterable[Place] | Place], *, force: bool) -> None:
+    """Refuse to replace what is there already: a regular file, or a folder that is not empty.
+
+    Devices, pipes and sockets are free: they are written to. Records (`.run.json`) are not asked about: one
+    without its output says nothing.
+
+    Args:
+        outputs: what will be replaced, by the option that names it. None, "" and "-" count for nothing.
+        force: replace it all the same.
+
+    Raises:
+        OutputError: something is there, or the store cannot be asked.
+    """
+    for option, places in outputs.items():
+        several = places if isinstance(places, (list, tuple, set)) else [places]
+        for place in filter(None, map(_text, several)):
+            if not (force or place.endswith(RECORD)) and is_there(place):
+                raise OutputError(
+                    f"{place} is there already; choose another {option}, or add --force to replace it"
+                )
+
+
+def check_outputs(
+    outputs: Mapping[str, Iterable[Place] | Place],
+    inputs: Iterable[Place],
+    models: Iterable[Place] = (),
+    *,
+    force: bool,
+) -> None:
+    """`check_apart`, then `check_free`: what every command asks before it opens anything for writing."""
+    check_apart(outputs, inputs, models)
+    check_free(outputs, force=force)
+
+
+def is_there(output: str) -> bool:
+    """Whether a regular file or a folder that is not empty has this name, on a disk or in a store.
+
+    Raises:
+        OutputError: the disk or the store cannot be asked.
+    """
+    with writing(output):
+        if is_remote(output):
+            found = Remote(output)
+            return bool(found.names()) if output.endswith("/") else found.is_file()
+        try:
+            mode = os.stat(output).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return bool(os.listdir(output)) if stat.S_ISDIR(mode) else stat.S_ISREG(mode)

@@ -29,6 +29,11 @@ def record_of(output: str) -> str:
     return f"{base_of(output)}.run.json"
 
 
+def written_by(output: str) -> list[str]:
+    """The names that are written for an output: its own and its record's; none for standard output."""
+    return [] if output in ("", "-") else [output, record_of(output)]
+
+
 def check_output(output: str) -> None:
     """OutputError unless `output` and its record can be written, on a disk or in a store; called before any
     work starts."""

@@ -77,6 +77,12 @@ class Remote:
         """pyarrow.fs.FileInfo. OSError when the store refuses."""
         return _with_length(lambda: self.filesystem.get_file_info(self.key), lambda info: info.size)
 
+    def is_file(self) -> bool:
+        """Whether there is an object of this name. OSError when the store refuses."""
+        from pyarrow import fs
+
+        return bool(self.info().type == fs.FileType.File)
+
     def open_file(self) -> Any:
         """For reading anywhere in it; every read is one ranged request."""
         return _with_length(lambda: self.filesystem.open_input_file(self.key), lambda file: file.size())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,15 @@ def summarise(variant: Variant, results: Sequence[tuple[float, float]]) -> Row:
     mean = values.mean(axis=0)
     sd = values.std(axis=0, ddof=1).tolist() if len(values) > 1 else [None, None]
     return Row(variant.name, variant.changes, len(values), float(mean[0]), sd[0], float(mean[1]), sd[1])
+
+
+def is_summary(path: Path) -> bool:
+    """Whether a file is a table that an earlier call on the same folder wrote, which the next one renews."""
+    try:
+        with open(path, newline="", encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip() == ",".join(field.name for field in fields(Row))
+    except OSError:
+        return False
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -95,6 +95,7 @@ def train_members(
     data: TrainingData,
     *,
     resume: bool,
+    force: bool = False,
     save_every: int,
     log_every: int,
     report: Report,
@@ -108,6 +109,7 @@ def train_members(
     Args:
         make: builds the trainer of a member with the path of its state file.
         resume: go on from saved states; without it, a saved state is an error.
+        force: train finished members again, and discard saved states.
         report, tick: hear of metrics, and of every step.
 
     Returns:
@@ -121,7 +123,11 @@ def train_members(
     for member in members:
         target, state = folder / f"{member.name}.safetensors", folder / f".{member.name}.state.pt"
         with contextlib.ExitStack() as stack:
-            todo = _decide(member, target, state, folder, stack, resume) if world.leads else TRAIN
+            todo = (
+                _decide(member, target, state, folder, stack, resume=resume, force=force)
+                if world.leads
+                else TRAIN
+            )
             # the leading process decides: the others must not come to another answer
             todo = int(world.same(todo))
             if todo == FINISHED:
@@ -133,8 +139,7 @@ def train_members(
                 continue
             if todo == UNFINISHED:
                 raise LegscoreError(
-                    f"{state} holds an unfinished training; pass --resume to go on, or remove it to "
-                    "start anew"
+                    f"{state} holds an unfinished training; pass --resume to go on, or --force to start anew"
                 )
             trainer = make(member, state)
             if trainer.resume():
@@ -166,14 +171,23 @@ def _check_same(path: Path, member: Member, recipe: Recipe, data: TrainingData) 
 
 
 def _decide(
-    member: Member, target: Path, state: Path, folder: Path, stack: contextlib.ExitStack, resume: bool
+    member: Member,
+    target: Path,
+    state: Path,
+    folder: Path,
+    stack: contextlib.ExitStack,
+    *,
+    resume: bool,
+    force: bool,
 ) -> int:
     """What to do with a member; TRAIN leaves its lock held until the stack is left."""
-    if target.exists():
+    if target.exists() and not force:
         return FINISHED
     if not stack.enter_context(claim(folder / f".{member.name}.lock")):
         return ELSEWHERE
-    if target.exists():  # finished by another process between the two looks
+    if force:
+        state.unlink(missing_ok=True)
+    elif target.exists():  # finished by another process between the two looks
         return FINISHED
     return UNFINISHED if state.exists() and not resume else TRAIN
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,7 +27,8 @@ from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
 from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
-from legscore.system.publish import base_of, check_output, record_of, remove_stale, write_record
+from legscore.system.overwrite import check_apart
+from legscore.system.publish import base_of, check_output, record_of, remove_stale, write_record, written_by
 from legscore.system.resources import folder
 from legscore.system.storage import is_remote
 
@@ -77,9 +77,15 @@ class RunRequest:
     @property
     def files(self) -> list[str]:
         """Every file that is read, beside the models."""
-        build = self.build
-        named = (build.fasta, build.promoters, build.regions_bed, build.tss) if build else ()
-        return [*map(str, self.options.inputs), *(path for path in named if path)]
+        options, build = self.options, self.build
+        named = [*options.inputs, *(build.files() if build else ()), self.samples]
+        return [str(path) for path in (*named, options.calibration, options.recipe) if path]
+
+    @property
+    def written(self) -> list[str]:
+        """Every file that is written: the output or its tracks, and the record."""
+        tracks = track_files(self.options.output) if self.to_tracks else []
+        return [*written_by(self.options.output), *map(str, tracks)]
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,11 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
         request: what was asked for; `log_json`: the file of events.
     """
     options, inputs, output = request.options, list(request.options.inputs), request.options.output
-    if log_json is not None and os.path.abspath(log_json) in map(os.path.abspath, (*inputs, output)):
-        raise InputError(f"--log-json {log_json} is input or output of the run; choose another file")
+    check_apart(
+        {"-o": request.written, "--log-json": log_json},
+        request.files,
+        options.models or [folder("bundled")],
+    )
     _check_null(request)
     if request.build is None:
         if request.samples:
@@ -182,9 +191,6 @@ def _check_output(request: RunRequest) -> None:
     if not (request.to_vcf or request.to_tracks):
         output_format(output, None)
     check_output(output)
-    for path in request.files:
-        if os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
-            raise InputError(f"{output} is both input and output; choose another -o")
 
 
 @contextlib.contextmanager
@@ -302,7 +308,9 @@ def _make(request: RunRequest, table: Path, say: Say) -> Made:
             say(line)
 
     fitted = fit_to_model(build, contract)
-    made = make(source, str(table), fitted, samples=request.samples, numbered=request.to_vcf, say=hushed)
+    made = make(
+        source, str(table), fitted, samples=request.samples, numbered=request.to_vcf, force=True, say=hushed
+    )
     if not made.rows:
         raise InputError(
             f"{source}: no allele lies in a tile, so there is nothing to score; --keep-outside writes them "

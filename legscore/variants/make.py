@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from legscore.errors import InputError
 from legscore.system.log import Say
+from legscore.system.overwrite import check_outputs
 from legscore.variants.build import Builder
 from legscore.variants.contigs import ContigMap
 from legscore.variants.genotypes import choose_samples
@@ -45,6 +46,7 @@ def make(
     indels: bool = False,
     samples: str | None = None,
     numbered: bool = False,
+    force: bool = False,
     say: Say = lambda line: None,
 ) -> Made:
     """Write a table of variants; without `source` and `saturate`, the tiles themselves as sequences.
@@ -53,11 +55,13 @@ def make(
         samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
         indels: with `saturate`, deletions and insertions of one base too.
         numbered: see `Builder`.
+        force: replace an output that is there already.
 
     Raises:
         InputError, OutputError: nothing of the output is left.
     """
     check_output(output)
+    check_outputs({"-o": output}, [source, samples, *options.files()], force=force)
     if source is not None and saturate:
         raise InputError("--saturate makes every change itself; give it no VARIANTS")
     if indels and not saturate:

@@ -123,6 +123,11 @@ class BuildOptions:
         """Biotypes of the genes; empty for all."""
         return () if "all" in self.biotypes else tuple(self.biotypes)
 
+    def files(self) -> list[str]:
+        """What is read, as it was named; some may be names of contigs instead (`--contig-map`)."""
+        named = (self.fasta, self.promoters, self.regions_bed, self.tss, *self.contig_map)
+        return [path for path in named if path is not None]
+
     def described(self) -> dict[str, Any]:
         """What defines the rows, without paths: for the output's metadata."""
         names = (

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from legscore.errors import InputError, nearest, shorten
 from legscore.input.columnar import ArrowSource, ParquetSource
+from legscore.input.fasta import FastaSource
 from legscore.input.source import READ_ERRORS, Source, first_line, refuse_twice
-from legscore.input.text import FastaSource, TextSource
+from legscore.input.text import TextSource
 from legscore.rows.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
 from legscore.system.memory import Limits
 from legscore.system.storage import Remote, expand, is_remote, open_binary, reason

@@ -1,59 +1,106 @@
-"""Text files as record batches: CSV and TSV (also .gz), FASTA (also .gz). Opening makes one whole pass, which
-finds damaged ends, counts rows for the progress bar and says which CSV columns are whole numbers.
+"""CSV and TSV (also .gz) as record batches. Opening makes one whole pass, which finds damage (ends cut
+off, quotes never closed, bytes that are no text), counts rows for the progress bar and says which columns
+are whole numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.input.source import Source, refuse_twice, without_first
+from legscore.input.packed import UTF8_MARK, PackedText
+from legscore.input.quotes import QuoteScan, first_damage
+from legscore.input.source import READ_ERRORS, Source, refuse_twice, without_first
 from legscore.system.storage import Remote
 
 DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
-MOST_RECORD_BYTES = 256 << 20
-"""Of FASTA, header and sequence; the longest human chromosome has 249 million bases."""
+MOST_FIELD = 2 * BLOCK_BYTES
+"""Letters of a field; pyarrow reads no row of more than about a block."""
+COMMENT = b"##"
+"""Begins lines that may stand above a header line, as in tables of association studies."""
 
 
 class TextSource(Source):
     """CSV or TSV with a header line; every column is text, carried exactly as written (007 stays 007, 1.10
     stays 1.10).
 
-    Unquoted empty fields are null, `""` is an empty text; no other text is null here. `not_whole` holds, for
-    each column that is not whole numbers throughout, the first row (from 1) and text that is none.
+    Unquoted empty fields are null, `""` is an empty text; no other text is null here. Lines above the header
+    that begin with `##` are passed over.
+    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text
+    that is none.
     """
 
     def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:
         super().__init__(path)
         self.format, self._given = format_name, list(names) if names else None
+        self._text = PackedText(path)
+        self._comments, comment_bytes = _comments(self._text.head, path)
         self._one_column = False
-        with self._opened(None) as reader:
-            refuse_twice(path, reader.schema.names)
-            self.schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
-        # a null in a one-column file is a blank line; in any other file a blank line is nothing
-        self._one_column = len(self.schema) == 1
         self.n_rows = 0
         self.not_whole: dict[str, tuple[int, str]] = {}
-        for batch in self._stream(None):
-            for name in self.schema.names:
-                if name not in self.not_whole and (found := _first_not_whole(batch.column(name))):
-                    self.not_whole[name] = (self.n_rows + found[0] + 1, found[1])
-            self.n_rows += batch.num_rows
+        try:
+            with self._opened(None, self._text.open()) as reader:
+                refuse_twice(path, reader.schema.names)
+                self.schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
+            # a null in a one-column file is a blank line; in any other file a blank line is nothing
+            self._one_column = len(self.schema) == 1
+            scan = self._pass(comment_bytes)
+        except READ_ERRORS as error:
+            self._explain(error)
+        if not scan.is_sound:
+            self._refuse_damage()
+
+    def _pass(self, comment_bytes: int) -> QuoteScan:
+        """Read all of it once, and count; what was seen of its quotes."""
+        passing = _Passing(self._text.open(), DELIMITER[self.format], comment_bytes)
+        with self._opened(None, passing) as reader:
+            for batch in reader:
+                for name in self.schema.names:
+                    if name not in self.not_whole and (found := _first_not_whole(batch.column(name))):
+                        self.not_whole[name] = (self.n_rows + found[0] + 1, found[1])
+                self.n_rows += batch.num_rows
+        return passing.scan
+
+    def _refuse_damage(self) -> None:
+        if damage := first_damage(self._text.lines(), DELIMITER[self.format], MOST_FIELD):
+            raise InputError(
+                f'{self.path}: {damage}. Write a " inside a value as "", and such a value between quotes'
+            )
+
+    def _explain(self, error: BaseException) -> NoReturn:
+        """Raise what is wrong with the text, with its line, where that can be told; else `error`."""
+        # a broken stream says so again, and that is the better line
+        with contextlib.suppress(*READ_ERRORS):
+            self._refuse_damage()
+            for number, line in enumerate(self._text.lines(), start=1):
+                if not line.isascii():
+                    try:
+                        line.encode("latin-1").decode()
+                    except UnicodeDecodeError as wrong:
+                        raise InputError(
+                            f"{self.path}: line {number} is not UTF-8 text ({wrong.reason}); convert the "
+                            "file, for example with: iconv -f LATIN1 -t UTF-8"
+                        ) from error
+        raise error
 
     def _opened(
-        self, columns: Sequence[str] | None
+        self, columns: Sequence[str] | None, stream: Any
     ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         from pyarrow import csv
 
         types = {name: pa.string() for name in getattr(self, "schema", pa.schema([])).names}
         return csv.open_csv(
-            self.path.open_stream() if isinstance(self.path, Remote) else self.path,
-            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, column_names=self._given),
+            stream,
+            read_options=csv.ReadOptions(
+                block_size=BLOCK_BYTES, use_threads=False, column_names=self._given, skip_rows=self._comments
+            ),
             parse_options=csv.ParseOptions(
                 delimiter=DELIMITER[self.format],
                 newlines_in_values=True,
@@ -68,14 +115,47 @@ class TextSource(Source):
             ),
         )
 
-    def _stream(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        with self._opened(columns) as reader:
-            yield from reader
-
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        for batch in without_first(self._stream(columns), skip):
-            for start in range(0, batch.num_rows, rows):
-                yield batch.slice(start, rows)
+        with self._opened(columns, self._text.open()) as reader:
+            for batch in without_first(reader, skip):
+                for start in range(0, batch.num_rows, rows):
+                    yield batch.slice(start, rows)
+
+
+class _Passing(io.RawIOBase):
+    """Hands a text on, block by block, and looks at it in passing."""
+
+    def __init__(self, stream: Any, delimiter: str, skip: int) -> None:
+        """`skip`: bytes at the beginning that are not looked at."""
+        self._stream, self._skip, self.scan = stream, skip, QuoteScan(delimiter)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block: bytes = self._stream.read(size if size >= 0 else None)
+        self.scan.add(block[self._skip :] if self._skip else block)
+        self._skip = max(0, self._skip - len(block))
+        return block
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _comments(head: bytes, path: Path | Remote) -> tuple[int, int]:
+    """How many lines above the header begin with COMMENT, and the bytes of these and of a byte order mark."""
+    at = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
+    number = 0
+    while head.startswith(COMMENT, at):
+        end = head.find(b"\n", at)
+        end = head.find(b"\r", at) if end < 0 else end
+        if end < 0:
+            raise InputError(
+                f"{path} has no header line in its first {len(head):,} bytes, only lines with ##"
+            )
+        at, number = end + 1, number + 1
+    return number, at
 
 
 def _first_not_whole(column: pa.Array) -> tuple[int, str] | None:
@@ -89,67 +169,3 @@ def _first_not_whole(column: pa.Array) -> tuple[int, str] | None:
             except pa.ArrowInvalid:
                 return row, str(text)
     return None
-
-
-class FastaSource(Source):
-    """FASTA: columns `id` (the header up to white space), `description` (the rest, null if none) and
-    `sequence`."""
-
-    format = "FASTA"
-    schema = pa.schema([("id", pa.string()), ("description", pa.string()), ("sequence", pa.large_string())])
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        import gzip
-
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else open(path, "rb") as stream:
-            first = stream.read(1)
-            while first in (b"\n", b"\r", b" "):
-                first = stream.read(1)
-            if first != b">":
-                raise InputError(f"{path} is no FASTA file: it does not begin with '>'")
-            self.n_rows, before, since = 1, b"", 0
-            while chunk := stream.read(1 << 20):
-                since = since + len(chunk) if b">" not in chunk else len(chunk) - chunk.rfind(b">")
-                if since > MOST_RECORD_BYTES:
-                    raise InputError(
-                        f"{path}: a record of more than {MOST_RECORD_BYTES >> 20} MiB; sequences to score "
-                        "are short"
-                    )
-                chunk = before + chunk
-                self.n_rows += chunk.count(b"\n>")
-                for mark in (b"\n+", b"\n@"):
-                    if mark in chunk:
-                        raise InputError(
-                            f"{path} has a line that begins with {mark.decode()[1]!r}: FASTQ is not read, "
-                            "write FASTA"
-                        )
-                before = chunk[-1:]
-
-    def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        yield from without_first(self._records(rows), skip)
-
-    def _records(self, rows: int) -> Iterator[pa.RecordBatch]:
-        import pysam
-
-        records: list[tuple[str, str | None, str]] = []
-        n_bases = 0
-        with pysam.FastxFile(str(self.path), persist=False) as file:
-            for record in file:
-                sequence = record.sequence or ""
-                records.append((record.name or "", record.comment, sequence))
-                n_bases += len(sequence)
-                if len(records) >= rows or n_bases >= BLOCK_BYTES:
-                    yield self._batch(records)
-                    records, n_bases = [], 0
-        if records:
-            yield self._batch(records)
-
-    def _batch(self, records: list[tuple[str, str | None, str]]) -> pa.RecordBatch:
-        arrays = [
-            pa.array(values, field.type)
-            for values, field in zip(zip(*records, strict=True), self.schema, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)

@@ -22,6 +22,8 @@ BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b00030000000000000000
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 HEAD_BYTES = 1 << 20
+MOST_LINE = 8 << 20
+"""Letters of a line; longer ones come in pieces. pyarrow reads no row of more than its block, half of this."""
 
 
 class PackedText:
@@ -70,9 +72,9 @@ class PackedText:
             self.open() as stream,
             io.TextIOWrapper(io.BufferedReader(stream), encoding="latin-1", newline="") as text,
         ):
-            first = next(text, "")
-            yield first.removeprefix(UTF8_MARK.decode("latin-1"))
-            yield from text
+            yield text.readline(MOST_LINE).removeprefix(UTF8_MARK.decode("latin-1"))
+            while line := text.readline(MOST_LINE):
+                yield line
 
     def line_of(self, at: int) -> int:
         """Number from 1 of the line that holds byte `at` of the unpacked file."""

@@ -14,15 +14,13 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.input.packed import UTF8_MARK, PackedText
+from legscore.input.packed import MOST_LINE, UTF8_MARK, PackedText
 from legscore.input.quotes import QuoteScan, first_damage
 from legscore.input.source import READ_ERRORS, Source, refuse_twice, without_first
 from legscore.system.storage import Remote
 
 DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES = 4 << 20
-MOST_FIELD = 2 * BLOCK_BYTES
-"""Letters of a field; pyarrow reads no row of more than about a block."""
 COMMENT = b"##"
 """Begins lines that may stand above a header line, as in tables of association studies."""
 
@@ -69,7 +67,7 @@ class TextSource(Source):
         return passing.scan
 
     def _refuse_damage(self) -> None:
-        if damage := first_damage(self._text.lines(), DELIMITER[self.format], MOST_FIELD):
+        if damage := first_damage(self._text.lines(), DELIMITER[self.format], MOST_LINE):
             raise InputError(
                 f'{self.path}: {damage}. Write a " inside a value as "", and such a value between quotes'
             )

@@ -23,7 +23,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 HEAD_BYTES = 1 << 20
 MOST_LINE = 8 << 20
-"""Letters of a line; longer ones come in pieces. pyarrow reads no row of more than its block, half of this."""
+"""Letters of a line; longer ones come in pieces. pyarrow reads no row of more than half of this."""
 
 
 class PackedText:

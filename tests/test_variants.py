@@ -102,7 +102,7 @@ def test_genome(world: Path, contig: str) -> None:
     for name, message in (("z.fa.gz", "bgzip"), ("n.fa", "no FASTA file"), ("none.fa", "no such file")):
         with pytest.raises(InputError, match=message):
             Genome(world / name)
-    with pytest.raises(InputError, match="letters that are no bases"):
+    with pytest.raises(InputError, match="odd.fa, line 2: contig 1 holds '!', which is no base"):
         Genome(world / "odd.fa").contig("1")
 
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from legscore.errors import InputError
-from legscore.variants.lines import read_fields, whole_numbers
+from legscore.variants.lines import read_lines, split_fields, whole_numbers
 
 COLUMNS = ["chrom", "source", "feature", "start", "end", "score", "strand", "phase", "attributes"]
 FEATURES = (
@@ -53,7 +53,8 @@ def read_annotation(path: str | Path) -> Annotation:
     """
     path = Path(path)
     frames, dialect, mitochondria = [], "", []
-    for frame in read_fields(path, COLUMNS, USED):
+    for lines in read_lines(path):
+        frame = split_fields(lines.filter(pl.col("text").str.contains(USED)), COLUMNS)
         region = pl.col("feature") == "region"
         mitochondria += frame.filter(region & pl.col("attributes").str.contains(ORGANELLE))["chrom"].to_list()
         frame = frame.filter(~region)

@@ -97,7 +97,8 @@ class Ensemble:
             sequences: list of str, numpy array, Arrow array, polars or pandas Series; N sequences.
             sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
             per_member: return each member's scores instead of their mean.
-            invalid: `raise` an InputError at the first sequence without a score, or give it `nan`.
+            invalid: `raise` an InputError at the first sequence without a score (one of which more than half
+                of the bases are no A, C, G or T included), or give it `nan`.
 
         Returns:
             float32 [N], or [members, N] with `per_member`; unit in `contract.output`.

@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple[str, str]:
     """(status, window) of one sequence: the rules as sentences."""
-    if text is None or text.upper() in ("NA", "NAN"):
+    if text is None or text.upper() in ("NA", "NAN", "NULL", "NONE", "N/A", "<NA>", "#N/A", "."):
         return "null_sequence", ""
     if any(ord(c) > 127 or CODE_OF_BYTE[ord(c)] == INVALID_CODE for c in text):
         return "invalid_base", ""
@@ -54,11 +54,37 @@ def slow_window(text: str | None, contract: Contract, sequence_is: str) -> tuple
     return "ok", (contract.flank5 + insert + contract.flank3)[-contract.length :]
 
 
-def slow_pair(ref: tuple[str, str], alt: tuple[str, str]) -> str:
-    for status, _ in (ref, alt):
+def own_bases(text: str, contract: Contract, sequence_is: str) -> int:
+    """Bases of a sequence that are not the construct's."""
+    if sequence_is != "window":
+        return len(text) - (len(contract.adapter5 + contract.adapter3) if sequence_is == "oligo" else 0)
+    fits = [
+        length
+        for length in range(contract.insert_min, contract.insert_max + 1)
+        if clean(text).endswith(contract.flank3)
+        and contract.flank5.endswith(clean(text)[: len(text) - len(contract.flank3) - length])
+    ]
+    return min(fits, default=len(text))
+
+
+def slow_sequence(text: str | None, sequence_is: str) -> tuple[str, str]:
+    status, window = slow_window(text, YEAST, sequence_is)
+    if status == "ok" and 2 * window.count("N") > own_bases(text or "", YEAST, sequence_is):
+        return "mostly_n", window
+    return status, window
+
+
+def slow_pair(pair: tuple[str | None, str | None], sequence_is: str) -> tuple[str, list[str]]:
+    found = [slow_window(text, YEAST, sequence_is) for text in pair]
+    windows = [window for _, window in found]
+    for status, _ in found:
         if status != "ok":
-            return status
-    return "ref_equals_alt" if ref[1] == alt[1] else "ok"
+            return status, windows
+    if windows[0] == windows[1]:
+        return "ref_equals_alt", windows
+    if any(slow_sequence(text, sequence_is)[0] == "mostly_n" for text in pair):
+        return "mostly_n", windows
+    return "ok", windows
 
 
 def check(
@@ -98,14 +124,16 @@ TEXT = st.one_of(
     st.builds(lambda s: A5[:-1] + s + A3, st.text("ACGT", max_size=90)),
     st.builds(lambda s: s + A3, st.text("ACGT", min_size=130, max_size=140)),
     st.text("ACGTN", min_size=150, max_size=150),
-    st.sampled_from(["A" * 80, "a" * 80, "ACGT" * 20, "NA", "nan", "NaN", "AN", "NNA"]),
+    st.sampled_from(["A" * 80, "a" * 80, "ACGT" * 20, "NA", "nan", "NaN", "AN", "NNA", "null", "."]),
+    st.builds(lambda n, s: "N" * n + s, st.integers(0, 40), st.text("ACGTRN", max_size=40)),
+    st.builds(lambda n, s: YEAST.window(("R" * n + s)[:137] or "A"), st.integers(0, 90), st.text("ACGTN")),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(TEXT, max_size=30), st.sampled_from(["insert", "oligo", "window"]))
 def test_sequences_equal_the_slow_reading(texts: list[str | None], sequence_is: str) -> None:
-    slow = [slow_window(text, YEAST, sequence_is) for text in texts]
+    slow = [slow_sequence(text, sequence_is) for text in texts]
     check(
         YEAST, "sequence", sequence_is, {"sequence": texts}, [(status, [window]) for status, window in slow]
     )
@@ -114,8 +142,7 @@ def test_sequences_equal_the_slow_reading(texts: list[str | None], sequence_is: 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=20), st.sampled_from(["insert", "oligo", "window"]))
 def test_pairs_equal_the_slow_reading(pairs: list[tuple[str | None, str | None]], sequence_is: str) -> None:
-    refs, alts = ([slow_window(pair[i], YEAST, sequence_is) for pair in pairs] for i in (0, 1))
-    expected = [(slow_pair(ref, alt), [ref[1], alt[1]]) for ref, alt in zip(refs, alts, strict=True)]
+    expected = [slow_pair(pair, sequence_is) for pair in pairs]
     check(
         YEAST,
         "pair",
@@ -148,7 +175,9 @@ def slow_edit(
     if alt == present:
         return "ref_equals_alt", []
     changed = text[:offset] + alt + text[offset + 1 :]
-    return "ok", [before, slow_window(changed, YEAST, sequence_is)[1]]
+    windows = [before, slow_window(changed, YEAST, sequence_is)[1]]
+    most = max(window.count("N") for window in windows)
+    return ("mostly_n" if 2 * most > own_bases(text, YEAST, sequence_is) else "ok"), windows
 
 
 BASE = st.sampled_from(["A", "C", "G", "T", "a", "u", "N", "R", None, "", "AC", "*", "X", "<DEL>"])
@@ -186,7 +215,7 @@ def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
     text, offset, alt, ref, refill = row
     if alt is None or not (alt == "-" or alt.startswith("+")):
         return slow_edit(text, offset, alt, ref, sequence_is)
-    status, before = slow_window(text, YEAST, sequence_is)
+    status, _ = slow_window(text, YEAST, sequence_is)
     if status != "ok":
         return status, []
     if offset is None or refill is None:
@@ -216,9 +245,8 @@ def slow_indel(row: tuple[Any, ...], sequence_is: str) -> tuple[str, list[str]]:
         changed = fill + changed if deletes else changed[1:]
     elif side == "3":
         changed = changed + fill if deletes else changed[:-1]
-    after = slow_window(head + changed + tail, YEAST, sequence_is)
-    status = slow_pair(("ok", before), after)
-    return status, [before, after[1]] if status == "ok" else []
+    status, windows = slow_pair((text, head + changed + tail), sequence_is)
+    return status, windows if status == "ok" else []
 
 
 REFILL = st.sampled_from(["5", "3", "5A", "3c", "5N", "3G", "none", None, "", "7A", "5AC", "4", "5?", "non"])
@@ -424,6 +452,50 @@ def test_max_n() -> None:
     assert result.n_count_N.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("letters", ["N", "n", "RYSWKM"])
+@pytest.mark.parametrize("sequence_is", ["insert", "oligo", "window"])
+def test_sequences_without_information_are_not_scored(letters: str, sequence_is: str) -> None:
+    """More than half of a sequence's own bases unknown; the construct's bases do not make up for them."""
+    inserts = [(letters * 80)[:unknown] + "ACGT" * 20 for unknown in (0, 40, 79, 80, 81, 137)]
+    inserts = [insert[:80] if i < 5 else insert[:137] for i, insert in enumerate(inserts)]
+    dress = {"insert": str, "oligo": lambda s: A5 + s + A3, "window": YEAST.window}[sequence_is]
+    texts = pa.array([dress(insert) for insert in inserts], pa.large_string())
+    for contract in (YEAST, HUMAN) if sequence_is == "insert" else (YEAST,):
+        expected = [
+            "mostly_n" if 2 * sum(letter not in "ACGT" for letter in insert) > len(insert) else "ok"
+            for insert in inserts
+        ]
+        if contract is HUMAN:
+            inserts = [letters[0] * n + "A" * (200 - n) for n in (99, 100, 101, 200)]
+            texts, expected = pa.array(inserts, pa.large_string()), ["ok", "ok", "mostly_n", "mostly_n"]
+        found = Windower(contract, KINDS["sequence"], sequence_is)({"sequence": texts})
+        assert [STATUSES[s] for s in found.status_N] == expected
+        assert found.n_count_N.tolist() == [
+            sum(letter not in "ACGT" for letter in insert) for insert in inserts
+        ]
+        plain = pa.array([texts[0].as_py()] * len(texts), pa.large_string())
+        for ref, alt in ((plain, texts), (texts, plain)):
+            pairs = Windower(contract, KINDS["pair"], sequence_is)({"ref_sequence": ref, "alt_sequence": alt})
+            assert [STATUSES[s] for s in pairs.status_N[1:]] == expected[1:]
+        for limit in (0, 200):
+            limited = Windower(contract, KINDS["sequence"], sequence_is, max_n=limit)({"sequence": texts})
+            assert [STATUSES[s] for s in limited.status_N] == [
+                "ok" if count <= limit else "invalid_base" for count in found.n_count_N
+            ]
+
+
+def test_an_edit_that_brings_one_n_too_many_is_not_scored() -> None:
+    edits = {
+        "sequence": pa.array(["N" * 40 + "A" * 40] * 3 + ["N" * 41 + "A" * 39]),
+        "offset": pa.array([50, 50, 3, 0]),
+        "alt_base": pa.array(["C", "N", "C", "C"]),
+    }
+    result = Windower(YEAST, KINDS["edit"], "insert")(edits)
+    assert [STATUSES[s] for s in result.status_N] == ["ok", "mostly_n", "ok", "mostly_n"]
+    result = Windower(YEAST, KINDS["edit"], "insert", max_n=41)(edits)
+    assert [STATUSES[s] for s in result.status_N] == ["ok"] * 4
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_unique_rows(n: int, length: int, letters: int, seed: int) -> None:
@@ -460,11 +532,11 @@ def test_many_rows_are_looked_at_in_blocks() -> None:
     assert [STATUSES[code] for code in result.status_N] == ["ok"] * 4999 + ["invalid_base"]
 
 
-def test_only_na_and_nan_read_as_missing() -> None:
+def test_words_for_missing_values_are_no_dna() -> None:
     """WA is ambiguous DNA, not somebody's word for null, though its codes are those of NA."""
-    texts = ["NA", "na", "NaN", "NAN", "WA", "RAN", "N", None]
+    texts = ["NA", "na", "NaN", "NAN", "WA", "RAN", "N", None, "null", "None", "n/a", "<NA>", ".", ".."]
     status = Windower(YEAST, KINDS["sequence"], "oligo", "construct")(
         {"sequence": pa.array(texts, pa.large_string())}
     ).status_N
-    expected = ["null_sequence"] * 4 + ["too_short"] * 3 + ["null_sequence"]
+    expected = ["null_sequence"] * 4 + ["too_short"] * 3 + ["null_sequence"] * 6 + ["invalid_base"]
     assert [STATUSES[code] for code in status] == expected

@@ -80,7 +80,8 @@ from legscore.variants.genome_run import RunRequest, check_request, score_reques
     "--max-n",
     type=click.IntRange(0),
     metavar="N",
-    help="Rows with more N's than this get status invalid_base. [no limit]",
+    help="Rows with more N's than this get status invalid_base. By default rows get mostly_n where more than "
+    "half of a sequence's own bases are no A, C, G or T.",
 )
 @click.option(
     "--keep",

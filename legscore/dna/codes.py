@@ -9,15 +9,15 @@ import pyarrow as pa
 
 from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE
 
-LOWER_TO_UPPER = np.uint8(0xDF)
-"""Mask of ASCII letters."""
+MISSING_WORDS = (b"NA", b"NAN", b"NULL", b"NONE", b"N/A", b"<NA>", b"#N/A", b".")
+_UPPER = np.frombuffer(bytes(range(256)).upper(), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null`
-    bool [N]; `is_na` bool [N]: texts that read NA or NaN in any case, which other tools write for null and
-    which no insert is."""
+    bool [N]; `is_na` bool [N]: texts that read as one of MISSING_WORDS, in any case, which other tools write
+    for null and which no insert is."""
 
     flat: np.ndarray
     start: np.ndarray
@@ -87,10 +87,11 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
 
 def _reads_na(letters: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
     reads = np.zeros(len(start), dtype=bool)
-    for word in (b"NA", b"NAN"):
-        rows = np.flatnonzero(length == len(word))
-        found = letters[start[rows][:, None] + np.arange(len(word))] & LOWER_TO_UPPER
-        reads[rows] = (found == np.frombuffer(word, dtype=np.uint8)).all(axis=1)
+    short = np.flatnonzero(length <= max(map(len, MISSING_WORDS)))
+    for word in MISSING_WORDS if len(short) else ():
+        rows = short[length[short] == len(word)]
+        found = _UPPER[letters[start[rows][:, None] + np.arange(len(word))]]
+        reads[rows] |= (found == np.frombuffer(word, dtype=np.uint8)).all(axis=1)
     return reads
 
 

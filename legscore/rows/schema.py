@@ -17,7 +17,7 @@ from legscore.errors import InputError, nearest, shorten
 STATUSES = (
     "ok", "null_sequence", "invalid_base", "too_short", "too_long", "adapter_mismatch", "ref_mismatch",
     "ref_alt_swapped", "ref_equals_alt", "contig_missing", "edge", "unsupported_allele", "missing_genotype",
-    "allele_conflict", "no_window", "in_training", "nonfinite",
+    "allele_conflict", "no_window", "mostly_n", "in_training", "nonfinite",
 )  # fmt: skip
 """Every row has one; its code is its index here."""
 STATUS_CODE = {name: code for code, name in enumerate(STATUSES)}

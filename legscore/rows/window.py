@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.dna.batch import Batch, join
-from legscore.dna.codes import Sequences, count_n, encode_text, single_bases, text_to_codes, unique_rows
+from legscore.dna.codes import Sequences, count_n, encode_text, text_to_codes, unique_rows
 from legscore.dna.contract import COMPLEMENT, INVALID_CODE, N_CODE, Contract, reverse_complement
 from legscore.errors import InputError, shorten
+from legscore.rows.edits import Edits
 from legscore.rows.indels import are_indels, changed, joined
 from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUS_CODE, STATUSES, Kind
 
@@ -53,6 +54,22 @@ def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract
     return carries
 
 
+def insert_lengths(codes_NL: np.ndarray, contract: Contract) -> np.ndarray:
+    """Bases of the insert in each window, int64 [N]: the whole window where the construct's flanks are not
+    around one.
+
+    Where several lengths are possible it is the shortest.
+    """
+    five, three = encode_text(contract.flank5), encode_text(contract.flank3)
+    end = contract.length - len(three)
+    lengths = np.full(len(codes_NL), contract.length, dtype=np.int64)
+    ends_so = (codes_NL[:, end:] == three).all(axis=1)
+    for length in range(min(contract.insert_max, end), max(contract.insert_min, end - len(five)) - 1, -1):
+        begins_so = (codes_NL[:, : end - length] == five[len(five) - (end - length) :]).all(axis=1)
+        lengths[ends_so & begins_so] = length
+    return lengths
+
+
 def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
     """The statuses that the rows came with, uint8 [n]; OK where they came with none. InputError for an
     unknown one."""
@@ -62,8 +79,9 @@ def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
     codes = pc.index_in(texts, value_set=pa.array(STATUSES, texts.type))
     unknown = texts.filter(pc.and_(texts.is_valid(), codes.is_null()))
     if len(unknown):
+        reads = unknown[0].as_buffer().to_pybytes().decode(errors="backslashreplace")
         raise InputError(
-            f"column 'status' reads {unknown[0].as_py()!r}, which is no status of legscore "
+            f"column 'status' reads {reads!r}, which is no status of legscore "
             f"({shorten(STATUSES, 3)}); "
             "rename the column or leave it out"
         )
@@ -107,6 +125,10 @@ class Windower:
         self.insert_strands = rc == "insert"
         self.five, self.three = encode_text(contract.adapter5), encode_text(contract.adapter3)
         self.flank5, self.flank3 = encode_text(contract.flank5), encode_text(contract.flank3)
+        oligo = sequence_is == "oligo"
+        self._around = (len(self.five), len(self.three)) if oligo else (0, 0)
+        """Bases of each sequence before and after its insert."""
+        self._n_adapters = sum(self._around)
 
     def __call__(self, columns: Mapping[str, pa.Array]) -> Windows:
         """columns: {role: Arrow array}, all of one length."""
@@ -124,8 +146,12 @@ class Windower:
             status[rows[same]] = STATUS_CODE["ref_equals_alt"]
             if same.any():
                 rows, codes = rows[~same], [c[~same] for c in codes]
-        counts = np.max([count_n(c) for c in codes], axis=0)
-        rows, keep, n_count = self._limit_n(rows, counts, status)
+        counts = [count_n(c) for c in codes]
+        mostly = [
+            self._mostly_n(sequences, rows, count, c)
+            for sequences, count, c in zip(given, counts, codes, strict=True)
+        ]
+        rows, keep, n_count = self._limit_n(rows, np.max(counts, axis=0), np.any(mostly, axis=0), status)
         if not keep.all():
             codes = [c[keep] for c in codes]
         if self.insert_strands:
@@ -140,24 +166,42 @@ class Windower:
         return Windows(Batch(distinct), index_NKS, status, n_count, len(stacked))
 
     def _limit_n(
-        self, rows: np.ndarray, counts: np.ndarray, status: np.ndarray
+        self, rows: np.ndarray, counts: np.ndarray, mostly: np.ndarray, status: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Apply --max-n: rows left, mask over the old ones, and n_count of every row (-1 without a
-        window)."""
+        """Take out rows with too many N's: those of `mostly`, or with --max-n those that have more.
+
+        Returns:
+            Rows left, mask over the old ones, and n_count of every row (-1 without a window).
+        """
         n_count = np.full(len(status), -1, dtype=np.int32)
         n_count[rows] = counts
-        keep = np.ones(len(rows), dtype=bool) if self.max_n is None else counts <= self.max_n
-        status[rows[~keep]] = STATUS_CODE["invalid_base"]
+        keep = ~mostly if self.max_n is None else counts <= self.max_n
+        status[rows[~keep]] = STATUS_CODE["mostly_n" if self.max_n is None else "invalid_base"]
         return rows[keep], keep, n_count
+
+    def _mostly_n(
+        self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
+    ) -> np.ndarray:
+        """bool [len(rows)]: more than half of the sequence's own bases (without the construct's) are N.
+
+        Args:
+            counts: N's of each of `rows`; the construct has none.
+            codes: their windows, uint8 [len(rows), length].
+        """
+        if self.sequence_is != "window":
+            return 2 * counts > sequences.length[rows] - self._n_adapters
+        mostly = 2 * counts > self.contract.insert_min
+        few = np.flatnonzero(mostly)
+        mostly[few] = 2 * counts[few] > insert_lengths(codes[few], self.contract)
+        return mostly
 
     def fit(self, sequences: Sequences) -> np.ndarray:
         """Status of each sequence, uint8 [N]: null, letters, length, adapters, in that order."""
         contract, length = self.contract, sequences.length
-        adapters = len(self.five) + len(self.three)
         if self.sequence_is == "window":
             shortest = longest = contract.length
         else:
-            extra = adapters if self.sequence_is == "oligo" else 0
+            extra = self._n_adapters
             shortest, longest = contract.insert_min + extra, contract.insert_max + extra
         status = np.full(len(sequences), OK, dtype=np.uint8)
         status[length > longest] = STATUS_CODE["too_long"]
@@ -168,7 +212,7 @@ class Windower:
             owners = np.searchsorted(starts, bad, side="right") - 1
             status[owners] = STATUS_CODE["invalid_base"]
         status[sequences.is_null | sequences.is_na] = STATUS_CODE["null_sequence"]
-        if self.sequence_is != "window" and adapters:
+        if self.sequence_is != "window" and len(self.five) + len(self.three):
             rows = np.flatnonzero(status == OK)
             carries = _carries_adapters(sequences, rows, contract)
             # an insert that carries both adapters is an oligo in disguise: scoring it as an insert would be
@@ -183,10 +227,8 @@ class Windower:
         contract = self.contract
         if self.sequence_is == "window":
             return np.ascontiguousarray(sequences.gather(rows, 0, contract.length))
-        skip = 0 if self.sequence_is == "insert" else len(self.five)
-        inserts = sequences.length[rows] - (
-            0 if self.sequence_is == "insert" else len(self.five) + len(self.three)
-        )
+        skip, _ = self._around
+        inserts = sequences.length[rows] - self._n_adapters
         codes = np.empty((len(rows), contract.length), dtype=np.uint8)
         end = contract.length - len(self.flank3)
         codes[:, end:] = self.flank3
@@ -201,66 +243,33 @@ class Windower:
 
     def _edits(self, columns: Mapping[str, pa.Array]) -> Windows:
         """Rows that change one base of a sequence: each sequence becomes one window, each change one edit."""
-        encoded = columns["sequence"]
-        if not pa.types.is_dictionary(encoded.type):
-            encoded = encoded.dictionary_encode()
-        sequences = text_to_codes(encoded.dictionary)
-        which = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        is_null = encoded.is_null().to_numpy(zero_copy_only=False)
-        n = len(which)
-        offset_null = columns["offset"].is_null().to_numpy(zero_copy_only=False)
-        offset = columns["offset"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        alt, alt_bad = single_bases(columns["alt_base"])
-        alt_null = columns["alt_base"].is_null().to_numpy(zero_copy_only=False)
-
-        status = given_status(columns, n)
-
-        def mark(where: np.ndarray, name: str) -> None:
-            status[where & (status == OK)] = STATUS_CODE[name]
-
-        mark(is_null | offset_null | alt_null, "null_sequence")
-        if len(sequences):
-            fits = self.fit(sequences)[which]
-            status = np.where(status == OK, fits, status)
-            length = sequences.length[which]
-        else:
-            length = np.zeros(n, dtype=np.int64)
-        mark(alt_bad == INVALID_CODE, "invalid_base")
-        mark(alt_bad == 1, "unsupported_allele")
-        mark((offset < 0) | (offset >= length), "edge")
-        if self.sequence_is == "oligo":
-            mark((offset < len(self.five)) | (offset >= length - len(self.three)), "adapter_mismatch")
-        ok = np.flatnonzero(status == OK)
-        present = np.full(n, N_CODE, dtype=np.uint8)
-        present[ok] = sequences.flat[sequences.start[which[ok]] + offset[ok]]
-        if "ref_base" in columns:
-            ref, ref_bad = single_bases(columns["ref_base"])
-            stated = ~columns["ref_base"].is_null().to_numpy(zero_copy_only=False)
-            differs = stated & ((ref != present) | (ref_bad != 0))
-            mark(differs & (alt == present), "ref_alt_swapped")
-            mark(differs, "ref_mismatch")
-        mark(alt == present, "ref_equals_alt")
-
+        edits = Edits.of(columns)
+        sequences, which, alt = edits.sequences, edits.which_N, edits.alt_N
+        status = edits.check(
+            given_status(columns, len(which)), self.fit(sequences), *self._around, columns.get("ref_base")
+        )
         rows = np.flatnonzero(status == OK)
         used, base_of_row = np.unique(which[rows], return_inverse=True)
         codes = self.build(sequences, used)
-        counts = count_n(codes)
-        gained = (alt[rows] == N_CODE).astype(np.int32)
-        rows, keep, n_count = self._limit_n(rows, counts[base_of_row] + gained, status)
-        base_of_row, alt_of_row = base_of_row[keep], alt[rows]
+        # of the window with the change; the base that goes is no N where an N comes
+        counts = count_n(codes)[base_of_row] + (alt[rows] == N_CODE)
+        mostly = self._mostly_n(sequences, which[rows], counts, codes[base_of_row])
+        rows, keep, n_count = self._limit_n(rows, counts.astype(np.int32), mostly, status)
+        base_of_row = base_of_row[keep]
         # equal windows may hold inserts of other lengths, which turn round differently
         if self.insert_strands:
             first = window_of_base = np.arange(len(codes))
         else:
             first, window_of_base = unique_rows(codes)
         window = window_of_base[base_of_row]
-        place = offset[rows] + self._shift(sequences.length[which[rows]])
-        parts = [self._edit_batch(codes[first], window, place, alt_of_row)]
+        length = sequences.length[which[rows]]
+        place = edits.offset_N[rows] + self._shift(length)
+        parts = [self._edit_batch(codes[first], window, place, alt[rows])]
         if self.insert_strands:
             flipped = self.build(sequences, used[first], flip=True)
-            begin, end = self._insert_bounds(sequences.length[which[rows]])
-            parts.append(self._edit_batch(flipped, window, begin + end - 1 - place, COMPLEMENT[alt_of_row]))
-        index = np.full((n, 2, len(parts)), -1, dtype=np.int32)
+            begin, end = self._insert_bounds(length)
+            parts.append(self._edit_batch(flipped, window, begin + end - 1 - place, COMPLEMENT[alt[rows]]))
+        index = np.full((len(which), 2, len(parts)), -1, dtype=np.int32)
         batch = join([batch for batch, _ in parts])
         plain_before, edits_before = 0, len(batch.codes_WL)
         for s, (part, edit_of_row) in enumerate(parts):
@@ -274,8 +283,7 @@ class Windower:
         """Rows of which some delete or insert a base: those as pairs of sequences, the others as edits."""
         edits, rows = np.flatnonzero(~indel_N), np.flatnonzero(indel_N)
         some = {role: column.take(pa.array(rows)) for role, column in columns.items()}
-        oligo = self.sequence_is == "oligo"
-        ref, alt, trouble = changed(some, len(self.five) if oligo else 0, len(self.three) if oligo else 0)
+        ref, alt, trouble = changed(some, *self._around)
         pairs = Windower(
             self.contract,
             KINDS["pair"],
@@ -305,13 +313,12 @@ class Windower:
         if self.sequence_is == "window":
             return np.zeros(len(length), dtype=np.int64)
         begin, _ = self._insert_bounds(length)
-        return begin - (len(self.five) if self.sequence_is == "oligo" else 0)
+        return begin - self._around[0]
 
     def _insert_bounds(self, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Begin and end of the insert in the window, for sequences of these lengths."""
-        adapters = 0 if self.sequence_is == "insert" else len(self.five) + len(self.three)
         end = np.full(len(length), self.contract.length - len(self.flank3), dtype=np.int64)
-        return end - (length - adapters), end
+        return end - (length - self._n_adapters), end
 
     def _edit_batch(
         self, codes: np.ndarray, window: np.ndarray, place: np.ndarray, base: np.ndarray

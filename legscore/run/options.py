@@ -26,7 +26,8 @@ class Options:
         singleton: value of the is_singleton channel, 0 or 1.
         keep: input columns to carry over: names with commas, `all`, `none` or `auto`.
         per_model: also write every member's values.
-        max_n: rows with more N's than this are `invalid_base`; no limit when None.
+        max_n: rows with more N's than this are `invalid_base`; when None, rows of which more than half of a
+            sequence's own bases are no A, C, G or T are `mostly_n`.
         columns: input column of a role, {role: column}.
         format: `arrow` or `tsv`, on standard output.
         allow_duplicates: accept the same model twice; it then weighs twice.

@@ -21,6 +21,10 @@ REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 RAY = ["ray[default]>=2.30"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
+TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
+    "tensorrt-rtx-cu13-bindings==1.7.1.116; platform_machine == 'x86_64' and sys_platform == 'linux'",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0; platform_machine == 'x86_64' and sys_platform == 'linux'",
+]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
     *TRAIN,
@@ -106,6 +110,7 @@ setup(
         "ray": RAY,
         "bench": BENCH,
         "docs": DOCS,
+        "trt-test": TRT_TEST,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },

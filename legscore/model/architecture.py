@@ -228,3 +228,10 @@ def _conv_norm(shapes: Shapes, at: str, shape: tuple[int, int, int]) -> None:
 def _linear(shapes: Shapes, at: str, shape: tuple[int, ...]) -> None:
     shapes[f"{at}.weight"] = shape
     shapes[f"{at}.bias"] = (shape[0],)
+
+
+def cp_rank(shape: tuple[int, ...], fraction: float = 0.5) -> int:
+    """CP rank for a share of the full tensor's parameters, by TensorLy's rule (410 for 64×64×32 at 0.5)."""
+    from tensorly.cp_tensor import validate_cp_rank
+
+    return int(validate_cp_rank(shape, rank=fraction))

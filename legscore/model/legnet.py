@@ -67,13 +67,6 @@ class Bilinear(nn.Module):
         return outer @ self.factor_2.T + self.bias
 
 
-def cp_rank(shape: tuple[int, ...], fraction: float = 0.5) -> int:
-    """CP rank for a share of the full tensor's parameters, by TensorLy's rule (410 for 64×64×32 at 0.5)."""
-    from tensorly.cp_tensor import validate_cp_rank
-
-    return int(validate_cp_rank(shape, rank=fraction))
-
-
 class Gate(nn.Module):
     """Squeeze-and-excitation, plain or with pairwise products of the hidden units (bilinear)."""
 

@@ -19,7 +19,7 @@ from legscore.dna.contract import GENERATOR_CHANNELS, Contract, Output
 from legscore.errors import LegscoreError, nearest
 from legscore.generate.mutations import MUTATIONS
 from legscore.generate.sample import FEEDS
-from legscore.model.architecture import Architecture
+from legscore.model.architecture import Architecture, cp_rank
 from legscore.system.small_files import read_toml
 from legscore.train.construct import CONSTRUCTS, Construct, read_construct
 
@@ -218,8 +218,6 @@ class Recipe:
 
     def architecture(self) -> Architecture:
         """The network; CP ranks by TensorLy's rule at half the full tensor."""
-        from legscore.model.legnet import cp_rank
-
         pairs = list(zip(self.widths, self.widths[1:], strict=False))
         hidden = [p // self.se_divisor for p, _ in pairs]
         bilinear = self.se == "bilinear"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import importlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -58,6 +59,8 @@ def version() -> str:
 def differences() -> ModuleType:
     """The module for the installed version: v8 (8.6) or v10 (10.1 and newer, 11). EngineError for others."""
     numbers = tuple(int(number) for number in version().split(".")[:2])
+    if "rtx" in trt.__name__:  # TensorRT-RTX counts its versions anew; its API is that of TensorRT 10
+        return importlib.import_module("legscore.engine.trt.v10")
     if numbers >= (10, 1) and numbers < (12, 0):
         return importlib.import_module("legscore.engine.trt.v10")
     if numbers[0] == 8 and numbers >= (8, 6):
@@ -81,7 +84,7 @@ class Settings:
 
 
 def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings: TimingCache) -> Stored:
-    """Build a plan from a graph of fixed shapes.
+    """Build a plan from a graph of fixed shapes, and load it once.
 
     Args:
         onnx: the graph.
@@ -90,6 +93,26 @@ def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings:
 
     Raises:
         EngineError: with TensorRT's last errors.
+    """
+    stored = Stored(compile_plan(onnx, float_names, settings, timings), {})
+    engine = load(stored)
+    if engine is None:
+        raise EngineError(f"TensorRT {version()} does not load the plan it just built: {LOG.take()}")
+    return Stored(stored.plan, {"scratch": int(differences().scratch(engine))})
+
+
+def compile_plan(
+    onnx: bytes,
+    float_names: frozenset[str],
+    settings: Settings,
+    timings: TimingCache,
+    before: Callable[[Any, Any], None] = lambda network, config: None,
+) -> bytes:
+    """The bytes of a plan; see `build`.
+
+    Args:
+        before: called with the network and the builder's configuration just before the build: to look at
+            them, or to choose a card that is not here.
     """
     versions = differences()
     try:
@@ -102,15 +125,9 @@ def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings:
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or LOG.take()
         raise EngineError(f"TensorRT {version()} cannot read the graph: {' '.join(errors.split())}")
     config = builder.create_builder_config()
-    config.builder_optimization_level = settings.optimization_level
-    config.max_aux_streams = settings.aux_streams
-    if not settings.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if settings.refit:
-        config.set_flag(trt.BuilderFlag.REFIT)
-    if settings.layout == "hwc8":
-        network.get_input(0).allowed_formats = 1 << int(trt.TensorFormat.HWC8)
+    _configure(network, config, settings)
     versions.configure(network, config, settings.precision, float_names)
+    before(network, config)
     cache = config.create_timing_cache(timings.read())
     if cache is None or not config.set_timing_cache(cache, False):  # another version's or GPU's: start afresh
         cache = config.create_timing_cache(b"")  # held until the build is done: the config does not own it
@@ -129,11 +146,18 @@ def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings:
         return bytes(first.serialize())
 
     timings.merge(bytes(config.get_timing_cache().serialize()), combine)
-    stored = Stored(bytes(plan), {})
-    engine = load(stored)
-    if engine is None:
-        raise EngineError(f"TensorRT {version()} does not load the plan it just built: {LOG.take()}")
-    return Stored(stored.plan, {"scratch": int(versions.scratch(engine))})
+    return bytes(plan)
+
+
+def _configure(network: Any, config: Any, settings: Settings) -> None:
+    config.builder_optimization_level = settings.optimization_level
+    config.max_aux_streams = settings.aux_streams
+    if not settings.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if settings.refit:
+        config.set_flag(trt.BuilderFlag.REFIT)
+    if settings.layout == "hwc8":
+        network.get_input(0).allowed_formats = 1 << int(trt.TensorFormat.HWC8)
 
 
 def load(stored: Stored) -> Any | None:

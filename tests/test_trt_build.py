@@ -1,0 +1,109 @@
+"""TensorRT's real parser and builder take legscore's graphs, in a process of their own; no GPU is needed.
+
+The builder is TensorRT-RTX's (`pip install 'legscore[trt-test]'`). Where it is not installed these tests skip;
+with LEGSCORE_REQUIRE_TRT=1 that is a failure.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+
+BENCH = REPOSITORY / "bench"
+FOUND = json.loads((BENCH / "results/trt_build.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    sys.path.insert(0, str(BENCH))
+    spec = importlib.util.spec_from_file_location("trt_build", BENCH / "trt_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["trt_build"] = module
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(BENCH))
+
+
+@pytest.fixture(scope="module")
+def builder(bench: Any) -> Any:
+    """Runs Python text after `use_rtx()`; skips where the builder is not installed."""
+    if lacking := bench.missing():
+        if os.environ.get("LEGSCORE_REQUIRE_TRT") == "1":
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+
+    def run(text: str) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.path.insert(0, {str(BENCH)!r})\nimport trt_build as b\nb.use_rtx()\n{text}"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_graphs_are_those_that_were_built(bench: Any) -> None:
+    """A changed graph must be built again: python bench/trt_build.py --save."""
+    assert bench.graph_hashes() == FOUND["graphs"]
+
+
+def test_every_form_was_built(bench: Any) -> None:
+    named = (bench.recipe_form("fp16"), bench.recipe_form("fp32"))
+    for case in bench.cases():
+        built = FOUND["builds"][case.name]
+        assert len(built) == (2 if case.form in named else 1), case.name
+        assert all(one["bytes"] > 0 and one["layers_checked"] > 10 for one in built.values())
+
+
+def test_four_forms_build(builder: Any) -> None:
+    names = [
+        "F1 fp16 repack8 ncl sigmoid",
+        "F2 seed1 fp32 depthwise ncl sigmoid",
+        "F3 fp16 repack8 ncl sigmoid",
+        "generator fp16 repack8 ncl sigmoid",
+    ]
+    done = builder(
+        f"names = {names!r}\n"
+        "members = b.networks()\n"
+        "chosen = [case for case in b.cases() if case.name in names]\n"
+        "for case in chosen: print(case.name, b.build(case, members, 'SM80')['bytes'])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.rsplit(" ", 1)[0] for line in done.stdout.splitlines()} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("next(n for n in nodes if n.op_type == 'Sigmoid').op_type = 'Nonesuch'", "cannot read the graph"),
+        ("next(n for n in nodes if n.op_type == 'Cast').attribute[0].i = 10", "EngineError|AssertionError"),
+        (
+            "skip(next(n for n in nodes if n.op_type == 'Cast' and n.attribute[0].i == 1))",
+            "EngineError|Assert",
+        ),
+    ],
+    ids=["unsupported operation", "cast to the wrong type", "cast left out"],
+)
+def test_a_faulty_graph_does_not_build(builder: Any, fault: str, message: str) -> None:
+    done = builder(
+        "members = b.networks()\n"
+        "case = next(case for case in b.cases() if case.name == 'F2 seed1 fp16 repack8 ncl sigmoid')\n"
+        "model = b.graph(case, members)\n"
+        "nodes = model.graph.node\n"
+        "def skip(cast):\n"
+        "    for node in nodes:\n"
+        "        for i, name in enumerate(node.input):\n"
+        "            if name == cast.output[0]: node.input[i] = cast.input[0]\n"
+        "    nodes.remove(cast)\n"
+        f"{fault}\n"
+        "print(b.build(case, members, 'SM80', model))"
+    )
+    assert done.returncode == 1, done.stdout
+    last = done.stderr.strip().splitlines()[-1]
+    assert any(word in last for word in message.split("|")), last

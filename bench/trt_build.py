@@ -1,15 +1,15 @@
 """Does every form of every network build on TensorRT's own parser and builder? No GPU is needed.
 
 The Python API and the builder are TensorRT-RTX's, which compile ahead of time for a card that is not here
-(`pip install 'legscore[trt-test]'`); the graphs, the types and legscore's code are those that TensorRT gets. A
-plan cannot be loaded or timed without a card: this proves that graphs are read, typed as meant and built.
+(`pip install 'legscore[trt-test]'`); the graphs, the types and legscore's code are those that TensorRT gets.
+A plan cannot be loaded or timed without a card: this proves that graphs are read, typed as meant and built.
 
     python bench/trt_build.py [--targets SM80,SM120] [--only F1] [--save]
 
-Networks: the bundled ensemble (F2), the original one (F1), the human one (F3, random weights of the preset) and
-the example generator's loop. Every form that a recipe can name is built for F1 and F2, what the recipes fp16 and
-fp32 name for all. The SHA-256 of each graph is kept: a test fails when a graph is no longer the one that was
-built. Expected: all build, in seconds each.
+Networks: the bundled ensemble (F2), the original one (F1), the human one (F3, random weights of the preset)
+and the example generator's loop. Every form that a recipe can name is built for F1 and F2, what the recipes
+fp16 and fp32 name for all. The SHA-256 of each graph is kept: a test fails when a graph is no longer the one
+that was built. Expected: all build, in seconds each.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def graph(case: Case, members: dict[str, Checkpoint]) -> Any:
 
 
 def graph_hashes() -> dict[str, str]:
-    """SHA-256 of each case's graph: nodes, names, types and shapes. Weights are left out, since their last bits
-    may differ between CPUs."""
+    """SHA-256 of each case's graph: nodes, names, types and shapes. Weights are left out, since their last
+    bits may differ between CPUs."""
     members, found = networks(), {}
     for case in cases():
         model = graph(case, members)
@@ -134,7 +134,7 @@ def use_rtx() -> None:
 
 def check_types(network: Any, form: GpuForm) -> int:
     """Layers looked at, by kind, whatever the graph says of them: convolutions compute in the form's precision;
-    sums, means and softmax, and the output, in FP32 always. AssertionError else."""
+    sums, means and softmax, and the output, always in FP32. AssertionError else."""
     import tensorrt as trt
 
     full = trt.DataType.FLOAT
@@ -202,9 +202,8 @@ def main() -> None:
         print(f"{case.name}: {json.dumps(found[case.name])}", flush=True)
     seconds = [one["seconds"] for by_target in found.values() for one in by_target.values()]
     print(f"{len(found)} forms, {len(seconds)} builds, {min(seconds):.1f} to {max(seconds):.1f} s each")
-    result = {
-        "builder": f"TensorRT-RTX {common.version()}", "batch": BATCH, "builds": found, "graphs": graph_hashes(),
-    }  # fmt: skip
+    result = {"builder": f"TensorRT-RTX {common.version()}", "batch": BATCH, "builds": found}
+    result["graphs"] = graph_hashes()
     finish("trt_build", result, options.save and not options.only)
 
 

@@ -133,7 +133,7 @@ def use_rtx() -> None:
 
 
 def check_types(network: Any, form: GpuForm) -> int:
-    """Layers looked at, by kind, whatever the graph says of them: convolutions compute in the form's precision;
+    """Layers looked at, by kind, whatever the graph says: convolutions compute in the form's precision;
     sums, means and softmax, and the output, always in FP32. AssertionError else."""
     import tensorrt as trt
 

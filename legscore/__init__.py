@@ -1,6 +1,7 @@
 """legscore scores DNA variants with LegNet ensembles.
 
     legscore.score_file("variants.parquet", "scores.parquet", models="models/")
+    legscore.score_genome("cohort.vcf.gz", "scored.vcf.gz", fasta="genome.fa", regions_bed="tiles.bed")
     with legscore.load_ensemble("models/") as ensemble:
         scores = ensemble.score(["ACGT..."])
 
@@ -13,18 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.version import __version__
 
-__all__ = ["Effects", "Ensemble", "LegscoreError", "__version__", "load_ensemble", "score_file"]
+__all__ = [
+    "Effects",
+    "Ensemble",
+    "LegscoreError",
+    "__version__",
+    "build_variants",
+    "load_ensemble",
+    "score_file",
+    "score_genome",
+]
 
 if TYPE_CHECKING:
-    from legscore.api import Effects, Ensemble, load_ensemble, score_file
+    from legscore.api import Effects, Ensemble, build_variants, load_ensemble, score_file, score_genome
     from legscore.errors import LegscoreError
 
 _HOME = {
     "Effects": "legscore.api",
     "Ensemble": "legscore.api",
     "LegscoreError": "legscore.errors",
+    "build_variants": "legscore.api",
     "load_ensemble": "legscore.api",
     "score_file": "legscore.api",
+    "score_genome": "legscore.api",
 }
 
 

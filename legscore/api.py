@@ -1,199 +1,37 @@
-"""The machine without files, for Python.
+"""legscore from Python: scores of arrays in memory, and the commands `run` and `variants` as functions.
 
     import legscore
     with legscore.load_ensemble(["a.safetensors", "b.safetensors"]) as ensemble:
         scores = ensemble.score(sequences)              # float32 [N]
         effects = ensemble.effects(ref, alt).effect     # float32 [N]
+    legscore.score_file("variants.parquet", "scores.parquet", models="models/")
+    legscore.score_genome("cohort.vcf.gz", "scored.vcf.gz", fasta="genome.fa", regions_bed="tiles.bed")
 
-Same engines, windows, strands and statuses as `legscore run`.
+Options have the names, meanings and defaults of the commands'; the functions write the very bytes that the
+commands write.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-import numpy as np
-import pyarrow as pa
-
-from legscore.dna.contract import Contract
-from legscore.engine.base import Engine
 from legscore.engine.choose import Request
-from legscore.engine.fidelity import Fidelity
 from legscore.engine.open_engine import open_engine
-from legscore.errors import InputError, LegscoreError
-from legscore.input.read import as_text, is_text
-from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
-from legscore.rows.reduce import Results, reduce_scores
-from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUSES
-from legscore.rows.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
-from legscore.run.job import score as run_job
+from legscore.run.in_memory import Effects, Ensemble
 from legscore.run.options import Options
-from legscore.run.plan import part_rows
+from legscore.run.record import python_call
 from legscore.run.settings import check_singleton, resolve_rc
-from legscore.run.stream import in_flight
+from legscore.run.verify import DEFAULT_SHARE
+from legscore.system.log import Say, StartProgress, finish, logged
+from legscore.variants.genome_run import RunRequest, check_request, samples_asked, score_request
 
+__all__ = ["Effects", "Ensemble", "build_variants", "load_ensemble", "score_file", "score_genome"]
+
+T = TypeVar("T")
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Effects of N pairs, float32 [N] each: effect = alt_score - ref_score, means over members; `effect_sd`
-    is the spread between members (NaN with one). `status` holds one of `legscore.rows.schema.STATUSES` per
-    pair."""
-
-    ref_score: np.ndarray
-    alt_score: np.ndarray
-    effect: np.ndarray
-    effect_sd: np.ndarray
-    status: np.ndarray
-
-
-class Ensemble:
-    """A loaded ensemble on an engine; close it, or use it in a `with` statement."""
-
-    def __init__(self, members: Sequence[Checkpoint], engine: Engine, rc: str) -> None:
-        self._members, self._engine, self._rc = list(members), engine, rc
-
-    @property
-    def contract(self) -> Contract:
-        """What the models read and what their score means."""
-        return self._members[0].contract
-
-    @property
-    def fidelity(self) -> Fidelity | None:
-        """Measured agreement of the engine with FP32; None where it is FP32's reference itself."""
-        return self._engine.fidelity
-
-    @property
-    def members(self) -> tuple[Checkpoint, ...]:
-        return tuple(self._members)
-
-    @property
-    def engine(self) -> dict[str, Any]:
-        """Engine, versions, precision: what goes into a file's metadata."""
-        return self._engine.describe()
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    @overload
-    def score(
-        self, sequences: Any, *, sequence_is: str = ..., per_member: Literal[False] = ..., invalid: str = ...
-    ) -> np.ndarray: ...
-    @overload
-    def score(
-        self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...
-    ) -> np.ndarray: ...
-    def score(
-        self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise"
-    ) -> np.ndarray:
-        """Scores of sequences.
-
-        Args:
-            sequences: list of str, numpy array, Arrow array, polars or pandas Series; N sequences.
-            sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
-            per_member: return each member's scores instead of their mean.
-            invalid: `raise` an InputError at the first sequence without a score (one of which more than half
-                of the bases are no A, C, G or T included), or give it `nan`.
-
-        Returns:
-            float32 [N], or [members, N] with `per_member`; unit in `contract.output`.
-        """
-        results = self._run("sequence", {"sequence": sequences}, sequence_is, invalid, per_member)
-        if per_member:
-            return np.concatenate([r.per_model["score_per_model"] for r in results]).T
-        return np.concatenate([r.columns["score"] for r in results])
-
-    def effects(self, ref: Any, alt: Any, *, sequence_is: str = "auto", invalid: str = "raise") -> Effects:
-        """Effects of N pairs of sequences: alt - ref within each member, then mean and SD over members.
-
-        A pair of equal sequences has status `ref_equals_alt` and, with `invalid="nan"`, effect NaN.
-        """
-        results = self._run("pair", {"ref_sequence": ref, "alt_sequence": alt}, sequence_is, invalid, False)
-        columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
-        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
-        return Effects(status=status, **columns)
-
-    def _run(
-        self, kind: str, given: dict[str, Any], sequence_is: str, invalid: str, per_member: bool
-    ) -> list[Results]:
-        if invalid not in ("raise", "nan"):
-            raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
-        if sequence_is not in (*SEQUENCE_IS, "auto"):
-            raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}, auto")
-        columns = {role: to_arrow(texts) for role, texts in given.items()}
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) > 1:
-            raise InputError(f"ref and alt have different numbers of sequences: {sorted(lengths)}")
-        n = lengths.pop()
-        if sequence_is == "auto":
-            sequence_is = decide_sequence_is(next(iter(columns.values()))[:SNIFF_ROWS], self.contract)
-        resolve_rc(self.contract, self._rc, sequence_is)
-        windower = Windower(self.contract, KINDS[kind], sequence_is, self._rc)
-        step = part_rows(len(self._members), self._engine.name)
-
-        def windows() -> Iterator[Windows]:
-            for start in range(0, max(n, 1), step):
-                windowed = windower({role: column[start : start + step] for role, column in columns.items()})
-                bad = np.flatnonzero(windowed.status_N != OK)
-                if invalid == "raise" and len(bad):
-                    raise InputError(
-                        f"sequence {start + bad[0]} has status {STATUSES[windowed.status_N[bad[0]]]} (read "
-                        f"as {sequence_is}); "
-                        "pass invalid='nan' to score the others"
-                    )
-                yield windowed
-
-        def checked(results: Results) -> Results:
-            if invalid == "raise" and (results.status_N != OK).any():
-                raise InputError(
-                    "a score is not finite (status nonfinite); pass invalid='nan' to get the others"
-                )
-            return results
-
-        scored = in_flight(windows(), lambda w: self._engine.submit(w.batch), self._engine.depth)
-        reduced = (
-            reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored
-        )
-        return [checked(results) for results in reduced]
-
-    def close(self) -> None:
-        """Release the engine."""
-        self._engine.close()
-
-    def __enter__(self) -> Ensemble:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def to_arrow(texts: Any) -> pa.Array:
-    """Sequences of any common container as an Arrow text array. InputError for what holds no text."""
-    if isinstance(texts, (str, bytes)):
-        raise InputError("pass a list of sequences, not one string")
-    if hasattr(texts, "to_arrow"):
-        texts = texts.to_arrow()
-    if isinstance(texts, np.ndarray):
-        if texts.ndim != 1:
-            raise InputError(f"sequences must be one-dimensional, not of shape {texts.shape}")
-        texts = texts.tolist()
-    elif not isinstance(texts, (pa.Array, pa.ChunkedArray)) and isinstance(texts, Iterable):
-        texts = list(texts)
-    try:
-        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, from_pandas=True)
-        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        if not is_text(array.type):
-            raise pa.ArrowTypeError(f"values are {array.type}")
-        return as_text(array)
-    except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"sequences must be text ({error})") from error
 
 
 def load_ensemble(
@@ -206,31 +44,38 @@ def load_ensemble(
     singleton: int = 0,
     allow_duplicates: bool = False,
     device: str | None = None,
+    rows_at_once: int | None = None,
+    say: Say | None = None,
 ) -> Ensemble:
-    """Load 1-50 checkpoints and build their engine.
+    """Load 1 to 50 checkpoints and build their engine.
 
     Args:
-        paths: a checkpoint, a directory of them, or several; the bundled demonstration ensemble when empty.
-        engine: `auto`, `openvino`, `torch`, `tensorrt`, `null`.
-        precision: `auto`, `fp32`, `bf16`, `fp16`.
-        recipe: recipe by name or path, instead of a precision.
-        rc: `construct`, `insert`, `none`; default by the contract.
-        singleton: value of the is_singleton channel, where the models have one.
-        allow_duplicates: accept the same model twice.
-        device: NVIDIA GPUs by number, such as `0`, `0,1` or `all`; the first by default.
+        paths: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which gives zeros.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        recipe: engine recipe by name or path, instead of the precision's own.
+        rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
+        singleton: value of the is_singleton channel, 0 or 1.
+        allow_duplicates: accept the same model twice; it then weighs twice.
+        device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
+        rows_at_once: sequences windowed and scored at once, which bounds memory; by members and engine when
+            None.
+        say: called with one line of text for every decision.
+
+    Returns:
+        The ensemble; close it, or use it in a `with` statement.
 
     Raises:
-        ModelError, EngineError: with what is wrong and the way out.
+        ModelError: a checkpoint is missing or damaged, or they do not belong together.
+        EngineError: what was asked for cannot be served here.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    members = open_members([os.fspath(p) for p in given], allow_duplicates, lambda line: None)
+    told = say or _nobody
+    members = open_members(_listed(paths), allow_duplicates, told)
     contract = members[0].contract
     rc = resolve_rc(contract, rc, "insert")
     check_singleton(contract, singleton)
-    opened = open_engine(
-        members, Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device)
-    )
-    return Ensemble(members, opened, rc)
+    request = Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device)
+    return Ensemble(members, open_engine(members, request, told), rc, rows_at_once)
 
 
 def score_file(
@@ -238,32 +83,332 @@ def score_file(
     output: str | os.PathLike[str],
     *,
     models: Paths = (),
+    kind: str | None = None,
     columns: Mapping[str, str] | None = None,
-    **options: Any,
+    sequence_is: str = "auto",
+    rc: str | None = None,
+    singleton: int = 0,
+    max_n: int | None = None,
+    keep: str = "auto",
+    per_model: bool = False,
+    engine: str = "auto",
+    precision: str = "auto",
+    recipe: str | None = None,
+    device: str | None = None,
+    null_rate: float = 0.0,
+    format: str | None = None,
+    allow_duplicates: bool = False,
+    out_of_fold: str | None = None,
+    until_se: float | None = None,
+    shuffle_null: int | None = None,
+    restart: bool = False,
+    shard: str | None = None,
+    memory: str | int | None = None,
+    verify: float = DEFAULT_SHARE,
+    calibration: str | os.PathLike[str] | None = None,
+    log_json: str | os.PathLike[str] | None = None,
+    part_rows: int | None = None,
+    file_rows: int | None = None,
+    say: Say | None = None,
+    progress: StartProgress | None = None,
 ) -> dict[str, Any]:
-    """`legscore run` as a function.
+    """Score tables of sequences or of pairs of them: `legscore run` as a function.
 
     Args:
-        inputs: file, directory, pattern, or several.
-        output: file to write; its extension decides the format. A name that ends in a slash is a folder of
-            Parquet files.
-        models: checkpoints or directories; the bundled demonstration ensemble when empty.
-        columns: {role: column}, as `--column`.
-        options: further fields of `legscore.run.options.Options`.
+        inputs: Parquet, Arrow, CSV, TSV or FASTA file, directory, pattern, or several.
+        output: file to write, whose ending decides the format: .parquet, .arrow, .csv, .tsv (also .gz),
+            .bedgraph or .bw; a name that ends in a slash is a folder of Parquet files.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
+        columns: input column of a role, such as {"sequence": "dna"}.
+        sequence_is: `insert`, `oligo` (insert with both adapters), the model's whole `window`, or `auto`:
+            decided once, from the first rows.
+        rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
+        singleton: value of the is_singleton channel, 0 or 1.
+        max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
+        keep: input columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
+        per_model: also write every member's values, as fixed-size lists.
+        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which writes zeros.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        recipe: engine recipe by name or path, instead of the precision's own.
+        device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
+        null_rate: windows × members a second that engine null pretends; 0 for no limit.
+        format: `arrow` or `tsv`, on standard output.
+        allow_duplicates: accept the same model twice; it then weighs twice.
+        out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
+        until_se: add members to a row until the standard error of its effect (or score) is below this.
+        shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
+        restart: discard the parts that an interrupted run left, instead of resuming it.
+        shard: `3/64`: only the third of 64 slices of the input; `legscore merge` joins the outputs.
+        memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
+            machine's when None. (The command also has the system hold the process to it.)
+        verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
+        calibration: file made by `legscore evaluate --calibrate`: adds effect_low and effect_high.
+        log_json: file to append events to, as JSON lines.
+        part_rows: rows of a part, the unit of resuming; by members and engine when None.
+        file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
+        say: called with one line of text for every decision.
+        progress: called with (rows, members); returns what takes the rows done since its last call.
 
     Returns:
-        The run's record (rows by status, rates, engine, fidelity), also in OUTPUT.run.json.
+        The run's record (rows by status, times in seconds, rates, engine, fidelity), also in OUTPUT.run.json.
+
+    Raises:
+        LegscoreError: input, models, options or output do not go together, or the run went wrong; what was
+            scored is kept for the next call.
     """
+    given = dict(locals())
+    options = _of(Options, {**given, "inputs": _listed(inputs), "columns": dict(columns or {})})
+    call = python_call("legscore.score_file", given)
+    request = RunRequest(options, shuffles=shuffle_null or 0, command=call)
+    return _run(request, _path(log_json), say, progress)
 
-    def listed(paths: Paths) -> list[str]:
-        return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
 
-    unknown = set(options) - set(Options.__dataclass_fields__)
-    if unknown:
-        raise LegscoreError(
-            f"score_file has no option {sorted(unknown)[0]!r}; it has "
-            f"{', '.join(Options.__dataclass_fields__)}"
-        )
-    return run_job(
-        Options(listed(inputs), os.fspath(output), listed(models), columns=dict(columns or {}), **options)
+def score_genome(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    fasta: str | os.PathLike[str],
+    promoters: str | os.PathLike[str] | None = None,
+    regions_bed: str | os.PathLike[str] | None = None,
+    centered: bool = False,
+    orientation: str = "+",
+    length: int | None = None,
+    upstream: int | None = None,
+    downstream: int = 0,
+    step: int = 40,
+    biotypes: Sequence[str] = ("protein_coding",),
+    tss: str | os.PathLike[str] | None = None,
+    assume_utr: int | None = None,
+    contig_map: Sequence[str] = (),
+    on_mismatch: str = "status",
+    anchor: str = "3",
+    indel: str = "refill",
+    context: str = "construct",
+    keep_outside: bool = False,
+    region: Sequence[str] = (),
+    haplotypes: bool = False,
+    samples: str | None = None,
+    models: Paths = (),
+    rc: str | None = None,
+    singleton: int = 0,
+    max_n: int | None = None,
+    keep: str = "auto",
+    per_model: bool = False,
+    engine: str = "auto",
+    precision: str = "auto",
+    recipe: str | None = None,
+    device: str | None = None,
+    null_rate: float = 0.0,
+    format: str | None = None,
+    allow_duplicates: bool = False,
+    out_of_fold: str | None = None,
+    until_se: float | None = None,
+    shuffle_null: int | None = None,
+    restart: bool = False,
+    shard: str | None = None,
+    memory: str | int | None = None,
+    verify: float = DEFAULT_SHARE,
+    calibration: str | os.PathLike[str] | None = None,
+    log_json: str | os.PathLike[str] | None = None,
+    part_rows: int | None = None,
+    file_rows: int | None = None,
+    say: Say | None = None,
+    progress: StartProgress | None = None,
+) -> dict[str, Any]:
+    """Score the alleles of a VCF, or of a table, in tiles of a genome: `legscore run --fasta` as a function.
+
+    Args:
+        source: VCF or BCF, or a table with chrom, pos (1-based), ref, alt.
+        output: file to write, whose ending decides the format: .parquet, .arrow, .csv, .tsv (also .gz),
+            .vcf, .vcf.gz, .bcf, .bedgraph or .bw; a name that ends in a slash is a folder of Parquet files.
+        fasta: genome, plain or bgzipped, with its .fai.
+        promoters: tiles upstream of the transcription starts of a GTF or GFF3.
+        regions_bed: tiles from a BED file, whose strand is honoured; instead of promoters.
+        centered: a tile around each variant, which has index ⌊length/2⌋; instead of both.
+        orientation: strand of centered tiles: `+`, `-`, or `gene` for that of the nearest tile's gene.
+        length: bases of a tile; what the models read, or 80, when None.
+        upstream: bases upstream of a start that tiles reach; 160, or two long tiles, when None.
+        downstream: bases downstream of a start that tiles reach.
+        step: bases from one tile of a gene to the next.
+        biotypes: of the genes that get tiles; `("all",)` for every one.
+        tss: table of transcription starts: columns gene and tss (1-based).
+        assume_utr: instead, take the base so many upstream of the ATG as the start.
+        contig_map: `NAME=FASTA_NAME`, or files of such lines, where the rules do not find contigs' names.
+        on_mismatch: when REF is not the genome's base: `status`, `fail` or `use-fasta`.
+        anchor: end of the tile that stays when an allele changes its length: `3`, `5` or `center`.
+        indel: `refill` from the genome, or `construct`: the insert changes its length.
+        context: tiles are inserts of the model's `construct`, or fill its whole window (`genome`).
+        keep_outside: also write alleles that lie in no tile, with status no_window.
+        region: only records of an indexed VCF in these regions, `CHROM:FROM-TO`.
+        haplotypes: one row per distinct haplotype and tile, instead of per allele.
+        samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
+        singleton: value of the is_singleton channel, 0 or 1.
+        max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
+        keep: input columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
+        per_model: also write every member's values, as fixed-size lists.
+        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which writes zeros.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        recipe: engine recipe by name or path, instead of the precision's own.
+        device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
+        null_rate: windows × members a second that engine null pretends; 0 for no limit.
+        format: `arrow` or `tsv`, on standard output.
+        allow_duplicates: accept the same model twice; it then weighs twice.
+        out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
+        until_se: add members to a row until the standard error of its effect (or score) is below this.
+        shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
+        restart: discard the parts that an interrupted run left, instead of resuming it.
+        shard: `3/64`: only the third of 64 slices of the input; `legscore merge` joins the outputs.
+        memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
+            machine's when None. (The command also has the system hold the process to it.)
+        verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
+        calibration: file made by `legscore evaluate --calibrate`: adds effect_low and effect_high.
+        log_json: file to append events to, as JSON lines.
+        part_rows: rows of a part, the unit of resuming; by members and engine when None.
+        file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
+        say: called with one line of text for every decision.
+        progress: called with (rows, members); returns what takes the rows done since its last call.
+
+    Returns:
+        The run's record (rows by status, times in seconds, rates, engine, fidelity), also in OUTPUT.run.json.
+
+    Raises:
+        LegscoreError: genome, input, models, options or output do not go together, or the run went wrong;
+            what was scored is kept for the next call.
+    """
+    given = dict(locals())
+    from legscore.variants.options import BuildOptions
+
+    request = RunRequest(
+        _of(Options, {**given, "inputs": [os.fspath(source)]}),
+        _of(BuildOptions, given),
+        samples_asked(haplotypes, samples),
+        shuffle_null or 0,
+        python_call("legscore.score_genome", given),
     )
+    return _run(request, _path(log_json), say, progress)
+
+
+def build_variants(
+    source: str | os.PathLike[str] | None,
+    output: str | os.PathLike[str],
+    *,
+    fasta: str | os.PathLike[str],
+    promoters: str | os.PathLike[str] | None = None,
+    regions_bed: str | os.PathLike[str] | None = None,
+    centered: bool = False,
+    orientation: str = "+",
+    length: int | None = None,
+    upstream: int | None = None,
+    downstream: int = 0,
+    step: int = 40,
+    biotypes: Sequence[str] = ("protein_coding",),
+    tss: str | os.PathLike[str] | None = None,
+    assume_utr: int | None = None,
+    contig_map: Sequence[str] = (),
+    on_mismatch: str = "status",
+    anchor: str = "3",
+    indel: str = "refill",
+    context: str = "construct",
+    keep_outside: bool = False,
+    region: Sequence[str] = (),
+    saturate: bool = False,
+    saturate_indels: bool = False,
+    haplotypes: bool = False,
+    samples: str | None = None,
+    force: bool = False,
+    say: Say | None = None,
+) -> int:
+    """Write the table of sequences that `score_file` scores: `legscore variants` as a function.
+
+    Args:
+        source: VCF or BCF, or a table with chrom, pos (1-based), ref, alt; None for the tiles themselves, or
+            with `saturate` every change in them.
+        output: file to write, whose ending decides the format: .parquet, .arrow, .csv or .tsv (also .gz).
+        fasta: genome, plain or bgzipped, with its .fai.
+        promoters: tiles upstream of the transcription starts of a GTF or GFF3.
+        regions_bed: tiles from a BED file, whose strand is honoured; instead of promoters.
+        centered: a tile around each variant, which has index ⌊length/2⌋; instead of both.
+        orientation: strand of centered tiles: `+`, `-`, or `gene` for that of the nearest tile's gene.
+        length: bases of a tile; 80 when None.
+        upstream: bases upstream of a start that tiles reach; 160, or two long tiles, when None.
+        downstream: bases downstream of a start that tiles reach.
+        step: bases from one tile of a gene to the next.
+        biotypes: of the genes that get tiles; `("all",)` for every one.
+        tss: table of transcription starts: columns gene and tss (1-based).
+        assume_utr: instead, take the base so many upstream of the ATG as the start.
+        contig_map: `NAME=FASTA_NAME`, or files of such lines, where the rules do not find contigs' names.
+        on_mismatch: when REF is not the genome's base: `status`, `fail` or `use-fasta`.
+        anchor: end of the tile that stays when an allele changes its length: `3`, `5` or `center`.
+        indel: `refill` from the genome, or `construct`: the insert changes its length.
+        context: tiles are inserts of the model's `construct`, or fill its whole window (`genome`).
+        keep_outside: also write alleles that lie in no tile, with status no_window.
+        region: only records of an indexed VCF in these regions, `CHROM:FROM-TO`.
+        saturate: every single-base change in every tile, instead of `source`.
+        saturate_indels: with `saturate`, every deletion and insertion of one base too.
+        haplotypes: one row per distinct haplotype and tile, instead of per allele.
+        samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
+        force: replace an output that is there already.
+        say: called with one line of text for every decision.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        LegscoreError: genome, source, options or output do not go together; nothing of the output is left.
+    """
+    given = dict(locals())
+    from legscore.variants.make import make
+    from legscore.variants.options import BuildOptions
+
+    made = make(
+        None if source is None else os.fspath(source),
+        os.fspath(output),
+        _of(BuildOptions, given),
+        saturate=saturate,
+        indels=saturate_indels,
+        samples=samples_asked(haplotypes, samples),
+        force=force,
+        say=say or _nobody,
+    )
+    return made.rows
+
+
+def _run(
+    request: RunRequest, log_json: str | None, say: Say | None, progress: StartProgress | None
+) -> dict[str, Any]:
+    """Do it, and tell the file of events, where there is one."""
+    check_request(request, log_json)
+    told = say or _nobody
+    if log_json is None:
+        record, lines = score_request(request, say=told, progress=progress)
+    else:
+        with logged(log_json, told) as log:
+            record, lines = score_request(request, say=told, progress=progress, log=log)
+            finish(log, record)
+    for line in lines:
+        told(line)
+    return record
+
+
+def _nobody(line: str) -> None:
+    """Hears what is said where nobody listens."""
+
+
+def _of(record: type[T], given: Mapping[str, Any]) -> T:
+    """The fields of a record among the arguments of a call, paths as text."""
+    fields = record.__dataclass_fields__  # type: ignore[attr-defined]
+    values = {name: given[name] for name in fields if name in given}
+    if "models" in values:
+        values["models"] = _listed(values["models"])
+    return record(**{name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in values.items()})
+
+
+def _listed(paths: Paths) -> list[str]:
+    return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
+
+
+def _path(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.fspath(path)

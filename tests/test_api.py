@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +17,11 @@ import pytest
 from conftest import random_dna, yeast_contract
 
 import legscore
+from legscore.cli import run, variants
+from legscore.cli.variant_options import OPTIONS as VARIANT_OPTIONS
 from legscore.errors import InputError, LegscoreError, ModelError
+from legscore.run.options import Options
+from legscore.variants.options import BuildOptions
 
 RNG = np.random.default_rng(0)
 TEXTS = [random_dna(RNG, int(n)) for n in RNG.integers(60, 100, 40)]
@@ -59,8 +68,8 @@ def test_score_equals_files_and_members(ensemble: Any, toy_models: Path, tmp_pat
     assert members.shape == (3, 40)
     assert (ensemble.score(TEXTS) == np.array(out["score"])).all()
     assert (np.array(out["score_per_model"].to_pylist(), dtype=np.float32) == members.T).all()
-    with pytest.raises(LegscoreError, match="score_file has no option 'precison'"):
-        legscore.score_file("a", "b", precison="fp32")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'precison'"):
+        legscore.score_file("a", "b", precison="fp32")  # type: ignore[call-arg]
 
 
 def test_effects(ensemble: Any) -> None:
@@ -114,12 +123,136 @@ def test_properties(ensemble: Any, toy_models: Path) -> None:
         legscore.load_ensemble(toy_models, rc="both")
 
 
-def test_long_inputs_are_cut_into_parts(ensemble: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_inputs_are_cut_into_parts(ensemble: Any, toy_models: Path) -> None:
     whole = ensemble.score(TEXTS)
-    monkeypatch.setattr("legscore.api.part_rows", lambda members, engine: 7)
-    assert (ensemble.score(TEXTS) == whole).all()
-    with pytest.raises(InputError, match="sequence 23 has status too_long"):
-        ensemble.score([*TEXTS[:23], "A" * 999])
+    with legscore.load_ensemble(toy_models, engine="openvino", precision="fp32", rows_at_once=7) as by_seven:
+        assert (by_seven.score(TEXTS) == whole).all()
+        with pytest.raises(InputError, match="sequence 23 has status too_long"):
+            by_seven.score([*TEXTS[:23], "A" * 999])
+
+
+def options_of(command: click.Command) -> dict[str, Any]:
+    """Parameters of a command and their defaults, under the names that functions have."""
+    names = {"format_": "format"}
+    return {names.get(str(p.name), str(p.name)): p for p in command.params}
+
+
+ONLY_COMMANDS = {"quiet", "dry_run", "ray", "workers", "num_cpus", "num_gpus"}
+"""What a terminal and a cluster need; a function has `say` and `progress` instead."""
+ONLY_TABLES = {"kind", "columns", "sequence_is"}
+
+
+@pytest.mark.parametrize(
+    ("function", "records", "command", "left_out"),
+    [
+        (
+            legscore.score_file,
+            [Options],
+            run.command,
+            {*ONLY_COMMANDS, *VARIANT_OPTIONS, "haplotypes", "samples"},
+        ),
+        (legscore.score_genome, [Options, BuildOptions], run.command, {*ONLY_COMMANDS, *ONLY_TABLES}),
+        (legscore.build_variants, [BuildOptions], variants.command, ONLY_COMMANDS),
+    ],
+)
+def test_functions_have_the_options_of_the_commands(
+    function: Any, records: list[Any], command: click.Command, left_out: set[str]
+) -> None:
+    """Each option of a command is a keyword of its function, explicit and typed, with the same default; so is
+    each field of what they make; and nothing else but who hears of it."""
+    parameters = inspect.signature(function).parameters
+    assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    assert all(p.annotation is not inspect.Parameter.empty for p in parameters.values())
+    assert [p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters.values()] == [
+        n >= 2 for n in range(len(parameters))
+    ]
+    options = options_of(command)
+    asked = {name for name in options if name not in left_out}
+    heard = {"say", "progress"} & set(parameters)
+    sources = {"source", "inputs"}
+    assert set(parameters) - heard - sources == asked - sources
+    fields = {name: field for record in records for name, field in record.__dataclass_fields__.items()}
+    assert set(fields) - sources - left_out <= set(parameters)
+    doc = inspect.getdoc(function) or ""
+    for name, parameter in parameters.items():
+        assert re.search(rf"^    {name}: ", doc, re.M), f"{name} is not documented"
+        if name in fields and parameter.default is not inspect.Parameter.empty:
+            field = fields[name]
+            default = field.default if field.default is not MISSING else field.default_factory()
+            assert (parameter.default or None) == (default or None), name
+        if name in options and not options[name].required:
+            by_command = options[name].get_default(click.Context(command))
+            if isinstance(by_command, (int, float, str)) and by_command:
+                assert parameter.default == by_command, name
+
+
+def same_file(one: Path, other: Path) -> None:
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_functions_write_the_bytes_of_the_commands(world: Path, toy_model: Path, cli: Any) -> None:
+    """A table, an annotated VCF, tracks and a null; a set of variants and a saturated one."""
+    genome: dict[str, Any] = {
+        "fasta": world / "g.fa",
+        "promoters": world / "g.gtf",
+        "length": 20,
+        "upstream": 40,
+    }
+    given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--length", 20, "--upstream", 40)
+    scored: dict[str, Any] = {"models": toy_model, "engine": "openvino", "precision": "fp32"}
+    models = ("-m", toy_model, "--engine", "openvino", "--precision", "fp32")
+    for name, more, keywords in (
+        ("o.parquet", ("--per-model", "--keep", "all"), {"per_model": True, "keep": "all"}),
+        ("o.vcf", (), {}),
+        ("p.csv", ("--shuffle-null", 5), {"shuffle_null": 5}),
+    ):
+        (by_command := world / "command").mkdir(exist_ok=True)
+        (by_function := world / "function").mkdir(exist_ok=True)
+        ran = cli("run", world / "v.vcf", *given, *models, *more, "-o", by_command / name)
+        assert ran.code == 0, ran.err
+        record = legscore.score_genome(
+            world / "v.vcf", by_function / name, **genome, **scored, **keywords, say=(said := []).append
+        )
+        if name.endswith(".vcf"):  # the header holds the command of the output's own name
+            assert (by_function / name).read_text().replace("function", "command") == (
+                by_command / name
+            ).read_text()
+        else:
+            same_file(by_command / name, by_function / name)
+        assert record["command"]["function"] == "legscore.score_genome"
+        assert record["command"]["arguments"]["models"] == str(toy_model)
+        assert any(line.startswith("engine: openvino") for line in said)
+    for name, source, more, keywords in (
+        ("v.parquet", world / "v.vcf", (), {}),
+        ("s.parquet", None, ("--saturate", "--saturate-indels"), {"saturate": True, "saturate_indels": True}),
+    ):
+        ran = cli("variants", *([source] if source else []), *given, *more, "-o", by_command / name)
+        assert ran.code == 0, ran.err
+        rows = legscore.build_variants(source, by_function / name, **genome, **keywords)
+        assert rows == pq.read_metadata(by_function / name).num_rows > 0
+        same_file(by_command / name, by_function / name)
+    ran = cli("run", by_command / "s.parquet", *models, "-o", by_command / "s.bedgraph")
+    assert ran.code == 0, ran.err
+    legscore.score_file(by_function / "s.parquet", by_function / "s.bedgraph", **scored)
+    for strand in ("plus", "minus"):
+        same_file(by_command / f"s.{strand}.bedgraph", by_function / f"s.{strand}.bedgraph")
+
+
+def test_events_of_a_function(world: Path, toy_model: Path) -> None:
+    (world / "s.csv").write_text("sequence\nACGT\n")
+    told = world / "events.jsonl"
+    legscore.score_file(world / "s.csv", world / "o.parquet", models=toy_model, engine="null", log_json=told)
+    assert [json.loads(line)["event"] for line in told.read_text().splitlines()] == [
+        "start",
+        "part",
+        "finish",
+    ]
+    with pytest.raises(LegscoreError, match="--log-json"):
+        legscore.score_file(world / "s.csv", world / "o.parquet", log_json=world / "s.csv")
+    with pytest.raises(InputError, match="--samples says whose haplotypes"):
+        legscore.score_genome(
+            world / "v.vcf", world / "o.parquet", fasta=world / "g.fa", centered=True, samples="all"
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,7 +12,7 @@ import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
 from legscore.cli.progress import ProgressBar
-from legscore.cli.variant_options import build_options, haplotype_options, samples_asked, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
@@ -20,7 +22,7 @@ from legscore.system.allocator import give_back_freed_parts
 from legscore.system.log import Progress, RunLog, Say, finish, logged
 from legscore.system.memory import Limits, limit_process_memory
 from legscore.system.publish import record_of
-from legscore.variants.genome_run import RunRequest, check_request, score_request
+from legscore.variants.genome_run import RunRequest, check_request, samples_asked, score_request
 
 
 @click.command("run", short_help="Score sequences or variants with an ensemble.")
@@ -258,7 +260,9 @@ def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> 
     options = Options(
         columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
     )
-    return RunRequest(options, build_options(given), samples_asked(given), shuffle_null or 0)
+    samples = samples_asked(given["haplotypes"], given["samples"])
+    command = shlex.join(["legscore", *sys.argv[1:]])
+    return RunRequest(options, build_options(given), samples, shuffle_null or 0, command)
 
 
 def roles_of(columns: Sequence[str]) -> dict[str, str]:

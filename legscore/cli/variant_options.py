@@ -137,10 +137,3 @@ def haplotype_options(command: F) -> F:
     for option in reversed(both):
         command = option(command)
     return command
-
-
-def samples_asked(given: Mapping[str, Any]) -> str | None:
-    """Whose haplotypes are rows, from --haplotypes and --samples; None when alleles are."""
-    if given["samples"] is not None and not given["haplotypes"]:
-        raise InputError("--samples says whose haplotypes; give --haplotypes too")
-    return (given["samples"] or "all") if given["haplotypes"] else None

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from legscore.cli.output_options import force_option
-from legscore.cli.variant_options import build_options, haplotype_options, samples_asked, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, variant_options
 from legscore.errors import InputError, printable
+from legscore.variants.genome_run import samples_asked
 
 
 @click.command("variants", short_help="Build the variants that run scores, from a genome.")
@@ -48,7 +49,7 @@ def command(
     """
     if given["fasta"] is None:
         raise InputError("legscore variants needs the genome: --fasta FASTA")
-    build, samples = build_options(given), samples_asked(given)
+    build, samples = build_options(given), samples_asked(given["haplotypes"], given["samples"])
     assert build is not None
     from legscore.variants.make import make
 

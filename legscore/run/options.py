@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from legscore.errors import LegscoreError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
@@ -125,11 +126,13 @@ class Staging:
             empty.
         derived_input: the input is made again for every run; it is the same when its content is.
         parts: folder for the kept parts, instead of OUTPUT.parts; it then stays when the run has ended.
+        command: what the record says started the run: a command line, or a Python function and its arguments.
     """
 
     shown_inputs: Sequence[str] = ()
     derived_input: bool = False
     parts: str | None = None
+    command: str | Mapping[str, Any] | None = None
 
 
 DIRECT = Staging()

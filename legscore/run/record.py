@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -21,6 +23,7 @@ def circumstances(
     seconds = max(summary.seconds, 1e-9)
     rows, windows = summary.rows - summary.rows_resumed, summary.windows_scored - summary.windows_resumed
     return {
+        "command": staging.command,
         "inputs": [str(path) for path in staging.shown_inputs or options.inputs],
         "output": options.output,
         "model_paths": [str(path) for path in options.models],
@@ -42,6 +45,26 @@ def circumstances(
         "windows_per_s": round(windows / seconds, 1),
         "window_members_per_s": round((summary.member_windows - summary.member_windows_resumed) / seconds, 1),
     }
+
+
+def python_call(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of a call from Python: the function, and the arguments that were given.
+
+    Args:
+        function: its full name; arguments: by name. Callables, None, False and empty ones are left out.
+    """
+    said = {
+        name: value
+        for name, value in arguments.items()
+        if not (
+            value is None or value is False or callable(value) or (isinstance(value, Sized) and not value)
+        )
+    }
+    return {"function": function, "arguments": json.loads(json.dumps(said, default=_plain))}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, Iterable) else str(value)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,12 +54,14 @@ class RunRequest:
         build: how a VCF or a table of alleles becomes rows; None where the input is a table of sequences.
         samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
         shuffles: add p and q from so many shuffled inserts of each row; 0 for none.
+        command: what the record says started the run.
     """
 
     options: Options
     build: BuildOptions | None = None
     samples: str | None = None
     shuffles: int = 0
+    command: str | Mapping[str, Any] | None = None
 
     @property
     def to_vcf(self) -> bool:
@@ -96,6 +98,13 @@ class Job:
     options: Options
     staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
+
+
+def samples_asked(haplotypes: bool, samples: str | None) -> str | None:
+    """Whose haplotypes are rows; None when alleles are."""
+    if samples is not None and not haplotypes:
+        raise InputError("--samples says whose haplotypes; give --haplotypes too")
+    return (samples or "all") if haplotypes else None
 
 
 def score_request(
@@ -198,7 +207,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
     """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
     options, build, output = request.options, request.build, request.options.output
     if build is None and not request.scores_aside:
-        yield Job(options, Staging(), lambda record: [])
+        yield Job(options, Staging(command=request.command), lambda record: [])
         return
     with _working_folder(output, options.restart) as room:
         made, job = None, options
@@ -223,6 +232,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         if request.scores_aside:
             job = replace(job, output=str(scored), format=None)
         staging = Staging(
+            command=request.command,
             shown_inputs=options.inputs,
             derived_input=made is not None,
             parts=None if output == "-" else str(room / STAGED),

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legscore.variants.genotypes import choose_samples
-from legscore.variants.haplotypes import HaplotypeBuilder, distinct
+from legscore.variants.haplotype_rows import distinct
+from legscore.variants.haplotypes import HaplotypeBuilder
 from legscore.variants.options import BuildOptions, prepare
 from legscore.variants.records import open_records
 

@@ -25,6 +25,8 @@ FIRST = np.arange(256, dtype=np.uint8)
 code."""
 for _code, _base in zip("RYSWKMBDHV", "ACCAGACAAA", strict=True):
     FIRST[ord(_code)] = ord(_base)
+FARTHEST = 1 << 40
+"""No contig is longer."""
 NOT_SEQUENCE = r"^<|[\[\]]|^\*$|^\.|\.$"
 """Symbolic, breakend, overlapping-deletion and missing alleles."""
 
@@ -135,6 +137,22 @@ def _holds(texts: Sequences, letter: int) -> np.ndarray:
     if len(at):
         holds[np.searchsorted(texts.start, at, side="right") - 1] = True
     return holds
+
+
+def clipped(positions: pa.Array) -> np.ndarray:
+    """Positions as int64, 0 where null; those that no genome has are drawn in to FARTHEST, so that sums with
+    them stay numbers."""
+    whole = pc.fill_null(positions, 0).to_numpy(zero_copy_only=False)
+    return np.clip(whole, -FARTHEST, FARTHEST)
+
+
+def reads(contig: np.ndarray, start_A: np.ndarray, texts: Sequences) -> np.ndarray:
+    """bool [A]: whether the contig (uint8 letters) reads each text at its start (int64, 0-based); False for
+    texts that are null, empty or reach beyond it."""
+    inside = (texts.length > 0) & ~texts.is_null & (start_A >= 0) & (start_A + texts.length <= len(contig))
+    rows, found = np.flatnonzero(inside), np.zeros(len(texts), dtype=bool)
+    found[rows] = _reads(contig, start_A[rows], texts, rows)
+    return found
 
 
 def _reads(contig: np.ndarray, start: np.ndarray, texts: Sequences, rows: np.ndarray) -> np.ndarray:

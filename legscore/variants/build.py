@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 from legscore.errors import InputError, shorten
 from legscore.rows.schema import ALIASES, OK, RESULT_COLUMNS, STATUS_CODE, STATUSES, TAIL_COLUMNS
 from legscore.system.log import Say
-from legscore.variants.alleles import Changes, canonical
+from legscore.variants.allele_blocks import Block, Records
+from legscore.variants.allele_tables import ordered
+from legscore.variants.alleles import Changes, canonical, clipped
 from legscore.variants.contigs import ContigMap, reconcile
 from legscore.variants.options import Setting
 from legscore.variants.output import coded, dictionary, fixed_texts, ragged_texts, status_column
 from legscore.variants.places import Placer, Places
-from legscore.variants.records import Block, Records
 from legscore.variants.windows import constructed, refilled, substituted, tile_letters
 
 FIELDS = [
@@ -130,6 +131,8 @@ class Builder:
         names = block.chrom.dictionary_encode()
         which = names.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         self.resolve(names.dictionary.to_pylist())
+        if block.unordered:
+            block = ordered(block, self._letters, self.records.name)
         pieces: list[_Piece] = []
         missing: list[np.ndarray] = [np.flatnonzero(which < 0)]
         for code, name in enumerate(names.dictionary.to_pylist()):
@@ -147,18 +150,22 @@ class Builder:
             )
         return self._rows(block, pieces)
 
+    def _letters(self, name: str) -> np.ndarray | None:
+        target = self.contigs.get(name)
+        return None if target is None else self.setting.genome.contig(target)
+
     def _contig(self, block: Block, rows: np.ndarray, name: str) -> Iterator[_Piece]:
         """Rows of the alleles on one contig."""
         options, take = self.setting.options, pa.array(rows)
         contig = self.setting.genome.contig(name)
         pos = block.pos.take(take)
-        start = pc.fill_null(pos, 0).to_numpy(zero_copy_only=False)
+        start = clipped(pos)
         ref = pc.if_else(pos.is_valid(), block.ref.take(take), None)
         changes = canonical(
             contig, start, ref, block.alt.take(take), use_fasta=options.on_mismatch == "use-fasta"
         )
         if options.on_mismatch == "fail":
-            self._refuse(block, rows, changes, contig)
+            self.refuse_mismatches(block, rows, changes, contig)
         self._count(changes)
         places = self._placer(name, changes)
         alone = np.ones(len(rows), dtype=bool)
@@ -278,7 +285,7 @@ class Builder:
         kinds["unsupported"] += int(np.count_nonzero(unsupported))
         kinds["faulty"] += int(np.count_nonzero(~ok & ~unsupported))
 
-    def _refuse(self, block: Block, rows: np.ndarray, changes: Changes, contig: np.ndarray) -> None:
+    def refuse_mismatches(self, block: Block, rows: np.ndarray, changes: Changes, contig: np.ndarray) -> None:
         """--on-mismatch fail: InputError for the first record whose REF is not the genome's."""
         wrong = np.isin(changes.status_A, [STATUS_CODE["ref_mismatch"], STATUS_CODE["ref_alt_swapped"]])
         if wrong.any():

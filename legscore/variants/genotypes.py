@@ -3,7 +3,7 @@ what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.input.source import READ_ERRORS
-from legscore.variants.vcf_file import is_vcf, open_vcf, unreadable
+from legscore.variants.sites import Site, field_of
+from legscore.variants.vcf_file import is_vcf, open_vcf
 
 MISSING, ABSENT = -1, -2
-UNPHASED = 0
+UNPHASED, UNNAMED = 0, 1
+"""Phase sets: none, and the one of genotypes that are phased without naming theirs."""
 
 
 @dataclass(frozen=True)
@@ -50,73 +51,61 @@ def choose_samples(path: str | Path, asked: str) -> list[str]:
     return names
 
 
-def read_genotypes(path: Path, samples: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[int, Genotypes]]:
-    """(record number from 0, Genotypes) of the records in `wanted` (ascending). InputError for damaged
-    records."""
-    known: dict[str, tuple[tuple[int, ...], bool]] = {}
-    chosen = set(wanted.tolist())
-    number = -1
-    with open_vcf(path) as file:
-        place = {name: i for i, name in enumerate(file.header.samples)}
-        rank = {column: column for column in place.values()}
-        # htslib's own signs
-        if len(samples) < len(place) and not any("," in name or name.startswith("^") for name in samples):
-            file.subset_samples(list(samples))
-            rank = {column: i for i, column in enumerate(sorted(place[name] for name in samples))}
-        order = np.array([rank[place[name]] for name in samples])
-        try:
-            for number, record in enumerate(file):
-                if number in chosen:
-                    yield number, _genotypes(str(record), order, known)
-        except READ_ERRORS as error:
-            raise unreadable(path, number + 1, error) from error
+class GenotypeParser:
+    """Texts of samples → Genotypes. Distinct texts are parsed once: a line of thousands of samples has a
+    handful."""
 
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[tuple[int, ...], bool]] = {}
+        self._sets: dict[str | int, int] = {}
 
-def _genotypes(line: str, order: np.ndarray, known: dict[str, tuple[tuple[int, ...], bool]]) -> Genotypes:
-    """Distinct genotypes are parsed once; a line of thousands of samples has a handful."""
-    fields = line.rstrip("\n").split("\t")
-    keys = fields[8].split(":") if len(fields) > 8 else []
-    if "GT" not in keys:
-        return Genotypes(
-            np.full((len(order), 1), MISSING, dtype=np.int16), np.zeros(len(order), dtype=np.int64)
-        )
-    texts, sets = fields[9:], []
-    if "PS" in keys or keys[0] != "GT":
-        values = [text.split(":") for text in texts]
-        at = keys.index("GT")
-        texts = [value[at] if at < len(value) else "." for value in values]
-        if "PS" in keys:
-            at = keys.index("PS")
-            sets = [value[at] if at < len(value) else "." for value in values]
-    elif len(keys) > 1:
-        texts = [text.partition(":")[0] for text in texts]
-    encoded = pa.array(texts, pa.string()).dictionary_encode()
-    which = encoded.indices.to_numpy()[order]
-    parsed = []
-    for text in encoded.dictionary.to_pylist():
-        if text not in known:
-            known[text] = _parse(text)
-        parsed.append(known[text])
-    ploidy = max(len(parsed[kind][0]) for kind in np.unique(which))
-    alleles = np.full((len(parsed), ploidy), ABSENT, dtype=np.int16)
-    for kind, (numbers, _) in enumerate(parsed):
-        if len(numbers) <= ploidy:  # a longer one is of a sample that was not asked for
-            alleles[kind, : len(numbers)] = numbers
-        if numbers == (MISSING,):  # a single dot: nothing is known of any haplotype
-            alleles[kind] = MISSING
-    phased = np.array([phased for _, phased in parsed])[which]
-    phase = phased.astype(np.int64)
-    if sets:
-        numbers_S = [int(text) + 2 if text.isdecimal() else 1 for text in sets]
-        phase = np.where(phased, np.array(numbers_S, dtype=np.int64)[order], UNPHASED)
-    return Genotypes(alleles[which], phase)
+    def __call__(self, site: Site, keys: Sequence[str], values: Sequence[str]) -> Genotypes:
+        """Genotypes of one record.
 
+        Args:
+            keys: the record's FORMAT; values: its samples, as written.
 
-def _parse(text: str) -> tuple[tuple[int, ...], bool]:
-    """Alleles of a GT and whether all of it is phased (4.4 may begin with a separator)."""
-    phased = "/" not in text
-    parts = text.lstrip("|/").replace("|", "/").split("/")
-    return tuple(int(part) if part.isdecimal() else MISSING for part in parts), phased
+        Raises:
+            InputError: a genotype names an allele that the record does not have.
+        """
+        texts = pa.array(field_of("GT", keys, values), pa.string()).dictionary_encode()
+        which_S = texts.indices.to_numpy()
+        parsed = [self._genotype(text, site) for text in texts.dictionary.to_pylist()]
+        ploidy = max(len(numbers) for numbers, _ in parsed)
+        alleles_KP = np.full((len(parsed), ploidy), ABSENT, dtype=np.int16)
+        for kind, (numbers, _) in enumerate(parsed):
+            alleles_KP[kind, : len(numbers)] = numbers
+            if numbers == (MISSING,):  # a single dot: nothing is known of any haplotype
+                alleles_KP[kind] = MISSING
+        phased_S = np.array([phased for _, phased in parsed])[which_S]
+        return Genotypes(alleles_KP[which_S], np.where(phased_S, self._phase_sets(keys, values), UNPHASED))
+
+    def _genotype(self, text: str, site: Site) -> tuple[tuple[int, ...], bool]:
+        """Alleles of a GT and whether all of it is phased (from VCF 4.4 on it may begin with a separator)."""
+        if text not in self._parsed:
+            parts = text.lstrip("|/").replace("|", "/").split("/")
+            numbers = tuple(int(part) if part.isdecimal() else MISSING for part in parts)
+            self._parsed[text] = (numbers, "/" not in text)
+        if max(self._parsed[text][0]) > len(site.alts):
+            raise InputError(
+                f"{site.where}: genotype {text[:40]!r} names an allele beyond the {len(site.alts)} in ALT; "
+                "correct or remove it"
+            )
+        return self._parsed[text]
+
+    def _phase_sets(self, keys: Sequence[str], values: Sequence[str]) -> np.ndarray:
+        """A number for the phase set of every sample, int64: equal where the sets are, as numbers or as
+        text; UNNAMED where none is given."""
+        key = "PS" if "PS" in keys else "PSL"
+        if key not in keys:
+            return np.full(len(values), UNNAMED, dtype=np.int64)
+        texts = pa.array(field_of(key, keys, values), pa.string()).dictionary_encode()
+        numbers = []
+        for text in texts.dictionary.to_pylist():
+            name = int(text) if text.isdecimal() else text
+            unnamed = not text.strip(".,")
+            numbers.append(UNNAMED if unnamed else self._sets.setdefault(name, UNNAMED + 1 + len(self._sets)))
+        return np.array(numbers, dtype=np.int64)[texts.indices.to_numpy()]
 
 
 def columns(genotypes: list[Genotypes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

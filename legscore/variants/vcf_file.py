@@ -23,9 +23,12 @@ def is_vcf(path: str | Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_vcf(path: Path) -> Iterator[Any]:
+def open_vcf(path: Path, index: Path | None = None) -> Iterator[Any]:
     """A pysam.VariantFile, closed at the end. What is gzipped without blocks is read as a stream, from its
     beginning only.
+
+    Args:
+        index: proved to be the file's own (`vcf_index`), for reading regions.
 
     Raises:
         InputError: there is no such file or no valid header.
@@ -42,7 +45,8 @@ def open_vcf(path: Path) -> Iterator[Any]:
                 file = pysam.VariantFile(stack.enter_context(open(path, "rb")))
                 stack.callback(_close_stream, file)
             else:
-                file = stack.enter_context(pysam.VariantFile(str(path)))
+                given = {} if index is None else {"index_filename": str(index)}
+                file = stack.enter_context(pysam.VariantFile(str(path), **given))
             try:
                 list(file.header.contigs), list(file.header.samples)
             except UnicodeDecodeError:
@@ -111,12 +115,15 @@ def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
             if stream.read(3) == b"BCF":
                 return InputError(f"{path}, record {n_read + 1}: {why}; the file is damaged or not valid BCF")
             stream.seek(0)
-            seen = 0
+            seen, in_header = 0, True
             for number, line in enumerate(stream, 1):
-                if line[:1] != b"#":
+                in_header = in_header and line[:1] == b"#"
+                if not in_header:
                     seen += 1
                     if seen == n_read + 1:
                         shown = line[:60].decode("utf-8", "replace").rstrip().replace("\t", " ")
+                        if line[:1] == b"#" or not line.strip():
+                            why = "a comment or an empty line stands among the records"
                         return InputError(
                             f"{path}, line {number}: {why} ({shown!r}); is it cut short or damaged? Correct "
                             "or remove it"

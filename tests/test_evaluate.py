@@ -628,7 +628,7 @@ def test_calibration_refusals(cli: Cli, effects: Path, tmp_path: Path) -> None:
         ({"format": "x"}, "no calibration"),
         ({"slope": "1"}, "slope"),
         ({"models": []}, "hashes"),
-        ({"quantile": -1}, "negative"),
+        ({"quantile": -1}, "must lie between 0"),
     ):
         held = json.loads((tmp_path / "cal.json").read_text()) | change
         (tmp_path / "b.json").write_text(json.dumps(held))

@@ -154,8 +154,9 @@ def command(
           -o cal.json
     """
     from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
-    from legscore.evaluate.show import lines, write_csv, write_json
+    from legscore.evaluate.show import lines
     from legscore.evaluate.tables import Tables
+    from legscore.evaluate.write_results import write_csv, write_json
     from legscore.system.overwrite import check_outputs
     from legscore.system.publish import check_writable
 

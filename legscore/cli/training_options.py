@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
 from legscore.cli.progress import ProgressBar
-from legscore.errors import LegscoreError, OutputError
-from legscore.system.log import Say
-from legscore.system.publish import writing
+from legscore.errors import LegscoreError
+from legscore.train.options import Listener, TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -148,32 +145,16 @@ def resolve_recipe(given: dict[str, Any], changes: dict[str, Any] | None = None)
     return resolve(given["preset"], given["recipe_file"], settings | (changes or {}))
 
 
-def read_data(path: str, recipe: Any, given: dict[str, Any], folder: Path, say: Say) -> Any:
-    """The table, checked against the recipe's contract; says what was found."""
-    from legscore.train.data import DataOptions, read_training_data
+def data_options(given: dict[str, Any]) -> Any:
+    """The `DataOptions` that the options ask for."""
+    from legscore.train.columns import DataOptions
 
-    options = DataOptions(
-        **{name: given[name] for name in DATA_FIELDS},
-        where=parse_where(given["where"]),
-        fold_on=recipe.fold_on,
-        n_folds=recipe.n_folds,
-        singletons=recipe.singletons,
-        singleton_min=recipe.singleton_min,
-    )
-    table = read_training_data(path, recipe.data_contract(given["floor"]), options, folder)
-    say("data: " + ", ".join(f"{name} {count:,}" for name, count in table.report.items()))
-    rule = table.folds
-    if recipe.singleton_channel and given["singleton_column"] is None:
-        share = table.report["singletons"] / len(table)
-        if share > 0.9:
-            say(
-                f"warning: {share:.0%} of the expressions count as singletons, while scoring uses flag "
-                "0; pass "
-                "--singleton COLUMN or --set singleton_channel=false"
-            )
-    by = f"mmh3 of the sequence as {rule['fold_on']}" if rule["by"] == "mmh3" else f"column {rule['column']}"
-    say(f"folds: {by}")
-    return table
+    return DataOptions(**{name: given[name] for name in DATA_FIELDS}, where=parse_where(given["where"]))
+
+
+def how_to_train(given: dict[str, Any]) -> TrainingOptions:
+    """The `TrainingOptions` that the options ask for."""
+    return TrainingOptions(**{field.name: given[field.name] for field in fields(TrainingOptions)})
 
 
 def parse_where(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -185,15 +166,6 @@ def parse_where(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             raise LegscoreError(f"--where {pair}: write COLUMN=VALUE, such as medium=complex")
         where.append((column, value))
     return tuple(where)
-
-
-def make_folder(path: str) -> Path:
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from None
-    return folder
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -223,38 +195,40 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-class Progress:
-    """What a training says: a bar on terminals, lines in pipes, JSON lines beside the checkpoint, TensorBoard
-    if asked."""
+class TrainingProgress(Listener):
+    """What a training shows: a bar on terminals, lines in pipes. From its first step SIGINT, SIGTERM and
+    SIGHUP stop it after the step under way; a second one ends the process at once. A context."""
 
-    def __init__(self, folder: Path, quiet: bool, tensorboard: str | None, leads: bool = True) -> None:
-        self.folder, self.quiet, self.leads = folder, quiet or not leads, leads
-        self.group = ""
-        self._bar = ProgressBar(self.quiet)
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._bar = ProgressBar(quiet)
         self._shown, self._last = "", "loss -"
-        self._board = _board(tensorboard) if tensorboard and leads else None
+        self._signals = contextlib.ExitStack()
+        self._came: Callable[[], bool] = lambda: False
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        self._signals.close()
+
+    def begin(self) -> None:
+        self._came = self._signals.enter_context(stop_on_signals())
+
+    def stopped(self) -> bool:
+        return self._came()
 
     def say(self, line: str) -> None:
         if not self.quiet:
-            self.close_bar()
+            self._bar.close()
+            self._shown = ""
             click.echo(line, err=True)
 
     def report(self, member: Any, trainer: Any, metrics: Any) -> None:
-        if not self.leads:
-            return
-        log = self.folder / f"{member.name}.metrics.jsonl"
-        with writing(log), open(log, "a") as stream:
-            stream.write(json.dumps(asdict(metrics)) + "\n")
-        if self._board is not None:
-            for name, value in asdict(metrics).items():
-                if name != "step" and value is not None:
-                    self._board.add_scalar(f"{self.group}{member.name}/{name}", value, metrics.step)
         quality = "" if metrics.valid_loss is None else f", validation loss {metrics.valid_loss:.4f}"
-        quality += (
-            ""
-            if metrics.pearson is None
-            else f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
-        )
+        if metrics.pearson is not None:
+            quality += f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
         if self._bar.shows:
             self._last = f"loss {metrics.loss:.4f}{quality}"
             self.tick(member, trainer)
@@ -267,7 +241,7 @@ class Progress:
             )
 
     def tick(self, member: Any, trainer: Any) -> None:
-        """After every step: the bar moves (it is drawn a few times a second)."""
+        """The bar moves (it is drawn a few times a second)."""
         if not self._bar.shows:
             return
         if self._shown != member.name:
@@ -278,32 +252,17 @@ class Progress:
         samples = f", {rate * trainer.recipe.batch:,.0f} samples/s" if rate else ""
         self._bar.tell(f"{self._last}{samples}")
 
-    def counted(self, what: str) -> Callable[[int, int], object]:
-        """A bar for (step, steps); nothing in pipes."""
-        self._bar.start(what, None, "steps")
-        return self._bar.move_to
-
-    def close_bar(self) -> None:
-        self._bar.close()
-        self._shown = ""
-
-    def close(self) -> None:
-        self.close_bar()
-        if self._board is not None:
-            self._board.close()
-
-
-def _board(folder: str) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise LegscoreError("--tensorboard needs the tensorboard package: pip install tensorboard") from None
-    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
+    def test_step(self, step: int, steps: int) -> None:
+        if self._shown != "range test":
+            self._bar.start("range test", steps, "steps")
+            self._shown = "range test"
+        self._bar.move_to(step)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT, SIGTERM or SIGHUP came while the block runs; a second one ends the process at once."""
+    """Whether SIGINT, SIGTERM or SIGHUP came while the block runs; a second one ends the process at once. One
+    that the parent ignores (nohup) stays ignored."""
     came = False
 
     def handle(number: int, frame: object) -> None:

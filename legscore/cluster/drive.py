@@ -101,52 +101,17 @@ class Cluster:
         )
         missing, done = self._missing(plan, store, tick)
         self._schedule = Schedule(missing, self._options.retries)
-        total, fresh = plan.n_rows, set[int]()
         if missing and len(plan.numbers) < LEAST_PARTS * len(self._pool.actors):
             self._log.warn(
                 "few parts",
                 f"{len(plan.numbers)} parts for {len(self._pool.actors)} workers are shared unevenly; "
-                "--part-rows "
-                f"below {plan.part_rows:,} makes more (the output's record says it)",
+                f"--part-rows below {plan.part_rows:,} makes more (the output's record says it)",
             )
-
-        def check(ready: Ready) -> None:
-            if found := difference(
-                json.loads(json.dumps(mine)), json.loads(json.dumps(ready.record)), words=("is", "here and")
-            ):
-                raise ClusterError(
-                    f"worker on {ready.host} does not fit this run: {found} there; workers must be alike"
-                )
-            log.event(
-                "worker",
-                host=ready.host,
-                process=ready.pid,
-                cores=ready.cores,
-                seconds=round(ready.seconds, 3),
-            )
-
-        def on_part(actor: Actor, part: PartDone) -> None:
-            nonlocal done
-            fresh.add(part.number)
-            done += part.rows
-            actor.rows += part.rows
-            actor.n_parts += 1
-            if plan.verifier is not None:
-                verified, (windows, largest, squares) = plan.verifier.verified, part.verified
-                verified.windows += windows
-                verified.square_sum += squares
-                verified.max_error = max(verified.max_error, largest)
-            counts = {"rows": part.rows, "rows_done": done, "rows_total": total}
-            log.event("part", part=part.number, **counts, resumed=False, worker=actor.name)
-            tick(part.rows)
-
-        def on_file(actor: Actor, file: PartDone) -> None:
-            log.event("file", file=file.number, rows=file.rows, worker=actor.name)
-
+        answers = _Answers(plan, mine, tick, log, done)
         whole = bool(plan.parts_a_file)
         try:
             if missing:
-                self._pool.run(self._schedule, store.where, check, on_part, last=not whole)
+                self._pool.run(self._schedule, store.where, answers.check, answers.on_part, last=not whole)
         finally:
             self._elapsed_s = time.perf_counter() - started
         if self._schedule.poison:
@@ -155,12 +120,12 @@ class Cluster:
             )
         if whole:  # the workers write the files, so that no process joins everything
             files = Schedule(range(n_files(plan)), self._options.retries)
-            self._pool.run(files, store.where, check, on_file, "write")
+            self._pool.run(files, store.where, answers.check, answers.on_file, "write")
             self._retried += files.retried
             if files.poison:
                 rows = plan.part_rows * plan.parts_a_file
                 raise ClusterError(self._poisoned(plan, store, files, "file", rows, n_files(plan)))
-        return fresh
+        return answers.fresh
 
     def _missing(
         self, plan: Plan, store: PartFolder, tick: Callable[[float], object]
@@ -232,6 +197,47 @@ class Cluster:
     def lines(self) -> list[str]:
         """The closing table."""
         return closing_table(self.record())
+
+
+class _Answers:
+    """Takes what workers answer: that they fit this run, parts scored, files written."""
+
+    def __init__(
+        self, plan: Plan, mine: dict[str, Any], tick: Callable[[float], object], log: RunLog, done: int
+    ) -> None:
+        """`mine`: what this run's parts belong to; `done`: rows of parts that were there already."""
+        self._plan, self._mine, self._tick, self._log, self._done = plan, mine, tick, log, done
+        self.fresh: set[int] = set()
+
+    def check(self, ready: Ready) -> None:
+        """ClusterError unless a worker would make the very parts of this run."""
+        here, there = (json.loads(json.dumps(record)) for record in (self._mine, ready.record))
+        if found := difference(here, there, words=("is", "here and")):
+            raise ClusterError(
+                f"worker on {ready.host} does not fit this run: {found} there; workers must be alike"
+            )
+        seconds = round(ready.seconds, 3)
+        self._log.event("worker", host=ready.host, process=ready.pid, cores=ready.cores, seconds=seconds)
+
+    def on_part(self, actor: Actor, part: PartDone) -> None:
+        """A part is scored and kept."""
+        plan = self._plan
+        self.fresh.add(part.number)
+        self._done += part.rows
+        actor.rows += part.rows
+        actor.n_parts += 1
+        if plan.verifier is not None:
+            verified, (windows, largest, squares) = plan.verifier.verified, part.verified
+            verified.windows += windows
+            verified.square_sum += squares
+            verified.max_error = max(verified.max_error, largest)
+        counts = {"rows": part.rows, "rows_done": self._done, "rows_total": plan.n_rows}
+        self._log.event("part", part=part.number, **counts, resumed=False, worker=actor.name)
+        self._tick(part.rows)
+
+    def on_file(self, actor: Actor, file: PartDone) -> None:
+        """A file of a folder output is written."""
+        self._log.event("file", file=file.number, rows=file.rows, worker=actor.name)
 
 
 def worker_job(job: Options, staging: Staging, options: ClusterOptions) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import platform
 import time
@@ -25,6 +26,7 @@ from legscore.engine.choose import Request
 from legscore.errors import LegscoreError
 from legscore.generate.draws import start_codes
 from legscore.generate.open_denoiser import open_denoiser
+from legscore.generate.sample import Denoiser
 from legscore.model.checkpoint import Checkpoint
 from legscore.system.log import Say
 from legscore.version import __version__
@@ -50,62 +52,38 @@ def design(
     """
     started, began = datetime.datetime.now(datetime.timezone.utc), time.perf_counter()
     plan = prepare(options, say)
-    training = None
-    if options.training is not None:
-        training = read_starts(options.training, plan.members[0].contract, plan.length, strict=False)
-        say(f"training: {len(training.names):,} sequences of {plan.length} bases to compare with")
+    training = _read_training(options, plan, say)
     request = Request(options.engine, options.precision, device=options.device)
-    judge = open_judge(plan.members, options.rc, request, plan.length, say)
-    checker, denoiser, agreement = None, None, None
-    try:
+    with contextlib.ExitStack() as stack:
+        judge = open_judge(plan.members, options.rc, request, plan.length, say)
+        stack.callback(judge.close)
+        denoiser, agreement = None, None
         if plan.generator is not None:
             denoiser, agreement = open_denoiser(plan.generator, request, say)
-        n = len(plan.target_N)
-        work = n * options.budget * (plan.schedule.steps if denoiser else 1)
-        producer = Producer(
-            options.method,
-            judge,
-            plan.constraints,
-            plan.target_N,
-            options.seed,
-            options.budget,
-            plan.schedule,
-            plan.told_N,
-            denoiser,
-            plan.start_NL,
-            bar(work, "steps" if denoiser else "calls"),
-        )
+            stack.callback(denoiser.close)
+        producer = _producer(options, plan, judge, denoiser, bar)
         chosen = choose(producer, options.min_distance)
         calls = judge.calls
         if not len(chosen.row_C):
             raise LegscoreError("no design is far enough from the others; lower --min-distance")
         _verify(chosen, options.rules, plan)
         random = _random_scores(judge, chosen, plan)
-        if plan.checkers:
-            checker = open_judge(plan.checkers, options.rc, request, plan.length, lambda line: None)
-        check = mean_and_sd(checker.scores(chosen.codes_CL)) if checker else None
-        starts = None
-        if plan.starts is not None and plan.start_NL is not None:
-            codes = plan.start_NL[chosen.row_C]
-            names = [plan.starts.names[row % len(plan.starts.names)] for row in chosen.row_C]
-            starts = (Starts(codes, names), mean_and_sd(judge.scores(codes))[0])
-        table = outputs.table_of(chosen, plan.target_N, judge.contract, starts, check, training)
+        check, checker = _check(options, plan, request, chosen)
+        table = outputs.table_of(
+            chosen, plan.target_N, judge.contract, _starts(plan, judge, chosen), check, training
+        )
         found = outputs.agreement(table, random)
         metadata = {
             "legscore": __version__,
             "design": {
                 **options.described(), "schedule": asdict(plan.schedule), "emphasis": plan.emphasis,
-                "generator": _named(plan.generator), "judge": judge.describe(),
-                "check": checker.describe() if checker else None,
+                "generator": _named(plan.generator), "judge": judge.describe(), "check": checker,
                 "generator_engine": denoiser.describe() if denoiser else None,
                 "generator_agreement": asdict(agreement) if agreement else None, "length": plan.length,
                 "random": outputs.random_summary(random, found["random_mae"]),
             },
         }  # fmt: skip
-    finally:
-        for opened in (judge, checker, denoiser):
-            if opened is not None:
-                opened.close()
+    n = len(plan.target_N)
     record = {
         **metadata,
         "designs": len(chosen.row_C),
@@ -127,6 +105,56 @@ def design(
         write_report(table, Path(options.report), record, Path(options.output).name)
     outputs.write_record(record, options.output)
     return record
+
+
+def _read_training(options: DesignOptions, plan: Plan, say: Say) -> Starts | None:
+    """The sequences of --training, to report the nearest to each design."""
+    if options.training is None:
+        return None
+    training = read_starts(options.training, plan.members[0].contract, plan.length, strict=False)
+    say(f"training: {len(training.names):,} sequences of {plan.length} bases to compare with")
+    return training
+
+
+def _producer(
+    options: DesignOptions, plan: Plan, judge: Judge, denoiser: Denoiser | None, bar: Bar
+) -> Producer:
+    work = len(plan.target_N) * options.budget * (plan.schedule.steps if denoiser else 1)
+    return Producer(
+        options.method,
+        judge,
+        plan.constraints,
+        plan.target_N,
+        options.seed,
+        options.budget,
+        plan.schedule,
+        plan.told_N,
+        denoiser,
+        plan.start_NL,
+        bar(work, "steps" if denoiser else "calls"),
+    )
+
+
+def _check(
+    options: DesignOptions, plan: Plan, request: Request, chosen: Chosen
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, dict[str, Any] | None]:
+    """Mean and SD, float32 [C], by the models of --check, and what they are; None without any."""
+    if not plan.checkers:
+        return None, None
+    checker = open_judge(plan.checkers, options.rc, request, plan.length, lambda line: None)
+    try:
+        return mean_and_sd(checker.scores(chosen.codes_CL)), checker.describe()
+    finally:
+        checker.close()
+
+
+def _starts(plan: Plan, judge: Judge, chosen: Chosen) -> tuple[Starts, np.ndarray] | None:
+    """What the chosen designs started from, and its scores, float32 [C]; None where nothing was given."""
+    if plan.starts is None or plan.start_NL is None:
+        return None
+    codes = plan.start_NL[chosen.row_C]
+    names = [plan.starts.names[row % len(plan.starts.names)] for row in chosen.row_C]
+    return Starts(codes, names), mean_and_sd(judge.scores(codes))[0]
 
 
 def _verify(chosen: Chosen, rules: Rules, plan: Plan) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from legscore.system.entries import is_number
 from legscore.version import __version__
 
 MOST_ROWS = 500
@@ -118,9 +119,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("generator", f"{generator.get('name')} (sha256 {str(generator.get('sha256'))[:16]}…)"))
         schedule, emphasis = made.get("schedule") or {}, made.get("emphasis")
         steps = ", ".join(f"{name} {value}" for name, value in schedule.items())
-        found.append(
-            ("loop", f"{steps}, emphasis {emphasis:g}" if isinstance(emphasis, int | float) else steps)
-        )
+        found.append(("loop", f"{steps}, emphasis {emphasis:g}" if is_number(emphasis) else steps))
         engine = made.get("generator_engine") or {}
         found.append(("generator's engine", _engine(engine)))
     found.append(("targets", f"{made.get('target', '?')}, {made.get('calls', '?')} predictor calls a design"))
@@ -131,7 +130,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     found.append(("constraints", "; ".join(held) if held else "none"))
     for label, key in (("scored by", "judge"), ("checked by", "check")):
         if judge := made.get(key):
-            names = ", ".join(str(model.get("name")) for model in judge.get("models", []))
+            names = ", ".join(str(model.get("name")) for model in judge.get("models") or [])
             found.append(
                 (label, f"{names}; {_engine(judge.get('engine') or {})}; strands {judge.get('rc', '?')}")
             )
@@ -220,7 +219,7 @@ def _agreement(found: Mapping[str, Any]) -> str:
 
 def _about_random(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> str:
     if rows and "random_mae" in rows[0]:
-        n = ((record.get("design") or {}).get("random") or {}).get("n", 0)
+        n = ((record.get("design") or {}).get("random") or {}).get("n") or 0
         return f"Error is score − target. {n:,} random sequences were scored by the same models."
     return "Error is score − target. The file holds no scores of random sequences to compare with."
 

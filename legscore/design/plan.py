@@ -60,30 +60,17 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     members = load_predictors(options.models, say)
     checkers = load_predictors(options.check, lambda line: None, "--check") if options.check else []
     contract = members[0].contract
-    starts = None
     length = options.length or (generator.contract.length if generator else None)
     if generator is not None:
-        if options.length not in (None, generator.contract.length):
-            raise InputError(
-                f"--length {options.length}: the generator makes {generator.contract.length} bases"
-            )
-        say(f"generator: {generator.name} ({generator.contract.describe()})")
-        for checkpoint in (members[0], *checkers[:1]):
-            if reason := unfit(generator.contract, checkpoint.contract):
-                raise ModelError(
-                    f"{checkpoint.path or checkpoint.name} and the generator {options.generator} do not "
-                    f"match: {reason}"
-                )
+        _check_pairing(options, generator, [members[0], *checkers[:1]], say)
+    starts = None
     if options.start is not None:
         starts = read_starts(options.start, contract, length)
         length = starts.codes_SL.shape[1]
         say(f"from: {len(starts.names):,} sequences of {length} bases")
     if length is None:
-        length = (
-            DEFAULT_LENGTH
-            if contract.insert_min <= DEFAULT_LENGTH <= contract.insert_max
-            else contract.insert_max
-        )
+        usual = contract.insert_min <= DEFAULT_LENGTH <= contract.insert_max
+        length = DEFAULT_LENGTH if usual else contract.insert_max
     for checkpoint in (members[0], *checkers[:1]):
         if not checkpoint.contract.insert_min <= length <= checkpoint.contract.insert_max:
             takes = f"{checkpoint.contract.insert_min}-{checkpoint.contract.insert_max}"
@@ -116,6 +103,19 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     return Plan(
         generator, members, checkers, length, targets, told, schedule, emphasis, starts, start_NL, constraints
     )
+
+
+def _check_pairing(options: DesignOptions, generator: Checkpoint, judges: list[Checkpoint], say: Say) -> None:
+    """LegscoreError unless the generator makes the length asked for and inserts that the judges read."""
+    if options.length not in (None, generator.contract.length):
+        raise InputError(f"--length {options.length}: the generator makes {generator.contract.length} bases")
+    say(f"generator: {generator.name} ({generator.contract.describe()})")
+    for checkpoint in judges:
+        if reason := unfit(generator.contract, checkpoint.contract):
+            raise ModelError(
+                f"{checkpoint.path or checkpoint.name} and the generator {options.generator} do not "
+                f"match: {reason}"
+            )
 
 
 def told_targets(target_N: np.ndarray, generator: Checkpoint, emphasis: float) -> np.ndarray:

@@ -21,8 +21,10 @@ from legscore.design.outputs import agreement, check_drawing
 from legscore.design.page import render
 from legscore.dna.codes import encode_text
 from legscore.errors import InputError, OutputError, shorten
-from legscore.input.read import Input, open_input
-from legscore.input.source import READ_ERRORS, first_line, run_record
+from legscore.input.read import Input, is_text, open_input
+from legscore.input.source import first_line, run_record
+from legscore.input.whole_table import read_columns
+from legscore.system.entries import NUMBER, TEXT, check_entries, is_number
 from legscore.system.log import Say
 from legscore.system.publish import check_writable, publishing, writing
 
@@ -45,6 +47,15 @@ NUMBERS = {
 """Columns of numbers, and as which they are read."""
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 PAGES = (".html", ".htm")
+JUDGE = {"models": [{"name": TEXT}], "engine": {}}
+ENTRIES = {
+    "design": {
+        "generator": {}, "schedule": {}, "generator_engine": {}, "rules": {}, "min_distance": NUMBER,
+        "judge": JUDGE, "check": JUDGE,
+        "random": {"n": NUMBER, "mae": NUMBER, "score_quantiles": [NUMBER]},
+    },
+}  # fmt: skip
+"""What `legscore design` writes into a record, as far as it is read here."""
 
 
 def is_designs(names: list[str]) -> bool:
@@ -91,11 +102,11 @@ def write_report(
     """
     random = (record.get("design") or {}).get("random") or {}
     quantiles = random.get("score_quantiles")
-    sample = None if quantiles is None else np.asarray(quantiles, dtype=np.float64)
+    sample = np.asarray(quantiles, dtype=np.float64) if quantiles else None
     codes = np.stack([encode_text(text) for text in table["insert"].to_pylist()])
     neighbours = hamming.nearest(codes, codes, same=True)[1] if len(codes) > 1 else np.empty(0, np.int64)
     trained = table["nearest_distance"].to_numpy() if "nearest_distance" in table.column_names else None
-    found = {**agreement(table), **({"random_mae": random["mae"]} if "mae" in random else {})}
+    found = {**agreement(table), **({"random_mae": random["mae"]} if is_number(random.get("mae")) else {})}
     by_target = error_by_target(table, sample)
     numbers = {
         "agreement": found,
@@ -109,7 +120,7 @@ def write_report(
         "error_by_target": pictures.error_by_target(table, by_target),
         "diversity": pictures.diversity(neighbours, trained, codes.shape[1]),
     }
-    page = render(table, numbers, drawn, record, name).encode()
+    page = render(table, numbers, drawn, record, name).encode(errors="backslashreplace")
     if output.suffix.lower() in PAGES:
         return [_written(output, page)]
     with writing(output):
@@ -117,6 +128,18 @@ def write_report(
     files = [_written(output / "index.html", page)]
     files += [_written(output / f"{stem}.png", picture) for stem, picture in drawn.items()]
     return [*files, _written(output / "report.json", (json.dumps(numbers, indent=1) + "\n").encode())]
+
+
+def designs_record(opened: Input) -> dict[str, Any]:
+    """The record of the run that made a file of designs; empty where there is none.
+
+    Raises:
+        InputError: the record is damaged, or an entry of it is not of the kind that legscore writes.
+    """
+    source = opened.sources[0]
+    record = run_record(source) or {}
+    check_entries(record, ENTRIES, f"{source.path}: the record of its run")
+    return record
 
 
 def report_file(path: str, output: str, say: Say) -> None:
@@ -128,7 +151,7 @@ def report_file(path: str, output: str, say: Say) -> None:
     check_output(output)
     opened = open_input([path])
     table = read_designs(path, opened)
-    record = run_record(opened.sources[0]) or {}
+    record = designs_record(opened)
     say(f"designs: told by their columns {shorten(list(COLUMNS), len(COLUMNS))}")
     files = write_report(table, Path(output), record, Path(path).name)
     numbers = agreement(table)
@@ -144,10 +167,7 @@ def read_designs(path: str, opened: Input) -> pa.Table:
     """COLUMNS and what there is of OPTIONAL, numbers as numbers. InputError naming the column that does not
     hold designs."""
     names = [name for name in opened.schema.names if name in (*COLUMNS, *OPTIONAL)]
-    try:
-        table = pa.Table.from_batches([batch.select(names) for batch in opened.batches(names)])
-    except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    table = read_columns(opened, names)
     if not table.num_rows:
         raise InputError(f"{path} has no rows")
     for name, kind in NUMBERS.items():
@@ -160,6 +180,8 @@ def read_designs(path: str, opened: Input) -> pa.Table:
             raise InputError(
                 f"{path}: column {name!r} has rows without a number; designs have one in each row"
             )
+    if not is_text(table["insert"].type):
+        raise InputError(f"{path}: column 'insert' is {table['insert'].type}; it must hold A, C, G, T")
     inserts = table["insert"].cast(pa.string()).to_pylist()
     for i, text in enumerate(inserts):
         if not text or len(text) != len(inserts[0]) or set(text) - set("ACGT"):

@@ -11,6 +11,7 @@ from legscore.dna.codes import text_to_codes
 from legscore.dna.contract import N_CODE, Contract
 from legscore.errors import InputError, nearest, shorten
 from legscore.input.read import open_input, role_array
+from legscore.input.whole_table import checked_values
 from legscore.rows.schema import KINDS, OK, STATUSES
 from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
 
@@ -75,7 +76,7 @@ def read_starts(
         found.append(inserts[known])
         kept = rows[known]
         if label and label != chosen:
-            texts = part.column(label).to_pylist()
+            texts = checked_values(part.column(label), label, path).to_pylist()
             labels += [str(texts[row]) for row in kept]
         else:
             labels += [str(part.first_row + row) for row in kept]

@@ -65,6 +65,7 @@ def read_targets(
 
 def _column(text: str) -> np.ndarray:
     from legscore.input.read import open_input
+    from legscore.input.whole_table import read_columns
 
     path, colon, column = text.rpartition(":")
     if not colon or not path or not column:
@@ -79,9 +80,9 @@ def _column(text: str) -> np.ndarray:
         )
     import pyarrow as pa
 
-    values = [batch.column(0) for batch in opened.batches([column])]
+    values = read_columns(opened, [column]).column(0)
     try:
-        return np.asarray(pa.chunked_array(values).cast(pa.float64()).to_numpy(), dtype=np.float64)
+        return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
     except (pa.ArrowException, ValueError):
         raise InputError(f"--target: column {column!r} of {path} must hold numbers") from None
 

@@ -23,6 +23,8 @@ from legscore.evaluate.correlation import pearson, spearman
 from legscore.evaluate.tables import Tables, numbers
 
 EVERY = "all"
+MOST_ROWS = 2.0**53
+"""Row numbers from here on are not exact as floats, and no file has them."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ def read_weights(path: str) -> list[PromoterClass]:
     frame = table.select(wanted).frame
     weights = numbers(frame["weight"], "--class-weights", "weight")
     names = frame["class"].cast(pl.String).to_list()
+    files = frame["rows"].cast(pl.String).to_list() if "rows" in wanted else [None] * len(names)
     found = []
     for i, (name, weight) in enumerate(zip(names, weights, strict=True)):
         if not name or not math.isfinite(weight) or weight < 0:
             raise InputError(f"{path}: row {i + 1} needs a class and a weight of 0 or more")
         if names.index(name) != i:
             raise InputError(f"{path}: the class {name!r} stands twice")
-        listed = frame["rows"][i] if "rows" in wanted else None
+        listed = files[i]
         found.append(
             _listed(name, weight, Path(path).parent / listed) if listed else PromoterClass(name, weight)
         )
@@ -79,7 +82,7 @@ def _listed(name: str, weight: float, path: Path) -> PromoterClass:
     columns = ["alt_pos", "ref_pos"] if table.has("alt_pos") else ["pos"]
     frame = table.select(dict.fromkeys(columns, f"--class-weights, rows of {name}")).frame
     values = np.stack([numbers(frame[c], "--class-weights", c) for c in columns], axis=1)
-    if not (np.isfinite(values).all() and (values >= 0).all() and (values % 1 == 0).all()):
+    if not ((values >= 0) & (values < MOST_ROWS) & (values % 1 == 0)).all():
         raise InputError(f"{path}: {' and '.join(columns)} must hold row numbers from 0")
     whole = np.unique(values.astype(np.int64), axis=0)
     return (

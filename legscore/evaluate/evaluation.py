@@ -140,7 +140,7 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
     names |= dict.fromkeys(members.values(), "--ensemble-curve")
     counted = _substitution_columns(options, tables)
     names |= dict.fromkeys(counted, "--substitutions")
-    selection = tables.select(names, options.where)
+    selection = tables.select(names, options.where, list(members.values()))
     columns = {
         name: numbers(selection.frame[name], names[name], name)
         for name in dict.fromkeys(

@@ -1,13 +1,14 @@
 """Saturated tiles in a table of scores: for each promoter the effect of every change at every position.
 
-A tile is the rows that share the values of the tile column: `tile_id`, else `promoter`, `gene`, `id`,
-whichever makes every (offset, alt_base) stand once. The base that is there is the one to which a position is
-not changed, where all three changes are there; elsewhere `ref_base`, or `ref` turned to the tile's strand,
-says it.
+A tile is the rows that share the values of the tile column (`tile_id`, else `promoter`, `gene`, `gene_id`,
+`id`, whichever makes every (offset, alt_base) stand once) and, where the table has them, contig and strand.
+The base that is there is the one to which a position is not changed, where all three changes are there;
+elsewhere `ref_base`, or `ref` turned to the tile's strand, says it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from legscore.evaluate.tables import Tables, numbers
 BASES = "ACGT"
 TILE_COLUMNS = ("tile_id", "promoter", "gene", "gene_id", "id")
 NEEDED = ("offset", "alt_base", "effect")
+PLACE = ("chrom", "strand")
+"""Where a tile lies: a gene's name may stand on two contigs (PAR genes, copies), so these are part of its
+key."""
 LEAST_POSITIONS = 10
 """Tiles with changes at fewer positions are no saturation."""
 _COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
@@ -99,7 +103,7 @@ def wanted_columns(names: Iterable[str]) -> list[str]:
     there = set(names)
     if not set(NEEDED) <= there or not there & set(TILE_COLUMNS):
         return []
-    return [n for n in (*NEEDED, *TILE_COLUMNS, "gene_name", "strand", "ref", "ref_base") if n in there]
+    return [n for n in (*NEEDED, *TILE_COLUMNS, *PLACE, "gene_name", "ref", "ref_base") if n in there]
 
 
 def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | None:
@@ -112,15 +116,18 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
     scored = frame.filter(
         pl.col("effect").is_finite() & pl.col("offset").is_not_null() & pl.col("alt_base").is_not_null()
     )
+    place = pl.col("offset").cast(pl.Float64)
+    scored = scored.filter(place.is_finite() & (place == place.round()))
     scored = scored.with_columns(
-        pl.col("offset").cast(pl.Int64),
+        pl.col("offset").cast(pl.Int64, strict=False),
         pl.col("alt_base").cast(pl.String).str.to_uppercase().replace("U", "T"),
     ).filter(pl.col("alt_base").is_in(list(BASES)) & (pl.col("offset") >= 0) & (pl.col("offset") < 100_000))
     for name in [column] if column else [c for c in TILE_COLUMNS if c in scored.columns]:
         rows = scored.filter(pl.col(name).is_not_null())
         if not len(rows):
             continue
-        twice = rows.select(pl.struct(name, "offset", "alt_base").is_duplicated().any()).item()
+        key = [name, *(place for place in PLACE if place in rows.columns and place != name)]
+        twice = rows.select(pl.struct(*key, "offset", "alt_base").is_duplicated().any()).item()
         if twice and not column:
             continue
         if twice:
@@ -128,22 +135,23 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
                 f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells "
                 "tiles apart"
             )
-        if (found := _tiles(rows, name)) is not None:
+        if (found := _tiles(rows, key)) is not None:
             return found
     return None
 
 
-def _tiles(rows: pl.DataFrame, column: str) -> Saturation | None:
+def _tiles(rows: pl.DataFrame, key: list[str]) -> Saturation | None:
+    column = key[0]
     named = "gene_name" in rows.columns and column != "gene_name"
     about = [pl.col("offset").n_unique().alias("#n"), (pl.col("offset").max() + 1).alias("#length")]
     about += [pl.col("gene_name").cast(pl.String).first().alias("#gene")] if named else []
-    positions = rows.group_by(column, maintain_order=True).agg(about)
+    positions = rows.group_by(key, maintain_order=True).agg(about)
     tiles = positions.filter(
         (pl.col("#n") >= LEAST_POSITIONS) & (2 * pl.col("#n") >= pl.col("#length"))
     ).with_row_index("#tile")
     if not len(tiles):
         return None
-    rows = rows.join(tiles.select(column, "#tile"), on=column, how="inner")
+    rows = rows.join(tiles.select(*key, "#tile"), on=key, how="inner", nulls_equal=True)
     tile, offset = rows["#tile"].to_numpy(), rows["offset"].to_numpy()
     alt = _codes(rows["alt_base"])
     length = tiles["#length"].to_numpy()
@@ -161,12 +169,23 @@ def _tiles(rows: pl.DataFrame, column: str) -> Saturation | None:
     there = np.isfinite(effect)
     only = there.sum(axis=1) == 3
     base[only] = np.argmin(there, axis=1)[only]
-    names = tiles[column].cast(pl.String).to_list()
+    names = _names(tiles, key)
     genes = tiles["#gene"].to_list() if "#gene" in tiles.columns else [None] * len(names)
     titles = [
         f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)
     ]
     return Saturation(names, titles, length, effect, base, column)
+
+
+def _names(tiles: pl.DataFrame, key: list[str]) -> list[str]:
+    """The tile column as text; where a name stands more than once, with contig and strand."""
+    names: list[str] = tiles[key[0]].cast(pl.String).to_list()
+    many = {name for name, count in Counter(names).items() if count > 1}
+    places = [tiles[place].cast(pl.String).fill_null("?").to_list() for place in key[1:]]
+    return [
+        f"{name} on {' '.join(place)}" if place and name in many else name
+        for name, *place in zip(names, *places, strict=True)
+    ]
 
 
 def _codes(letters: pl.Series) -> np.ndarray:

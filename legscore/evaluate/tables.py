@@ -20,8 +20,9 @@ import polars as pl
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
+from legscore.evaluate.provenance import run_metadata
 from legscore.input.read import Input, open_input
-from legscore.input.source import READ_ERRORS, first_line, run_record
+from legscore.input.whole_table import is_plain, read_columns
 from legscore.rows.schema import STATUSES
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", ".")
@@ -43,23 +44,13 @@ class Table:
         return list(self.opened.schema.names)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """Some columns, all rows."""
-        try:
-            batches = [batch.select(list(columns)) for batch in self.opened.batches(list(columns))]
-        except READ_ERRORS as error:
-            raise InputError(f"{self.name} cannot be read: {first_line(error)}") from error
-        return pa.Table.from_batches(batches, pa.schema([self.opened.schema.field(c) for c in columns]))
+        """Some columns, all rows; dictionaries as their values. InputError for damage, and text that is not
+        UTF-8."""
+        return read_columns(self.opened, columns)
 
     def metadata(self) -> dict[str, Any] | None:
         """What `legscore run` wrote into the file, or beside it; None where it wrote nothing."""
         return run_metadata(self.opened)
-
-
-def run_metadata(opened: Input) -> dict[str, Any] | None:
-    """The record of the run that made a file: from its schema, or from FILE.run.json; None where there is
-    neither."""
-    record = run_record(opened.sources[0])
-    return record if record is not None and "models" in record else None
 
 
 @dataclass
@@ -124,6 +115,11 @@ class Tables:
                         f"--key {key}: {table.name} has no such column{nearest(key, table.columns)}; "
                         f"it has {shorten(table.columns)}"
                     )
+                kind = table.opened.schema.field(key).type
+                if not is_plain(kind):
+                    raise InputError(
+                        f"--key {key}: {table.name} holds {kind} there; keys are text or numbers"
+                    )
 
     def find(self, name: str, option: str) -> tuple[Table, str]:
         """The file and the column that a name stands for; InputError with the nearest names."""
@@ -160,13 +156,22 @@ class Tables:
             names: column name → the option that asked for it (for messages).
             where: (column, value) that rows must have, compared as numbers in columns of numbers, else as
                 text.
-            lists: names among them that hold a list of numbers per row.
+            lists: names among them that hold a list of numbers per row; all others hold one value.
 
         Returns:
             Selection whose frame has these columns as read (numbers not yet checked).
         """
         found = {name: self.find(name, option) for name, option in names.items()}
         found |= {column: self.find(column, "--where") for column, _ in where}
+        for name, (table, column) in found.items():
+            kind = table.opened.schema.field(column).type
+            if not (_is_list(kind) if name in lists else is_plain(kind)):
+                wanted = (
+                    "lists of numbers, as run --per-model writes them" if name in lists else "text or numbers"
+                )
+                raise InputError(
+                    f"{names.get(name, '--where')} {name}: the column holds {kind}; it must hold {wanted}"
+                )
         first = self.all[0]
         frame = None
         dropped: Counter[str] = Counter()
@@ -214,8 +219,6 @@ class Tables:
         plain = {}
         for column in read.column_names:
             values = read.column(column)
-            if pa.types.is_dictionary(values.type):
-                values = values.cast(values.type.value_type)
             plain[column] = pl.from_arrow(pa.table({column: values})).to_series()  # type: ignore[union-attr]
         frame = pl.DataFrame({name: plain[column] for name, column in mine.items()})
         if table is self.all[0]:
@@ -238,6 +241,12 @@ class Tables:
         for column in status:
             frame = frame.with_columns(plain[column].cast(pl.String).alias(f"#status {table.stem}"))
         return frame
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ) and pa.types.is_primitive(kind.value_type)
 
 
 def _legscore_status(table: Table) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from legscore.errors import InputError
 from legscore.system.memory import SLICE_BYTES
+from legscore.system.small_files import parse_json
 from legscore.system.storage import Remote, stamp
 
 LOOKS = 3
@@ -96,7 +96,7 @@ def run_record(source: Source) -> dict[str, Any] | None:
     if raw is None:
         return None
     try:
-        record = json.loads(raw)
+        record = parse_json(raw)
     except ValueError as error:
         raise InputError(f"{source.path}: the record of its run is damaged ({error})") from error
     return record if isinstance(record, dict) else None

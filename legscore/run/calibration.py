@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,10 +21,14 @@ import numpy as np
 
 from legscore.errors import InputError, ModelError
 from legscore.system.publish import publishing, writing
+from legscore.system.small_files import parse_json, read_small
 
 FORMAT = "legscore-calibration-1"
 SETTINGS = ("rc", "singleton")
 COLUMNS = ("effect_low", "effect_high")
+MOST = 1e30
+RANGES = {"slope": (-MOST, MOST), "quantile": (0.0, MOST), "floor": (0.0, MOST), "coverage": (0.0, 1.0)}
+"""Limits of the numbers of a calibration: what lies outside was not fitted."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,13 @@ class Calibration:
 def load_calibration(path: str) -> tuple[Calibration, str]:
     """Read a file; the calibration and the file's sha256. InputError when it is none."""
     try:
-        raw = Path(path).read_bytes()
+        raw = read_small(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no calibration: {error}") from None
     try:
-        held = json.loads(raw)
+        held = parse_json(raw)
     except ValueError as error:
         raise InputError(f"{path} is no calibration: it is not JSON ({error})") from None
     if not isinstance(held, dict) or held.get("format") != FORMAT:
@@ -101,21 +106,23 @@ def load_calibration(path: str) -> tuple[Calibration, str]:
             f"{path} is no calibration: its format is {kind!r}, not {FORMAT!r}; legscore evaluate "
             "--calibrate makes one"
         )
-    numbers = {}
-    for name in ("slope", "quantile", "floor", "coverage"):
-        value = held.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{path}: {name} is {value!r}, not a number")
-        numbers[name] = float(value)
+    numbers = {name: _number(path, name, held.get(name), *limits) for name, limits in RANGES.items()}
     models, settings = held.get("models"), held.get("settings")
     if not isinstance(models, list) or not models or not all(isinstance(m, str) for m in models):
         raise InputError(f"{path}: models must be a list of hashes")
     if not isinstance(settings, dict) or not isinstance(held.get("uses_sd"), bool):
         raise InputError(f"{path}: settings or uses_sd is missing")
-    if numbers["quantile"] < 0 or numbers["floor"] < 0:
-        raise InputError(f"{path}: quantile and floor cannot be negative")
     fit = held.get("fit")
     known = Calibration(
         tuple(models), settings, uses_sd=held["uses_sd"], fit=fit if isinstance(fit, dict) else {}, **numbers
     )
-    return known, hashlib.sha256(raw).hexdigest()
+    return known, hashlib.sha256(raw.encode()).hexdigest()
+
+
+def _number(path: str, name: str, value: Any, low: float, high: float) -> float:
+    """A finite number between limits; InputError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{path}: {name} is {repr(value)[:60]}, not a number")
+    if not low <= value <= high:  # NaN is not, either; whole numbers may be larger than any float
+        raise InputError(f"{path}: {name} is {repr(value)[:60]}; it must lie between {low:g} and {high:g}")
+    return float(value)

@@ -1,9 +1,10 @@
-"""Recipes, configs, lists: small text files that a user names. A device, a pipe or a gigabyte under such a
-name is refused."""
+"""Recipes, configs, lists, records: small text files that a user names. A device, a pipe or a gigabyte under
+such a name is refused."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import sys
@@ -18,6 +19,7 @@ else:
     import tomli as tomllib
 
 MOST_BYTES = 4 << 20
+MOST_NESTED = 50
 
 
 def read_small(path: str | Path) -> str:
@@ -31,6 +33,27 @@ def read_small(path: str | Path) -> str:
         if found.st_size > MOST_BYTES:
             raise ValueError(f"{found.st_size:,} bytes; such a file has at most {MOST_BYTES:,}")
         return stream.read(MOST_BYTES + 1).decode()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text that anybody may have written. ValueError says what is wrong, also where
+    values are nested so deep that what works with them would run out of stack."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"values are nested over {MOST_NESTED} deep") from None
+    inside = [value]
+    for _ in range(MOST_NESTED):
+        inside = [
+            entry
+            for one in inside
+            if isinstance(one, dict | list)
+            for entry in (one.values() if isinstance(one, dict) else one)
+            if isinstance(entry, dict | list)
+        ]
+        if not inside:
+            return value
+    raise ValueError(f"values are nested over {MOST_NESTED} deep")
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from legscore.dna.folds import SEED, folds_of_split
 from legscore.errors import InputError, nearest, shorten
 from legscore.input.read import Input, Part, is_text
 from legscore.input.source import first_line
+from legscore.input.whole_table import checked_values, is_plain
 
 EXPRESSION_NAMES = ("expression", "expression_calibrated", "mean_value", "bin", "y")
 
@@ -92,7 +93,9 @@ def chosen_rows(opened: Input, part: Part, where: tuple[tuple[str, str], ...]) -
     """Rows that every --where keeps, bool [rows]."""
     chosen = np.ones(part.table.num_rows, dtype=bool)
     for column, value in where:
-        texts = part.column(column)
+        texts = checked_values(part.column(column), column, opened.name)
+        if not is_plain(texts.type):
+            raise InputError(f"{opened.name}: column {column!r} is {texts.type}; --where compares text")
         if not pa.types.is_string(texts.type):
             texts = texts.cast(pa.string())
         chosen &= pc.equal(texts, value).fill_null(False).to_numpy(zero_copy_only=False)
@@ -101,7 +104,7 @@ def chosen_rows(opened: Input, part: Part, where: tuple[tuple[str, str], ...]) -
 
 def split_folds(opened: Input, part: Part, column: str) -> np.ndarray:
     """Folds of a split column: train 0, validation 1, anything else -1; int16 [rows]."""
-    texts = part.column(column)
+    texts = checked_values(part.column(column), column, opened.name)
     if not is_text(texts.type):
         raise InputError(
             f"{opened.name}: split column {column!r} is {texts.type}; it must hold text such as train "
@@ -112,11 +115,11 @@ def split_folds(opened: Input, part: Part, column: str) -> np.ndarray:
 
 def numbers(opened: Input, part: Part, column: str) -> np.ndarray:
     """A column as float64 [rows], null as NaN; InputError for text."""
-    array = part.column(column)
-    if pa.types.is_string(array.type):  # CSV columns are text
+    array = checked_values(part.column(column), column, opened.name)
+    if is_text(array.type):  # CSV columns are text
         try:
             array = array.cast(pa.float64())
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise InputError(
                 f"{opened.name}: column {column!r} must hold numbers ({first_line(error)})"
             ) from None
@@ -124,7 +127,8 @@ def numbers(opened: Input, part: Part, column: str) -> np.ndarray:
         pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)
     ):
         raise InputError(f"{opened.name}: column {column!r} is {array.type}; it must hold numbers")
-    return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    # whole numbers beyond 2^53 are rounded
+    return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def in_range(

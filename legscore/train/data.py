@@ -35,6 +35,7 @@ from legscore.train.columns import (
 
 MEMORY_BYTES = 2 << 30
 PART_ROWS = 65_536
+MOST_FOLDS = 32_768
 NOT_CHOSEN = 254
 """Stands in for a status where a row is left out on purpose."""
 
@@ -91,44 +92,56 @@ def read_training_data(
             role_array(Part(0, 0, head), "ref_sequence", columns["sequence"]), contract
         )
     windower = Windower(contract, KINDS["sequence"], sequence_is)
-    store = _codes_store(opened.n_rows, contract.length, scratch)
-    filled, digest = 0, hashlib.sha256()
-    kept: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("expression", "singleton", "fold", "weight", "hash")
-    }
-    report = {"rows": opened.n_rows}
+    collected = _Collector(opened, columns, options, windower, scratch)
     wanted = tuple(dict.fromkeys([*columns.values(), *(name for name, _ in options.where)]))
     for part in opened.parts(wanted, PART_ROWS):
+        collected.add(part)
+    return collected.finish(fold_rule(columns, options, sequence_is))
+
+
+class _Collector:
+    """Usable rows of a table's parts, windowed, hashed and folded; counts of those left out."""
+
+    def __init__(
+        self,
+        opened: Input,
+        columns: dict[str, str],
+        options: DataOptions,
+        windower: Windower,
+        scratch: Path | None,
+    ) -> None:
+        self.opened, self.columns, self.options, self.windower = opened, columns, options, windower
+        self.store = _codes_store(opened.n_rows, windower.contract.length, scratch)
+        self.filled, self.digest = 0, hashlib.sha256()
+        self.kept: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("expression", "singleton", "fold", "weight", "hash")
+        }
+        self.report = {"rows": opened.n_rows}
+
+    def add(self, part: Part) -> None:
+        """The usable rows of a part."""
+        opened, columns = self.opened, self.columns
         sequences = text_to_codes(role_array(part, "ref_sequence", columns["sequence"]))
-        status = windower.fit(sequences)
-        chosen = chosen_rows(opened, part, options.where)
-        _count(report, "left_out_by_where", ~chosen)
-        folds = None
-        if "split" in columns:
-            folds = split_folds(opened, part, columns["split"])
-            _count(report, "in_no_split", chosen & (folds < 0))
-            chosen &= folds >= 0
-        status = np.where(chosen, status, NOT_CHOSEN)
-        for code, count in enumerate(np.bincount(status[chosen & (status != OK)])):
-            if count:
-                report[STATUSES[code]] = report.get(STATUSES[code], 0) + int(count)
-        if "rev" in columns:
-            reverse = numbers(opened, part, columns["rev"]) != 0
-            _count(report, "reverse_copies_left_out", reverse & (status == OK))
-            status = np.where(reverse, NOT_CHOSEN, status)
+        status, split_fold = self._choose(part, self.windower.fit(sequences))
         expression = numbers(opened, part, columns["expression"])
         whole = expression == np.round(expression)  # before --out-of-range clip makes whole numbers
         usable = np.isfinite(expression)
-        _count(report, "nonfinite_expression", ~usable & (status == OK))
+        _count(self.report, "nonfinite_expression", ~usable & (status == OK))
         expression, inside = in_range(
-            expression, usable & (status == OK), contract, options, part.first_row, opened.name
+            expression,
+            usable & (status == OK),
+            self.windower.contract,
+            self.options,
+            part.first_row,
+            opened.name,
         )
-        _count(report, "out_of_range", usable & (status == OK) & ~inside)
+        _count(self.report, "out_of_range", usable & (status == OK) & ~inside)
         rows = np.flatnonzero((status == OK) & usable & inside)
-        codes = windower.build(sequences, rows)
-        store[filled : filled + len(rows)] = codes
-        filled += len(rows)
-        digest.update(np.ascontiguousarray(codes))
+        codes = self.windower.build(sequences, rows)
+        self.store[self.filled : self.filled + len(rows)] = codes
+        self.filled += len(rows)
+        self.digest.update(np.ascontiguousarray(codes))
+        kept = self.kept
         kept["expression"].append(expression[rows].astype(np.float32))
         if "singleton" in columns:
             kept["singleton"].append(numbers(opened, part, columns["singleton"])[rows] != 0)
@@ -137,53 +150,78 @@ def read_training_data(
         if "weight" in columns:
             kept["weight"].append(numbers(opened, part, columns["weight"])[rows])
         kept["hash"].append(hash_rows(codes))
-        if folds is not None:
-            kept["fold"].append(folds[rows])
+        if split_fold is not None:
+            kept["fold"].append(split_fold[rows])
         elif "fold" in columns:
-            folds = numbers(opened, part, columns["fold"])[rows]
-            if not (
-                np.isfinite(folds).all()
-                and (folds == np.round(folds)).all()
-                and (folds >= 0).all()
-                and (folds < 32_768).all()
-            ):
-                raise InputError(
-                    f"{opened.name}: column {columns['fold']!r} must hold whole fold numbers, 0 or more, in "
-                    "every row"
-                )
-            kept["fold"].append(folds.astype(np.int16))
-        elif options.fold_on == "padded":
-            kept["fold"].append(folds_of_rows(LETTERS[codes], options.n_folds).astype(np.int16))
+            kept["fold"].append(self._given_folds(part, rows))
+        elif self.options.fold_on == "padded":
+            kept["fold"].append(folds_of_rows(LETTERS[codes], self.options.n_folds).astype(np.int16))
         else:
-            kept["fold"].append(folds_as_given(sequences, rows, options.n_folds))
-    if not filled:
-        raise InputError(f"{opened.name}: no row is usable for training ({report})")
-    arrays = {name: np.concatenate(values) for name, values in kept.items() if values}
-    # numpy sorts 64-bit numbers three times faster than it finds distinct ones
-    hashes = np.sort(arrays.pop("hash"))
-    report["duplicate_windows"] = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
-    if "singleton" not in columns and options.singletons == "frequency":
-        arrays["singleton"] = frequent_values(arrays["expression"], options.singleton_min)
-    for name in sorted(arrays):
-        digest.update(np.ascontiguousarray(arrays[name]))
-    weight = arrays.get("weight")
-    if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-        raise InputError(
-            f"{opened.name}: column {columns['weight']!r} must hold weights of at least 0, not all 0"
+            kept["fold"].append(folds_as_given(sequences, rows, self.options.n_folds))
+
+    def _choose(self, part: Part, status: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Statuses [rows] with NOT_CHOSEN where --where, the split or `rev` leave a row out; folds of the
+        split."""
+        chosen = chosen_rows(self.opened, part, self.options.where)
+        _count(self.report, "left_out_by_where", ~chosen)
+        folds = None
+        if "split" in self.columns:
+            folds = split_folds(self.opened, part, self.columns["split"])
+            _count(self.report, "in_no_split", chosen & (folds < 0))
+            chosen &= folds >= 0
+        status = np.where(chosen, status, NOT_CHOSEN)
+        for code, count in enumerate(np.bincount(status[chosen & (status != OK)])):
+            if count:
+                self.report[STATUSES[code]] = self.report.get(STATUSES[code], 0) + int(count)
+        if "rev" in self.columns:
+            reverse = numbers(self.opened, part, self.columns["rev"]) != 0
+            _count(self.report, "reverse_copies_left_out", reverse & (status == OK))
+            status = np.where(reverse, NOT_CHOSEN, status)
+        return status, folds
+
+    def _given_folds(self, part: Part, rows: np.ndarray) -> np.ndarray:
+        column = self.columns["fold"]
+        folds = numbers(self.opened, part, column)[rows]
+        whole = np.isfinite(folds) & (folds == np.round(folds)) & (folds >= 0) & (folds < MOST_FOLDS)
+        if not whole.all():
+            raise InputError(
+                f"{self.opened.name}: column {column!r} must hold whole fold numbers, 0 or more (below "
+                f"{MOST_FOLDS:,}), in every row"
+            )
+        return folds.astype(np.int16)
+
+    def finish(self, folds: dict[str, Any]) -> TrainingData:
+        """All rows together. InputError when there is none, or for weights that cannot be."""
+        opened, options, report = self.opened, self.options, self.report
+        if not self.filled:
+            raise InputError(f"{opened.name}: no row is usable for training ({report})")
+        arrays = {name: np.concatenate(values) for name, values in self.kept.items() if values}
+        # numpy sorts 64-bit numbers three times faster than it finds distinct ones
+        hashes = np.sort(arrays.pop("hash"))
+        report["duplicate_windows"] = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+        if "singleton" not in self.columns and options.singletons == "frequency":
+            arrays["singleton"] = frequent_values(arrays["expression"], options.singleton_min)
+        for name in sorted(arrays):
+            self.digest.update(np.ascontiguousarray(arrays[name]))
+        weight = arrays.get("weight")
+        if weight is not None and not (
+            np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0
+        ):
+            raise InputError(
+                f"{opened.name}: column {self.columns['weight']!r} must hold weights of at least 0, not all 0"
+            )
+        report["singletons"] = int(arrays["singleton"].sum())
+        report["used"] = self.filled
+        return TrainingData(
+            self.store[: self.filled],
+            arrays["expression"],
+            arrays["singleton"],
+            arrays["fold"],
+            weight,
+            folds,
+            self.digest.hexdigest(),
+            report,
         )
-    codes_NL = store[:filled]
-    report["singletons"] = int(arrays["singleton"].sum())
-    report["used"] = filled
-    return TrainingData(
-        codes_NL,
-        arrays["expression"],
-        arrays["singleton"],
-        arrays["fold"],
-        weight,
-        fold_rule(columns, options, sequence_is),
-        digest.hexdigest(),
-        report,
-    )
 
 
 def frequent_values(expression_N: np.ndarray, least: int) -> np.ndarray:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +20,14 @@ from legscore.errors import LegscoreError, OutputError, shorten
 from legscore.model.checkpoint import load_checkpoint
 from legscore.system.json_records import difference
 from legscore.system.lock import take_lock
-from legscore.system.log import Say
 from legscore.train.data import TrainingData
 from legscore.train.devices import World
 from legscore.train.loop import Metrics, Trainer
+from legscore.train.metrics_log import MetricsLog
+from legscore.train.options import Listener, Member, TrainingOptions
 from legscore.train.recipe import Recipe
 
 TRAIN, FINISHED, ELSEWHERE, UNFINISHED = range(4)
-Report = Callable[["Member", Trainer, Metrics], None]
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model to train: its seed and the folds kept from it (validation first, then test; none: all
-    data)."""
-
-    name: str
-    seed: int
-    held_out: tuple[int, ...]
 
 
 def plan_members(
@@ -93,38 +82,33 @@ def train_members(
     make: Callable[[Member, Path], Trainer],
     recipe: Recipe,
     data: TrainingData,
+    options: TrainingOptions,
+    listener: Listener,
+    log: MetricsLog,
     *,
-    resume: bool,
-    force: bool = False,
-    save_every: int,
-    log_every: int,
-    report: Report,
-    tick: Callable[[Member, Trainer], object],
-    say: Say,
-    stop: Callable[[], bool] = lambda: False,
+    group: str = "",
     world: World | None = None,
 ) -> list[Path]:
     """Train what is neither finished nor claimed by another process.
 
     Args:
         make: builds the trainer of a member with the path of its state file.
-        resume: go on from saved states; without it, a saved state is an error.
-        force: train finished members again, and discard saved states.
-        report, tick: hear of metrics, and of every step.
+        listener: hears of metrics and of every step, and says when to stop.
+        log: takes the metrics, under names that begin with `group` where they share a board.
 
     Returns:
         Paths of the finished checkpoints of all `members` that exist at the end.
 
     Raises:
-        LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or
-            `stop()` (the state is saved).
+        LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or the
+            listener said stop (the state is saved).
     """
     world, elsewhere = world or World(), []
     for member in members:
         target, state = folder / f"{member.name}.safetensors", folder / f".{member.name}.state.pt"
         with contextlib.ExitStack() as stack:
             todo = (
-                _decide(member, target, state, folder, stack, resume=resume, force=force)
+                _decide(member, target, state, folder, stack, resume=options.resume, force=options.force)
                 if world.leads
                 else TRAIN
             )
@@ -132,7 +116,7 @@ def train_members(
             todo = int(world.same(todo))
             if todo == FINISHED:
                 _check_same(target, member, recipe, data)
-                say(f"{target}: finished already")
+                listener.say(f"{target}: finished already")
                 continue
             if todo == ELSEWHERE:
                 elsewhere.append(member.name)
@@ -143,10 +127,15 @@ def train_members(
                 )
             trainer = make(member, state)
             if trainer.resume():
-                say(f"{member.name}: going on from step {trainer.step:,} of {trainer.steps:,}")
-            told = functools.partial(report, member, trainer)
-            drawn = functools.partial(_tick, tick, member, trainer)
-            if not trainer.run(save_every, told, stop, log_every=log_every, tick=drawn):
+                listener.say(f"{member.name}: going on from step {trainer.step:,} of {trainer.steps:,}")
+            said = functools.partial(
+                _report, folder, member, trainer, listener, log if world.leads else None, group
+            )
+            ticked = functools.partial(_tick, listener, member, trainer)
+            ran = trainer.run(
+                options.save_every, said, listener.stopped, log_every=options.log_every, tick=ticked
+            )
+            if not ran:
                 raise LegscoreError(
                     f"{member.name} stopped at step {trainer.step:,}, saved; go on with --resume"
                 )
@@ -154,9 +143,9 @@ def train_members(
             if world.leads:
                 checkpoint.save(target)
                 state.unlink(missing_ok=True)
-                say(f"{target}: {checkpoint.architecture.n_parameters():,} parameters")
+                listener.say(f"{target}: {checkpoint.architecture.n_parameters():,} parameters")
     if elsewhere:
-        say(f"trained by other processes: {', '.join(elsewhere)}")
+        listener.say(f"trained by other processes: {', '.join(elsewhere)}")
     return [path for path in (folder / f"{member.name}.safetensors" for member in members) if path.exists()]
 
 
@@ -192,8 +181,22 @@ def _decide(
     return UNFINISHED if state.exists() and not resume else TRAIN
 
 
-def _tick(tick: Callable[[Member, Trainer], object], member: Member, trainer: Trainer, step: int) -> None:
-    tick(member, trainer)
+def _report(
+    folder: Path,
+    member: Member,
+    trainer: Trainer,
+    listener: Listener,
+    log: MetricsLog | None,
+    group: str,
+    metrics: Metrics,
+) -> None:
+    if log is not None:
+        log.write(folder, member.name, metrics, group)
+    listener.report(member, trainer, metrics)
+
+
+def _tick(listener: Listener, member: Member, trainer: Trainer, step: int) -> None:
+    listener.tick(member, trainer)
 
 
 @contextlib.contextmanager

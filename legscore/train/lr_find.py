@@ -25,6 +25,7 @@ DIVERGED = 4.0
 """The test ends when the smoothed loss exceeds its minimum this many times."""
 LEAST_STEPS = 100
 SLOPE_DECADES = 0.25
+RANGE_TEST_FILES = ("lr_find.csv", "lr_find.png")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def steepest(lr: np.ndarray, smoothed: np.ndarray) -> float:
 
 def write_range_test(test: RangeTest, folder: Path) -> tuple[Path, Path]:
     """Write lr_find.csv and lr_find.png into a folder; returns their paths."""
-    table, picture = folder / "lr_find.csv", folder / "lr_find.png"
+    table, picture = (folder / name for name in RANGE_TEST_FILES)
     with publishing(table) as temporary, writing(table), open(temporary, "w", newline="") as stream:
         out = csv.writer(stream)
         out.writerow(["lr", "loss", "smoothed_loss"])

@@ -3,24 +3,28 @@ S7)."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
 from legscore.evaluate.ensemble_curve import Point
-from legscore.evaluate.figures.style import COLOURS, new_figure, plain, save
+from legscore.evaluate.figures.style import COLOURS, check_drawable, new_figure, plain, save
+from legscore.system.entries import NUMBER, TEXT, check_entries
+from legscore.system.small_files import parse_json
 
+TEXTS = ("group", "truth", "prediction", "metric")
+NUMBERS = ("k", "first", "mean", "spread", "low", "high", "subsets")
+ENTRIES = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
+"""What a point of a curve holds in JSON; numbers other than k may be null."""
 LABELS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "rmse": "RMSE", "mae": "MAE"}
 
 
 def read_points(path: str) -> list[Point]:
     """The ensemble curve in a JSON file of `legscore evaluate --ensemble-curve --json`."""
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
+        held = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -32,14 +36,19 @@ def read_points(path: str) -> list[Point]:
         raise InputError(
             f"{path} holds no ensemble curve; legscore evaluate --ensemble-curve --json FILE writes one"
         )
-    known = [f.name for f in fields(Point)]
-    try:
-        named: list[dict[str, Any]] = [
-            {name: math.nan if p[name] is None else p[name] for name in known} for p in points
-        ]
-        return [Point(**values) for values in named]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: its ensemble curve is damaged ({type(error).__name__}: {error})") from None
+    check_entries(points, [ENTRIES], f"{path}: its ensemble curve")
+    for at, point in enumerate(points, start=1):
+        if lacking := [name for name in (*TEXTS, "k") if point.get(name) is None]:
+            raise InputError(f"{path}: entry {at} of its ensemble curve has no {lacking[0]}")
+        check_drawable([point[name] for name in NUMBERS if point.get(name) is not None], path)
+    texts = [{name: point[name] for name in TEXTS} for point in points]
+    values: list[dict[str, Any]] = [
+        {name: math.nan if point.get(name) is None else point[name] for name in NUMBERS} for point in points
+    ]
+    return [
+        Point(**text, **value, exhaustive=bool(point.get("exhaustive")))
+        for text, value, point in zip(texts, values, points, strict=True)
+    ]
 
 
 def draw_curve(points: Sequence[Point], path: str) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from legscore.evaluate.figures.style import BASE_COLOURS, effect_colours, new_figure, plain, save
+from legscore.evaluate.figures.style import (
+    BASE_COLOURS,
+    check_drawable,
+    effect_colours,
+    new_figure,
+    plain,
+    save,
+)
 from legscore.evaluate.saturation import BASES, Tile
 
 
@@ -23,6 +30,7 @@ def draw_ism(tile: Tile, path: str) -> None:
     logo, heat = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.3, 1]})
     _logo(logo, tile)
     limit = float(np.nanmax(np.abs(tile.effect_BL))) or 1.0
+    check_drawable([limit], tile.title)
     image = heat.imshow(
         tile.effect_BL,
         aspect="auto",

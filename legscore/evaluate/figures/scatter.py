@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from legscore.evaluate.correlation import pearson, spearman
-from legscore.evaluate.figures.style import GREY, new_figure, plain, save
+from legscore.evaluate.figures.style import GREY, check_drawable, new_figure, plain, save
 
 GRID = 55
 
@@ -47,6 +47,7 @@ def _panel(axes: Any, panel: Panel) -> Any:
 
     low = float(min(panel.x_N.min(), panel.y_N.min()))
     high = float(max(panel.x_N.max(), panel.y_N.max()))
+    check_drawable((low, high), panel.title)
     margin = 0.03 * (high - low or 1.0)
     limits = (low - margin, high + margin)
     hexagons = axes.hexbin(

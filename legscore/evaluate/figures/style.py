@@ -8,10 +8,13 @@ which keeps its order in grey. SVG keeps text as text; no file holds a date.
 from __future__ import annotations
 
 import io
+import math
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from legscore.errors import LegscoreError, OutputError
+from legscore.errors import InputError, LegscoreError, OutputError, spell_controls
 from legscore.system.publish import publishing, writing
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -19,6 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 GREY = "#666666"
 DPI = 200
+MOST_LETTERS = 80
+MOST = 1e30
 
 
 def check_picture(path: str) -> str:
@@ -57,7 +62,10 @@ def save(figure: Any, path: str) -> None:
     """Write a figure aside and rename it into place."""
     kind, sink = check_picture(path), io.BytesIO()
     metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    figure.savefig(sink, format=kind, dpi=DPI, metadata=metadata)
+    with warnings.catch_warnings():
+        # letters that the font lacks are drawn as boxes; a warning would tell who cannot change the name
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.savefig(sink, format=kind, dpi=DPI, metadata=metadata)
     with publishing(Path(path)) as temporary, writing(path):
         temporary.write_bytes(sink.getvalue())
 
@@ -72,5 +80,14 @@ def effect_colours() -> Any:
 
 
 def plain(text: str) -> str:
-    """A text that matplotlib draws as it is: no mathematics between dollar signs."""
-    return text.replace("$", r"\$")
+    """A text that matplotlib draws as it is, within MOST_LETTERS: no mathematics between dollar signs, no
+    control characters."""
+    short = text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
+    return spell_controls(short).replace("$", r"\$")
+
+
+def check_drawable(values: Iterable[float], what: str) -> None:
+    """InputError for finite values that no axis can show."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest > MOST:
+        raise InputError(f"{what}: values up to {largest:.3g} cannot be drawn; {MOST:g} is the most")

@@ -16,9 +16,12 @@ from legscore.errors import InputError, nearest, shorten
 from legscore.evaluate.correlation import METRICS, metric
 from legscore.evaluate.saturation import TILE_COLUMNS, wanted_columns
 from legscore.evaluate.tables import Table, Tables, numbers
+from legscore.input.whole_table import is_plain
+from legscore.system.entries import is_number
 
 BINS, GRID, LEAST_GRID = 80, 90, 30
 TOP_ROWS = 1000
+MOST, LEAST_SPAN = 1e30, 1e-12
 NEAR_FLOOR = 0.25
 """Scores this close to the floor count as being there (in bins of the sorter)."""
 LABELS = (
@@ -30,6 +33,8 @@ COUNTS = ("pos", "start", "end", "offset", "n_carriers", "n_samples")
 """Labels that are whole numbers, also in text files."""
 FIRST_LABELS = LABELS[: LABELS.index("alt") + 1]
 """Those that stand before the values in the table of the largest."""
+VERSIONS = ("openvino", "torch", "tensorrt", "cuda", "cpu", "gpu", "device")
+"""Entries of an engine's description that say on what it ran."""
 VALUES = (
     "score",
     "score_sd",
@@ -85,7 +90,12 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
     wanted = dict.fromkeys(
         [*LABELS, *TILE_COLUMNS, *wanted_columns(names), "status", *([tile] if tile else [])]
     )
-    texts = [name for name in wanted if name in names and name not in numeric]
+    kinds = table.opened.schema
+    if tile and not is_plain(kinds.field(tile).type):
+        raise InputError(f"--tile {tile}: the column holds {kinds.field(tile).type}; it must hold names")
+    texts = [
+        name for name in wanted if name in names and name not in numeric and is_plain(kinds.field(name).type)
+    ]
     read = table.read([*numeric, *texts])
     columns: dict[str, pl.Series] = {}
     for name in read.column_names:
@@ -97,6 +107,10 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
     }
     if not len(read):
         raise InputError(f"{table.name} has no rows")
+    for name, found in values.items():
+        largest = float(np.abs(found[np.isfinite(found)]).max(initial=0.0))
+        if largest > MOST:
+            raise InputError(f"{table.name}: column {name!r} holds {largest:.3g}; no score is above {MOST:g}")
     if not np.isfinite(values[main]).any():
         raise InputError(f"{table.name}: no row has a value of {main}")
     frame = (
@@ -121,9 +135,7 @@ def histogram(values: np.ndarray) -> dict[str, Any] | None:
     known = values[np.isfinite(values)]
     if not len(known):
         return None
-    low, high = float(known.min()), float(known.max())
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    low, high = _span(known)
     counts, _ = np.histogram(known, BINS, (low, high))
     return {
         "low": low,
@@ -136,6 +148,14 @@ def histogram(values: np.ndarray) -> dict[str, Any] | None:
     }
 
 
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """The extremes of finite values; apart by 1 where they are too near each other to be cut into bins."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= LEAST_SPAN * max(1.0, abs(low), abs(high)):
+        return low - 0.5, high + 0.5
+    return low, high
+
+
 def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
     """Rows counted on a square raster, GRID cells a side and fewer for few rows; None where no row has
     both."""
@@ -143,10 +163,7 @@ def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
     if not both.any():
         return None
     x, y = x[both], y[both]
-    sides = []
-    for values in (x, y):
-        low, high = float(values.min()), float(values.max())
-        sides.append((low - 0.5, high + 0.5) if low == high else (low, high))
+    sides = [_span(x), _span(y)]
     cells = int(np.clip(2 * math.sqrt(len(x)), LEAST_GRID, GRID))
     counts, _, _ = np.histogram2d(x, y, cells, sides)
     return {"x": sides[0], "y": sides[1], "counts": counts.T.astype(int).tolist(), "n": len(x)}
@@ -161,11 +178,11 @@ def floor(scores: Scores) -> dict[str, Any]:
     every = np.concatenate(known) if known else np.zeros(0)
     if not len(every):
         return {"known": False}
-    level = float(named) if isinstance(named, int | float) else float(every.min())
+    level = float(every.min()) if named is None else float(named)
     near = every <= level + NEAR_FLOOR
     found = {
         "known": True,
-        "named": isinstance(named, int | float),
+        "named": named is not None,
         "level": level,
         "near": int(near.sum()),
         "of": len(every),
@@ -201,6 +218,9 @@ def top(scores: Scores, truth: str | None) -> dict[str, Any]:
                     held = whole if whole.null_count() == held.is_in([""]).fill_null(True).sum() else held
                 number = held.dtype.is_numeric()
                 columns.append({"name": name, "number": number})
+                if number and not held.dtype.is_integer():
+                    held = held.cast(pl.Float64)
+                    held = held.set(~held.is_finite(), None)  # JSON has neither NaN nor infinity
                 data.append(held.to_list() if number else held.cast(pl.String).to_list())
 
     add_labels(FIRST_LABELS)
@@ -244,59 +264,46 @@ def run_facts(scores: Scores) -> list[tuple[str, str]]:
         return [
             (
                 "record",
-                (
-                    "this file does not say which models made it (written by something else, or a table "
-                    "without "
-                    "its .run.json)"
-                ),
+                "this file does not say which models made it (written by something else, or a table without "
+                "its .run.json)",
             )
         ]
-    engine, options, fidelity = (record.get(name) or {} for name in ("engine", "options", "fidelity"))
+    options = record.get("options") or {}
     output = (record.get("contract") or {}).get("output") or {}
-    facts = [("legscore", str(record.get("legscore", "?"))), ("score", str(output.get("unit", "?")))]
-    for i, model in enumerate(record.get("models", []), start=1):
-        training = model.get("training") or {}
-        metrics = training.get("metrics") or {}
-        about = [f"sha256 {str(model.get('sha256', ''))[:16]}…"]
-        about += [f"{training['preset']}, seed {training.get('seed')}"] if training.get("preset") else []
-        about += (
-            [f"validation Pearson {metrics['pearson']:.4f}"]
-            if isinstance(metrics.get("pearson"), float)
-            else []
-        )
-        facts.append((f"model {i}", f"{model.get('name', '?')} ({'; '.join(about)})"))
-    versions = [
-        f"{k} {v}"
-        for k, v in engine.items()
-        if k in ("openvino", "torch", "tensorrt", "cuda", "cpu", "gpu", "device") and v
-    ]
-    facts.append(("engine", f"{engine.get('engine', '?')}, precision {engine.get('precision', '?')}"))
-    facts += [("on", "; ".join(versions))] if versions else []
-    facts += [("warning", str(engine["warning"]))] if engine.get("warning") else []
-    if fidelity:
-        numbers_ = ", ".join(
-            f"{k.replace('_', ' ')} {v:.6g}" for k, v in fidelity.items() if isinstance(v, int | float)
-        )
-        facts.append(("fidelity", f"against {fidelity.get('reference', '?')}: {numbers_}"))
-    facts.append(
-        ("rows are", f"{options.get('kind', '?')}s, sequences read as {options.get('sequence_is', '?')}")
-    )
-    facts.append(("strands", str(options.get("rc", "?"))))
+    facts = [("legscore", _shown(record.get("legscore"))), ("score", _shown(output.get("unit")))]
+    facts += [(f"model {i}", _model(model)) for i, model in enumerate(record.get("models") or [], start=1)]
+    facts += _engine(record.get("engine") or {}, record.get("fidelity") or {})
+    rows = f"{_shown(options.get('kind'))}s, sequences read as {_shown(options.get('sequence_is'))}"
+    facts += [("rows are", rows), ("strands", _shown(options.get("rc")))]
     if calibration := record.get("calibration"):
-        facts.append(
-            (
-                "calibration",
-                (
-                    f"intervals for {calibration.get('coverage', 0):.0%}, sha256 "
-                    f"{str(calibration.get('sha256'))[:16]}…"
-                ),
-            )
-        )
+        about = f"intervals for {calibration.get('coverage') or 0:.0%}"
+        facts.append(("calibration", f"{about}, sha256 {_shown(calibration.get('sha256'))[:16]}…"))
     if variants := record.get("variants"):
-        facts.append(
-            (
-                "variants",
-                ", ".join(f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool)),
-            )
-        )
+        told = (f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool))
+        facts.append(("variants", ", ".join(told)))
     return facts
+
+
+def _model(model: dict[str, Any]) -> str:
+    training = model.get("training") or {}
+    pearson = (training.get("metrics") or {}).get("pearson")
+    about = [f"sha256 {_shown(model.get('sha256'))[:16]}…"]
+    about += [f"{training['preset']}, seed {training.get('seed')}"] if training.get("preset") else []
+    about += [f"validation Pearson {pearson:.4f}"] if is_number(pearson) else []
+    return f"{_shown(model.get('name'))} ({'; '.join(about)})"
+
+
+def _engine(engine: dict[str, Any], fidelity: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = [("engine", f"{_shown(engine.get('engine'))}, precision {_shown(engine.get('precision'))}")]
+    if versions := [f"{name} {engine[name]}" for name in VERSIONS if engine.get(name)]:
+        facts.append(("on", "; ".join(versions)))
+    if engine.get("warning"):
+        facts.append(("warning", str(engine["warning"])))
+    if fidelity:
+        values = (f"{k.replace('_', ' ')} {v:.6g}" for k, v in fidelity.items() if is_number(v))
+        facts.append(("fidelity", f"against {_shown(fidelity.get('reference'))}: {', '.join(values)}"))
+    return facts
+
+
+def _shown(value: object) -> str:
+    return "?" if value is None else str(value)

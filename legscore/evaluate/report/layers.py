@@ -21,6 +21,8 @@ from legscore.evaluate.saturation import BASES, Saturation, saturation, wanted_c
 HEAT_BYTES = 6_000_000
 TRACK_BINS = 120_000
 MISSING = -32768
+MOST_POS = 2**31 - 1
+"""No contig is longer; places are kept in 32 bits."""
 
 
 def packed(values: np.ndarray) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def heat_maps(scores: Scores, column: str | None) -> dict[str, Any] | None:
     ]
     frame = scores.frame.select(wanted).with_columns(pl.Series("effect", scores.values["effect"]))
     if not frame["offset"].dtype.is_numeric():
-        frame = frame.with_columns(pl.col("offset").cast(pl.String).cast(pl.Int64, strict=False))
+        frame = frame.with_columns(pl.col("offset").cast(pl.String))
+    frame = frame.with_columns(pl.col("offset").cast(pl.Int64, strict=False))
     found = saturation(frame, column)
     if found is None:
         return None
@@ -88,11 +91,13 @@ def track(scores: Scores) -> dict[str, Any] | None:
     frame = pl.DataFrame(
         {
             "chrom": scores.frame["chrom"].cast(pl.String),
-            "pos": place.cast(pl.Int64),
+            "pos": place.cast(pl.Int64, strict=False),
             "effect": scores.values["effect"],
         }
     )
-    frame = frame.filter(pl.col("effect").is_finite() & pl.col("chrom").is_not_null() & (pl.col("pos") >= 1))
+    frame = frame.filter(
+        pl.col("effect").is_finite() & pl.col("chrom").is_not_null() & pl.col("pos").is_between(1, MOST_POS)
+    )
     if not len(frame):
         return None
     width = next(w for w in _widths() if _bins(frame, w) <= TRACK_BINS)

@@ -13,14 +13,18 @@ def in_order(names: Iterable[str]) -> list[str]:
     yeast's tenth)."""
     listed = list(names)
     short = {name: re.sub(r"^chr(omosome)?", "", name, flags=re.IGNORECASE).upper() for name in listed}
-    arabic = any(text.isdigit() for text in short.values())
+    arabic = any(_is_number(text) for text in short.values())
 
     def key(name: str) -> tuple[int, int, str]:
         text = short[name]
-        number = int(text) if text.isdigit() else 0 if arabic else _roman(text)
+        number = int(text) if _is_number(text) else 0 if arabic else _roman(text)
         return (0, number, name) if number else (1, 0, name)
 
     return sorted(listed, key=key)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def _roman(text: str) -> int:

@@ -142,8 +142,9 @@ def write_report(path: str, output: str, truth: str | None = None, tile: str | N
     data = collect(scores, truth, tile)
     text = render(data)
     with publishing(Path(output)) as temporary, writing(output):
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-    said = [f"{output}: {len(scores):,} rows, {len(text.encode()) / 1e6:.1f} MB"]
+        # a name that is no Unicode is spelt \\ud800, which JSON reads back
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    said = [f"{output}: {len(scores):,} rows, {Path(output).stat().st_size / 1e6:.1f} MB"]
     if data["heat"]:
         said.append(f"promoters: {len(data['heat']['titles']):,} of {data['heat']['of']:,} as heat maps")
     else:

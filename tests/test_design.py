@@ -666,6 +666,10 @@ BAD: list[tuple[list[str], str]] = [
     (["--mutation-curve"], "needs --from"),
     (["--mutation-curve", "--from", "STARTS", "--mutations", "9"], "write FIRST:LAST:STEP"),
     (["--mutation-curve", "--from", "STARTS", "--n", "5"], "at least 20"),
+    (["--mutation-curve", "--from", "STARTS", "--target", "9"], "--target has no effect here"),
+    (["--mutation-curve", "--from", "STARTS", "--report", "r"], "--report has no effect here"),
+    (["--target", "12", "--mutations", "0:10:5"], "--mutations has no effect here"),
+    (["--target", "12", "--plot", "x.png"], "--plot has no effect here: it goes with --mutation-curve"),
 ]
 
 
@@ -684,8 +688,9 @@ def test_bad_input_is_one_line_before_work_starts(
     }
     given_ = [names.get(a, a) for a in arguments]
     models = [] if "-m" in arguments else ["-m", folder / "models"]
+    generator = [] if "--mutation-curve" in arguments else ["-g", tmp_path / "g.safetensors"]
     out = tmp_path / "d.parquet"
-    ran = cli("design", "-g", tmp_path / "g.safetensors", *models, "-o", out, *given_)
+    ran = cli("design", *generator, *models, "-o", out, *given_)
     assert ran.code == 2, ran.err
     assert re.search(message, ran.err), ran.err
     assert "Traceback" not in ran.err

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna
+from conftest import Ran, one_line, random_dna
 
 from legscore.evaluate.calibrate import calibrate, conformal_quantile, fit_line
 from legscore.run.calibration import COLUMNS, load_calibration
@@ -702,3 +702,21 @@ def test_published_correlations(shared: Path) -> None:
             assert values[row["model"], name].value == pytest.approx(row[name], abs=1e-6)
         assert values[row["model"], "pearson"].n == row["n"]
         assert values[row["model"], "pearson"].low == pytest.approx(row["pearson_lo95"], abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (("--coverage", 0.8), "--coverage"),
+        (("--substitutions", "id"), "--substitutions"),
+        (("--class", "medium"), "--class"),
+        (("--noise-z", 2), "--noise-z"),
+        (("--bootstrap", 0, "--confidence", 0.9), "--confidence"),
+        (("--key", "id"), "--key"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    cli: Cli, effects: Path, given: tuple[Any, ...], option: str
+) -> None:
+    ran = cli("evaluate", effects, "--truth", "delta", "--prediction", "effect", *given)
+    one_line(ran, f"{option} has no effect here")

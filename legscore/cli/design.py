@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
+from legscore.cli.effects import refuse_given, refuse_others
 from legscore.cli.output_options import force_option
 from legscore.cli.progress import ProgressBar
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES
 from legscore.errors import InputError
 from legscore.system.log import Say
 
+CURVE_TAKES = (
+    "mutation_curve", "mutations", "mutation", "plot", "quiet", "start", "output", "models", "n", "seed",
+    "force", "rc", "engine", "precision", "device",
+)  # fmt: skip
+"""Options that --mutation-curve makes use of."""
 Bar = Callable[[int, str], Callable[[int], object]]
 """Takes the work expected and its unit; gives what takes work done."""
 
@@ -175,6 +181,11 @@ def command(
       legscore design --mutation-curve --from native.fa -m models/ -o curve.csv --plot curve.png
     """
 
+    if mutation_curve:
+        refuse_others(CURVE_TAKES, "--mutation-curve mutates and scores the sequences of --from, and no more")
+    else:
+        refuse_given(("mutations", "mutation", "plot"), "it goes with --mutation-curve")
+
     def say(line: str) -> None:
         if not quiet:
             click.echo(line, err=True)
@@ -206,15 +217,14 @@ def command(
 def _curve(
     given: dict[str, Any], mutations: str, mutation: str, plot: str | None, say: Say, bar: Bar
 ) -> None:
-    from legscore.design.curve import run_curve
+    from legscore.design.curve import CurveOptions, run_curve
     from legscore.engine.choose import Request
 
     if given["start"] is None:
         raise InputError(
             "--mutation-curve needs --from: sequences with scores of their own, such as native promoters"
         )
-    request = Request(given["engine"], given["precision"], device=given["device"])
-    for line in run_curve(
+    options = CurveOptions(
         given["start"],
         given["output"],
         given["models"],
@@ -225,8 +235,7 @@ def _curve(
         plot=plot,
         force=given["force"],
         rc=given["rc"],
-        request=request,
-        say=say,
-        bar=bar,
-    ):
+        request=Request(given["engine"], given["precision"], device=given["device"]),
+    )
+    for line in run_curve(options, say, bar):
         say(line)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import force_option
 from legscore.errors import InputError
 
@@ -166,6 +167,16 @@ def command(
         raise InputError("-o is where --calibrate writes; for results give --json or --csv")
     if plot and not given["curve"]:
         raise InputError("--plot draws the --ensemble-curve; give both")
+    for used, name, why in (
+        (calibrate, "coverage", "it is that of --calibrate's intervals"),
+        (given["variant"], "substitutions", "it goes with --variant"),
+        (given["class_weights"], "class_column", "it goes with --class-weights"),
+        (given["replicates"] or given["noise_sd"], "noise_z", "it goes with --replicate or --noise-sd"),
+        (given["bootstrap"], "confidence", "there are no intervals with --bootstrap 0"),
+        (len(paths) > 1, "keys", "there is one file, and nothing to join"),
+    ):
+        if not used:
+            refuse_given((name,), why)
     if plot:
         from legscore.evaluate.figures.style import check_picture
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.effects import refuse_given
 from legscore.cli.training_options import (
     TrainingProgress,
     data_options,
@@ -87,6 +88,10 @@ def command(
       legscore train measured.parquet -o generator/ --preset generator --predictor models/seed1.safetensors
       torchrun --nproc-per-node 4 -m legscore train measured.parquet -o models/
     """
+    if lr_find:
+        refuse_given(("resume", "save_every", "log_every", "tensorboard"), "--lr-find trains nothing")
+    else:
+        refuse_given(("fraction",), "it is the share of a pass that --lr-find uses")
     members = MemberOptions(seeds, n_seeds, valid_fold, test_fold, folds, full)
     keep_freed_parts()
     recipe = resolve_recipe(given)

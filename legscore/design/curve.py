@@ -10,7 +10,7 @@ each score with that of its own start is what to look at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,31 @@ class Curve:
 
     table: pa.Table
     looks_random_from: int | None
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """What `legscore design --mutation-curve` is asked for.
+
+    Attributes:
+        start: file of sequences whose scores carry information. output: table; plot: PNG, or None.
+        models: predictors. rc: strands scored, as for designs. request: their engine.
+        mutations: counts, `FIRST:LAST:STEP`. kind: `draw4` or `sub3`.
+        most: sequences at most, drawn at random when there are more. seed: of draws and mutations.
+        force: replace outputs that are there already.
+    """
+
+    start: str
+    output: str
+    models: Sequence[str] = ()
+    mutations: str = "0:300:10"
+    kind: str = "draw4"
+    most: int | None = None
+    seed: int = 1
+    plot: str | None = None
+    force: bool = False
+    rc: str | None = None
+    request: Request = field(default_factory=Request)
 
 
 def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -143,54 +168,47 @@ def draw_curve(curve: Curve, path: Path, kind: str) -> None:
 
 
 def run_curve(
-    start: str,
-    output: str,
-    models: Sequence[str],
-    mutations: str,
-    kind: str,
-    *,
-    most: int | None,
-    seed: int,
-    plot: str | None,
-    force: bool,
-    rc: str | None,
-    request: Request,
-    say: Say,
-    bar: Callable[[int, str], Callable[[int], object]],
+    options: CurveOptions, say: Say, bar: Callable[[int, str], Callable[[int], object]]
 ) -> list[str]:
-    """`legscore design --mutation-curve`: the table to `output`, the picture to `plot`; returns closing
-    lines.
+    """Mutate, score and compare; write the table, and the picture where one is named.
 
-    Args:
-        most: sequences at most, drawn at random when there are more.
-        force: replace outputs that are there already.
+    Returns:
+        Closing lines.
+
+    Raises:
+        LegscoreError: before any work, for what cannot be done.
     """
-    counts, format_name = read_counts(mutations), output_format(output)
-    check_outputs({"-o": output, "--plot": plot}, [start], models, force=force)
+    start, output, plot, kind = options.start, options.output, options.plot, options.kind
+    counts, format_name = read_counts(options.mutations), output_format(output)
+    check_outputs({"-o": output, "--plot": plot}, [start], options.models, force=options.force)
     for path in (output, plot):
         if path not in (None, "-"):
             check_writable(Path(str(path)))
     if plot is not None:
         check_drawing(plot)
-    members = load_predictors(models, say)
+    members = load_predictors(options.models, say)
     starts = read_starts(start, members[0].contract, None, strict=False)
     codes = starts.codes_SL
-    if most is not None and most < len(codes):
-        codes = codes[np.sort(np.random.default_rng([seed, 32]).permutation(len(codes))[:most])]
+    if options.most is not None and options.most < len(codes):
+        codes = codes[
+            np.sort(np.random.default_rng([options.seed, 32]).permutation(len(codes))[: options.most])
+        ]
     if len(codes) < LEAST_SEQUENCES:
         raise InputError(
             f"{start}: {len(codes)} usable sequences; a distribution of scores needs at least "
             f"{LEAST_SEQUENCES}"
         )
     say(f"from: {len(codes):,} sequences of {codes.shape[1]} bases")
-    judge = open_judge(members, rc, request, codes.shape[1], say)
+    judge = open_judge(members, options.rc, options.request, codes.shape[1], say)
     try:
-        curve = mutation_curve(judge, codes, counts, kind, seed, bar(len(codes) * len(counts), "calls"))
+        curve = mutation_curve(
+            judge, codes, counts, kind, options.seed, bar(len(codes) * len(counts), "calls")
+        )
         metadata = {
             "legscore": __version__,
             "mutation_curve": {
                 "kind": kind,
-                "seed": seed,
+                "seed": options.seed,
                 "sequences": len(codes),
                 "judge": judge.describe(),
             },

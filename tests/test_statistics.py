@@ -15,6 +15,7 @@ from legscore.evaluate.bootstrap import PairedMetrics, Resampling, p_of_differen
 from legscore.evaluate.changes import CHANGE_METRICS, ChangeMetrics, noise_of_replicates, substitutions
 from legscore.evaluate.compare import Group, Pair, compare
 from legscore.evaluate.ensemble_curve import ensemble_curve, subsets
+from legscore.system import rank_order
 
 
 def near(found: float, wanted: float, digits: int = 5) -> bool:
@@ -138,7 +139,7 @@ def test_silver_and_hittner_hold_their_level() -> None:
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=30))
 def test_ranks_equal_scipy(values: list[int]) -> None:
     stats = pytest.importorskip("scipy.stats")
-    assert np.array_equal(correlation.ranks(np.array(values, float)), stats.rankdata(values))
+    assert np.array_equal(rank_order.ranks(np.array(values, float)), stats.rankdata(values))
 
 
 def test_metrics_equal_scipy() -> None:
@@ -393,3 +394,12 @@ def test_ensemble_curve() -> None:
     assert math.isnan(points[5].spread)
     assert all(p.exhaustive for p in points)
     assert points[0].mean < points[3].mean < points[5].mean
+
+
+def test_correlation_equals_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(0).integers(0, 30, 200).astype(float)
+    others = values + np.random.default_rng(1).normal(0, 5, 200)
+    assert (rank_order.ranks(values) == stats.rankdata(values)).all()
+    assert np.isclose(rank_order.correlation(values, others), stats.pearsonr(values, others)[0])
+    assert np.isnan(rank_order.correlation(np.ones(5), others[:5]))

@@ -21,13 +21,13 @@ from legscore.design.judge import Judge, load_predictors, open_judge
 from legscore.design.outputs import check_drawing
 from legscore.design.starts import read_starts
 from legscore.engine.choose import Request
-from legscore.engine.fidelity import correlation
 from legscore.errors import InputError
 from legscore.generate.mutations import mutated
 from legscore.output.write import open_writer, output_format
 from legscore.system.log import Say
 from legscore.system.overwrite import check_outputs
 from legscore.system.publish import check_writable, publishing, writing
+from legscore.system.rank_order import correlation
 from legscore.version import __version__
 
 LEAST_SEQUENCES = 20

@@ -16,10 +16,10 @@ from legscore.design.keep import text_of
 from legscore.design.produce import Chosen
 from legscore.design.starts import Starts, edits_of
 from legscore.dna.contract import Contract
-from legscore.engine.fidelity import correlation, ranks
 from legscore.errors import OutputError
 from legscore.output.write import open_writer, output_format
 from legscore.system.publish import check_writable, publishing, writing
+from legscore.system.rank_order import correlation, ranks
 
 RANDOM_QUANTILES = 200
 FASTA = (".fa", ".fasta", ".fna")

@@ -24,6 +24,7 @@ from legscore.errors import OutputError
 from legscore.system.caches import locked, private
 from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
+from legscore.system.rank_order import correlation, ranks
 
 TOTAL = 2048
 TOTAL_FP32 = 256
@@ -97,20 +98,6 @@ def compare(score_pairs: list[tuple[np.ndarray, np.ndarray]], reference: str) ->
         score_pearson=correlation(ours.ravel(), theirs.ravel()),
         effect_spearman=correlation(ranks(effects[0]), ranks(effects[1])),
     )
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r; NaN for constant or non-finite values."""
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum() / scale) if scale > 0 else float("nan")
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks with ties averaged (scipy.stats.rankdata, which scoring does not depend on)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    upper = np.cumsum(counts)
-    return (upper - (counts - 1) / 2.0)[inverse]
 
 
 def record_path(cache: Path, key: dict[str, Any]) -> Path:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.evaluate.correlation import Ranking, ranking
+from legscore.system.rank_order import Ranking, ranking
 
 BLOCK = 1 << 18
 """Counts worked on at a time: 2 MB, about a core's cache."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from legscore.evaluate.bootstrap import ranks_of
-from legscore.evaluate.correlation import Found, Ranking, pearson, ranking
+from legscore.evaluate.correlation import Found, pearson
+from legscore.system.rank_order import Ranking, ranking
 
 CHANGE_METRICS = ("sign_agreement", "sign_agreement_all", "auroc", "auprc", "auroc_up", "auroc_down")
 MEANING = {

@@ -17,8 +17,9 @@ import numpy as np
 
 from legscore.evaluate.bootstrap import PairedMetrics, Resampling, p_of_difference, resample, spread
 from legscore.evaluate.changes import CHANGE_METRICS, ChangeMetrics
-from legscore.evaluate.correlation import CORRELATIONS, METRICS, metric, pearson, ranks
+from legscore.evaluate.correlation import CORRELATIONS, METRICS, metric, pearson
 from legscore.evaluate.dependent import Interval, Test, hittner, silver, zou, zou_overlapping
+from legscore.system.rank_order import ranks
 
 ASSUMES = "Silver, Hittner and Zou assume independent rows; of ranks (Spearman) they are approximations"
 

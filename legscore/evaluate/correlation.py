@@ -7,10 +7,11 @@ fewer than two rows) is NaN and says why, so that one bad column does not end an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from legscore.system.rank_order import ranks
 
 METRICS = ("pearson", "spearman", "rmse", "mae")
 CORRELATIONS = METRICS[:2]
@@ -21,38 +22,6 @@ class Found(NamedTuple):
 
     value: float
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Rows of one variable in order: what ranks need, in a resample as well as in the data.
-
-    Attributes:
-        order_N: row at each place, smallest value first.
-        starts_G: first place of each group of equal values.
-        group_N: group of each row (not place).
-    """
-
-    order_N: np.ndarray
-    starts_G: np.ndarray
-    group_N: np.ndarray
-
-
-def ranking(values_N: np.ndarray) -> Ranking:
-    """Sort once; -0.0 and 0.0 are equal. NaN must be gone."""
-    order = np.argsort(values_N, kind="stable")
-    placed = values_N[order]
-    new = np.concatenate([[True], placed[1:] != placed[:-1]]) if len(placed) else np.zeros(0, dtype=bool)
-    group = np.empty(len(order), dtype=np.intp)
-    group[order] = np.cumsum(new) - 1
-    return Ranking(order, np.flatnonzero(new), group)
-
-
-def ranks(values_N: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties averaged; float64 [N]."""
-    found = ranking(values_N)
-    size = np.diff(np.append(found.starts_G, len(values_N)))
-    return (np.cumsum(size) - (size - 1) / 2)[found.group_N]
 
 
 def pearson(x_N: np.ndarray, y_N: np.ndarray) -> Found:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from legscore.dna.contract import Contract
-from legscore.engine.fidelity import correlation, ranks
 from legscore.model.legnet import LegNet
+from legscore.system.rank_order import correlation, ranks
 from legscore.train.inputs import encode
 
 BATCH = 1024

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from conftest import one_line, random_dna, yeast_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,6 +140,81 @@ def test_p_of_each_row_equals_a_loop(world: Path, toy_models: Path, cli: Any) ->
     assert table.filter(pl.col("status") == "ok")["p"].to_list() == [1.0] * 360
     assert table.filter(pl.col("status") != "ok")["p"].null_count() == 3
     assert not list(world.glob(".*"))
+
+
+def edits(rows: int, adapters: tuple[str, str] = ("", "")) -> dict[str, list[Any]]:
+    """Single-base changes at all places of random inserts."""
+    rng = np.random.default_rng(5)
+    texts = [random_dna(rng, 60) for _ in range(rows)]
+    offsets = [7 * i % 60 for i in range(rows)]
+    alts = ["CGTA"["ACGT".index(text[at])] for text, at in zip(texts, offsets, strict=True)]
+    whole = [adapters[0] + text + adapters[1] for text in texts]
+    return {"sequence": whole, "offset": [at + len(adapters[0]) for at in offsets], "alt_base": alts}
+
+
+def test_the_null_reads_what_the_run_reads(tmp_path: Path, toy_models: Path, cli: Any) -> None:
+    """Other columns, another kind and another format give the same p: the null is of the scored sequences."""
+    table = pa.table(edits(25))
+    pq.write_table(table, tmp_path / "plain.parquet")
+    pa.csv.write_csv(table, tmp_path / "plain.csv")
+    decoy = pa.array(["GC" * 30] * 25)
+    renamed = table.rename_columns(["dna", "at", "to"]).append_column("sequence", decoy)
+    pq.write_table(renamed, tmp_path / "named.parquet")
+    pairs = {"ref_sequence": [decoy[0]] * 25, "alt_sequence": [decoy[0]] * 25}
+    both = table.append_column("ref_sequence", pa.array(pairs["ref_sequence"]))
+    pq.write_table(both.append_column("alt_sequence", decoy), tmp_path / "both.parquet")
+    found = []
+    for name, more in (
+        ("plain.parquet", ()),
+        ("plain.csv", ()),
+        ("named.parquet", ("--column", "sequence=dna", "--column", "offset=at", "--column", "alt_base=to")),
+        ("both.parquet", ("--kind", "edit")),
+    ):
+        ran = cli(
+            *("run", tmp_path / name, "-m", toy_models, *SCORE, *more),
+            *("--shuffle-null", 9, "-o", tmp_path / f"{name}.o.parquet"),
+        )
+        assert ran.code == 0, (name, ran.err)
+        found.append(pq.read_table(tmp_path / f"{name}.o.parquet").select(["effect", "p", "q"]))
+    assert found[0]["p"].null_count == 0
+    assert len(set(found[0]["p"].to_pylist())) > 3
+    assert all(table.equals(found[0]) for table in found[1:])
+
+
+def test_adapters_of_oligos_are_not_shuffled(tmp_path: Path, toy_models: Path, cli: Any) -> None:
+    contract = yeast_contract()
+    pq.write_table(pa.table(edits(12)), tmp_path / "insert.parquet")
+    oligos = edits(12, (contract.adapter5, contract.adapter3))
+    pq.write_table(pa.table(oligos), tmp_path / "oligo.parquet")
+    found = []
+    for name in ("insert", "oligo"):
+        out = tmp_path / f"{name}.o.parquet"
+        given = ("-m", toy_models, *SCORE, "--shuffle-null", 9, "-o", out)
+        ran = cli("run", tmp_path / f"{name}.parquet", "--sequence-is", name, *given)
+        assert ran.code == 0, ran.err
+        found.append(pq.read_table(out)["p"].to_pylist())
+    assert found[0] == found[1]
+    assert None not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--until-se", 0.1), "--shuffle-null does not go with --until-se"),
+        (("--out-of-fold", "mmh3"), "--shuffle-null does not go with --out-of-fold"),
+        (("--sequence-is", "window"), "which a window does not say"),
+        (("--kind", "sequence"), "needs rows that change a base"),
+        (("--shard", "1/2"), "--shard goes with tables, not with --shuffle-null"),
+    ],
+)
+def test_what_a_null_cannot_follow_is_refused_before_scoring(
+    tmp_path: Path, toy_models: Path, cli: Any, more: tuple[Any, ...], message: str
+) -> None:
+    pq.write_table(pa.table(edits(4)), tmp_path / "e.parquet")
+    out = tmp_path / "o.parquet"
+    given = ("-m", toy_models, "--engine", "null", "--shuffle-null", 2, "-o", out)
+    one_line(cli("run", tmp_path / "e.parquet", *given, *more), message)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.parquet"]
 
 
 def test_refusals(world: Path, toy_model: Path, cli: Any) -> None:

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
+from legscore.input.read import choose_carried_columns, open_input
 from legscore.model.checkpoint import load_members
 from legscore.output.parts import STAGED, PartFolder, parts_folder
 from legscore.output.write import output_format
+from legscore.rows.schema import find_roles
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
+from legscore.run.settings import resolve_sequence_is
 from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.overwrite import check_apart
@@ -164,6 +167,8 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
         )
     if request.build is None and not request.scores_aside:
         return
+    if request.build is not None:
+        _check_build(options)
     if request.build is not None and len(inputs) != 1:
         raise InputError(
             f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
@@ -179,6 +184,21 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
     _check_output(request)
 
 
+def _check_build(options: Options) -> None:
+    """InputError for what is said of a table of sequences, where the rows are made from a genome."""
+    for name, value in (("--column", options.columns), ("--kind", options.kind)):
+        if value:
+            raise InputError(
+                f"{name} is about tables of sequences; with --fasta rows are made from chrom, pos, ref and "
+                "alt: leave it out"
+            )
+    if options.sequence_is not in ("auto", "insert"):
+        raise InputError(
+            f"--sequence-is {options.sequence_is}: with --fasta rows are inserts; --context genome fills the "
+            "model's whole window"
+        )
+
+
 def _check_null(request: RunRequest) -> None:
     """InputError where a null of shuffled inserts cannot be that of the run's own scores."""
     options, output = request.options, request.options.output
@@ -191,6 +211,40 @@ def _check_null(request: RunRequest) -> None:
         )
     if output.endswith("/"):
         raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
+    for name, value in (("--until-se", options.until_se), ("--out-of-fold", options.out_of_fold)):
+        if value is not None:
+            raise InputError(
+                f"--shuffle-null does not go with {name}: a row's shuffles would be scored by other members "
+                "than the row, and p compares them; leave one out"
+            )
+
+
+def _check_null_rows(request: RunRequest, job: Options) -> None:
+    """InputError where the rows that are to be scored can have no null, before they are scored."""
+    opened = open_input(job.inputs)
+    roles = find_roles(opened.schema.names, opened.name, job.kind, job.columns)
+    if roles.kind.windows != 2:
+        raise InputError(
+            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, "
+            "offset and alt_base"
+        )
+    form = resolve_sequence_is(opened, roles, _contract(job), job.sequence_is, lambda line: None)
+    if form == "window":
+        raise InputError(
+            "--shuffle-null needs to know where the insert lies, which a window does not say; pass inserts "
+            "or oligos"
+        )
+    if clash := {"p", "q"} & set(choose_carried_columns(opened, roles, job.keep)):
+        raise InputError(
+            f"the input already has the column {min(clash)!r}, which --shuffle-null writes; leave it out "
+            "with --keep"
+        )
+
+
+def _contract(options: Options) -> Contract:
+    """What the models of a run read."""
+    members = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)
+    return members[0].contract
 
 
 def _check_output(request: RunRequest) -> None:
@@ -215,6 +269,8 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             table = room / "_variants.parquet"
             made = _make(request, table, say)
             job = replace(job, inputs=[str(table)])
+        if request.shuffles:
+            _check_null_rows(request, job)
         scored = room / "_scored.parquet"
 
         def finish(record: dict[str, Any]) -> list[str]:
@@ -309,15 +365,12 @@ def _make(request: RunRequest, table: Path, say: Say) -> Made:
 
     options, build, source = request.options, request.build, request.options.inputs[0]
     assert build is not None
-    contract = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)[
-        0
-    ].contract
 
     def hushed(line: str) -> None:
         if str(table) not in line:
             say(line)
 
-    fitted = fit_to_model(build, contract)
+    fitted = fit_to_model(build, _contract(options))
     made = make(
         source, str(table), fitted, samples=request.samples, numbered=request.to_vcf, force=True, say=hushed
     )
@@ -359,7 +412,10 @@ def add_null(
 
     n, output, source = request.shuffles, request.options.output, job.inputs[0]
     changes, results = scored.with_name("_null.parquet"), scored.with_name("_null_scores.parquet")
-    n_changes = write_null(source, changes, n)
+    settings = record["options"]
+    contract, form = Contract.from_json(record["contract"]), settings["sequence_is"]
+    adapters = (len(contract.adapter5), len(contract.adapter3)) if form == "oligo" else (0, 0)
+    n_changes = write_null(source, changes, n, settings["columns"], adapters)
     say(f"null: {n_changes:,} single-base changes in {n:,} shuffled inserts each")
     null = replace(
         job,
@@ -367,7 +423,7 @@ def add_null(
         output=str(results),
         kind=None,
         columns={},
-        sequence_is=record["options"]["sequence_is"],
+        sequence_is=form,
         keep=ROW,
         calibration=None,
         per_model=False,

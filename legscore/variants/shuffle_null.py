@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import InputError
-from legscore.input.read import open_input
+from legscore.input.read import open_input, role_array
 from legscore.output.write import open_writer, output_format
 
 ROW = "_row"
@@ -74,8 +74,11 @@ def _reaches(letter: str, end: str, last: Mapping[str, str]) -> bool:
 
 
 def single_changes(table: pa.Table) -> Iterator[tuple[int, str, int, str, str]]:
-    """(row, insert, offset, ref base, alt base) of the single-base changes in a table of pairs or edits;
-    upper case."""
+    """The single-base changes in a table of pairs or edits, whose columns are named by their roles.
+
+    Returns:
+        (row, sequence, offset, ref base, alt base) of each, in upper case.
+    """
     if set(EDIT) <= set(table.column_names):
         for row, (text, offset, alt) in enumerate(
             zip(*(table[name].to_pylist() for name in EDIT), strict=True)
@@ -101,32 +104,47 @@ def single_changes(table: pa.Table) -> Iterator[tuple[int, str, int, str, str]]:
                 yield row, ref, place, ref[place], alt[place]
 
 
-def write_null(source: str, target: Path, n: int) -> int:
+def write_null(
+    source: str, target: Path, n: int, column_of: Mapping[str, str], adapters: tuple[int, int] = (0, 0)
+) -> int:
     """Write the table of changes in shuffled inserts for `legscore run` (NULL_SCHEMA).
 
     Args:
-        source: table that was scored; n: shuffles of each insert.
+        source: table that was scored.
+        target: Parquet file to write.
+        n: shuffles of each insert.
+        column_of: column of each role, as the run read them.
+        adapters: bases at both ends of each sequence that belong to no insert, and stay.
 
     Returns:
-        Changes that have a null. InputError when there are none.
+        Changes that have a null.
+
+    Raises:
+        InputError: rows that change no base, or no row that changes a single one.
     """
-    opened = open_input([source])
-    names = EDIT if set(EDIT) <= set(opened.schema.names) else PAIR
-    if not set(names) <= set(opened.schema.names):
+    roles = EDIT if set(EDIT) <= set(column_of) else PAIR
+    if not set(roles) <= set(column_of):
         raise InputError(
             "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, "
             "offset and alt_base"
         )
+    names = [column_of[role] for role in roles]
     n_changes, before, known = 0, 0, ("", [""])
     with pq.ParquetWriter(target, NULL_SCHEMA, compression="zstd") as writer:
-        for part in opened.parts(names, max(1, BLOCK_ROWS // n)):
+        for part in open_input([source]).parts(names, max(1, BLOCK_ROWS // n)):
+            table = pa.table({role: role_array(part, role, column_of[role]) for role in roles})
             rows: list[tuple[int, str, int, str]] = []
-            for row, insert, offset, ref, alt in single_changes(part.table):
-                if known[0] != insert:
-                    known = (insert, shuffled(insert, n))
+            for row, text, offset, ref, alt in single_changes(table):
+                first, stop = adapters[0], len(text) - adapters[1]
+                if not first <= offset < stop:
+                    continue
+                if known[0] != text:
+                    made = shuffled(text[first:stop], n)
+                    known = (text, [text[:first] + insert + text[stop:] for insert in made])
                 n_changes += 1
                 rows += [
-                    (before + row, text[:offset] + ref + text[offset + 1 :], offset, alt) for text in known[1]
+                    (before + row, other[:offset] + ref + other[offset + 1 :], offset, alt)
+                    for other in known[1]
                 ]
             before += part.table.num_rows
             if rows:

@@ -97,6 +97,7 @@ setup(
         "onnx>=1.16",
         "openvino>=2025.4",
         "safetensors>=0.4.5",
+        "threadpoolctl>=3.1",
         "pysam>=0.23",
         "platformdirs>=4",
         "tqdm>=4.66",

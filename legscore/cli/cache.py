@@ -8,29 +8,26 @@ import time
 import click
 
 from legscore.errors import printable
+from legscore.system.caches import KINDS, clear, entries
+from legscore.system.resources import cache_folder
 
 
 @click.command("cache", short_help="List or clear what is kept between runs.")
 @click.argument("action", type=click.Choice(["list", "clear"]))
-@click.argument(
-    "kinds", nargs=-1, type=click.Choice(["plans", "timing", "kernels", "fidelity"]), metavar="[KIND]..."
-)
+@click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[KIND]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def command(action: str, kinds: tuple[str, ...], as_json: bool) -> None:
     """List or clear what is kept between runs.
 
-    KIND is plans (TensorRT), timing (of TensorRT's kernels), kernels (compiled here) or fidelity (measured
-    against FP32); all of them when none is named. Everything is made again when it is needed. LEGSCORE_CACHE
-    moves the folder.
+    KIND is plans (TensorRT), timing (of TensorRT's kernels), kernels (compiled here), networks (OpenVINO) or
+    fidelity (measured against FP32); all of them when none is named. Everything is made again when it is
+    needed. LEGSCORE_CACHE moves the folder.
 
     \b
     Examples:
       legscore cache list
       legscore cache clear plans timing
     """
-    from legscore.system.caches import KINDS, clear, entries
-    from legscore.system.resources import cache_folder
-
     found = (entries if action == "list" else clear)(kinds or KINDS)
     for entry in found if as_json or action == "list" else ():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.modified))

@@ -17,7 +17,7 @@ from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
 from legscore.run.options import DIRECT, Options, Staging
-from legscore.run.verify import DEFAULT_SHARE
+from legscore.run.verify import DEFAULT_SHARE, closing_line
 from legscore.system.allocator import give_back_freed_parts
 from legscore.system.log import Progress, RunLog, Say, finish, logged
 from legscore.system.memory import Limits, limit_process_memory
@@ -320,11 +320,7 @@ def closing(record: dict[str, Any]) -> list[str]:
         ),
     ]
     if (checked := record["verify"]) and checked["windows"]:
-        lines.append(
-            f"verified: {checked['windows']:,} windows in fp32, largest difference "
-            f"{checked['max_error']:.2g} "
-            f"({checked['limit']:.2g} is allowed)"
-        )
+        lines.append(closing_line(checked))
     if record["engine"].get("warning"):
         lines.append(f"engine null: {record['engine']['warning']}")
     if record["output"] != "-":

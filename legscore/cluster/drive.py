@@ -227,10 +227,7 @@ class _Answers:
         actor.rows += part.rows
         actor.n_parts += 1
         if plan.verifier is not None:
-            verified, (windows, largest, squares) = plan.verifier.verified, part.verified
-            verified.windows += windows
-            verified.square_sum += squares
-            verified.max_error = max(verified.max_error, largest)
+            plan.verifier.compared.add(part.compared)
         counts = {"rows": part.rows, "rows_done": self._done, "rows_total": plan.n_rows}
         self._log.event("part", part=part.number, **counts, resumed=False, worker=actor.name)
         self._tick(part.rows)

@@ -30,6 +30,7 @@ from legscore.run.pipeline import scored_elsewhere
 from legscore.run.plan import Plan
 from legscore.run.prepare import prepared
 from legscore.run.resume import fingerprint
+from legscore.run.verify import Compared
 from legscore.system.allocator import give_back_freed_parts
 from legscore.system.cores import take_cores
 from legscore.system.json_records import difference
@@ -55,12 +56,12 @@ class Ready:
 @dataclass(frozen=True)
 class PartDone:
     """A part was kept (or a file of the output written): its rows, and the seconds since the last one of the
-    task. `verified` is windows, largest error and sum of squares compared in FP32 since then."""
+    task, and the scores verified since then."""
 
     number: int
     rows: int
     seconds: float
-    verified: tuple[int, float, float]
+    compared: Compared
 
 
 @dataclass(frozen=True)
@@ -172,24 +173,19 @@ class Scorer:
             yield Fault(f"worker on {host}: {_line(error)}")
 
     def _scored(self, plan: Plan, store: PartFolder, parts: range) -> Iterator[PartDone]:
-        verified = plan.verifier.verified if plan.verifier else None
-        before = (verified.windows, verified.square_sum) if verified else (0, 0.0)
         last = time.perf_counter()
         with contextlib.closing(scored_elsewhere(plan, store, parts)) as tables:
             for number, table in zip(parts, tables, strict=True):
                 now = time.perf_counter()
-                after = (verified.windows, verified.square_sum) if verified else before
-                error = verified.max_error if verified else 0.0
-                yield PartDone(
-                    number, table.num_rows, now - last, (after[0] - before[0], error, after[1] - before[1])
-                )
-                before, last = after, now
+                compared = plan.verifier.take() if plan.verifier else Compared()
+                yield PartDone(number, table.num_rows, now - last, compared)
+                last = now
 
     def _written(self, plan: Plan, store: PartFolder, files: range) -> Iterator[PartDone]:
         for number in files:
             last = time.perf_counter()
             rows = write_file(plan, store, number)
-            yield PartDone(number, rows, time.perf_counter() - last, (0, 0.0, 0.0))
+            yield PartDone(number, rows, time.perf_counter() - last, Compared())
 
     def measure(self, seconds: float) -> Expected | Refused:
         """What a run of this job would do, measured by this actor."""

@@ -106,7 +106,7 @@ def score(
         record = {**plan.metadata, **circumstances(options, staging, summary, started, plan.engine.n_members)}
         if workers is not None:
             record["cluster"] = workers.record()
-        record["verify"] = plan.verifier.verified.record() if plan.verifier else None
+        record["verify"] = plan.verifier.record() if plan.verifier else None
         if store is not None:
             if SHARD in record:
                 record["output_bytes"] = stamp(

@@ -212,13 +212,13 @@ def prepare_engine(
             engine = opener(members, request, say)
         stack.callback(engine.close)
         verifier = Verifier(
-            members, engine, options.verify, source.opened.name, rc=models.rc, singleton=singleton
+            members, engine, options.verify, source.opened.name, rc=models.rc, is_singleton=singleton
         )
         stack.callback(verifier.close)
         what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
-        check_room(what, verifies=verifier.verified.share > 0)
-        if verifier.verified.share:
-            say(verifier.said())
+        check_room(what, verifies=verifier.share > 0)
+        if verifier.share:
+            say(verifier.announcement())
         yield engine, verifier
 
 

@@ -94,7 +94,7 @@ class Stages:
         plan = self._plan
         groups, scores = (found[0].groups, found[0].scores) if plan.adaptive else (work.groups, found)
         if plan.verifier is not None:
-            plan.verifier(work.first_row, groups, scores)
+            plan.verifier.check(work.first_row, groups, scores)
         reduced = [
             reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=plan.per_model)
             for w, scores_MW in zip((group.windows for group in groups), scores, strict=True)

@@ -1,22 +1,23 @@
-"""A wrong number must never look like a right one: scores are guarded while a run goes on.
+"""A wrong number must never look like a right one: scores are verified while a run goes on.
 
 Every score is held against the contract's range. And a share of the windows (`--verify`, 0.001 by default, at
-least one of a part) is scored again by the OpenVINO FP32 network on the host: one member at a time, its
-network built when it is first needed, one held at once. Which windows and which member follows from the
-windows themselves, so from no timing and no part number. Members change from part to part: networks are kept
-in the user's cache, where one is opened several times faster than built. A difference beyond what the
-engine's fidelity record allows ends the run and names the rows.
+least one of a part) is scored again by the network as published, written in numpy straight from the
+checkpoint's arrays (`legscore.model.forward`), which shares nothing with the engine: no graph, no rewrite, no
+compiled network, no encoding. The windows are dealt to the members, and a member that was not verified yet
+gets a window of the first part that it scores. Which windows and which members follows from the windows'
+bases, so from no timing. A difference beyond what the engine's fidelity record allows ends the run and names
+the rows.
 
-What is compared, by engine: a reduced precision or another device with FP32 (limit: LIMIT_FACTOR × the
-largest error that was measured when the engine was built, + LEAST_LIMIT); FP32 on OpenVINO with a second
-network of its own, which shows wrong bookkeeping and failing memory, and where the CPU is given another form
-of the graph than the rewritten one, that too. Engine null computes nothing and is not checked.
+The limit is LEAST_LIMIT, and LIMIT_FACTOR × the largest error that was measured when the engine was built,
+where one was. Engine null computes nothing and is not verified.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,65 +25,70 @@ import numpy as np
 from legscore.dna.batch import Batch
 from legscore.dna.codes import hash_rows
 from legscore.dna.contract import Contract
-from legscore.engine.base import Engine, ThreadedEngine, refusals
-from legscore.engine.recipe import load_recipe
+from legscore.engine.base import Engine
 from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.forward import Forward, take_matrix_buffer
 from legscore.rows.groups import Group
+from legscore.system.cores import usable_cores
 from legscore.system.memory import is_process_limited
-from legscore.system.resources import cache_folder
 
 DEFAULT_SHARE = 0.001
+REFERENCE = "numpy fp32"
+"""What records call the network that scores windows again."""
 LIMIT_FACTOR = 5.0
 """A record's largest error is over 4,096 windows; over millions the largest is larger (`bench/verify.py`
 measures how much)."""
 LEAST_LIMIT = 1e-3
-"""Score units; FP32 on different devices differs by about 1e-5."""
+"""Score units; FP32 computed in different ways differs by about 1e-5."""
 RANGE_TOLERANCE = 0.01
 """Share of the range: probabilities of a reduced precision do not add up to exactly 1."""
+MOST_THREADS = 4
+"""Threads that score windows again, each with some 10 MB; the engine wants the cores too."""
 SEED = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass
-class Verified:
-    """What was compared so far."""
+class Compared:
+    """What was compared so far: windows by member, and how far they were off (score units)."""
 
-    share: float
-    limit: float
-    windows: int = 0
+    windows_of: Counter[int] = field(default_factory=Counter)
     max_error: float = 0.0
     square_sum: float = 0.0
+    seconds: float = 0.0
 
-    def record(self) -> dict[str, Any]:
-        rms = (self.square_sum / self.windows) ** 0.5 if self.windows else 0.0
-        return {
-            "share": self.share,
-            "windows": self.windows,
-            "max_error": self.max_error,
-            "rms_error": rms,
-            "limit": self.limit,
-            "reference": "openvino fp32",
-        }
+    @property
+    def windows(self) -> int:
+        """Windows compared, each with one member."""
+        return self.windows_of.total()
+
+    def add(self, other: Compared) -> None:
+        """Count what was compared elsewhere too."""
+        self.windows_of.update(other.windows_of)
+        self.max_error = max(self.max_error, other.max_error)
+        self.square_sum += other.square_sum
+        self.seconds += other.seconds
 
 
 class Verifier:
-    """Looks at the scores of each part before they become results."""
+    """Verifies the scores of each part before they become results."""
 
     def __init__(
         self,
         members: Sequence[Checkpoint],
         engine: Engine,
         share: float,
-        name: str,
+        input_name: str,
         *,
         rc: str,
-        singleton: bool,
+        is_singleton: bool,
     ):
         """
         Args:
-            share: of windows that are scored again, 0 to 1.
-            name: of the input, for messages.
-            rc: strand mode of the run; singleton: value of the is_singleton channel.
+            share: of the windows that are scored again, 0 to 1.
+            input_name: of the input, for messages.
+            rc: strand mode of the run.
+            is_singleton: value of the is_singleton channel, where the models have one.
 
         Raises:
             LegscoreError: an impossible share.
@@ -91,121 +97,159 @@ class Verifier:
             raise LegscoreError(
                 f"--verify {share}: write a share of the windows from 0 to 1, such as {DEFAULT_SHARE}"
             )
-        self.members, self.name, self.contract = members, name, members[0].contract
+        self.members, self.input_name, self.contract = members, input_name, members[0].contract
         self.engine, self.precision = engine.name, engine.precision
-        self._both, self._singleton = rc == "construct", singleton
-        self._reference: ThreadedEngine | None = None
-        self._held = -1
+        self.share = 0.0 if engine.name == "null" else share
         worst = engine.fidelity.score_max_error if engine.fidelity else 0.0
-        self.verified = Verified(0.0 if engine.name == "null" else share, LEAST_LIMIT + LIMIT_FACTOR * worst)
+        self.limit = LEAST_LIMIT + LIMIT_FACTOR * worst
+        self.compared = Compared()
+        self._both_strands, self._is_singleton = rc == "construct", is_singleton
+        self._threads = min(MOST_THREADS, usable_cores())
+        if self.share and is_process_limited():
+            self._threads = 1
+            take_matrix_buffer()
+        self._seen: set[int] = set()
+        self._network: tuple[int, Forward] | None = None
 
-    def __call__(self, first_row: int, groups: Sequence[Group], scores: Sequence[np.ndarray]) -> None:
-        """WrongScoresError when a score of this part cannot be right.
+    def check(self, first_row: int, groups: Sequence[Group], scores: Sequence[np.ndarray]) -> None:
+        """Let the scores of one part pass, or end the run.
 
         Args:
             first_row: row of the input that the part begins with, from 0.
-            groups: the part, windowed; scores: float32 [members, windows] of each group.
+            groups: the part, windowed.
+            scores: float32 [members, windows] of each group.
+
+        Raises:
+            WrongScoresError: a score that cannot be right, with its row and member.
         """
         if self.engine == "null":
             return
         for group, scores_MW in zip(groups, scores, strict=True):
-            members = range(len(self.members)) if group.members is None else group.members
-            self._in_range(first_row, group, list(members), scores_MW)
-            if self.verified.share and group.windows.batch.n_windows:
-                self._again(first_row, group, list(members), scores_MW)
+            members = list(range(len(self.members)) if group.members is None else group.members)
+            self._check_range(first_row, group, members, scores_MW)
+            if self.share and group.windows.batch.n_windows:
+                self._check_again(first_row, group, members, scores_MW)
 
-    def _in_range(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
+    def _check_range(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
         outside_MW = outside(scores_MW, self.contract)
-        if outside_MW.any():
-            place = int(np.flatnonzero(outside_MW.any(axis=1))[0])
-            windows = np.flatnonzero(outside_MW[place])
-            raise WrongScoresError(
-                f"internal error: {self._rows(first_row, group, windows)}: {self._member(members[place])} "
-                "scored "
-                f"{scores_MW[place, windows[0]]:.6g} on engine {self.engine} ({self.precision}), outside "
-                "the range of its "
-                f"contract, {self.contract.output.min:g} to {self.contract.output.max:g}; these scores are "
-                "wrong. Try another "
-                "--engine, and report it"
-            )
-
-    def _again(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
-        windows, draw = choose_windows(group.windows.batch, self.verified.share)
-        place = draw % len(members)
-        windows = windows[np.isfinite(scores_MW[place, windows])]  # others get the status `nonfinite`
-        if not len(windows):
+        if not outside_MW.any():
             return
-        codes = picked(group.windows.batch, windows)
-        expected = self._network(members[place]).score(Batch(codes))[0].astype(np.float64)
-        error = np.abs(scores_MW[place, windows] - expected)
-        self.verified.windows += len(windows)
-        self.verified.square_sum += float((error**2).sum())
-        self.verified.max_error = max(self.verified.max_error, float(error.max()))
-        if not (error <= self.verified.limit).all():
-            worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
-            raise WrongScoresError(
-                f"verify: {self._rows(first_row, group, windows[worst : worst + 1])}: "
-                f"{self._member(members[place])} scored "
-                f"{scores_MW[place, windows[worst]]:.5f} on engine {self.engine} ({self.precision}) and "
-                f"{expected[worst]:.5f} in "
-                f"fp32 on openvino; the measured fidelity allows {self.verified.limit:.2g}. The scores of "
-                "this run cannot be "
-                "trusted: check the machine, or use --precision fp32 or another --engine"
-            )
+        place = int(np.flatnonzero(outside_MW.any(axis=1))[0])
+        windows = np.flatnonzero(outside_MW[place])
+        low, high = self.contract.output.min, self.contract.output.max
+        where = f"{self._rows(first_row, group, windows)}: {self._name(members[place])}"
+        raise WrongScoresError(
+            f"internal error: {where} scored {scores_MW[place, windows[0]]:.6g} on engine {self.engine} "
+            f"({self.precision}), outside the range of its contract, {low:g} to {high:g}; these scores are "
+            "wrong. Try another --engine, and report it"
+        )
 
-    def _network(self, member: int) -> ThreadedEngine:
-        """The FP32 network of a member; the one before it is let go first."""
-        if self._held != member or self._reference is None:
-            from legscore.engine.openvino_engine import OpenVINOEngine
+    def _check_again(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
+        began = time.perf_counter()
+        chosen, draws = choose_windows(group.windows.batch, self.share)
+        place_of = draws % np.uint64(len(members))
+        for place, member in enumerate(members):
+            finite_W = np.isfinite(scores_MW[place])  # other windows get the status `nonfinite`
+            windows = chosen[place_of == place]
+            windows = windows[finite_W[windows]]
+            if not len(windows) and member not in self._seen:
+                windows = np.flatnonzero(finite_W)[:1]
+            if len(windows):
+                self._compare(first_row, group, windows, member, scores_MW[place, windows])
+        self.compared.seconds += time.perf_counter() - began
 
-            self.close()
-            recipe = load_recipe("fp32")
-            recipe = replace(
-                recipe,
-                settings={**recipe.settings, "openvino": {**recipe.settings["openvino"], "streams": 1}},
-            )
-            # what reads a kept one does not survive being refused memory, what builds one does
-            # (`limits.memory_limit_lifted`)
-            cache = None if is_process_limited() else cache_folder("networks")
-            with refusals("verify: OpenVINO cannot compile the fp32 network"):
-                self._reference = OpenVINOEngine(
-                    [self.members[member]],
-                    recipe,
-                    both_strands=self._both,
-                    is_singleton=self._singleton,
-                    form="rewritten",
-                    cache=cache,
-                )
-            self.members[member].release()
-            self._held = member
-        return self._reference
+    def _compare(
+        self, first_row: int, group: Group, windows: np.ndarray, member: int, scores_W: np.ndarray
+    ) -> None:
+        codes_WL = picked(group.windows.batch, windows)
+        expected_W = self._forward(member).score(codes_WL, self._threads).astype(np.float64)
+        error_W = np.abs(scores_W - expected_W)
+        self._seen.add(member)
+        self.compared.add(
+            Compared(Counter({member: len(windows)}), float(error_W.max()), float((error_W**2).sum()))
+        )
+        if (error_W <= self.limit).all():
+            return
+        worst = int(np.argmax(np.where(np.isnan(error_W), np.inf, error_W)))
+        where = f"{self._rows(first_row, group, windows[worst : worst + 1])}: {self._name(member)}"
+        raise WrongScoresError(
+            f"verify: {where} scored {scores_W[worst]:.5f} on engine {self.engine} ({self.precision}) and "
+            f"{expected_W[worst]:.5f} in {REFERENCE}; the measured fidelity allows {self.limit:.2g}. The "
+            "scores of this run cannot be trusted: run `legscore cache clear`, check the machine, or use "
+            "--precision fp32 or another --engine"
+        )
 
-    def _member(self, member: int) -> str:
+    def _forward(self, member: int) -> Forward:
+        """The network of a member, from its checkpoint; the one before it is let go."""
+        if self._network is None or self._network[0] != member:
+            self._network = None
+            checkpoint = self.members[member]
+            forward = Forward(checkpoint, both_strands=self._both_strands, is_singleton=self._is_singleton)
+            checkpoint.release()  # `forward` holds the arrays
+            self._network = member, forward
+        return self._network[1]
+
+    def _name(self, member: int) -> str:
         return f"member {self.members[member].name}" if len(self.members) > 1 else self.members[member].name
 
     def _rows(self, first_row: int, group: Group, windows: np.ndarray) -> str:
         """`row 18,231 of a.parquet`, counted from 1."""
         within = np.flatnonzero(np.isin(group.windows.index_NKS, windows).any(axis=(1, 2)))
         rows = first_row + 1 + (within if group.rows is None else group.rows[within])
-        return f"row{'s' if len(rows) > 1 else ''} {shorten((f'{row:,}' for row in rows), 4)} of {self.name}"
+        plural = "s" if len(rows) > 1 else ""
+        return f"row{plural} {shorten((f'{row:,}' for row in rows), 4)} of {self.input_name}"
 
-    def said(self) -> str:
+    def announcement(self) -> str:
         """One line before the run."""
-        reference = (
-            "a second fp32 network"
-            if (self.engine, self.precision) == ("openvino", "fp32")
-            else "fp32 on openvino"
-        )
         return (
-            f"verify: {self.verified.share:.4g} of the windows against {reference}; "
-            f"{self.verified.limit:.2g} is allowed"
+            f"verify: {self.share:.4g} of the windows, and every member, against {REFERENCE}; "
+            f"{self.limit:.2g} is allowed"
         )
+
+    def take(self) -> Compared:
+        """What was compared since the last call, for a run that others count."""
+        taken, self.compared = self.compared, Compared()
+        return taken
+
+    def unverified(self) -> list[str]:
+        """Names of the members of which no score was verified."""
+        return [member.name for m, member in enumerate(self.members) if not self.compared.windows_of[m]]
+
+    def record(self) -> dict[str, Any]:
+        """What was verified, for the run's record."""
+        found = self.compared
+        missing = self.unverified() if self.share else []
+        return {
+            "share": self.share,
+            "windows": found.windows,
+            "members": len(self.members),
+            "members_verified": len(self.members) - len(missing) if self.share else 0,
+            "members_not_verified": missing,
+            "max_error": found.max_error,
+            "rms_error": (found.square_sum / found.windows) ** 0.5 if found.windows else 0.0,
+            "limit": self.limit,
+            "seconds": round(found.seconds, 3),
+            "reference": REFERENCE,
+        }
 
     def close(self) -> None:
         """Let go of the network that is held."""
-        if self._reference is not None:
-            self._reference.close()
-        self._reference, self._held = None, -1
+        self._network = None
+
+
+def closing_line(record: dict[str, Any]) -> str:
+    """One line after the run, from `Verifier.record`."""
+    missing = record["members_not_verified"]
+    members = (
+        f"{record['members_verified']} of {record['members']} members"
+        if missing
+        else (f"all {record['members']} members" if record["members"] > 1 else "the model")
+    )
+    left_out = f"; not verified: {shorten(missing)}" if missing else ""
+    return (
+        f"verified: {record['windows']:,} windows of {members} in {record['reference']}, largest difference "
+        f"{record['max_error']:.2g} ({record['limit']:.2g} is allowed){left_out}"
+    )
 
 
 def outside(scores_MW: np.ndarray, contract: Contract) -> np.ndarray:
@@ -218,20 +262,23 @@ def outside(scores_MW: np.ndarray, contract: Contract) -> np.ndarray:
     return found
 
 
-def choose_windows(batch: Batch, share: float) -> tuple[np.ndarray, int]:
-    """Windows to score again, int64, ascending, and a number drawn with them; both follow from the windows'
-    bases alone.
+def choose_windows(batch: Batch, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Windows to score again, and a number drawn for each that says with which member; both follow from the
+    windows' bases alone.
 
-    At least one where there is any; `share` of them on average.
+    At least one window where there is any; `share` of them on average.
+
+    Returns:
+        Windows, int64 ascending, and the numbers, uint64 of the same length.
     """
     hashed = _mixed(hash_rows(batch.codes_WL))
     if len(batch.window_E):
         edit = (batch.offset_E.astype(np.uint64) << np.uint64(8)) | batch.base_E.astype(np.uint64)
         hashed = np.concatenate([hashed, _mixed(hashed[batch.window_E] ^ (edit + np.uint64(1)))])
-    least = int(hashed.argmin())
     chosen = hashed.astype(np.float64) < share * 2.0**64
-    chosen[least] = True
-    return np.flatnonzero(chosen), int(_mixed(hashed[least : least + 1])[0])
+    chosen[int(hashed.argmin())] = True
+    windows = np.flatnonzero(chosen)
+    return windows, _mixed(hashed[windows])
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

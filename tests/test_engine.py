@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,6 @@ def test_fidelity_is_measured_cached_and_enforced(
 
 
 def _with_fidelity(recipe: Any, settings: dict[str, float]) -> Any:
-    from dataclasses import replace
-
     return replace(recipe, settings={**recipe.settings, "fidelity": settings})
 
 
@@ -165,6 +164,35 @@ def test_damaged_fidelity_records_are_measured_again(tmp_path: Path) -> None:
     for text in ("", "{", "[]", '{"key": {"engine": "x"}, "fidelity": {"wrong": 1}}'):
         path.write_text(text)
         assert fid.load_record(path, key) is None
+
+
+def test_no_flipped_bit_of_a_fidelity_record_is_believed(tmp_path: Path) -> None:
+    path, key = tmp_path / "x.json", {"engine": "x", "models": ["ab" * 32]}
+    record = fid.Fidelity("openvino fp32", 2048, 2048, 0.0428, 0.0083, 0.999996, 0.9997)
+    fid.save_record(path, key, record)
+    good = path.read_bytes()
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        assert fid.load_record(path, key) in (None, record), f"bit {bit}"  # white space means nothing
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        {"effect_spearman": 7.5}, {"score_pearson": -1.01}, {"score_rmse": 0.2}, {"score_max_error": -0.1},
+        {"windows": 0}, {"changes": True}, {"score_rmse": float("nan")}, {"reference": 5},
+    ],
+)  # fmt: skip
+def test_figures_that_cannot_be_are_measured_again(tmp_path: Path, impossible: dict[str, Any]) -> None:
+    """A checksum says that nothing was damaged, not that what was written made sense."""
+    path, key = tmp_path / "x.json", {"engine": "x"}
+    record = fid.Fidelity("openvino fp32", 1, 1, 0.1, 0.1, 1.0 + 2e-16, float("nan"))
+    fid.save_record(path, key, record)
+    assert fid.load_record(path, key) is not None
+    fid.save_record(path, key, replace(record, **impossible))
+    assert fid.load_record(path, key) is None
 
 
 def test_probe_is_seeded_and_changes_one_base() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -21,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from legscore.cuda.scorer import passes
 from legscore.engine import fit
 from legscore.engine.arrange import arrange
-from legscore.engine.plans import MAGIC, PlanCache, Stored, TimingCache, digest, locked, plan_key
+from legscore.engine.plans import CHECK_BYTES, MAGIC, PlanCache, Stored, TimingCache, digest, locked, plan_key
 from legscore.errors import EngineError, OutputError
 
 GPU = {"name": "NVIDIA H200", "compute": "9.0", "multiprocessors": 132, "driver": "580"}
@@ -50,6 +51,26 @@ def test_every_part_of_a_key_matters_and_its_order_does_not() -> None:
     assert digest(shuffled) == digest(key())
 
 
+def checked(rest: bytes) -> bytes:
+    """With the checksum that goes before it."""
+    return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_no_flipped_bit_is_believed(tmp_path: Path, mapped: bool) -> None:
+    """Wherever it is: in the plan, the facts beside it, the key, the padding or the checksum."""
+    cache, stored = PlanCache(tmp_path, mapped=mapped), Stored(bytes(range(256)), {"scratch": 4096})
+    cache.write(key(), stored)
+    path = cache.path(key())
+    good = path.read_bytes()
+    for bit in random.Random(4).sample(range(8 * len(good)), 500):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.unlink()
+        path.write_bytes(bad)
+        assert cache.read(key()) is None, f"bit {bit}"
+
+
 @pytest.mark.parametrize("mapped", [False, True])
 def test_damaged_files_are_no_plans(tmp_path: Path, mapped: bool) -> None:
     cache, stored = PlanCache(tmp_path, mapped=mapped), Stored(b"\x00plan\nwith lines\n", {"scratch": 3})
@@ -61,8 +82,9 @@ def test_damaged_files_are_no_plans(tmp_path: Path, mapped: bool) -> None:
     assert cache.read(key(rewrite="2")) is None
     os.replace(path, cache.path(key(rewrite="2")))
     assert cache.read(key(rewrite="2")) is None, "a file under another key's name"
-    header = json.loads(good.removeprefix(MAGIC).split(b"\n")[0])
-    other = json.dumps({**header, "facts": 3}).encode()
+    whole = good[len(MAGIC) + CHECK_BYTES :]
+    header = json.loads(whole.split(b"\n")[0])
+    other = json.dumps({**header, "facts": 3}).encode() + b"\n" + stored.plan
     for bad in (
         b"",
         MAGIC,
@@ -70,8 +92,10 @@ def test_damaged_files_are_no_plans(tmp_path: Path, mapped: bool) -> None:
         good + b"x",
         good[1:],
         b"junk" + good,
-        MAGIC + other + b"\n" + stored.plan,
-        MAGIC + b"{}\n",
+        MAGIC + other,
+        MAGIC + checked(other),
+        MAGIC + checked(b"{}\n"),
+        MAGIC + checked(whole.replace(b"scratch", b"scraped"))[:CHECK_BYTES] + whole,
     ):
         path.unlink(missing_ok=True)  # what is mapped is not cut short
         path.write_bytes(bad)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ TOTAL_FP32 = 256
 """FP32 on another engine: errors are rounding, about 1e-6, which few windows show as well."""
 LEAST = 64
 SEED = 20230420
+ROUNDING = 1 + 1e-9
+"""What rounding may make of a correlation of 1, and of a mean error against the largest."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,11 @@ def load_record(
     try:
         data = json.loads(text)
         found = Fidelity(**data["fidelity"])
-        fits = data["key"] == key and _well_typed(found)
+        fits = (
+            data["key"] == key
+            and data["sha256"] == _checksum(data["key"], data["fidelity"])
+            and _is_possible(found)
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         fits = False
     if not fits:
@@ -129,15 +136,21 @@ def load_record(
     return found
 
 
-def _well_typed(found: Fidelity) -> bool:
-    whole = all(type(n) is int and n >= 0 for n in (found.windows, found.changes))
+def _checksum(key: Any, fidelity: Any) -> str:
+    return hashlib.sha256(json.dumps([key, fidelity], sort_keys=True).encode()).hexdigest()
+
+
+def _is_possible(found: Fidelity) -> bool:
+    """Whether every figure is of its type and within what `compare` can give; NaN is no correlation at
+    all."""
     errors = (found.score_max_error, found.score_rmse)
-    numbers = all(type(n) is float for n in (*errors, found.score_pearson, found.effect_spearman))
+    correlations = (found.score_pearson, found.effect_spearman)
     return (
         isinstance(found.reference, str)
-        and whole
-        and numbers
-        and all(0 <= error < float("inf") for error in errors)
+        and all(type(n) is int and n > 0 for n in (found.windows, found.changes))
+        and all(type(n) is float for n in (*errors, *correlations))
+        and 0 <= found.score_rmse <= found.score_max_error * ROUNDING < math.inf
+        and all(math.isnan(r) or -ROUNDING <= r <= ROUNDING for r in correlations)
     )
 
 
@@ -145,7 +158,8 @@ def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
     """Keep a record, in a private folder. OutputError when that cannot be."""
     private(path.parent)
     with publishing(path) as temporary, writing(path):
-        temporary.write_text(json.dumps({"key": key, "fidelity": asdict(fidelity)}, indent=1))
+        record = {"key": key, "fidelity": asdict(fidelity)}
+        temporary.write_text(json.dumps({**record, "sha256": _checksum(*record.values())}, indent=1))
 
 
 def remembered(

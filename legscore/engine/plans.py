@@ -1,10 +1,10 @@
 """Plans (engines compiled for one GPU and TensorRT version) in a cache, and the timing cache that builds
 share.
 
-A plan's file name is the hash of everything it depends on; the file also holds that key, facts measured at
-the build, and a checksum. Files are published by rename. A plan that is damaged or that TensorRT does not
-take is built again, once. Locks are the kernel's: of two processes that need the same plan one builds, and a
-kill releases the lock.
+A plan's file name is the hash of everything it depends on. The file holds a checksum of all that follows it,
+that key, facts measured at the build, and the plan. Files are published by rename. A plan that is damaged or
+that TensorRT does not take is built again, once. Locks are the kernel's: of two processes that need the same
+plan one builds, and a kill releases the lock.
 
 A plan is executable code: the cache folder is private (`legscore.system.caches`), and plans are read from
 nowhere else.
@@ -30,7 +30,9 @@ from legscore.system.caches import check_private, locked, private
 from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
 
-MAGIC = b"legscore plan 2\n"
+MAGIC = b"legscore plan 3\n"
+CHECK_BYTES = 65
+"""The checksum, 64 digits and a line end."""
 PAGE_BYTES = 4096
 Engine = TypeVar("Engine")
 
@@ -101,19 +103,20 @@ class PlanCache:
             data = self._content(self.path(key))
         except OSError:
             return None
-        end = data.find(b"\n", len(MAGIC))
+        start = len(MAGIC) + CHECK_BYTES
+        end = data.find(b"\n", start)
         if data[: len(MAGIC)] != MAGIC or end < 0:
             return None
+        whole = memoryview(data)
+        if data[len(MAGIC) : start] != _checksum(whole[start:]):
+            return None
         try:
-            header = json.loads(data[len(MAGIC) : end])
-            stored = Stored(
-                data[end + 1 :] if isinstance(data, bytes) else memoryview(data)[end + 1 :],
-                dict(header["facts"]),
-            )
-            good = header["key"] == key and header["sha256"] == stored.sha256
+            header = json.loads(data[start:end])
+            facts, fits = dict(header["facts"]), header["key"] == key
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return stored if good else None
+        plan = data[end + 1 :] if isinstance(data, bytes) else whole[end + 1 :]
+        return Stored(plan, facts) if fits else None
 
     def _content(self, path: Path) -> bytes | mmap.mmap:
         with open(path, "rb") as file:
@@ -125,12 +128,13 @@ class PlanCache:
             return file.read()
 
     def write(self, key: dict[str, Any], stored: Stored) -> None:
-        header = json.dumps({"key": key, "facts": stored.facts, "sha256": stored.sha256}).encode()
-        before = len(MAGIC) + len(header) + 1
-        header += b" " * (-before % PAGE_BYTES)
+        """Keep a plan, in a private folder. OutputError when that cannot be."""
+        header = json.dumps({"key": key, "facts": stored.facts}).encode()
+        before = len(MAGIC) + CHECK_BYTES + len(header) + 1
+        header += b" " * (-before % PAGE_BYTES) + b"\n"
         path = private(self.folder) / self.path(key).name
         with publishing(path) as temporary, writing(path), open(temporary, "wb") as file:
-            for piece in (MAGIC, header, b"\n", stored.plan):
+            for piece in (MAGIC, _checksum(header, stored.plan), header, stored.plan):
                 file.write(piece)
 
     def obtain(
@@ -174,6 +178,14 @@ class PlanCache:
                     "installed beside it"
                 )
             return stored, loaded
+
+
+def _checksum(*pieces: bytes | memoryview) -> bytes:
+    """CHECK_BYTES that stand for all of these together."""
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return hashed.hexdigest().encode() + b"\n"
 
 
 class TimingCache:

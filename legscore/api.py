@@ -26,7 +26,8 @@ from legscore.run.record import python_call
 from legscore.run.settings import check_singleton, resolve_rc
 from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.log import Say, StartProgress, finish, logged
-from legscore.variants.genome_run import RunRequest, check_request, samples_asked, score_request
+from legscore.variants.genome_run import score_request
+from legscore.variants.run_request import RunRequest, check_request, samples_asked
 
 __all__ = ["Effects", "Ensemble", "build_variants", "load_ensemble", "score_file", "score_genome"]
 

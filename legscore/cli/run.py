@@ -22,7 +22,8 @@ from legscore.system.allocator import give_back_freed_parts
 from legscore.system.log import Progress, RunLog, Say, finish, logged
 from legscore.system.memory import Limits, limit_process_memory
 from legscore.system.publish import record_of
-from legscore.variants.genome_run import RunRequest, check_request, samples_asked, score_request
+from legscore.variants.genome_run import score_request
+from legscore.variants.run_request import RunRequest, check_request, samples_asked
 
 
 @click.command("run", short_help="Score sequences or variants with an ensemble.")

@@ -9,7 +9,7 @@ import click
 from legscore.cli.output_options import force_option
 from legscore.cli.variant_options import build_options, haplotype_options, variant_options
 from legscore.errors import InputError, printable
-from legscore.variants.genome_run import samples_asked
+from legscore.variants.run_request import samples_asked
 
 
 @click.command("variants", short_help="Build the variants that run scores, from a genome.")

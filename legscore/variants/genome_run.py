@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,77 +20,25 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
-from legscore.input.read import choose_carried_columns, open_input
 from legscore.model.checkpoint import load_members
 from legscore.output.parts import STAGED, PartFolder, parts_folder
-from legscore.output.write import output_format
-from legscore.rows.schema import find_roles
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
-from legscore.run.settings import resolve_sequence_is
 from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
-from legscore.system.overwrite import check_apart
-from legscore.system.publish import base_of, check_output, record_of, remove_stale, write_record, written_by
+from legscore.system.publish import base_of, record_of, remove_stale, write_record
 from legscore.system.resources import folder
-from legscore.system.storage import is_remote
+from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
 if TYPE_CHECKING:
     from legscore.variants.make import Made
     from legscore.variants.options import BuildOptions
 
-VCF = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
-TRACKS = (".bedgraph", ".bg", ".bw", ".bigwig")
 HUMAN_WINDOW, HUMAN_GENOME_WINDOW = 230, 231
 """The published human scripts read 231 bases of genome (the variant in the middle) with models of 230-base
 oligos."""
 StartWorkers = Callable[[Options, Staging, RunLog], AbstractContextManager["Workers | None"]]
 """Starts the processes that score the parts of a job; None for this process."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """A run as the user asks for it, from any input to any output.
-
-    Attributes:
-        options: of the run; its inputs and output are those of the user.
-        build: how a VCF or a table of alleles becomes rows; None where the input is a table of sequences.
-        samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
-        shuffles: add p and q from so many shuffled inserts of each row; 0 for none.
-        command: what the record says started the run.
-    """
-
-    options: Options
-    build: BuildOptions | None = None
-    samples: str | None = None
-    shuffles: int = 0
-    command: str | Mapping[str, Any] | None = None
-
-    @property
-    def to_vcf(self) -> bool:
-        return self.options.output.lower().endswith(VCF)
-
-    @property
-    def to_tracks(self) -> bool:
-        return self.options.output.lower().endswith(TRACKS)
-
-    @property
-    def scores_aside(self) -> bool:
-        """Whether the scores are turned into the output once all are there."""
-        return self.to_vcf or self.to_tracks or self.shuffles > 0
-
-    @property
-    def files(self) -> list[str]:
-        """Every file that is read, beside the models."""
-        options, build = self.options, self.build
-        named = [*options.inputs, *(build.files() if build else ()), self.samples]
-        return [str(path) for path in (*named, options.calibration, options.recipe) if path]
-
-    @property
-    def written(self) -> list[str]:
-        """Every file that is written: the output or its tracks, and the record."""
-        tracks = track_files(self.options.output) if self.to_tracks else []
-        return [*written_by(self.options.output), *map(str, tracks)]
 
 
 @dataclass(frozen=True)
@@ -101,13 +49,6 @@ class Job:
     options: Options
     staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
-
-
-def samples_asked(haplotypes: bool, samples: str | None) -> str | None:
-    """Whose haplotypes are rows; None when alleles are."""
-    if samples is not None and not haplotypes:
-        raise InputError("--samples says whose haplotypes; give --haplotypes too")
-    return (samples or "all") if haplotypes else None
 
 
 def score_request(
@@ -141,121 +82,6 @@ def score_request(
         return record, job.finish(record)
 
 
-def check_request(request: RunRequest, log_json: str | None = None) -> None:
-    """InputError or OutputError where what was asked for does not go together.
-
-    Args:
-        request: what was asked for; `log_json`: the file of events.
-    """
-    options, inputs, output = request.options, list(request.options.inputs), request.options.output
-    check_apart(
-        {"-o": request.written, "--log-json": log_json},
-        request.files,
-        options.models or [folder("bundled")],
-    )
-    _check_null(request)
-    if request.build is None:
-        if request.samples:
-            raise InputError("--haplotypes is about variants in a genome; give --fasta too")
-        if any(name.lower().endswith(VCF) for name in inputs):
-            raise InputError(
-                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --regions BED or --centered"
-            )
-    if request.to_vcf and (request.build is None or request.samples or not inputs[0].lower().endswith(VCF)):
-        raise InputError(
-            f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
-        )
-    if request.build is None and not request.scores_aside:
-        return
-    if request.build is not None:
-        _check_build(options)
-    if request.build is not None and len(inputs) != 1:
-        raise InputError(
-            f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
-        )
-    if elsewhere := next((path for path in (*request.files, output) if is_remote(path)), None):
-        raise InputError(
-            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
-            "a store"
-        )
-    if options.shard and request.scores_aside:
-        what = "--shuffle-null" if request.shuffles else output
-        raise InputError(f"--shard goes with tables, not with {what}")
-    _check_output(request)
-
-
-def _check_build(options: Options) -> None:
-    """InputError for what is said of a table of sequences, where the rows are made from a genome."""
-    for name, value in (("--column", options.columns), ("--kind", options.kind)):
-        if value:
-            raise InputError(
-                f"{name} is about tables of sequences; with --fasta rows are made from chrom, pos, ref and "
-                "alt: leave it out"
-            )
-    if options.sequence_is not in ("auto", "insert"):
-        raise InputError(
-            f"--sequence-is {options.sequence_is}: with --fasta rows are inserts; --context genome fills the "
-            "model's whole window"
-        )
-
-
-def _check_null(request: RunRequest) -> None:
-    """InputError where a null of shuffled inserts cannot be that of the run's own scores."""
-    options, output = request.options, request.options.output
-    if not request.shuffles:
-        return
-    if request.to_vcf or request.to_tracks or len(options.inputs) != 1:
-        raise InputError(
-            "--shuffle-null adds the columns p and q to a table, from one input; it does not go with "
-            f"{output}"
-        )
-    if output.endswith("/"):
-        raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
-    for name, value in (("--until-se", options.until_se), ("--out-of-fold", options.out_of_fold)):
-        if value is not None:
-            raise InputError(
-                f"--shuffle-null does not go with {name}: a row's shuffles would be scored by other members "
-                "than the row, and p compares them; leave one out"
-            )
-
-
-def _check_null_rows(request: RunRequest, job: Options) -> None:
-    """InputError where the rows that are to be scored can have no null, before they are scored."""
-    opened = open_input(job.inputs)
-    roles = find_roles(opened.schema.names, opened.name, job.kind, job.columns)
-    if roles.kind.windows != 2:
-        raise InputError(
-            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, "
-            "offset and alt_base"
-        )
-    form = resolve_sequence_is(opened, roles, _contract(job), job.sequence_is, lambda line: None)
-    if form == "window":
-        raise InputError(
-            "--shuffle-null needs to know where the insert lies, which a window does not say; pass inserts "
-            "or oligos"
-        )
-    if clash := {"p", "q"} & set(choose_carried_columns(opened, roles, job.keep)):
-        raise InputError(
-            f"the input already has the column {min(clash)!r}, which --shuffle-null writes; leave it out "
-            "with --keep"
-        )
-
-
-def _contract(options: Options) -> Contract:
-    """What the models of a run read."""
-    members = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)
-    return members[0].contract
-
-
-def _check_output(request: RunRequest) -> None:
-    output = request.options.output
-    if output == "-":
-        return
-    if not (request.to_vcf or request.to_tracks):
-        output_format(output, None)
-    check_output(output)
-
-
 @contextlib.contextmanager
 def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
     """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
@@ -270,7 +96,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             made = _make(request, table, say)
             job = replace(job, inputs=[str(table)])
         if request.shuffles:
-            _check_null_rows(request, job)
+            check_null_rows(job, _contract(job))
         scored = room / "_scored.parquet"
 
         def finish(record: dict[str, Any]) -> list[str]:
@@ -345,18 +171,18 @@ def _working_folder(output: str, restart: bool) -> Iterator[Path]:
         _empty(room)
 
 
-def track_files(output: str) -> list[Path]:
-    """The files of a track output: one for each strand."""
-    path = Path(output)
-    return [path.with_name(f"{path.stem}.{word}{path.suffix}") for word in ("plus", "minus")]
-
-
 def _empty(room: Path) -> None:
     for entry in room.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
         elif entry.name != LOCK_NAME:
             entry.unlink()
+
+
+def _contract(options: Options) -> Contract:
+    """What the models of a run read."""
+    members = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)
+    return members[0].contract
 
 
 def _make(request: RunRequest, table: Path, say: Say) -> Made:

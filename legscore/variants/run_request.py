@@ -1,0 +1,193 @@
+"""A run as the user asks for it, from any input to any output, and what does not go together in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from legscore.dna.contract import Contract
+from legscore.errors import InputError
+from legscore.input.read import choose_carried_columns, open_input
+from legscore.output.write import output_format
+from legscore.rows.schema import find_roles
+from legscore.run.options import Options
+from legscore.run.settings import resolve_sequence_is
+from legscore.system.overwrite import check_apart
+from legscore.system.publish import check_output, written_by
+from legscore.system.resources import folder
+from legscore.system.storage import is_remote
+
+if TYPE_CHECKING:
+    from legscore.variants.options import BuildOptions
+
+VCF = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+TRACKS = (".bedgraph", ".bg", ".bw", ".bigwig")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run as the user asks for it, from any input to any output.
+
+    Attributes:
+        options: of the run; its inputs and output are those of the user.
+        build: how a VCF or a table of alleles becomes rows; None where the input is a table of sequences.
+        samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
+        shuffles: add p and q from so many shuffled inserts of each row; 0 for none.
+        command: what the record says started the run.
+    """
+
+    options: Options
+    build: BuildOptions | None = None
+    samples: str | None = None
+    shuffles: int = 0
+    command: str | Mapping[str, Any] | None = None
+
+    @property
+    def to_vcf(self) -> bool:
+        return self.options.output.lower().endswith(VCF)
+
+    @property
+    def to_tracks(self) -> bool:
+        return self.options.output.lower().endswith(TRACKS)
+
+    @property
+    def scores_aside(self) -> bool:
+        """Whether the scores are turned into the output once all are there."""
+        return self.to_vcf or self.to_tracks or self.shuffles > 0
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that is read, beside the models."""
+        options, build = self.options, self.build
+        named = [*options.inputs, *(build.files() if build else ()), self.samples]
+        return [str(path) for path in (*named, options.calibration, options.recipe) if path]
+
+    @property
+    def written(self) -> list[str]:
+        """Every file that is written: the output or its tracks, and the record."""
+        tracks = track_files(self.options.output) if self.to_tracks else []
+        return [*written_by(self.options.output), *map(str, tracks)]
+
+
+def samples_asked(haplotypes: bool, samples: str | None) -> str | None:
+    """Whose haplotypes are rows; None when alleles are."""
+    if samples is not None and not haplotypes:
+        raise InputError("--samples says whose haplotypes; give --haplotypes too")
+    return (samples or "all") if haplotypes else None
+
+
+def track_files(output: str) -> list[Path]:
+    """The files of a track output: one for each strand."""
+    path = Path(output)
+    return [path.with_name(f"{path.stem}.{word}{path.suffix}") for word in ("plus", "minus")]
+
+
+def check_request(request: RunRequest, log_json: str | None = None) -> None:
+    """InputError or OutputError where what was asked for does not go together.
+
+    Args:
+        request: what was asked for; `log_json`: the file of events.
+    """
+    options, inputs, output = request.options, list(request.options.inputs), request.options.output
+    check_apart(
+        {"-o": request.written, "--log-json": log_json},
+        request.files,
+        options.models or [folder("bundled")],
+    )
+    _check_null(request)
+    if request.build is None:
+        if request.samples:
+            raise InputError("--haplotypes is about variants in a genome; give --fasta too")
+        if any(name.lower().endswith(VCF) for name in inputs):
+            raise InputError(
+                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --regions BED or --centered"
+            )
+    if request.to_vcf and (request.build is None or request.samples or not inputs[0].lower().endswith(VCF)):
+        raise InputError(
+            f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
+        )
+    if request.build is None and not request.scores_aside:
+        return
+    if request.build is not None:
+        _check_build(options)
+    if request.build is not None and len(inputs) != 1:
+        raise InputError(
+            f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
+        )
+    if elsewhere := next((path for path in (*request.files, output) if is_remote(path)), None):
+        raise InputError(
+            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
+            "a store"
+        )
+    if options.shard and request.scores_aside:
+        what = "--shuffle-null" if request.shuffles else output
+        raise InputError(f"--shard goes with tables, not with {what}")
+    _check_output(request)
+
+
+def _check_build(options: Options) -> None:
+    """InputError for what is said of a table of sequences, where the rows are made from a genome."""
+    for name, value in (("--column", options.columns), ("--kind", options.kind)):
+        if value:
+            raise InputError(
+                f"{name} is about tables of sequences; with --fasta rows are made from chrom, pos, ref and "
+                "alt: leave it out"
+            )
+    if options.sequence_is not in ("auto", "insert"):
+        raise InputError(
+            f"--sequence-is {options.sequence_is}: with --fasta rows are inserts; --context genome fills the "
+            "model's whole window"
+        )
+
+
+def _check_null(request: RunRequest) -> None:
+    """InputError where a null of shuffled inserts cannot be that of the run's own scores."""
+    options, output = request.options, request.options.output
+    if not request.shuffles:
+        return
+    if request.to_vcf or request.to_tracks or len(options.inputs) != 1:
+        raise InputError(
+            "--shuffle-null adds the columns p and q to a table, from one input; it does not go with "
+            f"{output}"
+        )
+    if output.endswith("/"):
+        raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
+    for name, value in (("--until-se", options.until_se), ("--out-of-fold", options.out_of_fold)):
+        if value is not None:
+            raise InputError(
+                f"--shuffle-null does not go with {name}: a row's shuffles would be scored by other members "
+                "than the row, and p compares them; leave one out"
+            )
+
+
+def check_null_rows(job: Options, contract: Contract) -> None:
+    """InputError where the rows that a job is to score can have no null; `contract` is that of its models."""
+    opened = open_input(job.inputs)
+    roles = find_roles(opened.schema.names, opened.name, job.kind, job.columns)
+    if roles.kind.windows != 2:
+        raise InputError(
+            "--shuffle-null needs rows that change a base: ref_sequence and alt_sequence, or sequence, "
+            "offset and alt_base"
+        )
+    form = resolve_sequence_is(opened, roles, contract, job.sequence_is, lambda line: None)
+    if form == "window":
+        raise InputError(
+            "--shuffle-null needs to know where the insert lies, which a window does not say; pass inserts "
+            "or oligos"
+        )
+    if clash := {"p", "q"} & set(choose_carried_columns(opened, roles, job.keep)):
+        raise InputError(
+            f"the input already has the column {min(clash)!r}, which --shuffle-null writes; leave it out "
+            "with --keep"
+        )
+
+
+def _check_output(request: RunRequest) -> None:
+    output = request.options.output
+    if output == "-":
+        return
+    if not (request.to_vcf or request.to_tracks):
+        output_format(output, None)
+    check_output(output)

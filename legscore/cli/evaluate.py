@@ -167,16 +167,7 @@ def command(
         raise InputError("-o is where --calibrate writes; for results give --json or --csv")
     if plot and not given["curve"]:
         raise InputError("--plot draws the --ensemble-curve; give both")
-    for used, name, why in (
-        (calibrate, "coverage", "it is that of --calibrate's intervals"),
-        (given["variant"], "substitutions", "it goes with --variant"),
-        (given["class_weights"], "class_column", "it goes with --class-weights"),
-        (given["replicates"] or given["noise_sd"], "noise_z", "it goes with --replicate or --noise-sd"),
-        (given["bootstrap"], "confidence", "there are no intervals with --bootstrap 0"),
-        (len(paths) > 1, "keys", "there is one file, and nothing to join"),
-    ):
-        if not used:
-            refuse_given((name,), why)
+    _refuse_unused(calibrate, len(paths), given)
     if plot:
         from legscore.evaluate.figures.style import check_picture
 
@@ -216,3 +207,17 @@ def command(
         from legscore.evaluate.figures.ensemble_size import draw_curve
 
         draw_curve(result.curve, plot)
+
+
+def _refuse_unused(calibrate: bool, n_files: int, given: dict[str, Any]) -> None:
+    """LegscoreError for an option that the others leave without effect."""
+    for used, name, why in (
+        (calibrate, "coverage", "it is that of --calibrate's intervals"),
+        (given["variant"], "substitutions", "it goes with --variant"),
+        (given["class_weights"], "class_column", "it goes with --class-weights"),
+        (given["replicates"] or given["noise_sd"], "noise_z", "it goes with --replicate or --noise-sd"),
+        (given["bootstrap"], "confidence", "there are no intervals with --bootstrap 0"),
+        (n_files > 1, "keys", "there is one file, and nothing to join"),
+    ):
+        if not used:
+            refuse_given((name,), why)

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzz_companions import companion_targets
 from fuzz_targets import Target, targets
 from machine import finish
 
@@ -44,6 +45,11 @@ def input_of(target: Target, seed: int, number: int) -> bytes:
     """The damaged file of a number; the same on every machine."""
     rng = np.random.default_rng([seed, number, *target.name.encode()])
     return target.mutate(target.seeds[int(rng.integers(0, len(target.seeds)))], rng)
+
+
+def every_target(world: Path) -> list[Target]:
+    """Readers of sequences, genomes and models, then the companions."""
+    return [*targets(world), *companion_targets(world)]
 
 
 def peak_bytes() -> int:
@@ -112,7 +118,7 @@ def work(options: argparse.Namespace) -> None:
     room = Path(options.worker)
     resource.setrlimit(resource.RLIMIT_DATA, (HARD_BYTES, HARD_BYTES))
     os.environ["LEGSCORE_CACHE"] = str(room / "cache")
-    chosen = [t for t in targets(room) if not options.only or t.name in options.only.split(",")]
+    chosen = [t for t in every_target(room) if not options.only or t.name in options.only.split(",")]
     counts: Counter[tuple[str, str]] = Counter()
     with open(room / "found.jsonl", "a") as found:
         for number in range(options.first, options.inputs, options.step):
@@ -272,7 +278,7 @@ def main() -> None:
 
 def keep(options: argparse.Namespace, found: list[dict[str, Any]], room: Path) -> None:
     """Inputs that went wrong, as files, and why."""
-    target_of = {target.name: target for target in targets(room)}
+    target_of = {target.name: target for target in every_target(room)}
     into = Path(options.keep)
     into.mkdir(parents=True, exist_ok=True)
     for finding in found:
@@ -287,7 +293,7 @@ def replay(options: argparse.Namespace) -> None:
     name, _, number = options.replay.rpartition(":")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LEGSCORE_CACHE"] = folder
-        target = next(target for target in targets(Path(folder)) if target.name == name)
+        target = next(target for target in every_target(Path(folder)) if target.name == name)
         path = Path(folder) / f"input{target.suffix}"
         path.write_bytes(input_of(target, options.seed, int(number)))
         outcome, why = judged(target, path, Path(folder) / "seen")

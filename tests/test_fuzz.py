@@ -39,7 +39,7 @@ BOUNDED = settings(
 def fuzz(monkeypatch: pytest.MonkeyPatch) -> Any:
     """bench/fuzz.py, which lies outside the package."""
     monkeypatch.syspath_prepend(REPOSITORY / "bench")
-    names = ("machine", "fuzz_mutate", "fuzz_targets", "fuzz")
+    names = ("machine", "fuzz_mutate", "fuzz_targets", "fuzz_companions", "fuzz")
     yield importlib.import_module("fuzz")
     for name in names:
         sys.modules.pop(name, None)
@@ -51,7 +51,7 @@ def test_seeded_damage_ends_in_scores_statuses_or_one_line(
 ) -> None:
     """All targets in turn until the time is over, at least three inputs of each."""
     monkeypatch.setattr(sys, "argv", sys.argv[:])
-    targets = fuzz.targets(tmp_path)
+    targets = fuzz.every_target(tmp_path)
     started, number, wrong = time.perf_counter(), 0, []
     with capfd.disabled():
         while time.perf_counter() - started < SECONDS or number < 3 * len(targets):
@@ -71,7 +71,7 @@ def test_undamaged_files_are_read(
     """Else the damage would test nothing."""
     monkeypatch.setattr(sys, "argv", sys.argv[:])
     with capfd.disabled():
-        for target in fuzz.targets(tmp_path):
+        for target in fuzz.every_target(tmp_path):
             for seed in target.seeds:
                 path = tmp_path / f"input{target.suffix}"
                 path.write_bytes(seed)
@@ -95,7 +95,7 @@ def test_what_was_found_once(
     monkeypatch.setattr(sys, "argv", sys.argv[:])
     name, _, number = found.partition(":")
     with capfd.disabled():
-        target = next(target for target in fuzz.targets(tmp_path) if target.name == name)
+        target = next(target for target in fuzz.every_target(tmp_path) if target.name == name)
         path = tmp_path / f"input{target.suffix}"
         path.write_bytes(fuzz.input_of(target, 1, int(number)))
         outcome, why = fuzz.judged(target, path, tmp_path / "seen")

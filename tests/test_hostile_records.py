@@ -91,7 +91,7 @@ def test_report_of_any_record(cli: Cli, tmp_path: Path, place: tuple[Any, ...]) 
         for name in place[:-1]:
             at = at[name]
         at[place[-1]] = value
-        ran = cli("report", save(tmp_path / "s.parquet", record), "-q", "-o", tmp_path / "r.html")
+        ran = cli("report", save(tmp_path / "s.parquet", record), "-q", "--force", "-o", tmp_path / "r.html")
         ends_well(ran)
         if value is None and place[-1] != 0:
             assert ran.code == 0, ran.err
@@ -108,12 +108,12 @@ def test_records_that_are_none(cli: Cli, tmp_path: Path, raw: bytes, where: str)
     else:
         pq.write_table(scores(), path)
         (tmp_path / "s.parquet.run.json").write_bytes(raw)
-    ends_well(cli("report", path, "-q", "-o", tmp_path / "r.html"))
+    ends_well(cli("report", path, "-q", "--force", "-o", tmp_path / "r.html"))
     asked = ("--truth", "measured", "--prediction", "effect", "--bootstrap", 0)
     ran = cli("evaluate", path, *asked, "--calibrate", "-o", tmp_path / "c.json")
     assert ran.code == 2
     one_line(ran)
-    ends_well(cli("plot", "ism", path, "--promoter", "t", "-o", tmp_path / "i.png"))
+    ends_well(cli("plot", "ism", path, "--promoter", "t", "--force", "-o", tmp_path / "i.png"))
 
 
 def test_entries_are_named() -> None:
@@ -166,7 +166,18 @@ CALIBRATION = {
 def test_calibrations_that_are_none(cli: Cli, tmp_path: Path, toy_model: Path, raw: bytes) -> None:
     (tmp_path / "e.csv").write_text(f"sequence,offset,alt_base\n{'ACGT' * 10},3,A\n")
     (tmp_path / "c.json").write_bytes(raw)
-    words = ("run", tmp_path / "e.csv", "-m", toy_model, "--engine", "null", "-q", "-o", tmp_path / "o.csv")
+    words = (
+        "run",
+        tmp_path / "e.csv",
+        "-m",
+        toy_model,
+        "--engine",
+        "null",
+        "-q",
+        "--force",
+        "-o",
+        tmp_path / "o.csv",
+    )
     ran = cli(*words, "--calibration", tmp_path / "c.json")
     assert ran.code == 2
     one_line(ran, "c.json")
@@ -182,17 +193,17 @@ def test_metrics_that_are_none(cli: Cli, tmp_path: Path, name: str) -> None:
         lines = [{**LINE, name: value}, {**LINE, "step": 20}]
         path = tmp_path / "a.metrics.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        ran = cli("plot", "training", path, "-o", tmp_path / "t.png")
+        ran = cli("plot", "training", path, "--force", "-o", tmp_path / "t.png")
         ends_well(ran)
         assert ran.code == (
             0 if value is None and name not in ("step", "loss") else 0 if value == 5 else 2
         ), value
     path.write_bytes(json.dumps(LINE).encode() + b"\n" + DEEP.encode())  # half a line, as a kill leaves it
-    assert cli("plot", "training", path, "-o", tmp_path / "t.png").code == 0
+    assert cli("plot", "training", path, "--force", "-o", tmp_path / "t.png").code == 0
     path.write_bytes(DEEP.encode() + b"\n" + json.dumps(LINE).encode())
-    one_line(cli("plot", "training", path, "-o", tmp_path / "t.png"), "line 1", "nested")
+    one_line(cli("plot", "training", path, "--force", "-o", tmp_path / "t.png"), "line 1", "nested")
     path.write_bytes(b"\xff\xfe\n" + json.dumps(LINE).encode())
-    one_line(cli("plot", "training", path, "-o", tmp_path / "t.png"), "line 1")
+    one_line(cli("plot", "training", path, "--force", "-o", tmp_path / "t.png"), "line 1")
 
 
 def test_trainings_of_one_name_are_all_drawn(cli: Cli, tmp_path: Path) -> None:
@@ -200,7 +211,7 @@ def test_trainings_of_one_name_are_all_drawn(cli: Cli, tmp_path: Path) -> None:
     for folder in ("a", "b", "c/a"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "seed1.metrics.jsonl").write_text(json.dumps(LINE) + "\n")
-    ran = cli("plot", "training", tmp_path, "-o", tmp_path / "t.png")
+    ran = cli("plot", "training", tmp_path, "--force", "-o", tmp_path / "t.png")
     assert "3 trainings" in ran.err
     files = [
         Path("s/a/seed1.metrics.jsonl"),
@@ -221,10 +232,10 @@ def test_curves_that_are_none(cli: Cli, tmp_path: Path, name: str) -> None:
     for value in (*VALUES, 1e300, DEEP):
         points = [{**POINT, name: value}, {**POINT, "metric": "spearman"}]
         (tmp_path / "e.json").write_text(json.dumps({"ensemble_curve": points}))
-        ends_well(cli("plot", "ensemble-curve", tmp_path / "e.json", "-o", tmp_path / "c.png"))
+        ends_well(cli("plot", "ensemble-curve", tmp_path / "e.json", "--force", "-o", tmp_path / "c.png"))
     del points[0][name]
     (tmp_path / "e.json").write_text(json.dumps({"ensemble_curve": points}))
-    ends_well(cli("plot", "ensemble-curve", tmp_path / "e.json", "-o", tmp_path / "c.png"))
+    ends_well(cli("plot", "ensemble-curve", tmp_path / "e.json", "--force", "-o", tmp_path / "c.png"))
     for text in (
         DEEP,
         '{"ensemble_curve": 5}',
@@ -233,7 +244,7 @@ def test_curves_that_are_none(cli: Cli, tmp_path: Path, name: str) -> None:
         "\xff",
     ):
         (tmp_path / "e.json").write_text(text, encoding="latin-1")
-        one_line(cli("plot", "ensemble-curve", tmp_path / "e.json", "-o", tmp_path / "c.png"))
+        one_line(cli("plot", "ensemble-curve", tmp_path / "e.json", "--force", "-o", tmp_path / "c.png"))
 
 
 def not_utf8(n: int) -> pa.Array:
@@ -265,10 +276,21 @@ def test_columns_that_cannot_be_read(cli: Cli, tmp_path: Path, kind: str) -> Non
         (*evaluate[:-2], "--variant", "--substitutions", "odd"),
         ("evaluate", path, "--truth", "odd", "--prediction", "effect"),
         ("evaluate", path, "--truth", "measured", "--prediction", "odd"),
-        ("plot", "scatter", path, "--truth", "odd", "--prediction", "effect", "-o", tmp_path / "s.png"),
-        ("plot", "ism", path, "--promoter", "t", "--tile", "odd", "-o", tmp_path / "i.png"),
-        ("report", path, "--truth", "odd", "-o", tmp_path / "r.html"),
-        ("report", path, "--tile", "odd", "-o", tmp_path / "r.html"),
+        (
+            "plot",
+            "scatter",
+            path,
+            "--truth",
+            "odd",
+            "--prediction",
+            "effect",
+            "--force",
+            "-o",
+            tmp_path / "s.png",
+        ),
+        ("plot", "ism", path, "--promoter", "t", "--tile", "odd", "--force", "-o", tmp_path / "i.png"),
+        ("report", path, "--truth", "odd", "--force", "-o", tmp_path / "r.html"),
+        ("report", path, "--tile", "odd", "--force", "-o", tmp_path / "r.html"),
     ):
         ran = cli(*words)
         ends_well(ran)
@@ -277,10 +299,10 @@ def test_columns_that_cannot_be_read(cli: Cli, tmp_path: Path, kind: str) -> Non
     for name in ("tile_id", "chrom", "pos", "offset", "alt_base", "effect_sd", "group"):
         at = table.column_names.index(name)
         pq.write_table(table.set_column(at, name, ODD[kind]), path)
-        ends_well(cli("report", path, "-q", "-o", tmp_path / "r.html"))
-        ends_well(cli("plot", "ism", path, "--promoter", "t", "-o", tmp_path / "i.png"))
+        ends_well(cli("report", path, "-q", "--force", "-o", tmp_path / "r.html"))
+        ends_well(cli("plot", "ism", path, "--promoter", "t", "--force", "-o", tmp_path / "i.png"))
     pq.write_table(table.append_column("status", ODD[kind]), path)
-    for words in (evaluate, ("report", path, "-q", "-o", tmp_path / "r.html")):
+    for words in (evaluate, ("report", path, "-q", "--force", "-o", tmp_path / "r.html")):
         ends_well(cli(*words))
 
 
@@ -298,9 +320,11 @@ def test_tiles_of_one_name_on_two_contigs(cli: Cli, tmp_path: Path) -> None:
     assert np.nanmax(on_x.effect_BL) <= 1.0
     assert np.nanmin(on_y.effect_BL) == 7.0
     one_line(
-        cli("plot", "ism", path, "--promoter", "t", "-o", tmp_path / "i.png"), "2 tiles", "t on X, t on Y"
+        cli("plot", "ism", path, "--promoter", "t", "--force", "-o", tmp_path / "i.png"),
+        "2 tiles",
+        "t on X, t on Y",
     )
-    assert cli("plot", "ism", path, "--promoter", "t on Y", "-o", tmp_path / "i.png").code == 0
+    assert cli("plot", "ism", path, "--promoter", "t on Y", "--force", "-o", tmp_path / "i.png").code == 0
     ran = cli("report", path, "-o", tmp_path / "r.html")
     assert "2 of 2 as heat maps" in ran.err
 
@@ -331,7 +355,7 @@ def test_numbers_that_no_page_can_hold(cli: Cli, tmp_path: Path) -> None:
         at = table.column_names.index(name)
         pq.write_table(table.set_column(at, name, values), path)
         for words in (
-            ("report", path, "--truth", "measured", "-q", "-o", tmp_path / "r.html"),
+            ("report", path, "--truth", "measured", "-q", "--force", "-o", tmp_path / "r.html"),
             (
                 "plot",
                 "scatter",
@@ -343,7 +367,7 @@ def test_numbers_that_no_page_can_hold(cli: Cli, tmp_path: Path) -> None:
                 "-o",
                 tmp_path / "s.png",
             ),
-            ("plot", "ism", path, "--promoter", "t", "-o", tmp_path / "i.png"),
+            ("plot", "ism", path, "--promoter", "t", "--force", "-o", tmp_path / "i.png"),
             ("evaluate", path, "--truth", "measured", "--prediction", "effect", "--bootstrap", 10),
         ):
             ends_well(cli(*words))
@@ -384,7 +408,7 @@ def test_report_of_designs_of_any_record(cli: Cli, tmp_path: Path, place: tuple[
             at = at[name]
         at[place[-1]] = value
         path = save(tmp_path / "d.parquet", record, designs())
-        ends_well(cli("report", path, "-q", "-o", tmp_path / "d.html"))
+        ends_well(cli("report", path, "-q", "--force", "-o", tmp_path / "d.html"))
 
 
 @pytest.mark.parametrize(
@@ -401,4 +425,4 @@ def test_designs_with_columns_that_cannot_be(cli: Cli, tmp_path: Path, column: s
         else:
             table = table.append_column(column, values)
         pq.write_table(table, tmp_path / "d.parquet")
-        ends_well(cli("report", tmp_path / "d.parquet", "-q", "-o", tmp_path / "d.html"))
+        ends_well(cli("report", tmp_path / "d.parquet", "-q", "--force", "-o", tmp_path / "d.html"))

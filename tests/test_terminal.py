@@ -175,7 +175,7 @@ sys.meta_path.insert(0, Hide())
         ("ablate m.tsv -o models", "torch", "train"),
         ("ablate m.tsv -o models --list", "torch", "train"),
         ("import x.pth -o x.safetensors", "torch", "train"),
-        ("export m.safetensors -o x.pth", "torch", "train"),
+        ("export m.safetensors -o y.pth", "torch", "train"),
         ("run m.tsv --kind sequence -m m.safetensors --engine torch -o o.parquet", "torch", "train"),
         (
             "design -m m.safetensors --method evolve --target 5 --n 1 --engine torch -o d.tsv",

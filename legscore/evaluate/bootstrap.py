@@ -13,7 +13,6 @@ With clusters whole clusters are drawn, and a row counts as often as its cluster
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from legscore.system.cores import usable_cores
 from legscore.system.rank_order import Ranking, ranking
 
 BLOCK = 1 << 18
@@ -67,9 +67,7 @@ def resample(statistic: Statistic, n_rows: int, how: Resampling) -> np.ndarray:
 
     Blocks are counted in one thread, in order, so that neither cores nor block sizes change the draws.
     """
-    workers = max(
-        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    workers = usable_cores()
     found: list[np.ndarray] = []
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[object] = deque()

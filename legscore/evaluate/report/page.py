@@ -14,6 +14,7 @@ called stays a name.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import json
@@ -87,6 +88,7 @@ def np_abs(scores: Scores, name: str) -> Any:
     return abs(scores.values[name]) if name == "effect" else scores.values[name]
 
 
+@functools.cache
 def library() -> str:
     """The text of plotly.js. LegscoreError where the package is missing or a file of it could not stand in a
     page."""

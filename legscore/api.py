@@ -319,6 +319,7 @@ def build_variants(
     saturate_indels: bool = False,
     haplotypes: bool = False,
     samples: str | None = None,
+    columns: Mapping[str, str] | None = None,
     force: bool = False,
     say: Say | None = None,
 ) -> int:
@@ -346,11 +347,12 @@ def build_variants(
         indel: `refill` from the genome, or `construct`: the insert changes its length.
         context: tiles are inserts of the model's `construct`, or fill its whole window (`genome`).
         keep_outside: also write alleles that lie in no tile, with status no_window.
-        region: only records of an indexed VCF in these regions, `CHROM:FROM-TO`.
+        region: only records of an indexed VCF in these regions: `CHROM`, `CHROM:POS`, `CHROM:FROM-TO`.
         saturate: every single-base change in every tile, instead of `source`.
         saturate_indels: with `saturate`, every deletion and insertion of one base too.
         haplotypes: one row per distinct haplotype and tile, instead of per allele.
         samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
+        columns: {role: column} of a table of alleles; roles are chrom, pos, ref, alt and variant_id.
         force: replace an output that is there already.
         say: called with one line of text for every decision.
 
@@ -371,6 +373,7 @@ def build_variants(
         saturate=saturate,
         indels=saturate_indels,
         samples=samples_asked(haplotypes, samples),
+        columns=columns,
         force=force,
         say=say or _nobody,
     )

@@ -223,3 +223,16 @@ def test_a_role_is_chosen(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("chrom,pos,start,ref,alt\nc,49,4,T,A\n")
     (block,) = TableRecords(tmp_path / "t.csv", {"pos": "start"}).blocks()
     assert block.pos.to_pylist() == [4]
+
+
+def test_columns_chosen_on_the_command_line(tmp_path: Path, rows: Any, cli: Any, toy_model: Path) -> None:
+    write(tmp_path / "t.csv", {"chrom": "c", "pos": [3], "one": [49], "ref": "G", "alt": "T"})
+    assert [row["status"] for row in rows("t.csv", "--column", "pos=one", "--column", "ref=ref")] == ["ok"]
+    given = (tmp_path / "t.csv", "--fasta", tmp_path / "g.fa", "--centered", "--length", 8)
+    run = ("run", *given, "-m", toy_model, "--engine", "null", "-o", tmp_path / "s.csv")
+    ran = cli(*run, "--column", "pos=one")
+    assert ran.code == 0, ran.err
+    assert "ref_alt_swapped" not in (tmp_path / "s.csv").read_text()
+    for column, message in (("sequence=ref", "about tables of sequences"), ("pos=two", "no column 'two'")):
+        ran = cli(*run[:-1], tmp_path / "u.csv", "--column", column)
+        assert (ran.code, message in ran.err.splitlines()[-1]) == (2, True), ran.err

@@ -12,7 +12,7 @@ import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
 from legscore.cli.progress import ProgressBar
-from legscore.cli.variant_options import build_options, haplotype_options, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
@@ -264,19 +264,6 @@ def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> 
     samples = samples_asked(given["haplotypes"], given["samples"])
     command = shlex.join(["legscore", *sys.argv[1:]])
     return RunRequest(options, build_options(given), samples, shuffle_null or 0, command)
-
-
-def roles_of(columns: Sequence[str]) -> dict[str, str]:
-    """Input column of each role, from `ROLE=NAME`s. InputError when they are not that."""
-    roles: dict[str, str] = {}
-    for pair in columns:
-        role, equals, name = pair.partition("=")
-        if not equals or not role or not name:
-            raise InputError(f"--column {pair}: write ROLE=NAME, such as sequence=dna")
-        if role in roles:
-            raise InputError(f"--column {role} was given twice")
-        roles[role] = name
-    return roles
 
 
 def hold_memory(options: Options, *, by_workers: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -95,7 +95,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--region",
         multiple=True,
         metavar="CHROM:FROM-TO",
-        help="Only records of an indexed VCF in this region; repeat.",
+        help="Only records of an indexed VCF in this region, CHROM, CHROM:POS or CHROM:FROM-TO; repeat.",
     ),
 }
 
@@ -137,3 +137,16 @@ def haplotype_options(command: F) -> F:
     for option in reversed(both):
         command = option(command)
     return command
+
+
+def roles_of(columns: Sequence[str]) -> dict[str, str]:
+    """Input column of each role, from `ROLE=NAME`s. InputError when they are not that."""
+    roles: dict[str, str] = {}
+    for pair in columns:
+        role, equals, name = pair.partition("=")
+        if not equals or not role or not name:
+            raise InputError(f"--column {pair}: write ROLE=NAME, such as sequence=dna")
+        if role in roles:
+            raise InputError(f"--column {role} was given twice")
+        roles[role] = name
+    return roles

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from legscore.cli.output_options import force_option
-from legscore.cli.variant_options import build_options, haplotype_options, variant_options
+from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
 from legscore.errors import InputError, printable
 from legscore.variants.run_request import samples_asked
 
@@ -23,6 +23,13 @@ from legscore.variants.run_request import samples_asked
     "--saturate-indels", is_flag=True, help="With --saturate: every deletion and insertion of one base too."
 )
 @haplotype_options
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="Column of a table of alleles for chrom, pos, ref, alt or variant_id, e.g. pos=start_1based.",
+)
 @force_option
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
 def command(
@@ -30,6 +37,7 @@ def command(
     output: str,
     saturate: bool,
     saturate_indels: bool,
+    columns: tuple[str, ...],
     force: bool,
     quiet: bool,
     **given: Any,
@@ -64,6 +72,7 @@ def command(
         saturate=saturate,
         indels=saturate_indels,
         samples=samples,
+        columns=roles_of(columns),
         force=force,
         say=say,
     )

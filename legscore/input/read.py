@@ -216,7 +216,8 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
             matches.
 
     Raises:
-        InputError: missing, empty or unreadable files, formats mixed, columns that differ between files.
+        InputError: missing, empty (but for an empty table that `legscore variants` wrote) or unreadable
+            files, formats mixed, columns that differ between files.
     """
     files = [file for path in paths for file in _expand(path)]
     if not files:
@@ -243,7 +244,7 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
                     "them agree"
                 )
     opened = Input(sources)
-    if opened.n_rows == 0:
+    if opened.n_rows == 0 and not any(source.made_by for source in sources):
         raise InputError(f"{opened.name} has no rows: nothing to score")
     return opened
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from legscore.errors import InputError
+
 REMOTE = re.compile(r"(s3|gs|gcs)://", re.IGNORECASE)
 ATTEMPTS = 8
 CONNECT_S, REQUEST_S = 10.0, 60.0
@@ -190,6 +192,16 @@ def stamp(path: Path | Remote) -> Stamp:
         return Stamp(info.size, info.mtime_ns or 0)
     found = os.stat(path)
     return Stamp(found.st_size, found.st_mtime_ns, (found.st_dev, found.st_ino))
+
+
+def check_same(path: str | Path, before: Stamp) -> None:
+    """InputError unless a file on a disk is still the one of which `before` was taken, unchanged."""
+    try:
+        same = stamp(Path(path)) == before
+    except OSError:
+        same = False
+    if not same:
+        raise InputError(f"{path} changed while it was in use; let it be whole and still, then run again")
 
 
 def open_binary(path: Path | Remote) -> Any:

@@ -94,7 +94,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         if build is not None:
             table = room / "_variants.parquet"
             made = _make(request, table, say)
-            job = replace(job, inputs=[str(table)])
+            job = replace(job, inputs=[str(table)], columns={})
         if request.shuffles:
             check_null_rows(job, _contract(job))
         scored = room / "_scored.parquet"
@@ -136,7 +136,8 @@ def _finished(
     if request.to_vcf and made is not None:
         from legscore.variants.vcf_out import write_vcf
 
-        return write_vcf(Path(request.options.inputs[0]), scored, output, made.contigs, made.lengths, record)
+        source = Path(request.options.inputs[0])
+        return write_vcf(source, scored, output, made.contigs, made.lengths, record, made.read)
     if request.to_tracks:
         from legscore.variants.tracks import write_tracks
 
@@ -198,12 +199,19 @@ def _make(request: RunRequest, table: Path, say: Say) -> Made:
 
     fitted = fit_to_model(build, _contract(options))
     made = make(
-        source, str(table), fitted, samples=request.samples, numbered=request.to_vcf, force=True, say=hushed
+        source,
+        str(table),
+        fitted,
+        samples=request.samples,
+        numbered=request.to_vcf,
+        columns=options.columns,
+        force=True,
+        say=hushed,
     )
     if not made.rows:
-        raise InputError(
-            f"{source}: no allele lies in a tile, so there is nothing to score; --keep-outside writes them "
-            "all the same"
+        say(
+            f"{source}: no allele lies in a tile, so the output is empty; --keep-outside writes them all the "
+            "same"
         )
     return made
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import pyarrow as pa
 from legscore.errors import InputError
 from legscore.system.log import Say
 from legscore.system.overwrite import check_outputs
+from legscore.system.storage import Stamp, check_same, stamp
+from legscore.variants.allele_blocks import Records
 from legscore.variants.build import Builder
 from legscore.variants.contigs import ContigMap
 from legscore.variants.genotypes import choose_samples
@@ -29,12 +33,29 @@ from legscore.version import __version__
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: rows; contig names of VARIANTS → those of the FASTA; lengths of the FASTA's
-    contigs."""
+    """What was written.
+
+    Attributes:
+        rows: of the table; 0 where no allele lies in a tile, or there is none.
+        contigs: names of VARIANTS → those of the FASTA.
+        lengths: of the FASTA's contigs.
+        read: what VARIANTS was when it was read: whoever reads it again has to find the same.
+    """
 
     rows: int
     contigs: ContigMap
     lengths: Mapping[str, int]
+    read: Stamp | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A table that can be written: its schema, its pieces, and what to say once all of them are written."""
+
+    schema: pa.Schema
+    tables: Iterable[pa.Table]
+    summary: Callable[[], Iterable[str]] = tuple
+    contigs: Callable[[], ContigMap] = lambda: ContigMap({})
 
 
 def make(
@@ -46,22 +67,76 @@ def make(
     indels: bool = False,
     samples: str | None = None,
     numbered: bool = False,
+    columns: Mapping[str, str] | None = None,
     force: bool = False,
     say: Say = lambda line: None,
 ) -> Made:
     """Write a table of variants; without `source` and `saturate`, the tiles themselves as sequences.
 
     Args:
-        samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
+        source: VCF, BCF or table of alleles.
+        output: Parquet, Arrow, CSV or TSV, by its ending.
+        options: genome, tiles, and how alleles become sequences.
+        saturate: every single-base change of the tiles, instead of `source`.
         indels: with `saturate`, deletions and insertions of one base too.
+        samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
         numbered: see `Builder`.
+        columns: {role: column} of a table of alleles, where the user has chosen.
         force: replace an output that is there already.
+        say: receives one line for every decision.
 
     Raises:
         InputError, OutputError: nothing of the output is left.
     """
     check_output(output)
     check_outputs({"-o": output}, [source, samples, *options.files()], force=force)
+    _check(source, options, saturate=saturate, indels=indels, samples=samples, columns=columns)
+    started = time.perf_counter()
+    read = [path for path in (source, *options.files()) if path is not None and os.path.isfile(path)]
+    stamps = {path: stamp(Path(path)) for path in read}
+    records: Records | None = None
+    chosen: list[str] = []
+    if samples is not None and source is not None:
+        chosen = choose_samples(source, samples)
+    if source is not None:
+        records = open_records(source, options.region, numbered=numbered, columns=columns)
+    setting = prepare(options, say)
+    metadata: dict[str, Any] = {
+        "legscore": __version__,
+        "variants": {
+            "sequence_is": "insert",
+            "saturate": saturate,
+            "saturate_indels": indels,
+            **options.described(),
+            **({"haplotypes": len(chosen)} if chosen else {}),
+            "contigs": dict(setting.genome.lengths),  # for those who make tracks of the scores
+        },
+    }
+    content = _content(setting, records, chosen, saturate=saturate, indels=indels, numbered=numbered, say=say)
+    rows = 0
+    with open_table(output, content.schema, metadata) as write:
+        for table in content.tables:
+            write(table)
+            rows += table.num_rows
+        for path, before in stamps.items():
+            check_same(path, before)
+    for line in content.summary():
+        say(line)
+    empty = "" if rows else "; there is nothing to score"
+    say(f"output: {output} ({rows:,} rows in {time.perf_counter() - started:,.1f} s){empty}")
+    return Made(rows, content.contigs(), setting.genome.lengths, stamps.get(str(source)))
+
+
+def _check(
+    source: str | None,
+    options: BuildOptions,
+    *,
+    saturate: bool,
+    indels: bool,
+    samples: str | None,
+    columns: Mapping[str, str] | None,
+) -> None:
+    """InputError for what does not go together."""
     if source is not None and saturate:
         raise InputError("--saturate makes every change itself; give it no VARIANTS")
     if indels and not saturate:
@@ -73,62 +148,37 @@ def make(
         )
     if source is None and options.centered:
         raise InputError("--centered needs VARIANTS to make tiles around")
-    started, contigs = time.perf_counter(), ContigMap({})
-    metadata: dict[str, Any] = {
-        "legscore": __version__,
-        "variants": {
-            "sequence_is": "insert",
-            "saturate": saturate,
-            "saturate_indels": indels,
-            **options.described(),
-        },
-    }
-    if samples is not None:
-        if source is None:
-            raise InputError("--haplotypes needs VARIANTS: a VCF or BCF with samples")
-        chosen, records = choose_samples(source, samples), open_records(source)
-        metadata["variants"]["haplotypes"] = len(chosen)
-        setting = _prepared(options, metadata, say)
-        haplotypes = HaplotypeBuilder(setting, records, chosen, say)
-        say(f"samples: {len(chosen):,}")
-        with open_table(output, HAPLOTYPES, metadata) as write:
-            for table in haplotypes.tables():
-                write(table)
-        lines, rows = list(haplotypes.counts.lines()), sum(haplotypes.counts.rows.values())
-    elif source is not None:
-        records = open_records(source, options.region, numbered=numbered)
-        setting = _prepared(options, metadata, say)
+    if source is None and samples is not None:
+        raise InputError("--haplotypes needs VARIANTS: a VCF or BCF with samples")
+    without = {"--region": options.region, "--keep-outside": options.keep_outside, "--column": columns}
+    if source is None and (idle := next((name for name, value in without.items() if value), None)):
+        raise InputError(f"{idle} is about VARIANTS; give a VCF, a BCF or a table of alleles")
+
+
+def _content(
+    setting: Setting,
+    records: Records | None,
+    samples: Sequence[str],
+    *,
+    saturate: bool,
+    indels: bool,
+    numbered: bool,
+    say: Say,
+) -> Content:
+    """What the table holds: haplotypes of samples, alleles, every change, or the tiles."""
+    if records is not None and samples:
+        haplotypes = HaplotypeBuilder(setting, records, samples, say)
+        say(f"samples: {len(samples):,}")
+        return Content(HAPLOTYPES, haplotypes.tables(), haplotypes.counts.lines)
+    if records is not None:
         builder = Builder(setting, records, say, numbered=numbered)
-        with open_table(output, builder.schema, metadata) as write:
-            for table in builder.tables():
-                write(table)
-        lines, rows = list(builder.counts.lines()), sum(builder.counts.rows.values())
-        contigs = builder.contigs
-    elif saturate:
-        setting, counts = _prepared(options, metadata, say), Saturated()
-        with open_table(output, WITH_INDELS if indels else SCHEMA, metadata) as write:
-            for table in saturated(setting, counts, with_indels=indels):
-                write(table)
-        lines, rows = list(counts.lines()), counts.rows
-    else:
-        setting = _prepared(options, metadata, say)
-        table = tile_table(setting)
-        with open_table(output, table.schema, metadata) as write:
-            write(table)
-        lines, rows = [], table.num_rows
-    for line in lines:
-        say(line)
-    seconds = time.perf_counter() - started
-    say(f"output: {output} ({rows:,} rows in {seconds:,.1f} s)")
-    return Made(rows, contigs, setting.genome.lengths)
-
-
-def _prepared(options: BuildOptions, metadata: dict[str, Any], say: Say) -> Setting:
-    """`prepare`, with the contigs and their lengths in the metadata, for those who make tracks of the
-    scores."""
-    setting = prepare(options, say)
-    metadata["variants"]["contigs"] = dict(setting.genome.lengths)
-    return setting
+        return Content(builder.schema, builder.tables(), builder.counts.lines, lambda: builder.contigs)
+    if saturate:
+        counts = Saturated()
+        changes = saturated(setting, counts, with_indels=indels)
+        return Content(WITH_INDELS if indels else SCHEMA, changes, counts.lines)
+    table = tile_table(setting)
+    return Content(table.schema, [table])
 
 
 def tile_table(setting: Setting) -> pa.Table:

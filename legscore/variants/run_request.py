@@ -108,6 +108,11 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
         raise InputError(
             f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
         )
+    if request.to_vcf or request.to_tracks:
+        idle = {"--keep": options.keep != "auto", "--per-model": options.per_model}
+        idle["--calibration"] = options.calibration is not None
+        if name := next((name for name, given in idle.items() if given), None):
+            raise InputError(f"{name} is about columns of a table; {output} has none")
     if request.build is None and not request.scores_aside:
         return
     if request.build is not None:
@@ -129,12 +134,18 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
 
 def _check_build(options: Options) -> None:
     """InputError for what is said of a table of sequences, where the rows are made from a genome."""
-    for name, value in (("--column", options.columns), ("--kind", options.kind)):
-        if value:
-            raise InputError(
-                f"{name} is about tables of sequences; with --fasta rows are made from chrom, pos, ref and "
-                "alt: leave it out"
-            )
+    from legscore.variants.allele_tables import ROLES
+
+    if other := next((role for role in options.columns if role not in ROLES), None):
+        raise InputError(
+            f"--column {other} is about tables of sequences; with --fasta rows are made from "
+            f"{', '.join(ROLES)}"
+        )
+    if options.kind:
+        raise InputError(
+            "--kind is about tables of sequences; with --fasta rows are made from chrom, pos, ref and alt: "
+            "leave it out"
+        )
     if options.sequence_is not in ("auto", "insert"):
         raise InputError(
             f"--sequence-is {options.sequence_is}: with --fasta rows are inserts; --context genome fills the "

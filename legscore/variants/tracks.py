@@ -42,7 +42,8 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
             "--keep auto"
         )
     means, lone = position_means(scored)
-    if not len(means):
+    empty = pl.scan_parquet(scored).select(pl.len()).collect().item() == 0
+    if not len(means) and not empty:
         raise InputError(
             f"{output}: no position has its three SNVs scored; make them with legscore variants --saturate"
         )

@@ -9,6 +9,7 @@ BCF outputs are indexed.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,16 +21,19 @@ import pysam
 from legscore.errors import InputError, OutputError
 from legscore.input.source import READ_ERRORS, first_line
 from legscore.system.publish import publishing, writing
+from legscore.system.storage import Stamp, check_same
 from legscore.variants.build import ALT_NUMBER, RECORD
 from legscore.variants.contigs import ContigMap
 from legscore.variants.vcf_file import open_vcf, opened, unreadable
 
+ENTRY = ("ALT", "gene", "tile", "strand", "effect", "sd", "Consequence")
+"""Fields of an entry, in order; `bcftools +split-vep -a LEGSCORE` reads their names in the header. The last
+is the row's status: most versions of split-vep stop where no field is called Consequence."""
 HEADER = (
     '##INFO=<ID=LEGSCORE,Number=.,Type=String,Description="Effects predicted by legscore, one per ALT and '
-    "tile: "
-    "ALT|gene|tile|strand|effect|sd|status; effect is alt - ref, sd the spread between models (not the "
-    "error of a prediction), "
-    'a dot where there is none; characters that VCF reserves are percent-encoded">',
+    "tile; effect is alt - ref, sd the spread between models (not the error of a prediction), a dot where "
+    "there is none, Consequence the status of the score (ok or why there is none); characters that VCF "
+    f'reserves are percent-encoded. Format: {"|".join(ENTRY)}">',
     (
         '##INFO=<ID=LEGSCORE_MAX,Number=A,Type=Float,Description="For each ALT the signed effect of largest '
         'magnitude over tiles">'
@@ -37,8 +41,13 @@ HEADER = (
 )
 TBI_BASES = 1 << 29
 """The longest contig that a .tbi can index; beyond it, and for BCF, the index is a .csi."""
-NAMES = ("LEGSCORE", "LEGSCORE_MAX")
-COLUMNS = [RECORD, ALT_NUMBER, "alt", "gene", "tile_id", "strand", "effect", "effect_sd", "status"]
+NAMES = (b"LEGSCORE", b"LEGSCORE_MAX")
+COLUMNS = [
+    RECORD, ALT_NUMBER, "chrom", "pos", "ref", "alt", "gene", "tile_id", "strand", "effect", "effect_sd",
+    "status",
+]  # fmt: skip
+Row = tuple[Any, ...]
+"""Values of COLUMNS."""
 
 
 def write_vcf(
@@ -48,6 +57,7 @@ def write_vcf(
     contigs: ContigMap,
     lengths: Mapping[str, int],
     metadata: Mapping[str, Any],
+    read: Stamp | None = None,
 ) -> list[str]:
     """Write `source` again with the scores of `scored` (a Parquet file of `legscore run` with record and ALT
     numbers).
@@ -57,38 +67,71 @@ def write_vcf(
         contigs, lengths: names of the VCF → those of the FASTA, and its lengths, for headers without contig
             lines.
         metadata: of the run, for the header.
+        read: what `source` was when its alleles were read.
 
     Returns:
         Lines to print.
+
+    Raises:
+        InputError: `source` is not what was scored; nothing is written.
     """
     name = output.lower()
-    n_records, n_scored = 0, 0
     with publishing(Path(output)) as temporary:
         text = scored.with_name("annotated.vcf.gz") if name.endswith(".bcf") else temporary
-        rows = _rows(scored)
-        waiting = next(rows, None)
         with writing(output):
             stream: BinaryIO = open(text, "wb") if name.endswith(".vcf") else pysam.BGZFile(str(text), "wb")  # noqa: SIM115
         with stream:
-            for line in _lines(source, contigs, lengths, metadata, whole_header=name.endswith(".bcf")):
-                if not line.startswith(b"#"):
-                    found: list[tuple[Any, ...]] = []
-                    while waiting is not None and waiting[0] == n_records:
-                        found.append(waiting)
-                        waiting = next(rows, None)
-                    n_records += 1
-                    n_scored += bool(found)
-                    line = _annotated(line, found)
-                with writing(output):
-                    stream.write(line + b"\n")
-        if waiting is not None:
-            raise InputError(f"{source} changed while it was read")
+            plain = _as_text(source, scored.with_name("source.vcf.gz"))
+            lines = _lines(plain, contigs, lengths, metadata, whole_header=name.endswith(".bcf"))
+            n_records, n_scored = _annotate(lines, _rows(scored), stream, str(source), output)
+        if read is not None:
+            check_same(source, read)
         if name.endswith(".bcf"):
             _to_bcf(text, temporary, output)
         said = [f"output: {output} ({n_records:,} records, {n_scored:,} of them in tiles)"]
         if not name.endswith(".vcf"):
             said.append(_index(temporary, Path(output), max(lengths.values())))
     return said
+
+
+def _annotate(
+    lines: Iterator[bytes], rows: Iterator[Row], stream: BinaryIO, source: str, output: str
+) -> tuple[int, int]:
+    """Write the lines of a VCF with the rows' scores; the number of records, and of those with scores.
+
+    Raises:
+        InputError: a row is not of the record that has its number.
+    """
+    n_records, n_scored = 0, 0
+    waiting = next(rows, None)
+    for line in lines:
+        if not line.startswith(b"#"):
+            found: list[Row] = []
+            while waiting is not None and waiting[0] == n_records:
+                found.append(waiting)
+                waiting = next(rows, None)
+            n_records += 1
+            n_scored += bool(found)
+            line = _annotated(line, found, f"{source}, record {n_records}")
+        with writing(output):
+            stream.write(line + b"\n")
+    if waiting is not None:
+        raise InputError(f"{source} changed while it was in use: it has {n_records:,} records now")
+    return n_records, n_scored
+
+
+def _as_text(source: Path, target: Path) -> Path:
+    """The VCF itself; of a BCF its text, in `target`. pysam would read text that is no UTF-8 as an error."""
+    import pysam.bcftools
+
+    with open_vcf(source) as file:
+        if file.format == "VCF":
+            return source
+    try:
+        pysam.bcftools.view("--no-version", "-Oz1", "-o", str(target), str(source), catch_stdout=False)
+    except (pysam.SamtoolsError, *READ_ERRORS) as error:
+        raise InputError(f"{source} cannot be read as BCF: {first_line(error)}; is it damaged?") from error
+    return target
 
 
 def _to_bcf(text: Path, target: Path, output: str) -> None:
@@ -112,36 +155,14 @@ def _lines(
     *,
     whole_header: bool,
 ) -> Iterator[bytes]:
-    """Lines of the VCF without their ends, our header lines before #CHROM. BCF as htslib writes it as text.
-    With `whole_header` fields and contigs that records use and the header does not list are added to it, as
-    htslib understands them."""
-    whole: list[bytes] = []
+    """Lines of a text VCF without their ends, our header lines before #CHROM. With `whole_header` fields and
+    contigs that records use and the header does not list are added to it, as htslib understands them."""
     with open_vcf(source) as file:
-        binary, found = file.format == "BCF", list(file.header.contigs)
-        if whole_header and not binary:
-            n_read = 0
-            try:
-                for _ in file:
-                    n_read += 1
-            except READ_ERRORS as error:
-                raise unreadable(source, n_read, error) from error
-            whole = str(file.header).encode().rstrip(b"\n").split(b"\n")
-            if not found:  # ours come with lengths
-                found, whole = (
-                    list(file.header.contigs),
-                    [line for line in whole if not line.startswith(b"##contig=")],
-                )
-        if binary:
-            text = str(file.header).encode().rstrip(b"\n").split(b"\n")
-            yield from _header(iter(text), found, contigs, lengths, metadata)
-            n_read = 0
-            try:
-                for record in file:
-                    yield str(record).encode().rstrip(b"\n")
-                    n_read += 1
-            except READ_ERRORS as error:
-                raise unreadable(source, n_read, error) from error
-            return
+        found = list(file.header.contigs)
+        whole = _whole_header(source, file) if whole_header else []
+        if whole and not found:  # ours come with lengths
+            found = list(file.header.contigs)
+            whole = [line for line in whole if not line.startswith(b"##contig=")]
     try:
         with opened(source) as stream:
             lines = (line.rstrip(b"\r\n") for line in stream)
@@ -152,6 +173,21 @@ def _lines(
         raise InputError(f"{source} cannot be read: {error}; is it cut short or damaged?") from error
 
 
+def _whole_header(source: Path, file: Any) -> list[bytes]:
+    """Lines of the header once every record is read, as htslib writes it (as text pysam would decode it)."""
+    n_read = 0
+    try:
+        for _ in file:
+            n_read += 1
+    except READ_ERRORS as error:
+        raise unreadable(source, n_read, error) from error
+    with tempfile.TemporaryDirectory(prefix="legscore-") as folder:
+        written = Path(folder) / "header.vcf"
+        with pysam.VariantFile(str(written), "w", header=file.header):
+            pass
+        return written.read_bytes().rstrip(b"\n").split(b"\n")
+
+
 def _header(
     lines: Iterator[bytes],
     found: list[str],
@@ -160,7 +196,7 @@ def _header(
     metadata: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """The header up to #CHROM, with our lines, and contig lines from the FASTA's index where it has none."""
-    ours = (*(f"##INFO=<ID={name},".encode() for name in NAMES), b"##legscore_")
+    ours = (*(b"##INFO=<ID=" + name + b"," for name in NAMES), b"##legscore_")
     named = False
     for line in lines:
         if line.startswith(b"#CHROM"):
@@ -184,19 +220,31 @@ def _header(
             yield line
 
 
-def _annotated(line: bytes, rows: list[tuple[Any, ...]]) -> bytes:
+def _annotated(line: bytes, rows: list[Row], where: str) -> bytes:
     """The record with its scores in INFO; LEGSCORE of an earlier run is taken out."""
-    fields = line.split(b"\t")
-    if len(fields) < 8 or not (rows or b"LEGSCORE" in fields[7]):
+    fields = line.split(b"\t", 8)
+    if len(fields) < 8:
+        if rows:
+            raise InputError(f"{where} is not what was scored: the file changed while it was in use")
+        return line
+    if not (rows or b"LEGSCORE" in fields[7]):
         return line
     info = [
-        item
-        for item in fields[7].split(b";")
-        if item not in (b".", b"") and item.split(b"=")[0].decode() not in NAMES
+        item for item in fields[7].split(b";") if item not in (b".", b"") and item.split(b"=")[0] not in NAMES
     ]
     if rows:
+        alts = fields[4].decode("utf-8", "replace").split(",")
+        chrom, pos, ref = (fields[i].decode("utf-8", "replace") for i in (0, 1, 3))
+        for row in rows:
+            number = int(row[1])
+            alt = alts[number - 1] if number <= len(alts) else None
+            if (row[2], str(row[3]), row[4], row[5]) != (chrom, pos.lstrip("0") or "0", ref, alt):
+                raise InputError(
+                    f"{where} is not what was scored ({row[2]}:{row[3]} {row[4]} {row[5]}): the file changed "
+                    "while it was in use"
+                )
         info.append(b"LEGSCORE=" + ",".join(map(_entry, rows)).encode())
-        largest = _largest(rows, fields[4].count(b",") + 1)
+        largest = _largest(rows, len(alts))
         if any(value is not None for value in largest):
             info.append(b"LEGSCORE_MAX=" + ",".join(_number(value) or "." for value in largest).encode())
     fields[7] = b";".join(info) or b"."
@@ -218,14 +266,16 @@ def _index(temporary: Path, target: Path, longest: int) -> str:
     return f"        index: {index}"
 
 
-def _rows(scored: Path) -> Iterator[tuple[Any, ...]]:
+def _rows(scored: Path) -> Iterator[Row]:
+    """The scored rows, in their order."""
     with pq.ParquetFile(scored) as file:
         for batch in file.iter_batches(batch_size=16_384, columns=COLUMNS):
             yield from zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
 
 
-def _entry(row: tuple[Any, ...]) -> str:
-    _, _, alt, gene, tile, strand, effect, sd, status = row
+def _entry(row: Row) -> str:
+    """One row's text in INFO, the fields of ENTRY."""
+    alt, gene, tile, strand, effect, sd, status = row[5:]
     fields = [alt, gene, tile, strand, _number(effect), _number(sd), status]
     return "|".join("." if field is None else quote(str(field), safe="<>[]*:.+@()/-_") for field in fields)
 
@@ -234,10 +284,11 @@ def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.6g}"
 
 
-def _largest(rows: list[tuple[Any, ...]], n_alts: int) -> tuple[float | None, ...]:
+def _largest(rows: list[Row], n_alts: int) -> tuple[float | None, ...]:
+    """For each ALT the effect of largest magnitude, None where none is known."""
     largest: list[float | None] = [None] * n_alts
     for row in rows:
-        place, effect = int(row[1]) - 1, row[6]
+        place, effect = int(row[1]) - 1, row[9]
         held = largest[place]
         if effect is not None and math.isfinite(effect) and (held is None or abs(effect) > abs(held)):
             largest[place] = effect

@@ -41,7 +41,7 @@ def command(
         if not quiet:
             click.echo(line, err=True)
 
-    members = load_members([*models] or [folder("bundled")])
+    members = load_members([*models] or [folder("bundled")], say=say)
     name, reason = choose_engine(engine)
     chosen, _ = choose_recipe(Request(engine=name, recipe=recipe), name, reason)
     from legscore.cuda.libcuda import find_gpus

@@ -43,7 +43,8 @@ from legscore.variants.run_request import RunRequest, check_request, samples_ask
     "models",
     multiple=True,
     metavar="MODELS",
-    help="Checkpoint or directory of them; repeat for an ensemble. [bundled demonstration ensemble]",
+    help="Checkpoint, directory of them, or bundled; repeat for an ensemble. An existing path goes before a "
+    "name. [bundled, a demonstration ensemble for yeast]",
 )
 @click.option(
     "--kind",

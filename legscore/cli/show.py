@@ -21,7 +21,7 @@ def command(models: tuple[str, ...], as_json: bool) -> None:
       legscore show models/
       legscore show model.safetensors --json | python -m json.tool
     """
-    for path in find_checkpoints(models):
+    for path in find_checkpoints(models, lambda line: click.echo(line, err=True)):
         checkpoint = load_checkpoint(path)
         if as_json:
             click.echo(json.dumps({"path": str(path), "sha256": checkpoint.sha256, **checkpoint.manifest()}))

@@ -245,7 +245,7 @@ def worker_job(job: Options, staging: Staging, options: ClusterOptions) -> dict[
         job,
         inputs=[absolute(path) for path in job.inputs],
         output=absolute(job.output),
-        models=[absolute(path) for path in job.models],
+        models=[absolute(name) if os.path.exists(name) else name for name in job.models],
         device=device,
         recipe=absolute(job.recipe) if job.recipe and os.path.exists(job.recipe) else job.recipe,
         calibration=absolute(job.calibration) if job.calibration else None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,9 @@ import numpy as np
 from legscore.dna.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
+from legscore.model.model_names import locate_models
 from legscore.model.stored import StoredArrays
+from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
 
 FORMAT = 1
@@ -233,13 +234,11 @@ def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
     return manifest
 
 
-def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
+def find_checkpoints(paths: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
     """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not
     recursive)."""
     found: list[Path] = []
-    if any(not os.fspath(path) for path in paths):
-        raise ModelError("an empty name was given for a model; is a shell variable unset?")
-    for path in map(Path, paths):
+    for path in locate_models(paths, say):
         if path.is_dir():
             inside = sorted(path.glob("*.safetensors"))
             if not inside:
@@ -247,12 +246,8 @@ def find_checkpoints(paths: Sequence[str | Path]) -> list[Path]:
                 hint = f" (PyTorch files such as {others[0]} need legscore import first)" if others else ""
                 raise ModelError(f"{path}: no *.safetensors in this directory{hint}")
             found += inside
-        elif path.exists():
-            found.append(path)
         else:
-            raise ModelError(
-                f"{path}: no such file or directory; -m takes checkpoints or a directory of them"
-            )
+            found.append(path)
     if not found:
         raise ModelError("no model given; -m takes checkpoints (*.safetensors) or a directory of them")
     if len(found) > MAX_MEMBERS:
@@ -271,17 +266,21 @@ def load_generator(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def load_members(paths: Sequence[str | Path], *, allow_duplicates: bool = False) -> list[Checkpoint]:
+def load_members(
+    paths: Sequence[str | Path], *, allow_duplicates: bool = False, say: Say = lambda line: None
+) -> list[Checkpoint]:
     """Load an ensemble of 1-50 members sharing one contract.
 
     Args:
-        paths: checkpoints or directories; order is kept, a directory's files are sorted by name.
+        paths: checkpoints, directories or names (`legscore.model.model_names`); order is kept, a directory's
+            files are sorted by name.
         allow_duplicates: accept the same file content twice (it then weighs twice in the mean).
+        say: told when a path hides a name.
 
     Raises:
         ModelError: naming the file that is unreadable, differs in contract, or stands twice.
     """
-    found = find_checkpoints(paths)
+    found = find_checkpoints(paths, say)
     members = []
     for path in found:
         members.append(load_checkpoint(path))

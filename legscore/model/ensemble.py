@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from legscore.model.checkpoint import Checkpoint, load_members
+from legscore.model.model_names import are_bundled
 from legscore.system.log import Say
 from legscore.system.resources import folder
 
 
 def open_members(models: Sequence[str | Path], allow_duplicates: bool, say: Say) -> list[Checkpoint]:
     """Load the ensemble, or the bundled model when none is named."""
-    bundled = not models
-    members = load_members(models or [folder("bundled")], allow_duplicates=allow_duplicates)
+    bundled = are_bundled(models)
+    members = load_members(models or [folder("bundled")], allow_duplicates=allow_duplicates, say=say)
     what = f"{len(members)} bundled for demonstration" if bundled else str(len(members))
     say(f"models: {what} ({members[0].contract.describe()})")
     if note := members[0].training.get("note"):

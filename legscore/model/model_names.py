@@ -1,0 +1,48 @@
+"""What -m may name: a path, or models that legscore knows by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from legscore.errors import ModelError
+from legscore.system.log import Say
+from legscore.system.resources import folder
+
+BUNDLED = "bundled"
+NAMES: dict[str, Callable[[], Path]] = {BUNDLED: lambda: folder("bundled")}
+"""Name → where those models are."""
+
+
+def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
+    """Paths of models, each named by a path or by one of NAMES; an existing path wins.
+
+    Args:
+        names: what the user wrote; `say`: told when a path hides a name.
+
+    Raises:
+        ModelError: an empty name, or neither a path nor a name.
+    """
+    found = []
+    for given in names:
+        name = os.fspath(given)
+        if not name:
+            raise ModelError("an empty name was given for a model; is a shell variable unset?")
+        if os.path.exists(name):
+            if name in NAMES:
+                say(f"models: {name} is the path {os.path.abspath(name)}, not the models of that name")
+            found.append(Path(name))
+        elif name in NAMES:
+            found.append(NAMES[name]())
+        else:
+            raise ModelError(
+                f"{name}: no such file or directory; -m takes checkpoints, a directory of them, or a name: "
+                f"{', '.join(NAMES)}"
+            )
+    return found
+
+
+def are_bundled(names: Sequence[str | Path]) -> bool:
+    """Whether the bundled models are meant: none were named, or by their name."""
+    return all(os.fspath(name) == BUNDLED and not os.path.exists(name) for name in names)

@@ -1,0 +1,54 @@
+"""What -m may name, in every command that takes models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import one_line
+
+import legscore
+from legscore.errors import ModelError
+from legscore.model.checkpoint import find_checkpoints
+from legscore.model.model_names import are_bundled, locate_models
+from legscore.system.resources import folder
+
+
+def test_a_path_goes_before_a_name(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    assert locate_models(["bundled", toy_models], said.append) == [folder("bundled"), toy_models]
+    assert not said
+    assert are_bundled([])
+    assert are_bundled(["bundled"])
+    shutil.copytree(toy_models, tmp_path / "bundled")
+    assert locate_models(["bundled"], said.append) == [Path("bundled")]
+    assert said == [f"models: bundled is the path {tmp_path}/bundled, not the models of that name"]
+    assert not are_bundled(["bundled"])
+    assert len(find_checkpoints(["bundled"])) == 3
+    with pytest.raises(ModelError, match=r"bundle: no such file or directory; .* or a name: bundled"):
+        locate_models(["bundle"])
+    with pytest.raises(ModelError, match="an empty name"):
+        locate_models([""])
+    assert len(legscore.load_ensemble(engine="null")) == len(find_checkpoints([folder("bundled")]))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "s.csv", "-o", "o.parquet", "--engine", "null", "-m"),
+        ("show",),
+        ("bench", "--rounds", "1", "-m"),
+        ("compile",),
+    ],
+)
+def test_every_command_knows_the_same_names(
+    tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.csv").write_text("sequence\nACGTACGTACGT\n")
+    ran = cli(*command, "bundled") if command[0] in ("run", "show") else None
+    assert ran is None or ran.code == 0, ran.err
+    one_line(cli(*command, "bundle"), "bundle: no such file or directory", "a name: bundled")

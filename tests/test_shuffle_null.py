@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from conftest import one_line, random_dna, yeast_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legscore.variants.shuffle_null import benjamini_hochberg, shuffled
+from legscore.errors import InputError
+from legscore.system.storage import stamp
+from legscore.variants.shuffle_null import benjamini_hochberg, shuffled, single_changes, write_null
 
 TILES = ("--length", 20, "--upstream", 40, "--step", 10)
 SCORE = ("--engine", "openvino", "--precision", "fp32")
@@ -239,3 +242,39 @@ def test_refusals(world: Path, toy_model: Path, cli: Any) -> None:
         )
         assert (ran.code, message in ran.err.splitlines()[-1]) == (2, True), ran.err
         assert not (world / output).exists()
+
+
+def test_the_null_is_of_the_table_that_was_scored(tmp_path: Path) -> None:
+    """A table that is written again after scoring is refused, though it has as many rows."""
+    table = pl.DataFrame({"ref_sequence": ["ACGTACGT"] * 3, "alt_sequence": ["ACGTACGA"] * 3})
+    table.write_parquet(tmp_path / "t.parquet")
+    roles = {"ref_sequence": "ref_sequence", "alt_sequence": "alt_sequence"}
+    read = stamp(tmp_path / "t.parquet")
+    source, target = str(tmp_path / "t.parquet"), tmp_path / "n.parquet"
+    assert write_null(source, target, 4, roles, read=read) == 3
+    assert pq.read_table(target).num_rows == 12
+    os.utime(tmp_path / "t.parquet", (1.7e9, 1.7e9))
+    with pytest.raises(InputError, match="t.parquet changed while it was in use"):
+        write_null(source, target, 4, roles, read=read)
+    table.with_columns(ref_sequence=pl.lit("AAAAACGT")).write_parquet(tmp_path / "other.parquet")
+    os.replace(tmp_path / "other.parquet", tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="t.parquet changed while it was in use"):
+        write_null(source, target, 4, roles, read=read)
+
+
+def test_rows_without_a_null(tmp_path: Path, toy_model: Path, cli: Any) -> None:
+    """Bytes that are no text, nothing, deletions and insertions have none; where no row has one, p and q are
+    there and empty."""
+    bad = pa.Array.from_buffers(pa.string(), 1, pa.array([b"ACG\xe4ACGT"]).buffers())
+    texts = pa.concat_arrays([pa.array(["ACGTACGT", None, "acgtacgt"]), bad])
+    edits = {"sequence": texts, "offset": pa.array([1, 1, 7, 3]), "alt_base": pa.array(["T", "T", "a", "T"])}
+    found = [(change.row, change.offset, change.ref, change.alt) for change in single_changes(edits)]
+    assert found == [(0, 1, "C", "T"), (2, 7, "T", "A")]
+    edits |= {"alt_base": pa.array(["-", "+A", "", None])}
+    assert list(single_changes(edits)) == []
+    pl.DataFrame({"ref_sequence": ["ACGT" * 20], "alt_sequence": ["ACGA" * 20]}).write_csv(tmp_path / "t.csv")
+    given = ("-m", toy_model, "--engine", "null", "--shuffle-null", 2, "-o", tmp_path / "o.csv")
+    ran = cli("run", tmp_path / "t.csv", *given)
+    assert ran.code == 0, ran.err
+    rows = pl.read_csv(tmp_path / "o.csv").to_dicts()
+    assert [(row["status"], row["p"], row["q"]) for row in rows] == [("ok", None, None)]

@@ -28,6 +28,7 @@ from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.publish import base_of, record_of, remove_stale, write_record
 from legscore.system.resources import folder
+from legscore.system.storage import Stamp, stamp
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             table = room / "_variants.parquet"
             made = _make(request, table, say)
             job = replace(job, inputs=[str(table)], columns={})
+        read = stamp(Path(job.inputs[0])) if request.shuffles else None
         if request.shuffles:
             check_null_rows(job, _contract(job))
         scored = room / "_scored.parquet"
@@ -103,7 +105,10 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             if not request.scores_aside:
                 return []
             try:
-                lines = _finished(request, job, scored, made, record, say, log)
+                if request.shuffles:
+                    lines = add_null(request, job, scored, record, read, say, log)
+                else:
+                    lines = _finished(request, scored, made, record)
             except InputError:  # what was scored cannot become this output, now or later
                 _empty(room)
                 raise
@@ -122,27 +127,17 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         yield Job(job, staging, finish)
 
 
-def _finished(
-    request: RunRequest,
-    job: Options,
-    scored: Path,
-    made: Made | None,
-    record: dict[str, Any],
-    say: Say,
-    log: RunLog,
-) -> list[str]:
-    """Turn the scores into the output that was asked for; lines about it."""
+def _finished(request: RunRequest, scored: Path, made: Made | None, record: dict[str, Any]) -> list[str]:
+    """Turn the scores into a VCF or tracks; lines about it."""
     output = request.options.output
     if request.to_vcf and made is not None:
         from legscore.variants.vcf_out import write_vcf
 
         source = Path(request.options.inputs[0])
         return write_vcf(source, scored, output, made.contigs, made.lengths, record, made.read)
-    if request.to_tracks:
-        from legscore.variants.tracks import write_tracks
+    from legscore.variants.tracks import write_tracks
 
-        return write_tracks(scored, output, record)
-    return add_null(request, job, scored, record, say, log)
+    return write_tracks(scored, output, record)
 
 
 @contextlib.contextmanager
@@ -229,13 +224,21 @@ def fit_to_model(build: BuildOptions, contract: Contract) -> BuildOptions:
 
 
 def add_null(
-    request: RunRequest, job: Options, scored: Path, record: dict[str, Any], say: Say, log: RunLog
+    request: RunRequest,
+    job: Options,
+    scored: Path,
+    record: dict[str, Any],
+    read: Stamp | None,
+    say: Say,
+    log: RunLog,
 ) -> list[str]:
     """Score the changes in shuffled inserts as the run scored its rows, and write the rows with p and q.
 
     Args:
         request: what was asked for; `job`: the options whose results are in `scored`.
         record: of the run, whose settings are those of the null.
+        read: what the job's input was before it was scored.
+        say: receives lines about resuming; `log`: events.
 
     Returns:
         One line for the user.
@@ -249,7 +252,7 @@ def add_null(
     settings = record["options"]
     contract, form = Contract.from_json(record["contract"]), settings["sequence_is"]
     adapters = (len(contract.adapter5), len(contract.adapter3)) if form == "oligo" else (0, 0)
-    n_changes = write_null(source, changes, n, settings["columns"], adapters)
+    n_changes = write_null(source, changes, n, settings["columns"], adapters, read)
     say(f"null: {n_changes:,} single-base changes in {n:,} shuffled inserts each")
     null = replace(
         job,
@@ -264,8 +267,10 @@ def add_null(
     )
     parts = None if output == "-" else str(scored.with_name("null_scores"))
     staging = Staging(derived_input=True, parts=parts)
-    score(null, staging, say=lambda line: say(line) if line.startswith(("resume", "kept")) else None, log=log)
-    p, q = p_values(scored, results, n)
+    if n_changes:
+        told = lambda line: say(line) if line.startswith(("resume", "kept")) else None
+        score(null, staging, say=told, log=log)
+    p, q = p_values(scored, results if n_changes else None, n)
     metadata = {
         name: record[name] for name in ("legscore", "models", "contract", "engine", "fidelity", "options")
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from legscore.errors import InputError
 from legscore.input.read import open_input, role_array
 from legscore.output.write import open_writer, output_format
+from legscore.system.storage import Stamp, check_same
 
 ROW = "_row"
 NULL_SCHEMA = pa.schema(
@@ -73,39 +75,56 @@ def _reaches(letter: str, end: str, last: Mapping[str, str]) -> bool:
     return False
 
 
-def single_changes(table: pa.Table) -> Iterator[tuple[int, str, int, str, str]]:
-    """The single-base changes in a table of pairs or edits, whose columns are named by their roles.
+@dataclass(frozen=True)
+class SingleChange:
+    """One base of a sequence replaced: row of the table, sequence and bases in upper case, offset from 0."""
 
-    Returns:
-        (row, sequence, offset, ref base, alt base) of each, in upper case.
+    row: int
+    sequence: str
+    offset: int
+    ref: str
+    alt: str
+
+
+def single_changes(columns: Mapping[str, pa.Array]) -> Iterator[SingleChange]:
+    """The rows that replace one base, in order.
+
+    Args:
+        columns: {role: array} of pairs or edits, as `legscore.input.read.role_array` gives them.
     """
-    if set(EDIT) <= set(table.column_names):
-        for row, (text, offset, alt) in enumerate(
-            zip(*(table[name].to_pylist() for name in EDIT), strict=True)
-        ):
-            if (
-                text
-                and offset is not None
-                and 0 <= offset < len(text)
-                and alt
-                and len(alt) == 1
-                and alt.isalpha()
-            ):
-                yield row, text.upper(), offset, text[offset].upper(), alt.upper()
+    if set(EDIT) <= set(columns):
+        texts, alts = _texts(columns["sequence"]), _texts(columns["alt_base"])
+        rows = zip(texts, columns["offset"].to_pylist(), alts, strict=True)
+        for row, (text, offset, alt) in enumerate(rows):
+            inside = offset is not None and 0 <= offset < len(text)
+            if inside and len(alt) == 1 and alt.isalpha():  # deletions and insertions have no letter alone
+                yield SingleChange(row, text, offset, text[offset], alt)
         return
-    for row, (ref, alt) in enumerate(zip(*(table[name].to_pylist() for name in PAIR), strict=True)):
-        if ref and alt and len(ref) == len(alt):
-            ref, alt = ref.upper(), alt.upper()
-            differs = np.flatnonzero(
-                np.frombuffer(ref.encode(), np.uint8) != np.frombuffer(alt.encode(), np.uint8)
-            )
+    pairs = zip(*(_texts(columns[name]) for name in PAIR), strict=True)
+    for row, (ref, alt) in enumerate(pairs):
+        if len(ref) == len(alt):
+            letters = (np.frombuffer(text.encode(), np.uint8) for text in (ref, alt))
+            differs = np.flatnonzero(np.not_equal(*letters))
             if len(differs) == 1:
                 place = int(differs[0])
-                yield row, ref, place, ref[place], alt[place]
+                yield SingleChange(row, ref, place, ref[place], alt[place])
+
+
+def _texts(array: pa.Array) -> list[str]:
+    """Texts in upper case; empty where null, and where there is more than ASCII, which is no DNA."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    found = array.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
+    return [raw.decode("ascii").upper() if raw is not None and raw.isascii() else "" for raw in found]
 
 
 def write_null(
-    source: str, target: Path, n: int, column_of: Mapping[str, str], adapters: tuple[int, int] = (0, 0)
+    source: str,
+    target: Path,
+    n: int,
+    column_of: Mapping[str, str],
+    adapters: tuple[int, int] = (0, 0),
+    read: Stamp | None = None,
 ) -> int:
     """Write the table of changes in shuffled inserts for `legscore run` (NULL_SCHEMA).
 
@@ -115,12 +134,13 @@ def write_null(
         n: shuffles of each insert.
         column_of: column of each role, as the run read them.
         adapters: bases at both ends of each sequence that belong to no insert, and stay.
+        read: what `source` was before it was scored.
 
     Returns:
         Changes that have a null.
 
     Raises:
-        InputError: rows that change no base, or no row that changes a single one.
+        InputError: the rows change no base, or `source` is not what was scored.
     """
     roles = EDIT if set(EDIT) <= set(column_of) else PAIR
     if not set(roles) <= set(column_of):
@@ -129,38 +149,55 @@ def write_null(
             "offset and alt_base"
         )
     names = [column_of[role] for role in roles]
-    n_changes, before, known = 0, 0, ("", [""])
+    n_changes, shuffle = 0, _Shuffler(n, adapters)
     with pq.ParquetWriter(target, NULL_SCHEMA, compression="zstd") as writer:
         for part in open_input([source]).parts(names, max(1, BLOCK_ROWS // n)):
-            table = pa.table({role: role_array(part, role, column_of[role]) for role in roles})
-            rows: list[tuple[int, str, int, str]] = []
-            for row, text, offset, ref, alt in single_changes(table):
-                first, stop = adapters[0], len(text) - adapters[1]
-                if not first <= offset < stop:
-                    continue
-                if known[0] != text:
-                    made = shuffled(text[first:stop], n)
-                    known = (text, [text[:first] + insert + text[stop:] for insert in made])
-                n_changes += 1
-                rows += [
-                    (before + row, other[:offset] + ref + other[offset + 1 :], offset, alt)
-                    for other in known[1]
-                ]
-            before += part.table.num_rows
+            changes = list(single_changes({role: role_array(part, role, column_of[role]) for role in roles}))
+            rows = [row for change in changes for row in shuffle(change, part.first_row)]
+            n_changes += len(rows) // n
             if rows:
                 columns = [
                     pa.array(values, kind.type)
                     for values, kind in zip(zip(*rows, strict=True), NULL_SCHEMA, strict=True)
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=NULL_SCHEMA))
-    if not n_changes:
-        raise InputError("--shuffle-null: no row changes a single base")
+    if read is not None:
+        check_same(source, read)
     return n_changes
 
 
-def p_values(scored: Path, null: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """p and q of every row of `scored`, float64, NaN where a row has no effect or no null."""
+class _Shuffler:
+    """Changes → rows of NULL_SCHEMA, `n` a change. The shuffles of one sequence are kept for the next row,
+    which often has the same."""
+
+    def __init__(self, n: int, adapters: tuple[int, int]) -> None:
+        self._n, self._adapters = n, adapters
+        self._of: tuple[str, list[str]] = ("", [])
+
+    def __call__(self, change: SingleChange, first_row: int) -> list[tuple[int, str, int, str]]:
+        """The rows of a change; none where it lies in an adapter."""
+        text, offset = change.sequence, change.offset
+        first, stop = self._adapters[0], len(text) - self._adapters[1]
+        if not first <= offset < stop:
+            return []
+        if self._of[0] != text:
+            made = shuffled(text[first:stop], self._n)
+            self._of = (text, [text[:first] + insert + text[stop:] for insert in made])
+        return [
+            (first_row + change.row, other[:offset] + change.ref + other[offset + 1 :], offset, change.alt)
+            for other in self._of[1]
+        ]
+
+
+def p_values(scored: Path, null: Path | None, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """p and q of every row of `scored`, float64, NaN where a row has no effect or no null.
+
+    Args:
+        scored: results of the run; `null`: of its changes in `n` shuffles each, None where there are none.
+    """
     effect = _effects(scored, "effect")
+    if null is None:
+        return np.full(len(effect), np.nan), np.full(len(effect), np.nan)
     at_least, seen = np.zeros(len(effect), dtype=np.int64), np.zeros(len(effect), dtype=np.int64)
     with pq.ParquetFile(null) as file:
         for batch in file.iter_batches(columns=[ROW, "effect"]):

@@ -174,7 +174,6 @@ def test_calibrations_that_are_none(cli: Cli, tmp_path: Path, toy_model: Path, r
         "--engine",
         "null",
         "-q",
-        "--force",
         "-o",
         tmp_path / "o.csv",
     )

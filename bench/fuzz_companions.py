@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from fuzz_targets import Target, command, table
 
 ROWS, PART_ROWS = 24, 4
-QUIET = ("-q", "--force")
 
 
 class WrongOutputError(Exception):
@@ -97,11 +96,11 @@ def companion_targets(world: Path) -> list[Target]:
         command("evaluate", path, *asked, "--by", "group", "--cluster", "offset", "--bootstrap", 10)
 
     def calibrated(path: Path) -> None:
-        fitted = ("--bootstrap", 0, "--calibrate", "--coverage", 0.5, *QUIET, "-o", world / "c.out.json")
+        fitted = ("--bootstrap", 0, "--calibrate", "--coverage", 0.5, "-q", "-o", world / "c.out.json")
         command("evaluate", path, *asked, *fitted)
 
     def reported(path: Path) -> None:
-        command("report", path, "--truth", "measured", *QUIET, "-o", page)
+        command("report", path, "--truth", "measured", "-q", "-o", page)
 
     def beside(run: Callable[[Path], None]) -> Callable[[Path], None]:
         """The damaged file lies beside a table as its record."""
@@ -123,17 +122,17 @@ def companion_targets(world: Path) -> list[Target]:
         Target("report csv", ".csv", (plain,), damage.text, reported),
         Target("report metadata", ".parquet", (good,), metadata, reported),
         Target("report record", ".json", (known,), damage.json_file, beside(reported)),
-        Target("report designs", ".csv", (text(designs()),), damage.text, lambda path: command("report", path, *QUIET, "-o", page)),
+        Target("report designs", ".csv", (text(designs()),), damage.text, lambda path: command("report", path, "-q", "-o", page)),
         Target("evaluate", ".parquet", (good,), damage.anywhere, evaluated),
         Target("evaluate csv", ".csv", (plain,), damage.text, evaluated),
         Target("evaluate record", ".json", (known,), damage.json_file, beside(calibrated)),
-        Target("plot scatter", ".csv", (plain,), damage.text, lambda path: command("plot", "scatter", path, *asked, "--force", "-o", picture)),
+        Target("plot scatter", ".csv", (plain,), damage.text, lambda path: command("plot", "scatter", path, *asked, "-o", picture)),
         Target("plot ism", ".parquet", (good,), damage.anywhere,
-               lambda path: command("plot", "ism", path, "--promoter", "t", "--force", "-o", picture)),
+               lambda path: command("plot", "ism", path, "--promoter", "t", "-o", picture)),
         Target("plot training", ".metrics.jsonl", (metrics,), damage.text,
-               lambda path: command("plot", "training", path, "--force", "-o", picture)),
+               lambda path: command("plot", "training", path, "-o", picture)),
         Target("plot curve", ".json", (curve(),), damage.json_file,
-               lambda path: command("plot", "ensemble-curve", path, "--force", "-o", picture)),
+               lambda path: command("plot", "ensemble-curve", path, "-o", picture)),
         *run_targets(world),
     ]  # fmt: skip
 
@@ -194,7 +193,7 @@ def run_targets(world: Path) -> list[Target]:
 
         def merge(path: Path) -> None:
             shutil.copy(world / f"p1.{ending}.run.json", f"{path}.run.json")
-            command("merge", path, world / f"p2.{ending}", *QUIET, "-o", world / f"merged.{ending}")
+            command("merge", path, world / f"p2.{ending}", "-q", "-o", world / f"merged.{ending}")
             _same(world / f"merged.{ending}", whole[ending])
 
         return merge
@@ -204,7 +203,7 @@ def run_targets(world: Path) -> list[Target]:
         shard = world / "m1.csv"
         shutil.copy(world / "p1.csv", shard)
         path.replace(f"{shard}.run.json")
-        command("merge", shard, world / "p2.csv", *QUIET, "-o", world / "merged.csv")
+        command("merge", shard, world / "p2.csv", "-q", "-o", world / "merged.csv")
         _same(world / "merged.csv", whole["csv"])
 
     kept = world / "kept"
@@ -217,8 +216,6 @@ def run_targets(world: Path) -> list[Target]:
 
         def resume(path: Path) -> None:
             out = world / "resumed.parquet"
-            for old in (out, Path(f"{out}.run.json")):
-                old.unlink(missing_ok=True)
             shutil.rmtree(f"{out}.parts", ignore_errors=True)
             shutil.copytree(kept, f"{out}.parts")
             path.replace(Path(f"{out}.parts") / name)
@@ -232,12 +229,10 @@ def run_targets(world: Path) -> list[Target]:
         out = world / "finished.parquet"
         shutil.copy(whole["parquet"], out)
         path.replace(f"{out}.run.json")
-        command(*base, "-o", out)
+        command(*base, "-o", out, keep=True)
         _same(out, whole["parquet"])
 
     def with_calibration(path: Path) -> None:
-        for old in world.glob("calibrated.csv*"):
-            old.unlink()
         command(*base, "-o", world / "calibrated.csv", "--calibration", path)
 
     shards = {ending: (world / f"p1.{ending}").read_bytes() for ending in whole}

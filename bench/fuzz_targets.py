@@ -36,11 +36,18 @@ class Target:
     run: Callable[[Path], None]
 
 
-def command(*args: object) -> None:
-    """A command of legscore in this process, through its entry point: SystemExit with its code, or
-    nothing."""
+def command(*args: object, keep: bool = False) -> None:
+    """A command of legscore in this process, through its entry point: SystemExit with its code, or nothing.
+
+    Args:
+        keep: leave the output of an earlier call where it is, instead of removing it first.
+    """
     from legscore.cli import main
 
+    for at, word in enumerate(args):
+        if word == "-o" and not keep:
+            for old in (Path(str(args[at + 1])), Path(f"{args[at + 1]}.run.json")):
+                old.unlink(missing_ok=True)
     sys.argv = ["legscore", *map(str, args)]
     main()
 

@@ -32,7 +32,7 @@ def read_small(path: str | Path) -> str:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if found.st_size > MOST_BYTES:
             raise ValueError(f"{found.st_size:,} bytes; such a file has at most {MOST_BYTES:,}")
-        return stream.read(MOST_BYTES + 1).decode()
+        return stream.read(MOST_BYTES + 1).decode("utf-8-sig")
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -1,4 +1,4 @@
-"""No option without effect: what was given and would not be used is refused by name."""
+"""Refuse options that were given but would have no effect."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Advance = Callable[[float], object]
 
 
 class ProgressBar:
-    """A bar at a time on standard error, where that is a terminal and nothing asked for quiet."""
+    """One bar at a time on standard error, if that is a terminal and `quiet` was not asked for."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.shows = not quiet and bar_stream().isatty()
@@ -82,7 +82,7 @@ class ProgressBar:
         return found
 
     def close(self) -> None:
-        """Leave the terminal to others; what `start` returned may still be called."""
+        """Remove the bar; what `start` returned may still be called."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

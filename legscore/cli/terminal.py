@@ -1,4 +1,4 @@
-"""Standard streams that any text may go to: nothing in it steers a terminal, and no encoding ends a command.
+"""Make standard streams safe for any text: nothing controls the terminal, no encoding ends a command.
 
 Names in files are not ours. On a terminal, control characters (which can move its cursor, retitle it or hide
 text) and those that turn the direction of writing are spelt out, as \\x1b, whatever command prints them and

@@ -1,4 +1,4 @@
-"""Ray started on this machine or found elsewhere; what it cannot do said in one line.
+"""Connect to Ray, started on this machine or found elsewhere; what goes wrong is told in one line.
 
 Ray is told to keep quiet: no dashboard, no logs of actors on our terminal, no usage statistics.
 """
@@ -65,7 +65,7 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         }
     with contextlib.ExitStack() as stack:
         try:
-            with _hushed():
+            with _without_ray_messages():
                 ray.init(**start)
         except ConnectionError as error:
             if options.address == "auto":
@@ -87,7 +87,7 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+def _without_ray_messages() -> Iterator[None]:
     """Ray's core writes a line for each of its attempts to connect to standard error, past Python; the
     exception says what matters."""
     sys.stderr.flush()

@@ -1,8 +1,8 @@
 """The driver of a run on Ray: parts scored by a pool of actors, then joined by the ordinary pipeline.
 
 Actors keep parts where a run on one machine would keep them, with the same record. So whatever dies, what was
-scored is there; the same command, with Ray or without, goes on from it to the same bytes. Here is only what
-is between: which parts are missing, whether the actors fit together, what is told.
+scored is kept; the same command, with Ray or without, resumes from it and ends with the same bytes. This
+module holds only what is in between: which parts are missing, whether actors agree, what is reported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from legscore.cluster.connect import connected
 from legscore.cluster.options import ClusterOptions
-from legscore.cluster.placeholder import AbsentEngine
+from legscore.cluster.placeholder import PlaceholderEngine
 from legscore.cluster.pool import Actor, Pool
 from legscore.cluster.schedule import Schedule, consecutive_runs
 from legscore.cluster.table import closing_table
@@ -69,12 +69,12 @@ class Cluster:
         self._stack.callback(self._pool.close)
         say(
             f"ray: {self._options.address}, {len(self._pool.actors)} workers of "
-            f"{spoken_resources(self._options)}"
+            f"{describe_resources(self._options)}"
         )
         first = self._pool.first_ready()
         for line in first.said:
             say(line)
-        return AbsentEngine(first.card, members[0].contract)
+        return PlaceholderEngine(first.engine, members[0].contract)
 
     def dry_run(self, options: Options, say: Say) -> list[str]:
         """What the run would do and how long it would take, in lines."""
@@ -130,8 +130,8 @@ class Cluster:
     def _missing(
         self, plan: Plan, store: PartFolder, tick: Callable[[float], object]
     ) -> tuple[list[int], int]:
-        """Parts to score and rows of the others; damaged parts are looked for here, not when everything else
-        is done."""
+        """Numbers of the parts to score, and rows of the others. Damaged parts are found now, not at the
+        end."""
         missing, done, there = [], 0, store.numbers()
         for number in plan.numbers:
             rows = min(plan.part_rows, plan.opened.n_rows - number * plan.part_rows)
@@ -200,7 +200,7 @@ class Cluster:
 
 
 class _Answers:
-    """Takes what workers answer: that they fit this run, parts scored, files written."""
+    """Handles the answers of workers: they are ready, a part is scored, a file is written."""
 
     def __init__(
         self, plan: Plan, mine: dict[str, Any], tick: Callable[[float], object], log: RunLog, done: int
@@ -260,7 +260,7 @@ def absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path) + ("/" if path.endswith("/") else "")
 
 
-def spoken_resources(options: ClusterOptions) -> str:
+def describe_resources(options: ClusterOptions) -> str:
     """`2 cores` or `1 core and 1 GPU`."""
     text = f"{options.num_cpus} core{'s' if options.num_cpus > 1 else ''}"
     return text + (

@@ -1,4 +1,4 @@
-"""The driver's stand-in for the engines that its actors have: it says what they say and scores nothing.
+"""The driver's placeholder for its actors' engines: it describes them and scores nothing.
 
 So the process that leads a run needs neither the memory nor the GPU of an engine, and its plan and record are
 those of a run on one machine.
@@ -21,8 +21,8 @@ from legscore.errors import ClusterError
 
 
 @dataclass(frozen=True)
-class EngineCard:
-    """What an actor says of its engine."""
+class EngineSummary:
+    """What an actor reports of its engine."""
 
     name: str
     precision: str
@@ -32,18 +32,18 @@ class EngineCard:
     fidelity: Fidelity | None
 
 
-class AbsentEngine:
-    """Takes part in a plan; batches are scored elsewhere."""
+class PlaceholderEngine:
+    """Stands in a plan for engines of other processes; it cannot score a batch itself."""
 
-    def __init__(self, card: EngineCard, contract: Contract) -> None:
+    def __init__(self, engine: EngineSummary, contract: Contract) -> None:
         self.name, self.precision, self.n_members, self.depth = (
-            card.name,
-            card.precision,
-            card.n_members,
-            card.depth,
+            engine.name,
+            engine.precision,
+            engine.n_members,
+            engine.depth,
         )
-        self.fidelity, self.contract = card.fidelity, contract
-        self._described = card.described
+        self.fidelity, self.contract = engine.fidelity, contract
+        self._described = engine.described
 
     def submit(
         self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None

@@ -1,4 +1,4 @@
-"""A pool of scoring actors on Ray: started, fed, started anew after a death, and counted.
+"""A pool of scoring actors on Ray: started, given work, replaced when they die, and counted.
 
 Ray places the actors and tells when one has died; then another takes its place, wherever Ray has room. (Ray's
 own restarts refuse calls until the actor is back, and count no failures in a row.) Which part goes where, and
@@ -137,7 +137,7 @@ class Pool:
             )
 
     def _answered(self) -> list[Actor]:
-        """Actors whose task has something to say."""
+        """Actors whose task has an answer."""
         by_task = {actor.task: actor for actor in self.actors if actor.task is not None}
         if not by_task:
             time.sleep(POLL_S)
@@ -187,7 +187,7 @@ class Pool:
         *,
         last: bool = True,
     ) -> None:
-        """Have all parts of the schedule done but its poison.
+        """Run every part of the schedule, except those that are given up.
 
         Args:
             place: where parts are kept.
@@ -274,7 +274,7 @@ class Pool:
 
 
 def described(error: BaseException) -> str:
-    """What Ray says of a death, in one line."""
+    """What Ray reports of an actor's death, in one line."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
     kept = [
         line

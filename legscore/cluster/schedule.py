@@ -1,4 +1,4 @@
-"""Which parts an actor gets next, and what becomes of those that failed. No Ray in here.
+"""Which parts an actor gets next, and what happens to those that failed. Does not need Ray.
 
 Actors get runs of neighbouring parts, so that reading, windowing and scoring overlap and a row group is
 decoded once: long runs at first, single parts at the end. After a fault the part that was under way is blamed
@@ -54,7 +54,8 @@ class Schedule:
             self._runs.appendleft(parts)
 
     def failed(self, unfinished: range, reason: str) -> int | None:
-        """A fault left these parts unfinished: the first is blamed. Returns it when it is now given up."""
+        """Note that a fault left these parts unfinished; the first is blamed. Return it if it is given up
+        now."""
         if not unfinished:
             return None
         blamed = unfinished[0]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from legscore.cluster.placeholder import EngineCard
+from legscore.cluster.placeholder import EngineSummary
 from legscore.errors import EngineError, LegscoreError, WrongScoresError
 from legscore.measure.dry_run import Expected, expect
 from legscore.output.parts import PartFolder
@@ -47,7 +47,7 @@ class Ready:
     host: str
     pid: int
     cores: list[int]
-    card: EngineCard
+    engine: EngineSummary
     record: dict[str, Any]
     said: list[str]
     seconds: float
@@ -80,13 +80,13 @@ class Fault:
 
 
 def versions() -> dict[str, str]:
-    """Of what reads, computes in numpy and writes: they must be equal on all machines of a run."""
+    """Versions of the packages that read, compute and write; they must be equal on all machines of a run."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"legscore": __version__, "python": python, "pyarrow": pa.__version__, "numpy": np.__version__}
 
 
 class Scorer:
-    """The actor. It is made without any work, so that what is wrong can be told; `open` does the work."""
+    """The actor. Making one does no work, so that errors can be returned; `open` does the work."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -135,11 +135,11 @@ class Scorer:
             return Fault(f"worker on {host}: {_line(error)}")
         self._plan = plan
         engine = plan.engine
-        card = EngineCard(
+        summary = EngineSummary(
             engine.name, engine.precision, engine.n_members, engine.depth, engine.describe(), engine.fidelity
         )
         shown = [line for line in said if line.startswith(SHOWN)]
-        return Ready(host, os.getpid(), cores, card, record, shown, time.perf_counter() - started)
+        return Ready(host, os.getpid(), cores, summary, record, shown, time.perf_counter() - started)
 
     def score(self, place: str, parts: range) -> Iterator[PartDone | Refused | Fault]:
         """Score these neighbouring parts and keep them at `place`; one value a part, in order."""

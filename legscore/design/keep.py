@@ -1,4 +1,4 @@
-"""--keep: which bases of each design are settled beforehand.
+"""--keep: which bases of each design are fixed beforehand.
 
 `PLACE:BASES` puts BASES at PLACE (from 0). `FIRST-LAST` keeps these places (from 0, LAST excluded) as they
 are in the sequence started from. A motif (IUPAC) is kept wherever the sequence started from has it, on either

@@ -1,4 +1,4 @@
-"""A set of designs, from options to files: what `legscore design` does."""
+"""Make a set of designs and write its files: what `legscore design` does."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _named(checkpoint: Checkpoint | None) -> dict[str, str] | None:
 
 
 def summary(record: dict[str, Any]) -> list[str]:
-    """Lines for people."""
+    """Closing lines for the user."""
     a = record["agreement"]
     left = f" ({record['left_out']:,} left out: too near to others)" if record["left_out"] else ""
     lines = [f"designs: {record['designs']:,}{left}"]

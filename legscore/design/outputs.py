@@ -1,4 +1,4 @@
-"""Designs → a table, FASTA, and how well they hit their targets."""
+"""Write designs as a table and FASTA, and measure how well they hit their targets."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def random_summary(scores: np.ndarray, mae: float) -> dict[str, Any]:
 
 
 def write(table: pa.Table, output: str, fasta: str | None, metadata: Mapping[str, Any]) -> None:
-    """The designs under their names, complete or not at all."""
+    """Write the designs; each file appears complete or not at all."""
     for path in (output, fasta):
         if path is not None and _is_fasta(path):
             with publishing(Path(path)) as temporary, writing(path):

@@ -131,7 +131,7 @@ def told_targets(target_N: np.ndarray, generator: Checkpoint, emphasis: float) -
 def _check_judges(
     members: list[Checkpoint], checkers: list[Checkpoint], generator: Checkpoint | None, say: Say
 ) -> None:
-    """Say where the predictors that choose are also those that are to check."""
+    """Refuse models that both choose and check; note those that validated the generator's training."""
     judged = {m.sha256 for m in members}
     if shared := [m.name for m in checkers if m.sha256 in judged]:
         raise InputError(

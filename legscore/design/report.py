@@ -1,6 +1,7 @@
-"""What came of a set of designs: numbers, pictures and a page, from the table and its record, so that any
-file of designs can be reported on: `legscore design --report`, and `legscore report` on what it wrote. Needs
-`legscore[report]`.
+"""Report on a set of designs: numbers, pictures and a page, from the table and its record.
+
+So any file of designs can be reported on: by `legscore design --report`, and by `legscore report` on what it
+wrote. Needs `legscore[report]`.
 
 A folder gets `index.html` (everything in one file), the pictures `hexbin.png`, `error_by_target.png` and
 `diversity.png`, and `report.json`; a name that ends in .html gets the page alone.

@@ -32,7 +32,7 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Line:
-    """The fitted part: slope and floor."""
+    """What is fitted to the first half of the clusters: slope and floor."""
 
     slope: float
     floor: float

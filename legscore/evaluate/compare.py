@@ -98,7 +98,7 @@ def compare(
     confidence: float,
     threshold: float | None = None,
 ) -> None:
-    """Fill a group.
+    """Compute the metrics and comparisons of a group.
 
     Args:
         columns: name → float64 [rows], finite.

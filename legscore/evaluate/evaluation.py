@@ -1,4 +1,4 @@
-"""Options → results: the whole of `legscore evaluate` but for reading options and showing tables."""
+"""Compute everything that `legscore evaluate` shows, from its options."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EvaluationOptions:
 
 @dataclass
 class Evaluation:
-    """Everything that was found."""
+    """All results of an evaluation."""
 
     pairs: list[Pair]
     selection: Selection

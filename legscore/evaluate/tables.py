@@ -1,5 +1,4 @@
-"""Prediction files → columns of the same rows: read, joined on a key, filtered, and every row that is left
-out counted.
+"""Read prediction files, join them on a key and filter them; every row that is left out is counted.
 
 Files are Parquet, Arrow, CSV or TSV. With several, rows are joined on key columns that are unique in each
 file; a column that stands in more than one is named `FILE:column`, FILE without its folder and extension.

@@ -1,4 +1,4 @@
-"""`legscore run --dry-run`: parts, windows once equal ones are counted once, and the time from a short
+"""`legscore run --dry-run`: count parts and distinct windows, and predict the time from a short
 measurement."""
 
 from __future__ import annotations

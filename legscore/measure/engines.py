@@ -1,5 +1,4 @@
-"""The CPU engine over batch sizes and precisions, one member and the whole ensemble, against the machine's
-limits."""
+"""Measure the CPU engine over batch sizes and precisions against the machine's limits."""
 
 from __future__ import annotations
 

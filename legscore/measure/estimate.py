@@ -1,5 +1,4 @@
-"""How long a file will take: its rows, the windows that they ask for once equal ones are counted once, and a
-measured rate."""
+"""Estimate how long a file will take, from its rows, its distinct windows and a measured rate."""
 
 from __future__ import annotations
 

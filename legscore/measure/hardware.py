@@ -1,5 +1,5 @@
-"""What a CPU can do at most: matrix products and memory copies, through the same runtime and as many cores as
-the engine uses."""
+"""Measure what a CPU can do at most: matrix products and memory copies, with the engine's runtime and
+cores."""
 
 from __future__ import annotations
 

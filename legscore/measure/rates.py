@@ -1,5 +1,7 @@
-"""Rates that can be compared: jobs take turns, medians count. Two rates from different runs are never
-comparable."""
+"""Measure rates that can be compared: jobs take turns, medians count.
+
+Two rates from different runs are never comparable.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""From Parquet to Parquet against the engine alone: what reading, windowing, reducing, writing and keeping
-parts cost.
+"""Time whole runs, from Parquet to Parquet, against the engine alone: what everything around scoring costs.
 
 Both score the same random windows in the same parts; scores are compared before times mean anything. The run
 is the whole of `legscore.run.job.score` with an engine that is open already for the engine alone, so that

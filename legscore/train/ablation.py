@@ -1,4 +1,4 @@
-"""The ablation study: named variants of a recipe × seeds, each scored on one test set, mean and SD per
+"""The parts of an ablation study: named variants of a recipe, scores of their models, mean and SD per
 variant.
 
 As published, one switch after another: the first variants lead from the original network to the optimised

@@ -1,4 +1,4 @@
-"""A table of measured sequences → windows as codes, expressions, folds: what training draws from.
+"""Read a table of measured sequences into windows, expressions and folds: what training draws from.
 
 Windows are uint8 codes [N, L], in memory up to `MEMORY_BYTES`, memory-mapped above (30 million yeast windows
 are 4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.rows.window`),

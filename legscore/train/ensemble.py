@@ -1,5 +1,4 @@
-"""Which members a training makes, and making them one by one: claimed with flock, resumed, published by
-rename.
+"""Plan the members of a training and train them one by one: claimed with flock, resumed, published by rename.
 
 Several processes, on one machine or on a shared file system with working locks, may share a folder: each
 takes the members that are neither finished nor claimed. A member's lock is the kernel's and ends with its
@@ -27,7 +26,7 @@ from legscore.train.metrics_log import MetricsLog
 from legscore.train.options import Listener, Member, TrainingOptions
 from legscore.train.recipe import Recipe
 
-TRAIN, FINISHED, ELSEWHERE, UNFINISHED = range(4)
+TRAIN, FINISHED, CLAIMED, UNFINISHED = range(4)
 
 
 def plan_members(
@@ -38,7 +37,7 @@ def plan_members(
     valid: int | None = None,
     test: int | None = None,
 ) -> list[Member]:
-    """The members of a training.
+    """Members that a training makes, from seeds and folds.
 
     Args:
         folds: `one` (validate on `valid`, by default the last fold), `none` (train on everything), `all`
@@ -103,7 +102,7 @@ def train_members(
         LegscoreError: a state that may not be resumed, a finished member that was trained otherwise, or the
             listener said stop (the state is saved).
     """
-    world, elsewhere = world or World(), []
+    world, claimed = world or World(), []
     for member in members:
         target, state = folder / f"{member.name}.safetensors", folder / f".{member.name}.state.pt"
         with contextlib.ExitStack() as stack:
@@ -118,8 +117,8 @@ def train_members(
                 _check_same(target, member, recipe, data)
                 listener.say(f"{target}: finished already")
                 continue
-            if todo == ELSEWHERE:
-                elsewhere.append(member.name)
+            if todo == CLAIMED:
+                claimed.append(member.name)
                 continue
             if todo == UNFINISHED:
                 raise LegscoreError(
@@ -144,8 +143,8 @@ def train_members(
                 checkpoint.save(target)
                 state.unlink(missing_ok=True)
                 listener.say(f"{target}: {checkpoint.architecture.n_parameters():,} parameters")
-    if elsewhere:
-        listener.say(f"trained by other processes: {', '.join(elsewhere)}")
+    if claimed:
+        listener.say(f"trained by other processes: {', '.join(claimed)}")
     return [path for path in (folder / f"{member.name}.safetensors" for member in members) if path.exists()]
 
 
@@ -173,7 +172,7 @@ def _decide(
     if target.exists() and not force:
         return FINISHED
     if not stack.enter_context(claim(folder / f".{member.name}.lock")):
-        return ELSEWHERE
+        return CLAIMED
     if force:
         state.unlink(missing_ok=True)
     elif target.exists():  # finished by another process between the two looks
@@ -201,8 +200,8 @@ def _tick(listener: Listener, member: Member, trainer: Trainer, step: int) -> No
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Whether the lock of a member is ours, for as long as the block runs. The file goes when we are done
-    with it."""
+    """Hold a member's lock while the block runs; yields whether it could be had. Its file is removed at the
+    end."""
     try:
         handle = take_lock(path)
     except OSError as error:

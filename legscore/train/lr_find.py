@@ -46,7 +46,7 @@ def range_test(
     progress: Callable[[int, int], object] = lambda step, steps: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RangeTest:
-    """Run it; the trainer's weights are spent afterwards.
+    """Run a range test. It changes the trainer's weights, so use a fresh trainer.
 
     Args:
         trainer: a fresh one, with any schedule (it is not stepped).

@@ -1,5 +1,4 @@
-"""Metrics of a training in files: MEMBER.metrics.jsonl beside each checkpoint, and TensorBoard's if asked
-for."""
+"""Write the metrics of a training: MEMBER.metrics.jsonl beside each checkpoint, and TensorBoard's files."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ ENDING = ".metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends metrics; a training that goes on goes on in the same files."""
+    """Appends metrics to files; a resumed training continues them."""
 
     def __init__(self, tensorboard: str | None = None) -> None:
         """LegscoreError when `tensorboard` names a folder and its package is missing."""

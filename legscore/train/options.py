@@ -1,5 +1,5 @@
-"""What a training can be asked, and who hears of it. Imports no torch: the command line checks options
-before."""
+"""Options of a training, and the listener that follows it; imports no torch, so that options are checked
+first."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Member:
 
 
 class Listener:
-    """Hears of a training and does nothing with it; the command line's shows it."""
+    """Follows a training and does nothing; subclass it to show progress or to stop."""
 
     def say(self, line: str) -> None:
         """A line for the user."""
@@ -100,7 +100,7 @@ class Listener:
 
 
 class Follower(Listener):
-    """Of a process that torchrun started beside the leading one: silent, and stops when told to."""
+    """The listener of a process other than the leading one under torchrun: silent, but it can stop."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

@@ -15,7 +15,7 @@ from legscore.system.publish import publishing, writing
 
 
 class Resumable(Protocol):
-    """What a state is made of and put back into: `legscore.train.loop.Trainer`."""
+    """What is saved to a state and restored from it: `legscore.train.loop.Trainer`."""
 
     state_path: Path
     device: torch.device
@@ -30,7 +30,7 @@ class Resumable(Protocol):
     best_record: dict[str, Any]
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a state to be taken up."""
+        """What must be equal for a state to be resumed."""
 
 
 def save_state(trainer: Resumable) -> None:

@@ -1,4 +1,5 @@
-"""The ablation study made: its variants trained, every model scored on one test set, tables and a picture."""
+"""Run an ablation study: train its variants, score every model on one test set, write tables and a
+picture."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class StudyOptions:
 
 
 def study_variants(recipe: Recipe, file: str | Path | None = None, only: Sequence[str] = ()) -> list[Variant]:
-    """The variants of a study: those of a TOML file or the published ones, and of them those named in `only`.
+    """The variants of a study: from a TOML file, or the published ones; only those named, if any are.
 
     Raises:
         LegscoreError: a generator's recipe, a file that is none, a name that is unknown.

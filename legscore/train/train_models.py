@@ -1,4 +1,4 @@
-"""From a table of measured sequences to checkpoints: what `legscore train` does, for Python callers."""
+"""Train checkpoints from a table of measured sequences: what `legscore train` does, for Python callers."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def read_for_recipe(
     scratch: Path,
     listener: Listener,
 ) -> TrainingData:
-    """The table as a recipe wants it, checked against its contract; says what was found."""
+    """Read a table as a recipe asks for it, check it against the contract, and say what was found."""
     reading = replace(
         reading,
         fold_on=recipe.fold_on,
@@ -186,7 +186,7 @@ def trainer_maker(
     judges: Sequence[Checkpoint] = (),
     world: World | None = None,
 ) -> Callable[[Member, Path], Trainer]:
-    """What builds the trainer of a member with the path of its state file."""
+    """A function that builds the trainer of a member, given the path of its state file."""
 
     def make(member: Member, state: Path) -> Trainer:
         given: tuple[Any, ...] = (

@@ -1,5 +1,6 @@
-"""A file of scores → what the page shows: counts, histograms, the largest effects. Nothing is sampled: rows
-are counted into bins, and what is cut to the largest says of how many.
+"""Collect what the page shows of a file of scores: counts, histograms, the largest effects.
+
+Nothing is sampled: every row is counted into bins, and lists of the largest say out of how many.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Large parts of the page as packed numbers: heat maps of saturated promoters and the track along the genome.
+"""Pack the large parts of the page: heat maps of saturated promoters and the track along the genome.
 
 Numbers are whole multiples of a step that is written beside them (16 bits, base64), finer than any screen
 shows. Heat maps are kept for as many promoters as fit `HEAT_BYTES`, largest effects first, and the page says

@@ -77,7 +77,8 @@ class Edits:
         mark(self.alt_trouble_N == INVALID_CODE, "invalid_base")
         mark(self.alt_trouble_N == 1, "unsupported_allele")
         mark((offset < 0) | (offset >= length), "edge")
-        mark((offset < head) | (offset >= length - tail), "adapter_mismatch")
+        if head or tail:
+            mark((offset < head) | (offset >= length - tail), "adapter_mismatch")
         good = np.flatnonzero(status == OK)
         present = np.full(len(status), N_CODE, dtype=np.uint8)
         present[good] = self.sequences.flat[self.sequences.start[self.which_N[good]] + offset[good]]

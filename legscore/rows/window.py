@@ -148,7 +148,7 @@ class Windower:
                 rows, codes = rows[~same], [c[~same] for c in codes]
         counts = [count_n(c) for c in codes]
         mostly = [
-            self._mostly_n(sequences, rows, count, c)
+            2 * count > self._own_bases(sequences, rows, count, c)
             for sequences, count, c in zip(given, counts, codes, strict=True)
         ]
         rows, keep, n_count = self._limit_n(rows, np.max(counts, axis=0), np.any(mostly, axis=0), status)
@@ -179,21 +179,23 @@ class Windower:
         status[rows[~keep]] = STATUS_CODE["mostly_n" if self.max_n is None else "invalid_base"]
         return rows[keep], keep, n_count
 
-    def _mostly_n(
+    def _own_bases(
         self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
     ) -> np.ndarray:
-        """bool [len(rows)]: more than half of the sequence's own bases (without the construct's) are N.
+        """Bases of sequences that are not the construct's, int64 [len(rows)].
 
         Args:
-            counts: N's of each of `rows`; the construct has none.
+            counts: N's that each may have at most; where no insert is mostly N with them, the window's length
+                will do.
             codes: their windows, uint8 [len(rows), length].
         """
         if self.sequence_is != "window":
-            return 2 * counts > sequences.length[rows] - self._n_adapters
-        mostly = 2 * counts > self.contract.insert_min
-        few = np.flatnonzero(mostly)
-        mostly[few] = 2 * counts[few] > insert_lengths(codes[few], self.contract)
-        return mostly
+            return sequences.length[rows] - self._n_adapters
+        own = np.full(len(rows), self.contract.length, dtype=np.int64)
+        few = np.flatnonzero(2 * counts > self.contract.insert_min)
+        if len(few):
+            own[few] = insert_lengths(codes[few], self.contract)
+        return own
 
     def fit(self, sequences: Sequences) -> np.ndarray:
         """Status of each sequence, uint8 [N]: null, letters, length, adapters, in that order."""
@@ -252,8 +254,9 @@ class Windower:
         used, base_of_row = np.unique(which[rows], return_inverse=True)
         codes = self.build(sequences, used)
         # of the window with the change; the base that goes is no N where an N comes
-        counts = count_n(codes)[base_of_row] + (alt[rows] == N_CODE)
-        mostly = self._mostly_n(sequences, which[rows], counts, codes[base_of_row])
+        unknown = count_n(codes)
+        counts = unknown[base_of_row] + (alt[rows] == N_CODE)
+        mostly = 2 * counts > self._own_bases(sequences, used, unknown + 1, codes)[base_of_row]
         rows, keep, n_count = self._limit_n(rows, counts.astype(np.int32), mostly, status)
         base_of_row = base_of_row[keep]
         # equal windows may hold inserts of other lengths, which turn round differently

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from legscore.errors import InputError
-from legscore.input.read import check_types, choose_carried_columns, open_input, role_array
+from legscore.input.read import open_input
+from legscore.input.roles import check_types, choose_carried_columns, role_array
 from legscore.rows.schema import find_roles
 
 
@@ -226,7 +227,13 @@ def damaged(tmp_path: Path) -> list[tuple[str, Path, str]]:
     cases.append(("zero rows", tmp_path / "zero.parquet", "zero.parquet has no rows"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.csv").touch()
-    cases.append(("no Parquet inside", tmp_path / "folder", r"folder: no \*.parquet file in this directory"))
+    cases.append(
+        (
+            "no Parquet inside",
+            tmp_path / "folder",
+            r"folder: no Parquet file in this directory; it has .*a.csv",
+        )
+    )
     cases.append(("missing", tmp_path / "missing.parquet", "missing.parquet: no such file"))
     cases.append(("no match", tmp_path / "missing*.parquet", "no file matches this pattern"))
     return cases

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, random_dna
 
+from legscore.input.files import find_files
 from legscore.input.ranges import RangeReader
-from legscore.system.storage import ATTEMPTS, Remote, _with_length, expand, is_remote
+from legscore.system.storage import ATTEMPTS, Remote, _with_length, is_remote
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None,
@@ -328,12 +329,23 @@ def test_no_permission_is_one_line(
 def test_prefixes_and_patterns(store: Proxy, tmp_path: Path) -> None:
     for name in ("d/b.parquet", "d/a.parquet", "d/sub/c.parquet", "d/_skip.parquet", "d/x.csv"):
         put(tmp_path, f"s3://bucket/{name}", 20, 20)
-    assert [str(found) for found in expand("s3://bucket/d/")] == [
-        "s3://bucket/d/a.parquet",
-        "s3://bucket/d/b.parquet",
-        "s3://bucket/d/sub/c.parquet",
-    ]
-    assert [found.name for found in expand("s3://bucket/d/[ab].parquet")] == ["a.parquet", "b.parquet"]
+    for name in ("chrom=chr%201/part-0", "_temporary/0/a.parquet", "o.parts/files/x.parquet", "e.PARQ"):
+        put(tmp_path, f"s3://bucket/d/{name}", 20, 20)
+    found = find_files(["s3://bucket/d/"], own_outputs=["s3://bucket/d/o.parts"])
+    assert {str(file.path).removeprefix("s3://bucket/d/"): file.keys for file in found.files} == {
+        "a.parquet": (),
+        "b.parquet": (),
+        "chrom=chr%201/part-0": (("chrom", "chr 1"),),
+        "e.PARQ": (),
+        "sub/c.parquet": (),
+        "x.csv": (),  # Parquet all the same
+    }
+    assert "d/: 2 left out (" in found.notes[0]
+    assert "the first is s3://bucket/d/_skip.parquet" in found.notes[0]
+    names = [file.path.name for file in find_files(["s3://bucket/d/[ab_]*.parquet"]).files]
+    assert names == ["a.parquet", "b.parquet"]
+    found = find_files(["s3://bucket/d/*/*"], own_outputs=["s3://bucket/d/o.parts"])
+    assert dict(found.files[0].keys) == {"chrom": "chr 1"}
     assert is_remote("S3://b/x")
     assert not is_remote("/tmp/s3://b")
 

@@ -22,7 +22,8 @@ from legscore.design.outputs import agreement, check_drawing
 from legscore.design.page import render
 from legscore.dna.codes import encode_text
 from legscore.errors import InputError, OutputError, shorten
-from legscore.input.read import Input, is_text, open_input
+from legscore.input.column_types import is_text
+from legscore.input.read import Input, open_input
 from legscore.input.source import first_line, run_record
 from legscore.input.whole_table import read_columns
 from legscore.system.entries import NUMBER, TEXT, check_entries, is_number

@@ -10,7 +10,8 @@ from legscore.design.keep import text_of
 from legscore.dna.codes import text_to_codes
 from legscore.dna.contract import N_CODE, Contract
 from legscore.errors import InputError, nearest, shorten
-from legscore.input.read import open_input, role_array
+from legscore.input.read import open_input
+from legscore.input.roles import role_array
 from legscore.input.whole_table import checked_values
 from legscore.rows.schema import KINDS, OK, STATUSES
 from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is

@@ -57,23 +57,20 @@ class ParquetSource(Source):
                 self._ranges.keep_footer(file.metadata.serialized_size + 8)
             self.schema, self.n_rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
             self.made_by, self.run_record = _made_by(file.schema_arrow), _of_run(file.schema_arrow)
-
-    def _file(self) -> Any:
-        """What pyarrow opens."""
-        return self._ranges.file() if self._ranges else self.path
-
-    def row_groups(self) -> tuple[int, str]:
+            self.row_groups = (file.metadata.num_row_groups, self._footer_hash())
         """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and
         statistics."""
-        import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self._file()) as file:
-            count = file.metadata.num_row_groups
+    def _footer_hash(self) -> str:
         with self._ranges.file() if self._ranges else open(self._on_disk, "rb") as stream:
             stream.seek(-8, 2)
             size = int.from_bytes(stream.read(4), "little")
             stream.seek(-8 - size, 2)
-            return count, hashlib.sha256(stream.read(size)).hexdigest()
+            return hashlib.sha256(stream.read(size)).hexdigest()
+
+    def _file(self) -> Any:
+        """What pyarrow opens."""
+        return self._ranges.file() if self._ranges else self.path
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
@@ -90,7 +87,7 @@ class ParquetSource(Source):
 
 
 class ArrowSource(Source):
-    format = "Arrow"
+    format, checks_text = "Arrow", True
 
     def __init__(self, path: Path | Remote) -> None:
         super().__init__(path)

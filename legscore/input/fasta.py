@@ -27,7 +27,7 @@ class FastaSource(Source):
     """FASTA: columns `id` (the header up to white space), `description` (the rest, null if none) and
     `sequence`."""
 
-    format = "FASTA"
+    format, checks_text = "FASTA", True
     schema = pa.schema([("id", pa.string()), ("description", pa.string()), ("sequence", pa.large_string())])
 
     def __init__(self, path: Path) -> None:

@@ -1,27 +1,27 @@
 """Files → parts: a fixed number of consecutive input rows, only the needed columns, in bounded memory.
 
-Parquet is read row group by row group, Arrow IPC batch by batch, CSV/TSV and FASTA as streams. Parts are cut
-by row number alone (never by file, row group or timing), so that the same input always gives the same parts.
+Parquet is read row group by row group, Arrow IPC batch by batch, CSV/TSV and FASTA as streams. Parts are
+cut by row number alone (never by file, row group or timing), so that the same input always gives the same
+parts.
 """
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legscore.errors import InputError, nearest, shorten
-from legscore.input.columnar import ArrowSource, ParquetSource
-from legscore.input.fasta import FastaSource
-from legscore.input.source import READ_ERRORS, Source, first_line, refuse_twice
-from legscore.input.text import TextSource
-from legscore.rows.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
+from legscore.errors import InputError, shorten
+from legscore.input.column_types import Utf8Check, common_type, convert, is_text
+from legscore.input.files import FoundFiles, find_files
+from legscore.input.formats import open_source
+from legscore.input.source import READ_ERRORS, Source, first_line
 from legscore.system.memory import Limits
-from legscore.system.storage import Remote, expand, is_remote, open_binary, reason
+from legscore.system.storage import Remote, reason
 
 READ_ROWS = 8192
 """Rows read at a time; parts are put together from these."""
@@ -75,10 +75,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Input:
-    """One or several files of one format and one set of columns, read as one table. A part holds at most
-    `part_bytes`."""
+    """One or several files of one format and one set of columns, read as one table.
+
+    Attributes:
+        schema: its columns, in types that all files can be read as.
+        notes: lines for people about what was left out.
+        part_bytes: most that a part may take.
+    """
 
     sources: tuple[Source, ...]
+    schema: pa.Schema
+    notes: tuple[str, ...] = ()
     part_bytes: int = field(default_factory=lambda: Limits.of(None).part)
 
     def within(self, limits: Limits) -> Input:
@@ -94,10 +101,6 @@ class Input:
         return str(self.sources[0].path) + (f" (and {more} more)" if more else "")
 
     @property
-    def schema(self) -> pa.Schema:
-        return self.sources[0].schema
-
-    @property
     def n_rows(self) -> int:
         return sum(source.n_rows for source in self.sources)
 
@@ -108,10 +111,13 @@ class Input:
         for source in self.sources:
             begin, at = at, at + source.n_rows
             if at > first_row and (stop is None or begin < stop) and source.has_changed():
-                raise InputError(
-                    f"{source.path} changed while it was being read; let it be whole and still, then "
-                    "run again"
-                )
+                self._refuse_changed(source)
+
+    @staticmethod
+    def _refuse_changed(source: Source) -> NoReturn:
+        raise InputError(
+            f"{source.path} changed while it was being read; let it be whole and still, then run again"
+        )
 
     def batches(self, columns: Sequence[str], first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """Record batches of at most READ_ROWS rows from `first_row` on, columns in the order given.
@@ -124,14 +130,23 @@ class Input:
     def _batches_of(self, source: Source, columns: Sequence[str], n_read: int) -> Iterator[pa.RecordBatch]:
         """Record batches of a source from row `n_read` on."""
         schema = pa.schema([self.schema.field(name).with_nullable(True) for name in columns])
+        texts = Utf8Check()
 
         def ordered(batch: pa.RecordBatch) -> pa.RecordBatch:
             nonlocal n_read
+            if not source.checks_text and (bad := texts.first_bad(batch, columns)):
+                raise InputError(
+                    f"{source.path}: column {bad[0]!r} is not UTF-8 text in row {n_read + bad[1] + 1}; write "
+                    "such values as binary, or leave the column out with --keep"
+                )
             n_read += batch.num_rows
-            return pa.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
+            arrays = [convert(batch.column(field.name), field.type) for field in schema]
+            return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
+        if source.has_changed():
+            self._refuse_changed(source)
         try:
-            yield from map(ordered, source.batches(columns, READ_ROWS, n_read))
+            yield from map(ordered, source.read(columns, READ_ROWS, n_read))
             if source.has_changed():
                 self.check_unchanged()
             if n_read != source.n_rows:
@@ -207,23 +222,71 @@ class Input:
         return next(self.parts(columns, rows)).table
 
 
-def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = None) -> Input:
-    """Open files, directories of Parquet and glob patterns as one input.
+def open_input(
+    paths: Sequence[str | Path],
+    *,
+    names: Sequence[str] | None = None,
+    own_outputs: Sequence[str | Path] = (),
+) -> Input:
+    """Open files, folders of Parquet files and patterns as one input (`legscore.input.files` says which
+    files).
 
     Args:
+        paths: in the order to read.
         names: column names of CSV or TSV files that have no header line.
-        paths: in the order to read; a directory stands for its *.parquet sorted by name, a pattern for its
-            matches.
+        own_outputs: files and folders that this very run writes, which are no input even where they lie in
+            a folder of inputs.
 
     Raises:
         InputError: missing, empty (but for an empty table that `legscore variants` wrote) or unreadable
             files, formats mixed, columns that differ between files.
     """
-    files = [file for path in paths for file in _expand(path)]
-    if not files:
+    found = find_files(paths, own_outputs)
+    if not found.files:
         raise InputError("no input given; name a Parquet, Arrow, CSV, TSV or FASTA file")
-    sources = tuple(open_source(file, names) for file in files)
+    sources = tuple(open_source(file.path, names) for file in found.files)
+    notes = [*found.notes, *_add_keys(sources, found)]
+    opened = Input(sources, _common_schema(sources), tuple(notes))
+    if opened.n_rows == 0 and not any(source.made_by for source in sources):
+        raise InputError(f"{opened.name} has no rows: nothing to score")
+    return opened
+
+
+def _add_keys(sources: Sequence[Source], found: FoundFiles) -> list[str]:
+    """Give each source the columns that its folders' names say; lines about those that it has itself.
+
+    They are text, or int32 where all values of a key are whole numbers, as Arrow reads such folders.
+    """
+    texts: dict[str, list[str | None]] = {}
+    for file in found.files:
+        for name, value in file.keys:
+            texts.setdefault(name, []).append(value)
+    kinds = {name: _kind_of_key(values) for name, values in texts.items()}
+    notes = {}
+    for source, file in zip(sources, found.files, strict=True):
+        own = set(source.schema.names)
+        keys = {name: pa.scalar(value, pa.string()).cast(kinds[name]) for name, value in file.keys}
+        source.add_keys({name: value for name, value in keys.items() if name not in own})
+        for name in own & set(keys):
+            notes[name] = f"{source.path}: column {name!r} is taken from the file, not from its folder's name"
+    return list(notes.values())
+
+
+def _kind_of_key(values: Sequence[str | None]) -> pa.DataType:
+    texts = pa.array(values, pa.string())
+    if texts.null_count == len(texts):
+        return pa.string()
+    try:
+        texts.cast(pa.int32())
+    except pa.ArrowInvalid:
+        return pa.string()
+    return pa.int32()
+
+
+def _common_schema(sources: Sequence[Source]) -> pa.Schema:
+    """The columns of all files. InputError where formats, names or types do not go together."""
     first = sources[0]
+    kinds = {column.name: column.type for column in first.schema}
     for source in sources:
         if source.format != first.format:
             raise InputError(
@@ -236,194 +299,11 @@ def open_input(paths: Sequence[str | Path], *, names: Sequence[str] | None = Non
                 raise InputError(
                     f"{other.path} has no column {lacking[0]!r}, which {one.path} has; files must agree"
                 )
-        for name in first.schema.names:
-            theirs, ours = source.schema.field(name).type, first.schema.field(name).type
-            if theirs != ours:
+        for column in source.schema:
+            if (kind := common_type(kinds[column.name], column.type)) is None:
                 raise InputError(
-                    f"{source.path}: column {name!r} is {theirs}, in {first.path} it is {ours}; make "
-                    "them agree"
+                    f"{source.path}: column {column.name!r} is {column.type}, in {first.path} it is "
+                    f"{first.schema.field(column.name).type}; make them agree"
                 )
-    opened = Input(sources)
-    if opened.n_rows == 0 and not any(source.made_by for source in sources):
-        raise InputError(f"{opened.name} has no rows: nothing to score")
-    return opened
-
-
-def _expand(path: str | Path) -> list[Path | Remote]:
-    if is_remote(path):
-        try:
-            return list(expand(str(path)))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {reason(error)}") from error
-    text, path = str(path), Path(path)
-    if not text or text == "-":
-        raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
-    if path.is_dir():
-        inside = sorted(
-            p
-            for p in path.rglob("*")
-            if p.suffix in (".parquet", ".pq") and not p.name.startswith((".", "_"))
-        )
-        if not inside:
-            raise InputError(f"{path}: no *.parquet file in this directory")
-        return list(inside)
-    if path.exists():
-        if not path.is_file():
-            raise InputError(f"{path} is not a regular file; streams are not read: write it to a file first")
-        return [path]
-    if any(mark in text for mark in "*?["):
-        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-        if not matches:
-            raise InputError(f"{text}: no file matches this pattern")
-        return [file for match in matches for file in _expand(match)]
-    raise InputError(f"{path}: no such file or directory")
-
-
-def is_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    # string_view: pyarrow 16 on
-    names = ("string", "large_string", "string_view", "binary", "large_binary", "null")
-    return any(getattr(types, f"is_{name}", lambda kind: False)(kind) for name in names)
-
-
-def check_types(opened: Input, roles: Roles) -> None:
-    """InputError unless every role's column has a type that can play it."""
-    for role, column in roles.column_of.items():
-        kind = opened.schema.field(column).type
-        values = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if role == "offset" and isinstance(opened.sources[0], TextSource):
-            for source in opened.sources:
-                if isinstance(source, TextSource) and column in source.not_whole:
-                    row, text = source.not_whole[column]
-                    raise InputError(
-                        f"{source.path}: column {column!r} reads {text!r} in row {row}; offsets are whole "
-                        "numbers (0-based)"
-                    )
-        elif role == "offset":
-            if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-                raise InputError(
-                    f"{opened.name}: column {column!r} is {kind}; offsets must be whole numbers (0-based)"
-                )
-        elif not is_text(values):
-            raise InputError(
-                f"{opened.name}: column {column!r} is {kind}; {role} must be text. Choose with --column "
-                f"{role}=NAME"
-            )
-
-
-def role_array(part: Part, role: str, column: str) -> pa.Array:
-    """A role's column in the type that `legscore.rows.window` takes: text (dictionary kept for sequences) or
-    int64.
-
-    Bytes are taken as text without a check of their encoding: what is no base shows as `invalid_base`. An
-    unsigned offset too large for int64 wraps below zero and shows as `edge`.
-    """
-    array = part.column(column)
-    if role == "offset":
-        return (
-            array.cast(pa.int64(), safe=False) if pa.types.is_uint64(array.type) else array.cast(pa.int64())
-        )
-    if pa.types.is_dictionary(array.type):
-        if role == "sequence" and not pa.types.is_null(array.type.value_type):
-            return pa.DictionaryArray.from_arrays(array.indices, as_text(array.dictionary))
-        array = array.dictionary_decode()
-    return as_text(array)
-
-
-def as_text(array: pa.Array) -> pa.Array:
-    """Text or bytes as large_string, without a check of the encoding."""
-    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
-        array = array.cast(pa.large_binary())
-        return pa.Array.from_buffers(pa.large_string(), len(array), array.buffers(), offset=array.offset)
-    return array.cast(pa.large_string())
-
-
-def choose_carried_columns(opened: Input, roles: Roles, keep: str) -> list[str]:
-    """Input columns to carry into the output.
-
-    Args:
-        keep: `auto` (all but the scored sequences; those too when nothing else would identify a row), `all`,
-            `none`, or names separated by commas.
-
-    Raises:
-        InputError: an unknown name, or one that a result column has.
-    """
-    names = opened.schema.names
-    if keep == "auto":
-        kept = [name for name in names if name not in roles.sequence_columns] or list(names)
-    elif keep in ("all", "none"):
-        kept = list(names) if keep == "all" else []
-    else:
-        kept = list(dict.fromkeys(name.strip() for name in keep.split(",") if name.strip()))
-        for name in kept:
-            if name not in names:
-                raise InputError(
-                    f"--keep: {opened.name} has no column {name!r}{nearest(name, names)}; it has "
-                    f"{shorten(names)}"
-                )
-    if keep in ("auto", "all"):  # a status that was given goes into the one that is written
-        kept = [name for name in kept if name != roles.column_of.get("status")]
-    results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS)
-    if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
-        raise InputError(
-            f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with "
-            "--keep "
-            f"{','.join(name for name in kept if name not in clash) or 'none'} or rename it"
-        )
-    return kept
-
-
-EXTENSIONS = {
-    ".parquet": "Parquet", ".pq": "Parquet",
-    ".arrow": "Arrow", ".feather": "Arrow", ".ipc": "Arrow", ".arrows": "Arrow",
-    ".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".txt": "TSV",
-    ".fa": "FASTA", ".fasta": "FASTA", ".fna": "FASTA", ".fas": "FASTA",
-}  # fmt: skip
-
-
-def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Source:
-    """Open a file by its extension, or by its first bytes where that says nothing. InputError when it cannot
-    be read."""
-    try:
-        with open_binary(path) as stream:
-            magic = bytes(stream.read(8))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}") from error
-    if not magic:
-        raise InputError(f"{path} is empty (0 bytes)")
-    format_name = _format_of(path, magic)
-    try:
-        source: Source
-        if format_name == "Parquet":
-            source = ParquetSource(path)
-        elif format_name == "Arrow":
-            source = ArrowSource(path)
-        elif format_name == "FASTA":
-            if isinstance(path, Remote):
-                raise InputError(
-                    f"{path}: FASTA is read from a disk only; copy it here, or write it as Parquet"
-                )
-            source = FastaSource(path)
-        else:
-            source = TextSource(path, format_name, names)
-        there = source.schema.names
-    except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read as {format_name}: {first_line(error)}") from error
-    refuse_twice(path, there)
-    return source
-
-
-def _format_of(path: Path | Remote, magic: bytes) -> str:
-    name = path.name.lower()
-    extension = Path(name[:-3] if name.endswith(".gz") else name).suffix
-    if extension in EXTENSIONS:
-        return EXTENSIONS[extension]
-    if magic[:4] == b"PAR1":
-        return "Parquet"
-    if magic[:6] == b"ARROW1":
-        return "Arrow"
-    if magic[:1] == b">":
-        return "FASTA"
-    raise InputError(
-        f"{path}: unknown format; known extensions are {', '.join(EXTENSIONS)} (text also with .gz)"
-    )
+            kinds[column.name] = kind
+    return pa.schema([column.with_type(kinds[column.name]) for column in first.schema])

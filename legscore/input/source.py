@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 
 
 class Source(ABC):
-    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore variants`
-    left in it, `run_record` the record of the run that wrote it."""
+    """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore
+    variants` left in it, `run_record` the record of the run that wrote it, `keys` columns that folders'
+    names say."""
 
     format = ""
+    checks_text = False
+    """Whether reading refuses text that is no UTF-8."""
     slice_bytes = SLICE_BYTES
     """Bytes that a batch and the buffers behind it may take, where the format lets us choose."""
 
@@ -35,6 +38,7 @@ class Source(ABC):
         self.n_rows: int
         self.made_by: dict[str, Any] = {}
         self.run_record: bytes | None = None
+        self.keys: dict[str, pa.Scalar] = {}
         self._found = stamp(path)
 
     @property
@@ -47,8 +51,8 @@ class Source(ABC):
         return self._found.modified_ns
 
     def has_changed(self) -> bool:
-        """Whether the file at the path is no longer the one that was opened, or has been written to. OSError
-        when a store does not answer."""
+        """Whether the file at the path is no longer the one that was opened, or has been written to.
+        OSError when a store does not answer."""
         # an answer that was cut short may look like another object
         looks = LOOKS if isinstance(self.path, Remote) else 1
         try:
@@ -58,10 +62,26 @@ class Source(ABC):
                 raise
             return True
 
+    def add_keys(self, keys: Mapping[str, pa.Scalar]) -> None:
+        """Add columns of one value, which the names of the file's folders say."""
+        self.keys.update(keys)
+        for name, value in keys.items():
+            self.schema = self.schema.append(pa.field(name, value.type))
+
+    def read(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """As `batches`, with the columns of `keys`."""
+        own = [name for name in columns if name not in self.keys]
+        own = own or [name for name in self.schema.names if name not in self.keys][:1]
+        for batch in self.batches(own, rows, skip):
+            for name, value in self.keys.items():
+                if name in columns:
+                    batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+            yield batch
+
     @abstractmethod
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows of
-        the file."""
+        """Record batches of at most `rows` rows holding at least `columns`, without the first `skip` rows
+        of the file."""
 
 
 def without_first(batches: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:

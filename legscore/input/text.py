@@ -35,6 +35,8 @@ class TextSource(Source):
     that is none.
     """
 
+    checks_text = True
+
     def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:
         super().__init__(path)
         self.format, self._given = format_name, list(names) if names else None

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.input.read import Input, is_text
+from legscore.input.column_types import is_text
+from legscore.input.read import Input
 from legscore.input.source import READ_ERRORS, first_line
 
 

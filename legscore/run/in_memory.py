@@ -13,7 +13,7 @@ from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import InputError
-from legscore.input.read import as_text, is_text
+from legscore.input.column_types import as_text, is_text
 from legscore.model.checkpoint import Checkpoint
 from legscore.rows.reduce import Results, reduce_scores
 from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUSES

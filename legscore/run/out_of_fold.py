@@ -20,7 +20,7 @@ from legscore.dna.codes import Sequences, single_bases, text_to_codes
 from legscore.dna.contract import Contract
 from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows, folds_of_split
 from legscore.errors import InputError, ModelError
-from legscore.input.read import is_text
+from legscore.input.column_types import is_text
 from legscore.model.checkpoint import Checkpoint
 from legscore.rows.groups import Group
 from legscore.rows.indels import are_indels, changed

@@ -12,9 +12,11 @@ from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.engine.open_engine import open_engine
 from legscore.errors import InputError, nearest
-from legscore.input.read import Input, check_types, choose_carried_columns, open_input
+from legscore.input.read import Input, open_input
+from legscore.input.roles import check_types, choose_carried_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members, training_records, training_summary
+from legscore.output.parts import SUFFIX
 from legscore.output.shards import KEY as SHARD
 from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
@@ -31,7 +33,7 @@ from legscore.run.settings import check_singleton, in_context, resolve_rc, resol
 from legscore.run.verify import Verifier
 from legscore.system.log import Say
 from legscore.system.memory import Limits, check_room, memory_limit_lifted
-from legscore.system.publish import is_dataset
+from legscore.system.publish import base_of, is_dataset, record_of
 from legscore.version import __version__
 
 OpenEngine = Callable[[Sequence[Checkpoint], Request, Say], Engine]
@@ -87,6 +89,8 @@ def prepared(
     """
     shard = Shard.parse(options.shard) if options.shard else None
     source = prepare_input(options)
+    for line in source.opened.notes:
+        say(line)
     models = prepare_models(options, source, say)
     schema = output_schema(
         source.opened,
@@ -132,6 +136,15 @@ def prepared(
         )
 
 
+def own_outputs(output: str) -> list[str]:
+    """Files and folders that a run to `output` writes and that are never its input, so that the output of an
+    interrupted run may lie in a folder of inputs. (A single output file is an error there.)"""
+    if output == "-":
+        return []
+    folder = [base_of(output)] if is_dataset(output) else []
+    return [f"{base_of(output)}{SUFFIX}", record_of(output), *folder]
+
+
 def prepare_input(options: Options) -> PreparedInput:
     """Open the input, find its roles, and choose what is carried over.
 
@@ -139,7 +152,7 @@ def prepare_input(options: Options) -> PreparedInput:
         LegscoreError: the input cannot be read, its columns fit no kind or several, or it is the output.
     """
     format_name, limits = output_format(options.output, options.format), Limits.of(options.memory)
-    opened = open_input(options.inputs).within(limits)
+    opened = open_input(options.inputs, own_outputs=own_outputs(options.output)).within(limits)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
     carried = choose_carried_columns(opened, roles, options.keep)

@@ -128,8 +128,10 @@ def content_of(opened: Input) -> str:
 
 def _layout(source: Source) -> dict[str, Any]:
     known: dict[str, Any] = {"rows": source.n_rows}
+    if source.keys:
+        known["keys"] = {name: value.as_py() for name, value in source.keys.items()}
     if isinstance(source, ParquetSource):
-        known["row_groups"], known["row_groups_sha256"] = source.row_groups()
+        known["row_groups"], known["row_groups_sha256"] = source.row_groups
     return known
 
 

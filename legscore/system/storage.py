@@ -181,8 +181,8 @@ class Stamp:
 
 
 def stamp(path: Path | Remote) -> Stamp:
-    """Size, time of modification and, on a disk, device and inode. OSError when it is not there or the store
-    refuses."""
+    """Size, time of modification and, on a disk, device and inode. OSError when it is not there or the
+    store refuses."""
     if isinstance(path, Remote):
         from pyarrow import fs
 
@@ -209,39 +209,40 @@ def open_binary(path: Path | Remote) -> Any:
     return path.open_file() if isinstance(path, Remote) else open(path, "rb")
 
 
-def expand(uri: str) -> list[Remote]:
-    """The Parquet objects below a prefix, sorted; those that fit a pattern (`*`, `?`, `[`); else the object
-    itself. OSError when the store refuses; FileNotFoundError when nothing is there."""
+def listing(uri: str) -> tuple[Remote | None, list[Remote]]:
+    """What a URI stands for: the object itself, what fits a pattern (`*`, `?`, `[`), or all below a prefix.
+
+    Returns:
+        What the objects lie below (the prefix, or what stands before a pattern's first wildcard; None for
+        the object itself), and the objects, sorted.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: the store refuses.
+    """
     from pyarrow import fs
 
     remote = Remote(uri)
     fixed = re.split(r"[*?\[]", uri)[0]
     if fixed != uri:
         base = Remote(fixed.rpartition("/")[0])
-        found = base.filesystem.get_file_info(fs.FileSelector(base.key, recursive=True, allow_not_found=True))
-        keys = [
-            entry.path
-            for entry in found
-            if entry.type == fs.FileType.File and fnmatch.fnmatchcase(entry.path, remote.key)
-        ]
+        selector = fs.FileSelector(base.key, recursive=True, allow_not_found=True)
+        found = base.filesystem.get_file_info(selector)
+        found = [entry for entry in found if fnmatch.fnmatchcase(entry.path, remote.key)]
     else:
+        base = remote
         info = remote.info()
         if info.type == fs.FileType.File:
-            return [remote]
+            return None, [remote]
         found = (
             remote.filesystem.get_file_info(fs.FileSelector(remote.key, recursive=True))
             if info.type == fs.FileType.Directory
             else []
         )
-        inside = [
-            entry
-            for entry in found
-            if entry.type == fs.FileType.File and entry.extension in ("parquet", "pq")
-        ]
-        keys = [entry.path for entry in inside if not entry.base_name.startswith((".", "_"))]
+    keys = sorted(entry.path for entry in found if entry.type == fs.FileType.File)
     if not keys:
         raise FileNotFoundError(2, "No such object", uri)
-    return [Remote(f"{remote.scheme}://{key}") for key in sorted(keys)]
+    return Remote(f"{remote.scheme}://{base.key}"), [Remote(f"{remote.scheme}://{key}") for key in keys]
 
 
 def reason(error: BaseException) -> str:

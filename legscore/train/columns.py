@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from legscore.dna.contract import Contract
 from legscore.dna.folds import SEED, folds_of_split
 from legscore.errors import InputError, nearest, shorten
-from legscore.input.read import Input, Part, is_text
+from legscore.input.column_types import is_text
+from legscore.input.read import Input, Part
 from legscore.input.source import first_line
 from legscore.input.whole_table import checked_values, is_plain
 

@@ -20,7 +20,8 @@ from legscore.dna.codes import hash_rows, text_to_codes
 from legscore.dna.contract import Contract
 from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows
 from legscore.errors import InputError, OutputError
-from legscore.input.read import Input, Part, open_input, role_array
+from legscore.input.read import Input, Part, open_input
+from legscore.input.roles import role_array
 from legscore.rows.schema import KINDS, OK, STATUSES
 from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
 from legscore.train.columns import (

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from legscore.dna.codes import text_to_codes
 from legscore.errors import InputError, nearest, shorten
-from legscore.input.read import Part, is_text, open_input
+from legscore.input.column_types import is_text
+from legscore.input.read import Part, open_input
 from legscore.input.text import TextSource
 from legscore.variants.allele_blocks import BLOCK_RECORDS, Block, Records
 from legscore.variants.alleles import clipped, reads

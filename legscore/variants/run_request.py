@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
-from legscore.input.read import choose_carried_columns, open_input
+from legscore.input.read import open_input
+from legscore.input.roles import choose_carried_columns
 from legscore.output.write import output_format
 from legscore.rows.schema import find_roles
 from legscore.run.options import Options

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import InputError
-from legscore.input.read import open_input, role_array
+from legscore.input.read import open_input
+from legscore.input.roles import role_array
 from legscore.output.write import open_writer, output_format
 from legscore.system.storage import Stamp, check_same
 

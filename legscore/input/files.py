@@ -1,0 +1,218 @@
+"""Paths, folders and patterns → the files of an input, on a disk or in a store.
+
+A folder stands for the Parquet files in it and below, known by their names or their first bytes. What
+other tools put beside their data is left out, and said: every name that begins with `_` or `.`
+(`_temporary/`, `_SUCCESS`, `.ipynb_checkpoints/`), and what is no Parquet. Names of folders that read
+`key=value`, as Hive and Spark write them, are a column of the rows below.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from legscore.errors import InputError
+from legscore.system.storage import Remote, is_remote, listing, open_binary, reason
+
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+PARQUET_MAGIC = (b"PAR1", b"PARE")
+"""The first bytes of a Parquet file, and of one whose footer is encrypted."""
+HIDDEN = ("_", ".")
+NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
+DELTA_LOG = "_delta_log"
+WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read, and the columns that the names of its folders say: name → text, or None for null."""
+
+    path: Path | Remote
+    keys: tuple[tuple[str, str | None], ...] = ()
+
+
+Entry = tuple[PurePosixPath, "Path | Remote"]
+"""The place of a file or folder below the one that was named, and itself."""
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """Files in the order to read, and lines about what was left out."""
+
+    files: tuple[InputFile, ...]
+    notes: tuple[str, ...]
+
+
+def find_files(paths: Sequence[str | Path], own_outputs: Sequence[str | Path] = ()) -> FoundFiles:
+    """The files that paths, folders and patterns (`*`, `?`, `[`, `**`) stand for.
+
+    Args:
+        paths: in the order to read; files of a folder or pattern are sorted by name.
+        own_outputs: files and folders that this very run writes; they are no input, wherever they lie.
+
+    Raises:
+        InputError: nothing is there, it cannot be read, or a file would be read twice.
+    """
+    files: list[InputFile] = []
+    notes: list[str] = []
+    skip = {os.path.abspath(path) if not is_remote(path) else str(path).rstrip("/") for path in own_outputs}
+    for path in paths:
+        try:
+            found = _expand(path, skip)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {reason(error)}") from error
+        files += found.files
+        notes += found.notes
+    names = [str(f.path) if isinstance(f.path, Remote) else os.path.abspath(f.path) for f in files]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"{twice[0]} is named twice: every row of it would count twice; name it once")
+    return FoundFiles(tuple(files), tuple(notes))
+
+
+def _expand(given: str | Path, skip: Collection[str]) -> FoundFiles:
+    """What one path stands for. OSError when a folder or a store cannot be read."""
+    if is_remote(given):
+        prefix, objects = listing(str(given))
+        if prefix is None:
+            return FoundFiles(tuple(map(InputFile, objects)), ())
+        inside: list[Entry] = [
+            (PurePosixPath(found.uri[len(prefix.uri) :].lstrip("/")), found) for found in objects
+        ]
+        return _chosen(str(given), inside, skip, is_folder=WILDCARD.search(str(given)) is None)
+    text, path = str(given), Path(given)
+    if not text or text == "-":
+        raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
+    if path.is_dir():
+        return _chosen(text, _below(path, path, skip), skip, is_folder=True)
+    if path.exists():
+        if not path.is_file():
+            raise InputError(f"{path} is not a regular file; streams are not read: write it to a file first")
+        return FoundFiles((InputFile(path),), ())
+    if not WILDCARD.search(text):
+        raise InputError(f"{path}: no such file or directory")
+    return _matching(text, skip)
+
+
+def _matching(pattern: str, skip: Collection[str]) -> FoundFiles:
+    """The files that a pattern fits; where it fits folders alone, what is in them."""
+    base = Path(*itertools.takewhile(lambda part: not WILDCARD.search(part), Path(pattern).parts))
+    matches = list(map(Path, sorted(glob.glob(pattern, recursive=True))))
+    if not matches:
+        raise InputError(f"{pattern}: no file matches this pattern")
+    if files := [match for match in matches if not match.is_dir()]:
+        return _chosen(pattern, [(_place(file, base), file) for file in files], skip, is_folder=False)
+    below = {path: place for folder in matches for place, path in _below(folder, base, skip)}
+    return _chosen(pattern, [(place, path) for path, place in below.items()], skip, is_folder=True)
+
+
+def _place(path: Path, base: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(base).as_posix())
+
+
+def _below(folder: Path, base: Path, skip: Collection[str]) -> list[Entry]:
+    """Everything in a folder and below, sorted, by its place below `base`; folders that are left out
+    stand for what is in them."""
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(folder, onerror=refuse):
+        entered = []
+        for name in folders:
+            place = Path(here, name)
+            if os.path.abspath(place) in skip:
+                continue
+            # a link may lead back here, and what it leads to may be read already
+            if name.startswith(HIDDEN) or place.is_symlink():
+                found.append(place)
+            else:
+                entered.append(name)
+        folders[:] = entered
+        found += [Path(here, name) for name in files]
+    return [(_place(path, base), path) for path in sorted(found)]
+
+
+def _chosen(given: str, inside: list[Entry], skip: Collection[str], *, is_folder: bool) -> FoundFiles:
+    """The files among these entries.
+
+    Args:
+        given: the folder or pattern, for messages.
+        inside: each entry and its place below the folder, or below what stands before a pattern's first
+            wildcard.
+        is_folder: take Parquet files only.
+    """
+    files: list[InputFile] = []
+    left_out: list[str] = []
+    wanted = () if is_folder else Path(given).parts
+    real = [path for _, path in inside if isinstance(path, Path) and not path.is_symlink()]
+    targets = set(map(os.path.realpath, real))
+    for place, path in inside:
+        if _is_below(str(path) if isinstance(path, Remote) else os.path.abspath(path), skip):
+            continue
+        if (
+            any(_is_hidden(part, wanted) for part in place.parts)
+            or (isinstance(path, Path) and _is_no_file_of_its_own(path, targets))
+            or (is_folder and not _is_parquet(path))
+        ):
+            left_out.append(str(path))
+        else:
+            files.append(InputFile(path, _keys(place)))
+    what = "directory" if is_folder else "pattern"
+    if not files:
+        seen = f"; it has {left_out[0]}" if left_out else ""
+        raise InputError(f"{given}: no Parquet file in this {what}{seen}")
+    notes = []
+    if left_out:
+        notes.append(
+            f"{given}: {len(left_out):,} left out (hidden by _ or ., a link, or no Parquet); the first is "
+            f"{left_out[0]}"
+        )
+    if any(DELTA_LOG in Path(entry).parts for entry in left_out):
+        notes.append(
+            f"{given}: a Delta table, of which files that its log has taken out are read too; export it first"
+        )
+    return FoundFiles(tuple(files), tuple(notes))
+
+
+def _is_hidden(name: str, wanted: Collection[str]) -> bool:
+    """Whether a file's or folder's name says that it is no data, unless one of these names asks for it."""
+    if not name.startswith(HIDDEN) or name in wanted:
+        return False
+    return not any(part.startswith(name[0]) and WILDCARD.search(part) for part in wanted)
+
+
+def _is_no_file_of_its_own(path: Path, targets: Collection[str]) -> bool:
+    """Whether it is a folder, a device, a broken link, or a link to one of `targets`, which are read."""
+    return not path.is_file() or (path.is_symlink() and os.path.realpath(path) in targets)
+
+
+def _is_below(path: str, skip: Collection[str]) -> bool:
+    return any(path == own or path.startswith(f"{own}/") for own in skip)
+
+
+def _is_parquet(path: Path | Remote) -> bool:
+    if path.name.lower().endswith(PARQUET_ENDINGS):
+        return True
+    with open_binary(path) as stream:
+        return bytes(stream.read(4)) in PARQUET_MAGIC
+
+
+def _keys(place: PurePosixPath) -> tuple[tuple[str, str | None], ...]:
+    """What the names of folders say, of the form key=value, percent-encoded. InputError for a key twice."""
+    keys: dict[str, str | None] = {}
+    for part in place.parts[:-1]:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            continue
+        if (name := unquote(name)) in keys:
+            raise InputError(f"{place}: two folders say what {name!r} is; rename one of them")
+        keys[name] = None if value == NULL_KEY else unquote(value)
+    return tuple(keys.items())

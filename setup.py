@@ -1,12 +1,24 @@
 """Packaging. Metadata is here rather than in pyproject.toml because kernels/, engines/ and the bundled model
 lie outside the Python package and are mapped into it: text only, so a wheel, an editable install and a bare
-checkout all find them."""
+checkout all find them. kernels/cpu is C++: a library is built from it where a compiler is found, and a
+wheel that holds one is for its platform, for any Python."""
 
+import os
+import shlex
+import shutil
+import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # a build does not put it there
@@ -41,15 +53,126 @@ TEST = [
 ]
 
 
+FLAGS = [
+    "-std=c++17",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-ffp-contract=off",
+    "-w",
+]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+AMX = [*AVX512, "-mavx512bf16", "-mavx512fp16", "-mamx-tile", "-mamx-bf16"]
+FORMS = {
+    "portable": (["-O2"], "int main() { return 0; }"),
+    "avx512": (
+        ["-O3", *AVX512],
+        "#include <immintrin.h>\nint main() { return _mm512_roundscale_ps(_mm512_set1_ps(1.f), 9)[0] < 1; }",
+    ),
+    "amx": (
+        ["-O3", *AMX],
+        "#include <immintrin.h>\nint main() { _tile_dpbf16ps(0, 1, 2); "
+        "return (float)_mm512_reduce_add_ph(_mm512_cvtepu16_ph(_mm512_set1_epi16(1))) < 1; }",
+    ),
+}
+"""Forms of the network in kernels/cpu: the flags of its object, and what a compiler must take for it."""
+LIBRARY = "liblegnet.so"
+
+
+def find_compiler() -> list[str] | None:
+    """The C++ compiler ($CXX, else c++, g++ or clang++) as a command; None where there is none that works."""
+    asked = os.environ.get("CXX")
+    for command in [shlex.split(asked)] if asked else [["c++"], ["g++"], ["clang++"]]:
+        if command and shutil.which(command[0]) and compiles(command, "portable"):
+            return command
+    return None
+
+
+def compiles(compiler: list[str], form: str) -> bool:
+    """Whether a compiler takes a form's probe."""
+    flags, probe = FORMS[form]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.cpp"
+        source.write_text(probe)
+        command = [*compiler, *FLAGS, *flags, "-c", str(source), "-o", str(source.with_suffix(".o"))]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def build_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -> str:
+    """Build kernels/cpu with each form that the compiler takes.
+
+    Returns:
+        What was not built and why, or an empty string.
+    """
+    library.unlink(missing_ok=True)  # of an earlier build, perhaps of other text
+    compiler = find_compiler()
+    if compiler is None:
+        return "no C++ compiler was found: the native engine was not built; OpenVINO scores on CPUs"
+    forms = [form for form in FORMS if compiles(compiler, form)]
+    built = [f"-DLEGNET_WITH_{form.upper()}" for form in forms if form != "portable"]
+    parts = {form: FORMS[form][0] for form in forms} | {"pack": ["-O2"], "api": ["-O2", *built]}
+    with tempfile.TemporaryDirectory() as folder:
+        objects = {name: str(Path(folder) / f"{name}.o") for name in parts}
+        commands = [
+            [*compiler, *FLAGS, *flags, *extra, "-c", str(sources / f"{name}.cpp"), "-o", objects[name]]
+            for name, flags in parts.items()
+        ]
+        link = [*compiler, "-shared", *extra, "-Wl,--as-needed", *objects.values(), "-o", str(library)]
+        if sys.platform == "darwin":
+            link.remove("-Wl,--as-needed")
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor() as pool:
+            done = list(
+                pool.map(lambda command: subprocess.run(command, capture_output=True, text=True), commands)
+            )
+        done.append(subprocess.run(link, capture_output=True, text=True))
+    for ended in done:
+        if ended.returncode:
+            library.unlink(missing_ok=True)
+            wrong = next(
+                (line for line in ended.stderr.splitlines() if "error" in line), "it did not say why"
+            )
+            return f"{compiler[0]} does not build the native engine ({wrong}); OpenVINO scores on CPUs"
+    missing = [form for form in FORMS if form not in forms]
+    return f"{compiler[0]} has no instructions for: {', '.join(missing)}" if missing else ""
+
+
+class BuildCPU(Command):
+    """`python setup.py build_cpu`: the library of kernels/cpu in place, for a bare checkout."""
+
+    description = "build kernels/cpu in place"
+    user_options = [("sanitize", None, "with the address and undefined-behaviour sanitizers")]  # noqa: RUF012
+
+    def initialize_options(self) -> None:
+        self.sanitize = False
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        checks = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all") if self.sanitize else ()
+        library = HERE / "kernels" / "cpu" / LIBRARY
+        if complaint := build_library(HERE / "kernels" / "cpu", library, checks):
+            self.warn(complaint)
+        if not library.is_file():
+            raise SystemExit(1)
+
+
 class BuildWithKernels(build_py):
-    """Copies the package, then compiles kernels/*.cu beside their copies where nvcc is here. A failing nvcc
-    is a warning: the first use on a GPU compiles then."""
+    """Copies the package, then builds kernels/cpu and compiles kernels/*.cu beside their copies where a C++
+    compiler and nvcc are here; what is missing is a warning. An editable install builds kernels/cpu in
+    place."""
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:  # nothing is written into the source tree
+        if self.editable_mode:
+            if complaint := build_library(HERE / "kernels" / "cpu", HERE / "kernels" / "cpu" / LIBRARY):
+                self.warn(complaint)
             return
         nvcc, built = find_nvcc(), Path(self.build_lib) / "legscore" / "kernels"
+        if complaint := build_library(HERE / "kernels" / "cpu", built / "cpu" / LIBRARY):
+            self.warn(complaint)
         for old in built.glob("*.fatbin"):  # of an earlier build in the same folder, perhaps of other text
             old.unlink()
         if nvcc is None:
@@ -60,6 +183,20 @@ class BuildWithKernels(build_py):
             except EngineError as error:
                 self.warn(f"{source.name} was not compiled ({error}); the first use on a GPU will try again")
                 source.with_suffix(".fatbin").unlink(missing_ok=True)
+
+
+class WheelOfPlatform(bdist_wheel):
+    """A wheel for its platform and any Python where it holds a library, else for any platform."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = find_compiler() is None
+
+    def get_tag(self) -> tuple[str, str, str]:
+        _, _, platform = super().get_tag()
+        folders = [Path(self.bdist_dir or ""), Path(self.get_finalized_command("build_py").build_lib)]
+        built = any((folder / "legscore" / "kernels" / "cpu" / LIBRARY).is_file() for folder in folders)
+        return "py3", "none", platform if built else "any"
 
 
 setup(
@@ -85,7 +222,7 @@ setup(
     package_data={
         "legscore": ["py.typed"],
         "legscore.evaluate.report": ["*.js", "*.css"],
-        "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md"],
+        "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md", "cpu/*.cpp", "cpu/*.h"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],
     },
@@ -115,7 +252,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },
-    cmdclass={"build_py": BuildWithKernels},
+    cmdclass={"build_py": BuildWithKernels, "build_cpu": BuildCPU, "bdist_wheel": WheelOfPlatform},
     entry_points={"console_scripts": ["legscore = legscore.cli:main"]},
     classifiers=[
         "Environment :: Console",

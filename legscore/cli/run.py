@@ -273,7 +273,11 @@ def hold_memory(options: Options, *, by_workers: bool) -> None:
     Not with Ray, where it bounds the workers: a Ray started here would inherit what is held. Not with engines
     that reserve more than they use.
     """
-    if options.memory and not by_workers and choose_engine(options.engine)[0] in ("null", "openvino"):
+    if (
+        options.memory
+        and not by_workers
+        and choose_engine(options.engine)[0] in ("null", "openvino", "native")
+    ):
         limit_process_memory(Limits.of(options.memory))
     if options.engine != "torch":
         give_back_freed_parts()

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from legscore.engine.machine import GPU_EXTRA, missing_for_tensorrt, nvidia_driver
+from legscore.engine.native_library import library_path, missing_form
 from legscore.engine.recipe import ENGINES_OF, Recipe, load_recipe
 from legscore.errors import EngineError
 
-ENGINES = ("auto", "openvino", "torch", "tensorrt", "null")
+ENGINES = ("auto", "openvino", "native", "torch", "tensorrt", "null")
 PRECISION_CHOICES = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -44,6 +45,8 @@ def choose_engine(asked: str) -> tuple[str, str]:
         raise EngineError(f"engine tensorrt cannot be used here: {'; '.join(missing)}")
     if asked == "torch" and not has_torch:
         raise EngineError("engine torch needs PyTorch: pip install 'legscore[train]'")
+    if asked == "native":
+        missing_form("portable")  # an error where the library is not there
     if asked != "auto":
         return asked, "asked for"
     if nvidia_driver():
@@ -75,6 +78,15 @@ def choose_engine(asked: str) -> tuple[str, str]:
     return "openvino", "no NVIDIA driver"
 
 
+def prefers_native(request: Request) -> bool:
+    """Whether `auto` shall try the native engine where it would take OpenVINO: this CPU has AMX, and the
+    precision is left open or bf16. It is measured to be faster there (bench/native.py), and nowhere
+    else."""
+    if request.engine != "auto" or request.recipe or request.precision not in ("auto", "bf16"):
+        return False
+    return library_path().is_file() and not missing_form("amx")
+
+
 def check_device(name: str, reason: str, device: str | None) -> None:
     """EngineError when GPUs were chosen and the engine does not use them."""
     if device is None or name == "tensorrt":
@@ -101,6 +113,8 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
         recipe, why = load_recipe("fp16"), "the recipe for GPUs"
     elif engine == "torch":
         recipe, why = load_recipe("fp32"), "torch is the reference"
+    elif engine == "native":
+        recipe, why = load_recipe("bf16"), "the native engine's own"
     else:
         import openvino
 

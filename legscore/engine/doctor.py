@@ -22,6 +22,7 @@ from legscore.engine.machine import (
     missing_for_tensorrt,
     nvidia_driver,
 )
+from legscore.engine.native_library import library_state
 from legscore.errors import EngineError
 from legscore.system.resources import cache_folder
 from legscore.version import __version__
@@ -53,6 +54,7 @@ def examine() -> dict[str, Any]:
         has["GPU"] = reason
     has["OpenVINO"] = _package("openvino", "openvino")
     has["FP32 networks"] = _form()
+    has["native engine"] = library_state()
     for label, (distribution, module) in PACKAGES.items():
         has[label] = _package(distribution, module)
     has["CUDA kernels"] = (

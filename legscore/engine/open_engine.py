@@ -8,7 +8,7 @@ from typing import Any
 
 from legscore.engine import fidelity as fid
 from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
-from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe
+from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.engine.reference import REFERENCE, reference_engine
@@ -49,16 +49,21 @@ def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine
             raise EngineError("engine null computes nothing; --precision and --recipe do not go with it")
         say(f"engine: null ({reason})")
         return NullEngine(members, windows_per_s=request.null_rate)
+    if name == "openvino" and prefers_native(request):
+        native = _native_if_good(members, request, f"the CPU has AMX; {reason}", say)
+        if native is not None:
+            return native
     recipe, why = choose_recipe(request, name, reason)
     say(f"engine: {name} ({reason}), precision {recipe.precision} ({why})")
     engine, shortfall = _build_measured(name, members, recipe, request, say)
     if not shortfall:
         return engine
     engine.close()
-    if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
+    if request.precision != "auto" or request.recipe or recipe.precision == "fp32" or name == "native":
         raise EngineError(
             f"precision {recipe.precision}: measured fidelity is too low for this ensemble ({shortfall}); "
-            "use --precision fp32" + (" on another engine" if recipe.precision == "fp32" else "")
+            "use --precision fp32"
+            + (" on another engine" if recipe.precision == "fp32" or name == "native" else "")
         )
     say(f"precision: fp32 instead of {recipe.precision} ({shortfall} for this ensemble)")
     engine, shortfall = _build_measured(name, members, load_recipe("fp32"), request, say)
@@ -68,6 +73,25 @@ def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine
             f"precision fp32 on {name}: {shortfall}; this ensemble's scores hardly vary, check its training"
         )
     return engine
+
+
+def _native_if_good(
+    members: Sequence[Checkpoint], request: Request, reason: str, say: Say
+) -> ThreadedEngine | None:
+    """The native engine, or None where it does not cover the ensemble, fails its checks or is not close
+    enough to FP32, which is said."""
+    recipe, why = choose_recipe(request, "native", reason)
+    say(f"engine: native ({reason}), precision {recipe.precision} ({why})")
+    try:
+        engine, shortfall = _build_measured("native", members, recipe, request, say)
+    except EngineError as error:
+        say(f"engine: openvino instead of native ({error})")
+        return None
+    if not shortfall:
+        return engine
+    engine.close()
+    say(f"engine: openvino instead of native ({shortfall} for this ensemble)")
+    return None
 
 
 def _build(
@@ -81,6 +105,10 @@ def _build(
         return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton, device=device)
     if name == "tensorrt":
         return _on_cards(members, recipe, request, say)
+    if name == "native":
+        from legscore.engine.native_engine import NativeEngine
+
+        return NativeEngine(members, recipe, both_strands=both, is_singleton=singleton)
     if name != "openvino":
         raise EngineError(f"engine {name!r} cannot be built")
     from legscore.engine.openvino_engine import OpenVINOEngine

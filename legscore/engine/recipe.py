@@ -79,6 +79,7 @@ def _correlation(value: Any) -> str:
 
 TABLES: dict[str, dict[str, Check]] = {
     "openvino": {"batch": _number(1, MOST), "streams": _streams, "joined": _number(1, 50)},
+    "native": {"windows": _number(1, MOST)},
     "torch": {"batch": _number(1, MOST)},
     "tensorrt": {
         "batch": _batches,
@@ -100,7 +101,11 @@ REQUIRED = {
     "fp16": ("tensorrt", "fidelity"),
 }
 """Tables that a recipe of each precision has. A table that is there is complete."""
-ENGINES_OF = {"fp32": ("openvino", "torch", "tensorrt"), "bf16": ("openvino", "torch"), "fp16": ("tensorrt",)}
+ENGINES_OF = {
+    "fp32": ("openvino", "torch", "tensorrt"),
+    "bf16": ("openvino", "native", "torch"),
+    "fp16": ("tensorrt",),
+}
 """Engines that compute in each precision."""
 
 

@@ -61,6 +61,8 @@ def open_denoiser(
     name, reason = choose_engine(request.engine)
     if name == "null":
         raise EngineError("engine null computes nothing; a generator cannot run on it")
+    if name == "native":
+        name, reason = "openvino", "engine native runs no generators"
     check_device(name, reason, request.device)
     recipe, why = choose_recipe(request, name, reason)
     say(f"generator: engine {name} ({reason}), precision {recipe.precision} ({why})")

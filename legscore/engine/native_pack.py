@@ -1,0 +1,168 @@
+"""A checkpoint → the arrays that kernels/cpu packs, and what the native engine covers.
+
+Normalisation is folded in float64, as in `legscore.model.graph`, and the arrays go to the library in FP32,
+in the order in which pack.cpp takes them. What is not covered is refused with the reason
+(`docs/native_engine.md` has the table).
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from legscore.engine.native_library import load_library
+from legscore.errors import EngineError, ModelError
+from legscore.model.architecture import Architecture
+from legscore.model.checkpoint import Checkpoint
+from legscore.model.graph import Builder, Lowering
+
+LENGTHS = (8, 600)
+MOST_KERNEL, MOST_PER_GROUP, MOST_BLOCKS, MOST_POOL, MOST_CHANNELS = 31, 16, 64, 16, 8
+MOST_WIDTH, MOST_INNER, MOST_OUTPUTS, MOST_HIDDEN, MOST_RANK = 4096, 8192, 4096, 4096, 8192
+JOINS = {"none": 0, "add": 1, "x,fx": 2, "fx,x": 3}
+GATES = ("none", "plain", "bilinear")
+HEADS = ("bins", "scalar")
+REFUSALS = {
+    1: "its shape is not covered",
+    2: "its arrays do not fit its shape",
+    3: "a weight is beyond the range of the formats (2^20, in groups and gates 65,504) or not finite",
+    4: "what was packed is not what was sent",
+    5: "there is no memory for its weights",
+}
+"""What `legnet_pack` says besides 0."""
+
+
+def uncovered(checkpoint: Checkpoint) -> str:
+    """Why the native engine does not run a checkpoint, or an empty string."""
+    a, contract = checkpoint.architecture, checkpoint.contract
+    if a.head not in HEADS:
+        return "it is a generator"
+    limits = [
+        ("a window", [contract.length], LENGTHS),
+        ("a kernel", [a.stem_kernel, a.kernel], (1, MOST_KERNEL)),
+        ("filters per group", [a.filters_per_group], (1, MOST_PER_GROUP)),
+        ("the number of blocks", [a.n_blocks], (1, MOST_BLOCKS)),
+        ("a pool", list(a.pools), (1, MOST_POOL)),
+        ("a width", list(a.widths), (1, MOST_WIDTH)),
+        ("an inner width", list(a.inner_widths), (1, MOST_INNER)),
+        ("a hidden width", list(a.se_widths), (0, MOST_HIDDEN)),
+        ("a rank", list(a.cp_ranks), (0, MOST_RANK)),
+        ("the number of outputs", [a.outputs], (1, MOST_OUTPUTS)),
+        ("the number of channels", [len(contract.channels)], (4, MOST_CHANNELS)),
+    ]
+    for what, values, (least, most) in limits:
+        for value in values:
+            if not least <= value <= most:
+                return f"{what} is {value}, outside {least}..{most}"
+    return ""
+
+
+def packed_shape(checkpoint: Checkpoint) -> np.ndarray:
+    """int32, as `read_shape` of pack.cpp takes it."""
+    a, contract = checkpoint.architecture, checkpoint.contract
+    place = {name: contract.channels.index(name) for name in contract.extras}
+    numbers = [
+        contract.length, a.n_blocks, len(contract.channels), a.stem_kernel, a.kernel, a.filters_per_group,
+        JOINS[a.concat_order or a.residual], GATES.index(a.se), HEADS.index(a.head), a.outputs,
+        int(a.final_activation == "silu"), int(contract.n_value > 0), place.get("is_reverse", -1),
+        place.get("is_singleton", -1), *a.widths, *a.inner_widths, *a.se_widths, *a.cp_ranks, *a.pools,
+    ]  # fmt: skip
+    return np.array(numbers, dtype=np.int32)
+
+
+def folded_arrays(checkpoint: Checkpoint) -> list[np.ndarray]:
+    """FP32 arrays in the order of pack.cpp.
+
+    Raises:
+        ModelError: weights overflow where normalisation is folded into them.
+    """
+    lowering = Lowering(checkpoint, "rewritten", Builder(3))
+    a, w = checkpoint.architecture, checkpoint.arrays
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            weight, shift = lowering.folded("stem")
+            arrays = [weight[:, lowering.input_order], shift]
+            for i in range(a.n_blocks):
+                at = f"blocks.{i}"
+                arrays += lowering.folded(f"{at}.expand")
+                arrays += lowering.folded(f"{at}.group")
+                arrays += _gate(a, w, f"{at}.se")
+                arrays += lowering.folded(f"{at}.project")
+                arrays += lowering.folded(f"{at}.mix")
+            arrays += _head(lowering)
+            return [np.ascontiguousarray(array, dtype=np.float32) for array in arrays]
+    except FloatingPointError:
+        raise ModelError(
+            f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into "
+            "them; the file is damaged or its training diverged"
+        ) from None
+
+
+def _gate(a: Architecture, w: dict[str, np.ndarray], at: str) -> list[np.ndarray]:
+    if a.se == "none":
+        return []
+    arrays = [w[f"{at}.squeeze.weight"], w[f"{at}.squeeze.bias"]]
+    if a.se == "bilinear":
+        joined = w[f"{at}.bilinear.factor_2"].astype(np.float64) * w[f"{at}.bilinear.weights"]
+        arrays += [w[f"{at}.hidden.weight"], w[f"{at}.hidden.bias"]]
+        arrays += [
+            w[f"{at}.bilinear.factor_0"],
+            w[f"{at}.bilinear.factor_1"],
+            joined,
+            w[f"{at}.bilinear.bias"],
+        ]
+    return [*arrays, w[f"{at}.excite.weight"], w[f"{at}.excite.bias"]]
+
+
+def _head(lowering: Lowering) -> list[np.ndarray]:
+    w = lowering.arrays
+    weight, bias = w["head.conv.weight"][:, :, 0].astype(np.float64), w["head.conv.bias"]
+    if lowering.a.head != "scalar":
+        return [weight, bias]
+    scale, shift = lowering.scale_shift("head.norm")
+    arrays = [weight * scale, bias + weight @ shift]
+    scale, shift = lowering.scale_shift("head.hidden_norm")
+    arrays += [w["head.hidden.weight"] * scale[:, None], w["head.hidden.bias"] * scale + shift]
+    return [*arrays, w["head.out.weight"], w["head.out.bias"]]
+
+
+class PackedNetwork:
+    """One member's weights as the library holds them; freed with this object."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Fold and pack.
+
+        Raises:
+            EngineError: the library does not take it.
+            ModelError: weights overflow where normalisation is folded into them.
+        """
+        self._library = load_library()
+        name = checkpoint.path or "model"
+        if why := uncovered(checkpoint):
+            raise EngineError(f"engine native does not cover {name}: {why}")
+        shape, arrays = packed_shape(checkpoint), folded_arrays(checkpoint)
+        pointers = (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+        sizes = np.array([array.size for array in arrays], dtype=np.int64)
+        error = ctypes.c_int32()
+        self.handle = self._library.legnet_pack(
+            shape.ctypes.data, len(shape), pointers, sizes.ctypes.data, len(arrays), ctypes.byref(error)
+        )
+        if not self.handle:
+            raise EngineError(f"engine native does not take {name}: {REFUSALS[error.value]}")
+        self.length, self.width = checkpoint.contract.length, checkpoint.architecture.widths
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the packed weights take."""
+        return int(self._library.legnet_bytes(self.handle))
+
+    def close(self) -> None:
+        """Free the weights."""
+        handle, self.handle = self.handle, None
+        if handle:
+            self._library.legnet_free(handle)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self.close()

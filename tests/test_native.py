@@ -346,9 +346,7 @@ def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytes
     assert any(line.startswith("engine: native (the CPU has AMX") for line in said)
     found.close()
     said.clear()
-    found = opened(
-        [toy_checkpoint(1, yeast_contract().in_genome(601))], Request(), said.append
-    )
+    found = opened([toy_checkpoint(1, yeast_contract().in_genome(601))], Request(), said.append)
     assert found.name == "openvino"
     assert any("openvino instead of native" in line and "601" in line for line in said)
     found.close()

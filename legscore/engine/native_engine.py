@@ -129,8 +129,8 @@ class NativeEngine(ThreadedEngine):
                 ours, theirs = (self.activations(m, codes[0], 1, form) for form in (self.form, "portable"))
             if ours.tobytes() != theirs.tobytes():
                 raise EngineError(
-                    f"engine native: forms {self.form} and portable disagree on {name}; this CPU or this build "
-                    "cannot be trusted; use --engine openvino"
+                    f"engine native: forms {self.form} and portable disagree on {name}; this CPU or this "
+                    "build cannot be trusted; use --engine openvino"
                 )
         if not np.isfinite(
             self._stretch(Batch(codes), [m], 0, len(codes), self.both_strands, self.form)

@@ -8,6 +8,7 @@ in the order in which pack.cpp takes them. What is not covered is refused with t
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def folded_arrays(checkpoint: Checkpoint) -> list[np.ndarray]:
         ) from None
 
 
-def _gate(a: Architecture, w: dict[str, np.ndarray], at: str) -> list[np.ndarray]:
+def _gate(a: Architecture, w: Mapping[str, np.ndarray], at: str) -> list[np.ndarray]:
     if a.se == "none":
         return []
     arrays = [w[f"{at}.squeeze.weight"], w[f"{at}.squeeze.bias"]]

@@ -123,6 +123,75 @@ def test_wrong_manifest(tmp_path: Path, manifest: dict[str, Any], message: str) 
         load_checkpoint(write(tmp_path / "bad.safetensors", toy_checkpoint(), **manifest))
 
 
+HOSTILE_TRAINING: list[dict[str, Any]] = [
+    {"recipe": "x"}, {"recipe": [1]}, {"recipe": None}, {"metrics": "x"}, {"metrics": {"pearson": "0.9"}},
+    {"metrics": {"pearson": 10**400}}, {"note": 5}, {"folds": 3}, {"folds": {"by": 7}},
+    {"folds": {"by": "split", "column": [1]}}, {"folds_held_out": 1}, {"folds_held_out": [[1]]},
+    {"folds_held_out": ["a"]}, {"seed": "1"}, {"seed": True}, {"steps": 1.5}, {"sampling": []},
+    {"sampling": {"emphasis": "much"}}, {"sampling": {"feed": 1}}, {"expression_percentiles": {"50%": None}},
+    {"expression_percentiles": {"50%": float("nan")}}, {"validated_by": {"name": "x"}}, {"validated_by": ["x"]},
+    {"data_sha256": 3}, {"legscore": {}}, {"test_metrics": [0.9]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("training", HOSTILE_TRAINING, ids=str)
+def test_a_training_record_of_another_kind_is_one_line(
+    tmp_path: Path, training: dict[str, Any], cli: Any
+) -> None:
+    model = write(tmp_path / "bad.safetensors", toy_checkpoint(), training=training)
+    (tmp_path / "s.csv").write_text("sequence\nACGT\n")
+    name = next(iter(training))
+    for command in (
+        ("show", model),
+        ("run", tmp_path / "s.csv", "-m", model, "-o", tmp_path / "o.csv", "--engine", "null"),
+        ("run", tmp_path / "s.csv", "-m", model, "-o", tmp_path / "o.csv", "--out-of-fold", "mmh3"),
+    ):
+        ran = cli(*command)
+        assert ran.code == 2
+        assert ran.err.count("\n") == 1
+        assert f"bad.safetensors: its training record: {name} is " in ran.err
+
+
+def test_what_training_records_hold_besides_is_taken_as_it_is(tmp_path: Path, cli: Any) -> None:
+    training = {
+        "lab": {"people": ["a", "b"]},
+        "metrics": {"pearson": None, "loss": float("nan")},
+        "note": "n",
+    }
+    model = write(tmp_path / "m.safetensors", toy_checkpoint(), training=training)
+    (tmp_path / "s.csv").write_text("sequence\nACGT\n")
+    assert "lab: {'people': ['a', 'b']}" in cli("show", model).out
+    ran = cli("run", tmp_path / "s.csv", "-m", model, "-o", tmp_path / "o.csv", "--engine", "null")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("place", ["training", "source"])
+@pytest.mark.parametrize("depth", [25, 900, 100_000])
+def test_manifests_of_any_depth_are_one_line(tmp_path: Path, place: str, depth: int) -> None:
+    manifest = json.dumps({**toy_checkpoint().manifest(), place: {"x": "HERE"}})
+    manifest = manifest.replace('"HERE"', "[" * depth + "]" * depth)
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(save(dict(toy_checkpoint().arrays), {"legscore": manifest}))
+    with pytest.raises(ModelError, match="nested more than 20 levels deep|manifest is not JSON"):
+        load_checkpoint(path)
+
+
+def test_hidden_files_in_a_folder_of_models_are_passed_over(tmp_path: Path) -> None:
+    for n, name in enumerate(("b", "a")):
+        toy_checkpoint(n).save(tmp_path / f"{name}.safetensors")
+    (tmp_path / "._a.safetensors").write_bytes(b"\0\5\x16\7" + bytes(100))
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    toy_checkpoint(0).save(tmp_path / ".ipynb_checkpoints" / "b-checkpoint.safetensors")
+    (tmp_path / ".b.safetensors.part").write_bytes(b"half")
+    assert [member.name for member in load_members([tmp_path])] == ["a", "b"]
+    with pytest.raises(ModelError, match="not a safetensors file"):  # whoever names one means it
+        load_members([tmp_path / "._a.safetensors"])
+    (tmp_path / "only hidden").mkdir()
+    (tmp_path / "only hidden" / "._a.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="no \\*.safetensors in this directory"):
+        load_members([tmp_path / "only hidden"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -19,20 +19,18 @@ import numpy as np
 from legscore.dna.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
+from legscore.model.manifest import FORMAT, METADATA_KEY, read_manifest
 from legscore.model.model_names import locate_models
 from legscore.model.stored import StoredArrays
 from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
 
-FORMAT = 1
-METADATA_KEY = "legscore"
 MAX_BYTES = 1 << 30
 MAX_MEMBERS = 50
 MAX_LOADED_MEMBERS = 5
 """Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again,
 one network at a time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
-FAMILIES = ("F1", "F2", "F3", "F5", "legscore")
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def _load(path: Path) -> Checkpoint:
                 f"legscore import {path.name} -o {path.stem}.safetensors"
             ) from None
         raise ModelError(f"is not a safetensors file ({error})") from error
-    manifest = _manifest(metadata)
+    manifest = read_manifest(metadata)
     architecture = Architecture.from_json(manifest["architecture"])
     contract = Contract.from_json(manifest["contract"])
     expected = architecture.shapes()
@@ -202,47 +200,20 @@ def _load(path: Path) -> Checkpoint:
     )
 
 
-def _manifest(metadata: dict[str, str]) -> dict[str, Any]:
-    if METADATA_KEY not in metadata:
-        raise ModelError(
-            f'is a safetensors file without a "{METADATA_KEY}" manifest; weights alone do not say how '
-            "sequences are "
-            "encoded. Import the original PyTorch checkpoint instead: legscore import --help"
-        )
-    try:
-        manifest = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"its manifest is not JSON ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ModelError(f"its manifest has format {found!r}; this legscore reads format {FORMAT}")
-    kinds = {
-        "format": int,
-        "family": str,
-        "architecture": dict,
-        "contract": dict,
-        "training": dict,
-        "source": dict,
-    }
-    for name, kind in kinds.items():
-        if not isinstance(manifest.get(name), kind):
-            raise ModelError(f"its manifest lacks {name!r}")
-    if unknown := sorted(set(manifest) - set(kinds)):
-        raise ModelError(f"its manifest has unknown entries: {shorten(unknown)}")
-    if manifest["family"] not in FAMILIES:
-        raise ModelError(f"its family is {manifest['family']!r}; known are {', '.join(FAMILIES)}")
-    return manifest
-
-
 def find_checkpoints(paths: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
-    """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name (not
-    recursive)."""
+    """Files of an ensemble in order: as given, a directory as its *.safetensors sorted by name. Hidden files
+    and what lies in folders inside are left out."""
     found: list[Path] = []
     for path in locate_models(paths, say):
         if path.is_dir():
-            inside = sorted(path.glob("*.safetensors"))
+            # hidden files are notes of a file manager or of an editor, never models
+            try:
+                there = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+            except OSError as error:
+                raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+            inside = [p for p in there if p.suffix == ".safetensors"]
             if not inside:
-                others = sorted(p.name for p in path.iterdir() if p.suffix in (".pth", ".pt", ".ckpt"))
+                others = [p.name for p in there if p.suffix in (".pth", ".pt", ".ckpt")]
                 hint = f" (PyTorch files such as {others[0]} need legscore import first)" if others else ""
                 raise ModelError(f"{path}: no *.safetensors in this directory{hint}")
             found += inside
@@ -297,7 +268,8 @@ def load_members(
         if difference := first.contract.difference(member.contract):
             raise ModelError(
                 f"{member.path}: its sequence contract differs from that of {first.path}: {difference}. "
-                "Members of an ensemble must read the same windows; score them in separate runs"
+                "Members of an ensemble must read the same windows and mean the same; score them in separate "
+                "runs"
             )
         if member.sha256 in seen and not allow_duplicates:
             raise ModelError(

@@ -26,6 +26,7 @@ SETTINGS = {
     "widths": "64,64,64,64", "batch": 128, "epochs": 4, "steps_per_epoch": 1100, "schedule": "onecycle",
     "max_lr": 0.003, "mutations_max": 200, "valid_designs": 128, "valid_feed": "sample",
 }  # fmt: skip
+MEDIUM = "complex medium (YPD)"
 SAMPLING = {"feed": "sample", "emphasis": 2.5}
 NOTE = (
     "a demonstration: twelve passes over 47,067 measured inserts in complex medium; the published "
@@ -38,9 +39,9 @@ def publish(trained: Path, folder: Path) -> Path:
     generator = load_checkpoint(trained)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "yeast_complex_generator.safetensors"
-    replace(generator, training=generator.training | {"note": NOTE, "sampling": SAMPLING}).save(
-        path, half=True
-    )
+    contract = replace(generator.contract, medium=MEDIUM)
+    training = generator.training | {"note": NOTE, "sampling": SAMPLING}
+    replace(generator, contract=contract, training=training).save(path, half=True)
     return path
 
 

@@ -19,7 +19,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from legscore.model.checkpoint import load_checkpoint
+from legscore.model.checkpoint import Checkpoint, load_checkpoint
 
 SETTINGS = {"batch": 128, "rc": "random", "epochs": 4, "steps_per_epoch": 0, "max_lr": 0.0007}
 PUBLISHED = 3
@@ -27,6 +27,13 @@ NOTE = (
     "trained for four passes over 48,772 measured sequences in complex medium; published LegNets saw 30 "
     "million"
 )
+MEDIUM = "complex medium (YPD)"
+
+
+def noted(member: Checkpoint) -> Checkpoint:
+    """The member with the note that is shown with it, and the medium that the construct cannot know."""
+    contract = replace(member.contract, medium=MEDIUM)
+    return replace(member, contract=contract, training=member.training | {"note": NOTE})
 
 
 def main() -> None:
@@ -67,13 +74,13 @@ def main() -> None:
     trained = [load_checkpoint(path) for path in sorted(options.output.glob("seed*.safetensors"))]
     best = sorted(trained, key=lambda member: member.training["metrics"]["pearson"], reverse=True)[:PUBLISHED]
     for member in best if options.publish else ():
-        noted = replace(member, training=member.training | {"note": NOTE})
-        noted.save(options.publish / f"yeast_complex_{member.name}.safetensors", half=True)
+        noted(member).save(options.publish / f"yeast_complex_{member.name}.safetensors", half=True)
     if options.publish and options.original:
         member = load_checkpoint(options.original)
         (options.publish.parent / "original").mkdir(exist_ok=True)
-        noted = replace(member, training=member.training | {"note": NOTE})
-        noted.save(options.publish.parent / "original" / "yeast_complex_original.safetensors", half=True)
+        noted(member).save(
+            options.publish.parent / "original" / "yeast_complex_original.safetensors", half=True
+        )
 
 
 if __name__ == "__main__":

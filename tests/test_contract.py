@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import human_contract, yeast_contract
 
-from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, Contract, Output, reverse_complement
+from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, ORIGIN, Contract, Output, reverse_complement
 from legscore.errors import ModelError
 
 
@@ -88,3 +91,22 @@ def test_from_json_refuses_unknown_and_mistyped_entries() -> None:
         Contract.from_json({**data, "rc_trained": 1})
     with pytest.raises(ModelError, match="length is True"):
         Contract.from_json({**data, "length": True})
+
+
+def test_what_was_measured_is_told_kept_and_compared() -> None:
+    contract = yeast_contract()
+    assert contract.describe().startswith("organism unknown; 150-bp window")
+    assert not set(ORIGIN) & set(contract.to_json())  # files of before say nothing, and mean nothing else
+    known = replace(contract, organism="Homo sapiens", medium="K562", assay="lentiMPRA")
+    assert known.describe().startswith("Homo sapiens, K562, lentiMPRA; 150-bp window")
+    assert Contract.from_json(json.loads(json.dumps(known.to_json()))) == known
+    for name in ORIGIN:
+        other = replace(known, **{name: "another"})
+        assert known.difference(other) == f"{name} is 'another', not {getattr(known, name)!r}"
+        assert known.difference(replace(known, **{name: ""})) == ""
+        assert contract.difference(other) == ""
+        for wrong in ("x" * 101, "a\nb", "\x1b[31m"):
+            with pytest.raises(ModelError, match=f"{name} must be a line of at most 100 letters"):
+                replace(known, **{name: wrong})
+        with pytest.raises(ModelError, match=f"contract.{name} is 5, of the wrong type"):
+            Contract.from_json({**known.to_json(), name: 5})

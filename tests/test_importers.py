@@ -302,7 +302,9 @@ def test_config_files_answer_and_are_checked(tmp_path: Path) -> None:
     config.write_text(json.dumps(human))
     path = save(tmp_path / "h.ckpt", upstream_state("F3", toy("F3")), "F3")
     checkpoint = import_checkpoint(path, config=config, alphabet="AGCT", n_value=0.0)
-    assert checkpoint.contract == human_contract(n_value=0.0, output=checkpoint.contract.output)
+    assert checkpoint.contract == human_contract(
+        n_value=0.0, output=checkpoint.contract.output, organism="Homo sapiens", assay="lentiMPRA"
+    )
     assert checkpoint.architecture.pools == (2, 2)
 
 
@@ -356,8 +358,10 @@ def test_command_line(tmp_path: Path, cli: Any) -> None:
         "fx,x",
         "--rc-trained",
     ]
-    ran: Ran = cli("import", path, "-o", out, *options, "--note", "trained on toys")
+    ran: Ran = cli("import", path, "-o", out, *options, "--note", "trained on toys", "--medium", "HepG2")
     assert ran.code == 0, ran.err
+    assert "contract: Homo sapiens, HepG2, lentiMPRA; " in ran.out
+    assert "medium: HepG2 (option)" in ran.out
     assert "family F3" in ran.out
     assert "alphabet: AGCT (option)" in ran.out
     assert load_checkpoint(out).training == {"note": "trained on toys"}
@@ -385,6 +389,30 @@ def test_command_line(tmp_path: Path, cli: Any) -> None:
 
         assert re.search(message, ran.err), ran.err
     assert not (tmp_path / "y.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "expected"),
+    [
+        ("F1", {}, ("Saccharomyces cerevisiae", "", "GPRA")),
+        ("F1", {"origin": {"medium": "defined medium (SD-Ura)"}}, ("Saccharomyces cerevisiae", "defined medium (SD-Ura)", "GPRA")),
+        ("F3", F3, ("Homo sapiens", "", "lentiMPRA")),
+        ("F3", {**F3, "origin": {"medium": "K562"}}, ("Homo sapiens", "K562", "lentiMPRA")),
+        ("F3", {**F3, "origin": {"organism": "Mus musculus", "assay": "MPRA"}}, ("Mus musculus", "", "MPRA")),
+        ("F1", {"unit": "log2 counts"}, ("", "", "")),  # another experiment: nothing is known of it
+        ("F1", {"construct": {"flank3": "GGTTACGGCTGTA", "adapter3": "GGTTACGGCTGTA"}}, ("", "", "")),
+    ],
+)  # fmt: skip
+def test_what_was_measured_is_known_or_said(
+    tmp_path: Path, family: str, options: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    checkpoint = import_checkpoint(
+        save(tmp_path / "x.ckpt", upstream_state(family, toy(family)), family), **options
+    )
+    contract = checkpoint.contract
+    assert (contract.organism, contract.medium, contract.assay) == expected
+    checkpoint.save(tmp_path / "x.safetensors")
+    assert load_checkpoint(tmp_path / "x.safetensors").contract == contract
 
 
 def test_native_dtype_is_kept_apart(tmp_path: Path) -> None:

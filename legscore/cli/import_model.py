@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from legscore.cli.output_options import force_option
+from legscore.dna.contract import ORIGIN
 from legscore.errors import ModelError, printable
 from legscore.model.importers import import_checkpoint
 from legscore.system.overwrite import check_outputs
@@ -52,6 +53,9 @@ from legscore.system.publish import check_writable
     help="Prediction floor, kept in the contract (complex medium about 4, defined about 2.5).",
 )
 @click.option("--unit", help="What the score is, when it is not the published assay's.")
+@click.option("--organism", help="Species that was measured, when it is not the published assay's.")
+@click.option("--medium", help="What its cells grew in, or the cell line: 'complex medium (YPD)', K562.")
+@click.option("--assay", help="The experiment, when it is not the published one.")
 @click.option("--flank5", help="Fixed DNA before the insert, when it is not the published construct's.")
 @click.option("--flank3", help="Fixed DNA after the insert.")
 @click.option("--adapter5", help="The end of flank5 that an oligo carries.")
@@ -85,6 +89,7 @@ def command(
     check_outputs({"-o": output}, [file, given["config"]], force=force)
     construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
     construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
+    origin = {name: value for name in ORIGIN if (value := given.pop(name)) is not None}
     pools = None
     if pool_sizes is not None:
         try:
@@ -93,7 +98,7 @@ def command(
             raise ModelError(
                 f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2"
             ) from None
-    checkpoint = import_checkpoint(file, construct=construct, pools=pools, **given)
+    checkpoint = import_checkpoint(file, construct=construct, origin=origin, pools=pools, **given)
     if note:
         checkpoint = replace(checkpoint, training={**checkpoint.training, "note": note})
     checkpoint.save(target)

@@ -10,6 +10,7 @@ Source of the yeast and human constructs: Penzar et al. 2023 (LegNet) and Agarwa
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -24,6 +25,9 @@ EXTRA_CHANNELS = ("is_reverse", "is_singleton")
 GENERATOR_CHANNELS = ("expression", "n_mutations")
 """Extra channels of a generator: the expression wanted, and how many mutations it is told its input
 carries."""
+ORIGIN = ("organism", "medium", "assay")
+"""Fields of a contract that say what was measured, which old checkpoints lack."""
+MOST_LETTERS = 100
 OUTPUT_KINDS = ("bins", "scalar", "bases")
 MAX_LENGTH = 32_767
 """Offsets in a window are int16."""
@@ -82,6 +86,8 @@ class Contract:
         insert_min, insert_max: lengths an insert may have.
         rc_trained: whether the model was trained on both strands of the whole window.
         output: meaning of the score.
+        organism, medium, assay: what was measured: the species, what its cells grew in (or which cell line it
+            was), the experiment; "" where it is not known.
     """
 
     alphabet: str
@@ -96,6 +102,9 @@ class Contract:
     insert_max: int
     rc_trained: bool
     output: Output
+    organism: str = ""
+    medium: str = ""
+    assay: str = ""
 
     def __post_init__(self) -> None:
         def refuse(what: str) -> ModelError:
@@ -145,6 +154,10 @@ class Contract:
                 raise refuse("output bounds must be finite numbers")
         if self.output.kind == "bins" and self.output.min != 0:
             raise refuse(f"bins count from 0, not from {self.output.min}")
+        for name in ORIGIN:
+            value = getattr(self, name)
+            if not isinstance(value, str) or len(value) > MOST_LETTERS or not value.isprintable():
+                raise refuse(f"{name} must be a line of at most {MOST_LETTERS} letters")
 
     @property
     def is_generator(self) -> bool:
@@ -178,25 +191,31 @@ class Contract:
             insert_max=length,
         )
 
+    def describe_origin(self) -> str:
+        """What was measured, for people: organism, medium and assay as far as they are known."""
+        known = [self.organism or "organism unknown", self.medium, self.assay]
+        return ", ".join(text for text in known if text)
+
     def describe(self) -> str:
         """One line for people."""
         inserts = str(self.insert_min)
         if self.insert_max != self.insert_min:
             inserts += f"-{self.insert_max}"
+        reads = f"channels {' '.join(self.channels)}, N = {self.n_value:g}"
         strands = "both strands trained" if self.rc_trained else "forward strand trained"
         if self.is_generator:
             return (
-                f"generator of {self.length}-bp inserts, channels {' '.join(self.channels)}, N = "
-                f"{self.n_value:g}, "
+                f"{self.describe_origin()}; generator of {self.length}-bp inserts, {reads}, "
                 f"targets {self.output.min:g}-{self.output.max:g}: {self.output.unit}"
             )
         return (
-            f"{self.length}-bp window, inserts {inserts} bp, channels {' '.join(self.channels)}, "
-            f"N = {self.n_value:g}, {strands}, score: {self.output.unit}"
+            f"{self.describe_origin()}; {self.length}-bp window, inserts {inserts} bp, {reads}, {strands}, "
+            f"score: {self.output.unit}"
         )
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "output"}
+        data = {name: value for name, value in data.items() if name not in ORIGIN or value}
         data["channels"] = list(self.channels)
         data["output"] = {f.name: getattr(self.output, f.name) for f in fields(self.output)}
         return data
@@ -209,7 +228,7 @@ class Contract:
             "flank3": str, "adapter5": str, "adapter3": str, "insert_min": int, "insert_max": int,
             "rc_trained": bool, "output": dict,
         }  # fmt: skip
-        _check_fields("contract", data, kinds)
+        _check_fields("contract", data, kinds, dict.fromkeys(ORIGIN, str))
         number = (int, float, type(None))
         output = data["output"]
         _check_fields(
@@ -231,20 +250,24 @@ class Contract:
         return cls(**values)
 
     def difference(self, other: Contract) -> str:
-        """The first field in which two contracts differ, as `name: a, not b`; empty when they are equal."""
+        """The first field in which two contracts differ, as `name: a, not b`; empty when they go together. An
+        origin that is not known goes with any."""
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
-            if mine != theirs:
+            if mine != theirs and (f.name not in ORIGIN or (mine and theirs)):
                 return f"{f.name} is {theirs!r}, not {mine!r}"
         return ""
 
 
-def _check_fields(where: str, data: Any, kinds: dict[str, Any]) -> None:
+def _check_fields(
+    where: str, data: Any, kinds: dict[str, Any], optional: Mapping[str, Any] | None = None
+) -> None:
     if not isinstance(data, dict):
         raise ModelError(f"{where} must be a JSON object")
     for name in kinds:
         if name not in data:
             raise ModelError(f"{where} lacks {name!r}")
+    kinds = {**kinds, **(optional or {})}
     for name, value in data.items():
         if name not in kinds:
             raise ModelError(f"{where} has an unknown entry {name!r}")
@@ -270,3 +293,10 @@ HUMAN_CONSTRUCT: dict[str, Any] = {
     "adapter5": "AGGACCGGATCAACT", "adapter3": "CATTGCGTGAACCGA", "insert_min": 200, "insert_max": 200,
 }  # fmt: skip
 """lentiMPRA of Agarwal et al.: 200-bp inserts in 15 + 15, read in a 230-bp window."""
+
+YEAST_ORIGIN: dict[str, Any] = {"organism": "Saccharomyces cerevisiae", "assay": "GPRA"}
+"""Gigantic parallel reporter assay: cells sorted into bins by the reporter's fluorescence. The medium
+differs."""
+
+HUMAN_ORIGIN: dict[str, Any] = {"organism": "Homo sapiens", "assay": "lentiMPRA"}
+"""The cell line differs."""

@@ -3,7 +3,7 @@ expression."""
 
 from __future__ import annotations
 
-from legscore.dna.contract import Contract
+from legscore.dna.contract import ORIGIN, Contract
 
 
 def unfit(generator: Contract, predictor: Contract) -> str:
@@ -25,4 +25,8 @@ def unfit(generator: Contract, predictor: Contract) -> str:
         )
     if predictor.output.unit != generator.output.unit:
         return f"its scores are {predictor.output.unit!r}, the generator's targets {generator.output.unit!r}"
+    for name in ORIGIN:
+        mine, theirs = getattr(generator, name), getattr(predictor, name)
+        if mine and theirs and mine != theirs:
+            return f"its {name} is {theirs}, the generator's {mine}"
     return ""

@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from legscore.dna.contract import GENERATOR_CHANNELS, HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.contract import (
+    GENERATOR_CHANNELS,
+    HUMAN_CONSTRUCT,
+    HUMAN_ORIGIN,
+    ORIGIN,
+    YEAST_CONSTRUCT,
+    YEAST_ORIGIN,
+    Contract,
+    Output,
+)
 from legscore.errors import ModelError
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
@@ -104,6 +113,7 @@ def import_checkpoint(
     floor: float | None = None,
     unit: str | None = None,
     construct: Mapping[str, Any] | None = None,
+    origin: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Checkpoint:
     """Convert an F1, F2, F3 or F5 file.
@@ -115,6 +125,8 @@ def import_checkpoint(
         floor: prediction floor for the contract (complex medium about 4, defined about 2.5).
         unit: what the score is, when it is not the published assay's.
         construct: overrides of length, flank5, flank3, adapter5, adapter3, insert_min, insert_max.
+        origin: what was measured: organism, medium (or cell line), assay. Organism and assay are the
+            published ones unless unit or construct say that it was another experiment.
         options: answers named as in OPTION_OF.
 
     Raises:
@@ -136,9 +148,8 @@ def import_checkpoint(
         answers = Answers(family, options, configured, published)
         if stored.taken:
             answers.choices["weights"] = f"{stored.taken} (file)"
-        return _convert(
-            path, Tensors(family, prefix, stored.arrays), answers, floor, unit, dict(construct or {})
-        )
+        meaning = Meaning(floor, unit, dict(construct or {}), dict(origin or {}))
+        return _convert(path, Tensors(family, prefix, stored.arrays), answers, meaning)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
@@ -198,14 +209,31 @@ def whole_number(value: Any) -> int:
     return value
 
 
-def _convert(
-    path: Path,
-    tensors: Tensors,
-    answers: Answers,
-    floor: float | None,
-    unit: str | None,
-    construct: dict[str, Any],
-) -> Checkpoint:
+@dataclass
+class Meaning:
+    """What options say of the score and of the DNA around an insert."""
+
+    floor: float | None
+    unit: str | None
+    construct: dict[str, Any]
+    origin: dict[str, str]
+
+    def origin_of(self, family: str, answers: Answers) -> dict[str, Any]:
+        """Organism, medium and assay as far as they are known; where each comes from is noted."""
+        is_published = self.unit is None and not self.construct
+        published = (HUMAN_ORIGIN if family == "F3" else YEAST_ORIGIN) if is_published else {}
+        found: dict[str, Any] = {}
+        for name in ORIGIN:
+            value = self.origin.get(name) or published.get(name)
+            if value:
+                found[name] = value
+                answers.choices[name] = (
+                    f"{value} ({'option' if self.origin.get(name) else 'published assay'})"
+                )
+        return found
+
+
+def _convert(path: Path, tensors: Tensors, answers: Answers, meaning: Meaning) -> Checkpoint:
     family = answers.family
     architecture = _architecture(tensors, answers)
     arrays = tensors.arrays(architecture)
@@ -216,6 +244,8 @@ def _convert(
     rc_trained = _rc_trained(extras, answers)
     n_value = float(answers.ask("n_value", 0.25))
     answers.check_complete()
+    origin = meaning.origin_of(family, answers)
+    floor, unit, construct = meaning.floor, meaning.unit, meaning.construct
     if family == "F5":
         output = Output("bases", unit or YEAST_UNIT, *GENERATOR_RANGE, floor)
         insert = construct.pop("length", construct.get("insert_max", GENERATOR_INSERT))
@@ -230,6 +260,7 @@ def _convert(
         n_value=n_value,
         rc_trained=rc_trained,
         output=output,
+        **origin,
         **{**(HUMAN_CONSTRUCT if family == "F3" else YEAST_CONSTRUCT), **construct},
     )
     source = {"file": path.name, "family": family, "choices": answers.choices}

@@ -9,6 +9,9 @@ insert_min = 1
 insert_max = 137
 unit = "mean sorting bin (0-17) of log reporter fluorescence"
 downstream = ""                 # DNA after the window: what a shift moves in
+organism = "Saccharomyces cerevisiae"
+medium = "complex medium (YPD)" # or a cell line, such as K562
+assay = "GPRA"
 """
 
 from __future__ import annotations
@@ -17,15 +20,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from legscore.dna.contract import BASES, HUMAN_CONSTRUCT, YEAST_CONSTRUCT
+from legscore.dna.contract import (
+    BASES,
+    HUMAN_CONSTRUCT,
+    HUMAN_ORIGIN,
+    ORIGIN,
+    YEAST_CONSTRUCT,
+    YEAST_ORIGIN,
+)
 from legscore.errors import LegscoreError, nearest
 from legscore.system.small_files import read_toml
 
 
 @dataclass(frozen=True)
 class Construct:
-    """Fields of `legscore.dna.contract.Contract` that describe the DNA, the unit of the score, and what lies
-    around."""
+    """Fields of `legscore.dna.contract.Contract` that describe the DNA, the unit of the score, what lies
+    around, and what was measured."""
 
     length: int
     flank5: str
@@ -36,6 +46,9 @@ class Construct:
     insert_max: int
     unit: str = "expression"
     downstream: str = ""
+    organism: str = ""
+    medium: str = ""
+    assay: str = ""
 
     def __post_init__(self) -> None:
         if set(self.downstream) - set(BASES):
@@ -47,9 +60,11 @@ class Construct:
 
 
 CONSTRUCTS = {
-    "yeast": Construct(**YEAST_CONSTRUCT, unit="mean sorting bin (0-17) of log reporter fluorescence"),
+    "yeast": Construct(
+        **YEAST_CONSTRUCT, unit="mean sorting bin (0-17) of log reporter fluorescence", **YEAST_ORIGIN
+    ),
     "human": Construct(
-        **HUMAN_CONSTRUCT, unit="log2(RNA/DNA)",
+        **HUMAN_CONSTRUCT, unit="log2(RNA/DNA)", **HUMAN_ORIGIN,
         downstream="CACTAGAGGGTATATAATGGAAGCTCGACTTCCAGCTTGGCAATCCGGTACTGT",
     ),
 }  # fmt: skip
@@ -75,7 +90,7 @@ def read_construct(given: Any, where: str) -> Construct:
             raise LegscoreError(
                 f"{where}: {name} is {value!r}; it must be {'a number' if kinds[name] is int else 'a text'}"
             )
-    needed = [f.name for f in fields(Construct) if f.name not in ("unit", "downstream")]
+    needed = [f.name for f in fields(Construct) if f.name not in ("unit", "downstream", *ORIGIN)]
     if missing := [name for name in needed if name not in given]:
         raise LegscoreError(f"{where}: lacks {', '.join(missing)}")
     return Construct(**given)

@@ -50,6 +50,7 @@ class Changes:
     n_A: np.ndarray
 
     def take(self, rows: np.ndarray) -> Changes:
+        """Those alleles, in that order; letters are shared."""
         return Changes(
             self.status_A[rows],
             self.start_A[rows],

@@ -68,6 +68,7 @@ class Counts:
 
 
 def listed(counts: Counter[str]) -> str:
+    """`ok 3, edge 1`, in the order of STATUSES."""
     return ", ".join(f"{name} {counts[name]:,}" for name in STATUSES if counts[name])
 
 

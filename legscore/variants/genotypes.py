@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
+from legscore.system.small_files import read_small
 from legscore.variants.sites import Site, field_of
 from legscore.variants.vcf_file import is_vcf, open_vcf
 
@@ -39,7 +40,7 @@ def choose_samples(path: str | Path, asked: str) -> list[str]:
         raise InputError(f"--haplotypes: {path} has no samples")
     if asked == "all":
         return there
-    names = Path(asked).read_text(encoding="utf-8").split("\n") if Path(asked).is_file() else asked.split(",")
+    names = _listed(asked) if Path(asked).is_file() else asked.split(",")
     names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
     for name in names:
         if name not in there:
@@ -49,6 +50,14 @@ def choose_samples(path: str | Path, asked: str) -> list[str]:
     if not names:
         raise InputError("--samples names no sample")
     return names
+
+
+def _listed(path: str) -> list[str]:
+    """The lines of a file of names."""
+    try:
+        return read_small(path).splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--samples {path} cannot be read: {error}") from None
 
 
 class GenotypeParser:

@@ -71,6 +71,7 @@ class ContigTiles:
         self.genotypes: dict[int, Genotypes] = {}
 
     def add(self, tile: int, allele: Allele) -> None:
+        """Note an allele that lies in a tile."""
         self.alleles[tile].append(allele)
         self.alleles_of[allele.record].append(allele)
 

@@ -7,6 +7,7 @@ an InputError with its line number.
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,10 +85,10 @@ class VcfRecords(Records):
             else:
                 records = map(_fields, file) if chosen else self._fetched(file)
             while True:
-                rows, trouble = _fill(records)
+                rows, chrom, trouble = _without_comments(*_fill(records))
                 if rows:
                     inside = [i for i, row in enumerate(rows) if self._inside(row)] if chosen else None
-                    yield _block(rows, n_read, inside)
+                    yield _block(rows, chrom, n_read, inside)
                     n_read += len(rows)
                 if trouble is not None and fetched:
                     raise InputError(
@@ -126,17 +127,34 @@ def _fields(r: Any) -> Row:
 def _fill(records: Iterator[Row]) -> tuple[list[Row], Exception | None]:
     """Up to BLOCK_RECORDS records, and what stopped the reading, if anything did."""
     rows: list[Row] = []
+    collecting = gc.isenabled()
+    gc.disable()  # a third of the time went into looking at these tuples again and again
     try:
         rows.extend(itertools.islice(records, BLOCK_RECORDS))
     except (*READ_ERRORS, UnicodeDecodeError) as error:
         return rows, error
+    finally:
+        if collecting:
+            gc.enable()
     return rows, None
 
 
-def _block(rows: list[Row], before: int, chosen: list[int] | None) -> Block:
-    """Alleles of rows, of the chosen ones where these are given; the first row is record `before` of the
-    file."""
-    chrom, pos, ids, ref, alts, _ = zip(*rows, strict=True)
+def _without_comments(
+    rows: list[Row], trouble: Exception | None
+) -> tuple[list[Row], pa.DictionaryArray, Exception | None]:
+    """The rows before the first that is a comment, which htslib takes for a record where it has tabs, and
+    their contigs."""
+    chrom = pa.array([row[0] for row in rows], pa.large_string()).dictionary_encode()
+    if not any(name.startswith("#") for name in chrom.dictionary.to_pylist()):
+        return rows, chrom, trouble
+    first = next(i for i, row in enumerate(rows) if row[0].startswith("#"))
+    return rows[:first], chrom[:first], ValueError("a comment stands among the records")
+
+
+def _block(rows: list[Row], chrom: pa.DictionaryArray, before: int, chosen: list[int] | None) -> Block:
+    """Alleles of rows (`chrom` names their contigs), of the chosen ones where these are given; the first row
+    is record `before` of the file."""
+    _, pos, ids, ref, alts, _ = zip(*rows, strict=True)
     n_alts = np.fromiter((len(a) if a else 0 for a in alts), dtype=np.int64, count=len(rows))
     if chosen is not None:
         alts = tuple(alts[i] for i in chosen)
@@ -146,12 +164,21 @@ def _block(rows: list[Row], before: int, chosen: list[int] | None) -> Block:
     flat = pa.array(list(itertools.chain.from_iterable(a for a in alts if a)), pa.large_string())
     return Block(
         before + record,
-        pa.array(chrom, pa.large_string()).take(take),
+        chrom.take(take).dictionary_decode(),
         pa.array(pos, pa.int64()).take(take),
         pa.array(ref, pa.large_string()).take(take),
         flat,
         pa.array(ids, pa.large_string()).take(take),
         len(used),
         int(np.count_nonzero(n_alts[used] == 0)),
-        last_record={name: before + i for i, name in enumerate(chrom)} if chosen is None else {},
+        last_record=_last(chrom, before) if chosen is None else {},
     )
+
+
+def _last(chrom: pa.DictionaryArray, before: int) -> dict[str, int]:
+    """The last record of each contig, the first being number `before`."""
+    which = chrom.indices.to_numpy()
+    return {
+        chrom.dictionary[int(code)].as_py(): before + int(np.flatnonzero(which == code)[-1])
+        for code in np.unique(which)
+    }

@@ -4,13 +4,14 @@ variant or one end of a breakend."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
 from legscore.input.source import READ_ERRORS, first_line
+from legscore.variants.alleles import FARTHEST
 from legscore.variants.vcf_file import open_vcf, opened, unreadable
 
 SYMBOL = re.compile(r"<|.*[\[\]]|\.|.*\.$")
@@ -72,12 +73,17 @@ def covered(
     for alt in alts:
         if (mate := _MATE.search(alt)) and mate[1] == chrom:
             start, end = min(start, int(mate[2]) - 1), max(end, int(mate[2]))
-    return start, max([end, *(pos - 1 + length for length in block_lengths)])
+    end = max([end, *(pos - 1 + length for length in block_lengths)])
+    return start, min(end, FARTHEST)
 
 
-def read_sites(path: Path, samples: Sequence[str]) -> Iterator[tuple[Site, Any]]:
-    """Every record of a VCF or BCF in the order of the file, with a function that returns its FORMAT and the
-    values of the samples, as texts.
+Values = Callable[[], tuple[list[str], list[str]]]
+"""Returns the FORMAT of a record, as keys, and the values of the chosen samples, as written."""
+
+
+def read_sites(path: Path, samples: Sequence[str]) -> Iterator[tuple[Site, Values]]:
+    """Every record of a VCF or BCF in the order of the file, with a function that returns the values of the
+    samples.
 
     Text is read as it is written: htslib would set values to missing that do not fit their header's type.
 
@@ -106,7 +112,8 @@ def read_sites(path: Path, samples: Sequence[str]) -> Iterator[tuple[Site, Any]]
         ) from error
 
 
-def _binary_sites(path: Path, file: Any, columns: Sequence[int]) -> Iterator[tuple[Site, Any]]:
+def _binary_sites(path: Path, file: Any, columns: Sequence[int]) -> Iterator[tuple[Site, Values]]:
+    """The records of a BCF. Only those that may cover more than htslib says are turned into text at once."""
     number, n_samples = -1, len(file.header.samples)
     try:
         for number, record in enumerate(file):
@@ -125,7 +132,10 @@ def _binary_sites(path: Path, file: Any, columns: Sequence[int]) -> Iterator[tup
         raise unreadable(path, number + 1, error) from error
 
 
-def _site(line: bytes, number: int, where: str, columns: Sequence[int], n_samples: int) -> tuple[Site, Any]:
+def _site(
+    line: bytes, number: int, where: str, columns: Sequence[int], n_samples: int
+) -> tuple[Site, Values]:
+    """A line of text without its line end."""
     fields = line.split(b"\t", 8)
     if len(fields) < 8:
         raise InputError(f"{where}: {len(fields)} columns, not 8 or more; correct or remove it")

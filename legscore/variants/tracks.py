@@ -47,11 +47,17 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
         raise InputError(
             f"{output}: no position has its three SNVs scored; make them with legscore variants --saturate"
         )
-    lengths = record.get("variants", {}).get("contigs", {})
+    lengths = _contig_lengths(record)
     if unknown := [name for name in means["chrom"].unique() if name not in lengths]:
         raise InputError(
             f"{output}: the length of contig {unknown[0]!r} is not known; score what legscore variants "
             "--saturate wrote"
+        )
+    ends = means["chrom"].replace_strict(lengths, return_dtype=pl.Int64) if len(means) else means["pos"]
+    if beyond := means.filter((means["pos"] < 1) | (means["pos"] > ends)).head(1).to_dicts():
+        raise InputError(
+            f"{output}: position {beyond[0]['pos']:,} lies outside contig {beyond[0]['chrom']}; score what "
+            "legscore variants --saturate wrote"
         )
     order = {name: i for i, name in enumerate(lengths)}
     means = means.with_columns(
@@ -73,6 +79,16 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
             f"        {lone:,} positions have fewer than three scored SNVs in a tile and are left out"
         )
     return lines
+
+
+def _contig_lengths(record: Mapping[str, Any]) -> dict[str, int]:
+    """Lengths of the genome's contigs, as `legscore variants` noted them in the table that was scored; empty
+    where they are not what it writes."""
+    noted = record.get("variants")
+    contigs = noted.get("contigs") if isinstance(noted, dict) else None
+    if not isinstance(contigs, dict) or any(type(n) is not int or n < 1 for n in contigs.values()):
+        return {}
+    return contigs
 
 
 def position_means(scored: Path) -> tuple[pl.DataFrame, int]:

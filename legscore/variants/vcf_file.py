@@ -19,6 +19,7 @@ VCF_EXTENSIONS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
 def is_vcf(path: str | Path) -> bool:
+    """Whether a name is that of a VCF or BCF."""
     return str(path).lower().endswith(VCF_EXTENSIONS)
 
 
@@ -110,6 +111,8 @@ def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
     why = first_line(error)
     if "truncated" in why:  # what pysam says of every record that htslib refuses
         why = "htslib cannot read this record"
+    if isinstance(error, UnicodeDecodeError):
+        why = "it holds bytes that are no UTF-8 text"
     try:
         with opened(path) as stream:
             if stream.read(3) == b"BCF":

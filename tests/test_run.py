@@ -20,6 +20,9 @@ import pytest
 from conftest import REPOSITORY, Ran, random_dna, toy_checkpoint, yeast_contract
 from pyarrow import csv
 
+from legscore.rows.schema import STATUSES
+from legscore.run.record import WHAT_TO_CHECK, mostly_unscored
+
 EXAMPLE = REPOSITORY / "examples" / "promoter_variants.parquet"
 A5, A3 = yeast_contract().adapter5, yeast_contract().adapter3
 
@@ -645,3 +648,31 @@ def test_missing_value_words_are_null(tmp_path: Path, toy_model: Path, cli: Any)
         == 0
     )
     assert (tmp_path / "o.csv").read_text().count("null_sequence") == 3
+
+
+def test_it_is_said_when_most_rows_have_no_score(world: Path, toy_model: Path, cli: Any, contig: str) -> None:
+    """Positions counted from 0, and a table of proteins; not where half of the rows have a score, nor for
+    alleles in no tile."""
+    assert set(WHAT_TO_CHECK) == set(STATUSES) - {"ok", "no_window"}
+    assert mostly_unscored({"ok": 50, "edge": 50}) is None
+    assert mostly_unscored({"ok": 1, "no_window": 99}) is None
+    assert mostly_unscored({}) is None
+    line = mostly_unscored({"ok": 17, "ref_mismatch": 70, "edge": 13})
+    assert line is not None
+    assert "70 of 100 REFs differ from the genome: another build, or 0-based positions?" in line
+    (world / "t.bed").write_text("1\t100\t120\tx\t0\t+\n")
+    places = [p for p in range(101, 120) if contig[p] != contig[p - 1]]
+    other = {"A": "C", "C": "A", "G": "T", "T": "G"}
+    rows = [f"1\t{p}\t{contig[p]}\t{other[contig[p]]}\n" for p in places]  # counted from 0
+    (world / "zero.tsv").write_text("chrom\tpos\tref\talt\n" + "".join(rows))
+    given = ("-m", toy_model, "--engine", "null", "--log-json", world / "events.jsonl")
+    genome = ("--fasta", world / "g.fa", "--regions", world / "t.bed")
+    ran = cli("run", world / "zero.tsv", *genome, *given, "-o", world / "o.parquet")
+    assert ran.code == 0, ran.err
+    assert "warning: most rows have no score" in ran.err
+    assert f" of {len(places)} REFs" in ran.err
+    warned = [json.loads(line) for line in (world / "events.jsonl").read_text().splitlines()]
+    assert [event["kind"] for event in warned if event["event"] == "warning"] == ["most rows without a score"]
+    (world / "p.csv").write_text("sequence\nMKLV\nPQRE\nACGT\n")
+    ran = cli("run", world / "p.csv", *given, "-o", world / "p.parquet")
+    assert "2 of 3 sequences hold letters that are no bases" in ran.err

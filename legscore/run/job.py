@@ -26,7 +26,7 @@ from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
 from legscore.run.plan import Plan
 from legscore.run.prepare import OpenEngine, prepared
-from legscore.run.record import Summary, circumstances
+from legscore.run.record import Summary, circumstances, mostly_unscored
 from legscore.run.resume import resuming, start_event
 from legscore.system.log import Progress, RunLog, Say, StartProgress
 from legscore.system.overwrite import check_apart
@@ -103,6 +103,8 @@ def score(
             )
         tick = progress(plan.n_rows, plan.engine.n_members) if progress else lambda rows: None
         summary = _scored(plan, store, tick, log, workers)
+        if told := mostly_unscored(summary.status_counts):
+            log.warn("most rows without a score", told)
         record = {**plan.metadata, **circumstances(options, staging, summary, started, plan.engine.n_members)}
         if workers is not None:
             record["cluster"] = workers.record()

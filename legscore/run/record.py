@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from legscore.output.parts import Scored
 from legscore.rows.schema import STATUSES
@@ -29,7 +31,9 @@ def circumstances(
         "model_paths": [str(path) for path in options.models],
         "started": started.isoformat(timespec="seconds"),
         "host": platform.node(),
+        "directory": os.getcwd(),
         "python": platform.python_version(),
+        "libraries": {"numpy": np.__version__, "pyarrow": pa.__version__},
         "seconds": round(summary.seconds, 3),
         "rows": summary.rows,
         "status": summary.status_counts,
@@ -45,6 +49,40 @@ def circumstances(
         "windows_per_s": round(windows / seconds, 1),
         "window_members_per_s": round((summary.member_windows - summary.member_windows_resumed) / seconds, 1),
     }
+
+
+WHAT_TO_CHECK = {
+    "ref_mismatch": "REFs differ from the genome: another build, or 0-based positions?",
+    "ref_alt_swapped": "REFs are ALT's, and ALTs the genome's: are the two columns exchanged?",
+    "ref_equals_alt": "rows have equal sequences, which have no effect: is it the right column of alleles?",
+    "contig_missing": "rows lie on contigs that the genome does not have: another --fasta, or --contig-map?",
+    "edge": "changes or tiles reach beyond their sequence or contig: other positions than were meant?",
+    "null_sequence": "rows have no sequence: is it the right --column?",
+    "invalid_base": "sequences hold letters that are no bases, or more N's than --max-n: is it DNA?",
+    "mostly_n": "sequences are mostly N's",
+    "too_short": "sequences are shorter than the models read: --sequence-is, or models of another assay?",
+    "too_long": "sequences are longer than the models read: --sequence-is, or models of another assay?",
+    "adapter_mismatch": "oligos do not have the models' adapters: --sequence-is insert?",
+    "unsupported_allele": "alleles are symbolic or no bases",
+    "missing_genotype": "haplotypes are not known: no-calls, or genotypes without a phase",
+    "allele_conflict": "haplotypes hold changes that cannot stand together",
+    "in_training": "rows lie in folds that every member was trained on",
+    "nonfinite": "scores are not finite: a damaged model, or a precision too low for it?",
+}
+"""Status → what may be wrong when it is the status of most rows, after `83 of 100 `."""
+
+
+def mostly_unscored(by_status: Mapping[str, int]) -> str | None:
+    """One line when more than half of the rows have no score, about their commonest status; else None.
+
+    Alleles in no tile (`no_window`), which are rows only when asked for, do not count.
+    """
+    counts = {name: n for name, n in by_status.items() if name != "no_window"}
+    rows, scored = sum(counts.values()), counts.pop("ok", 0)
+    if rows - scored <= rows / 2:
+        return None
+    name = max(counts, key=lambda status: counts[status])
+    return f"most rows have no score: {counts[name]:,} of {rows:,} {WHAT_TO_CHECK[name]} (status {name})"
 
 
 def python_call(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

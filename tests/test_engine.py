@@ -166,6 +166,28 @@ def test_damaged_fidelity_records_are_measured_again(tmp_path: Path) -> None:
         assert fid.load_record(path, key) is None
 
 
+def test_a_reference_that_is_built_wrongly_judges_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines and reference are lowered by the same rewrites: what is wrong in both shows in numpy alone."""
+    from legscore.engine import openvino_engine
+    from legscore.engine.reference import reference_engine
+
+    member = toy_checkpoint(4)
+    with reference_engine(member, is_singleton=False) as reference:
+        assert reference.name == "openvino"
+    build = openvino_engine.build_graph
+
+    def wrong(checkpoint: Any, *rest: Any, **options: Any) -> Any:
+        arrays = {name: array * np.float32(1.1) for name, array in checkpoint.arrays.items()}
+        return build(replace(checkpoint, arrays=arrays), *rest, **options)
+
+    monkeypatch.setattr(openvino_engine, "build_graph", wrong)
+    with (
+        pytest.raises(EngineError, match="its fp32 network on OpenVINO scores .* as published scores"),
+        reference_engine(member, is_singleton=False),
+    ):
+        pass
+
+
 def test_no_flipped_bit_of_a_fidelity_record_is_believed(tmp_path: Path) -> None:
     path, key = tmp_path / "x.json", {"engine": "x", "models": ["ab" * 32]}
     record = fid.Fidelity("openvino fp32", 2048, 2048, 0.0428, 0.0083, 0.999996, 0.9997)

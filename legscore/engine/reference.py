@@ -1,7 +1,9 @@
 """The FP32 reference: one member's rewritten network on OpenVINO, compiled anew from its arrays.
 
 Fidelity is measured against it, and members that share a refitted TensorRT plan are compared with it. It is
-never taken from the cache of networks.
+never taken from the cache of networks, and before it judges others it is compared with the network as
+published, in numpy (`legscore.model.forward`): engines and reference are lowered by the same rewrites, whose
+faults would not show between them.
 """
 
 from __future__ import annotations
@@ -9,12 +11,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
+
+from legscore.dna.batch import Batch
 from legscore.engine.base import ThreadedEngine, refusals
+from legscore.engine.fidelity import probe
 from legscore.engine.recipe import load_recipe
+from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.forward import Forward
 
 REFERENCE = "openvino fp32"
 """What fidelity records call it."""
+PROVED_WINDOWS = 2
+ABSOLUTE, RELATIVE = 1e-3, 2e-5
+"""How far it may be from the network in numpy: in score units, and as a share of the score. Rounding makes
+1e-5."""
 
 
 @contextlib.contextmanager
@@ -25,7 +37,7 @@ def reference_engine(member: Checkpoint, *, is_singleton: bool) -> Iterator[Thre
         is_singleton: value of the is_singleton channel, where the model has one.
 
     Raises:
-        EngineError: OpenVINO cannot compile the network.
+        EngineError: OpenVINO cannot compile the network, or compiles another one.
     """
     from legscore.engine.openvino_engine import OpenVINOEngine
 
@@ -34,7 +46,19 @@ def reference_engine(member: Checkpoint, *, is_singleton: bool) -> Iterator[Thre
             [member], load_recipe("fp32"), both_strands=False, is_singleton=is_singleton, form="rewritten"
         )
     try:
+        _prove(engine, member, is_singleton)
         yield engine
     finally:
         engine.close()
         member.release()
+
+
+def _prove(engine: ThreadedEngine, member: Checkpoint, is_singleton: bool) -> None:
+    codes_NL = probe(member.contract, PROVED_WINDOWS, 0).codes_WL
+    found_N = engine.score_forward(Batch(codes_NL), 0)
+    expected_N = Forward(member, both_strands=False, is_singleton=is_singleton).score(codes_NL)
+    if not np.allclose(found_N, expected_N, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        raise EngineError(
+            f"{member.name}: its fp32 network on OpenVINO scores {found_N[0]:.5f} where the network as "
+            f"published scores {expected_N[0]:.5f}; this OpenVINO computes wrongly here: install another version"
+        )

@@ -41,6 +41,8 @@ LIMIT_FACTOR = 5.0
 measures how much)."""
 LEAST_LIMIT = 1e-3
 """Score units; FP32 computed in different ways differs by about 1e-5."""
+LEAST_RELATIVE_LIMIT = 2e-5
+"""The same for scores far from 0, as a share of them: float32 has seven digits."""
 RANGE_TOLERANCE = 0.01
 """Share of the range: probabilities of a reduced precision do not add up to exactly 1."""
 MOST_THREADS = 4
@@ -168,14 +170,15 @@ class Verifier:
         self.compared.add(
             Compared(Counter({member: len(windows)}), float(error_W.max()), float((error_W**2).sum()))
         )
-        if (error_W <= self.limit).all():
+        allowed_W = np.maximum(self.limit, LEAST_RELATIVE_LIMIT * np.abs(expected_W))
+        if (error_W <= allowed_W).all():
             return
-        worst = int(np.argmax(np.where(np.isnan(error_W), np.inf, error_W)))
+        worst = int(np.argmax(np.where(np.isnan(error_W), np.inf, error_W - allowed_W)))
         where = f"{self._rows(first_row, group, windows[worst : worst + 1])}: {self._name(member)}"
         raise WrongScoresError(
             f"verify: {where} scored {scores_W[worst]:.5f} on engine {self.engine} ({self.precision}) and "
-            f"{expected_W[worst]:.5f} in {REFERENCE}; the measured fidelity allows {self.limit:.2g}. The "
-            "scores of this run cannot be trusted: run `legscore cache clear`, check the machine, or use "
+            f"{expected_W[worst]:.5f} in {REFERENCE}; the measured fidelity allows {allowed_W[worst]:.2g}. "
+            "The scores of this run cannot be trusted: run `legscore cache clear`, check the machine, or use "
             "--precision fp32 or another --engine"
         )
 

@@ -29,7 +29,7 @@ def score(world: Path, toy_model: Path, cli: Any) -> Any:
 
     def run(source: object, output: str, *more: object) -> Any:
         given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "-m", toy_model)
-        return cli("run", world / str(source), *given, "--engine", "null", "-o", world / output, *more)
+        return cli("run", world / str(source), *given, "--engine", "null", "-o", f"{world}/{output}", *more)
 
     return run
 
@@ -191,9 +191,10 @@ def test_what_changes_while_a_table_is_made_is_refused(
 
 
 TABLES = ["o.parquet", "o.arrow", "o.csv", "o.tsv", "o.csv.gz"]
+FOLDER = "o/"
 
 
-@pytest.mark.parametrize("output", [*TABLES, "o.vcf", "o.vcf.gz", "o.bcf", "o.bedgraph"])
+@pytest.mark.parametrize("output", [*TABLES, FOLDER, "o.vcf", "o.vcf.gz", "o.bcf", "o.bedgraph"])
 def test_a_vcf_without_records_gives_an_empty_output(world: Path, score: Any, output: str) -> None:
     lines = (world / "v.vcf").read_text().splitlines(keepends=True)
     (world / "e.vcf").write_text("".join(line for line in lines if line.startswith("#")))
@@ -203,7 +204,7 @@ def test_a_vcf_without_records_gives_an_empty_output(world: Path, score: Any, ou
     if output.endswith(("vcf", "vcf.gz", "bcf")):
         with pysam.VariantFile(str(world / output)) as file:
             assert (list(file), "LEGSCORE" in file.header.info) == ([], True)
-    elif output == "o.parquet":
+    elif output in ("o.parquet", FOLDER):
         table = pq.read_table(world / output)
         assert (table.num_rows, {"variant_id", "effect", "status"} <= set(table.column_names)) == (0, True)
     elif output == "o.bedgraph":
@@ -226,3 +227,18 @@ def test_options_about_columns_are_refused_where_there_are_none(score: Any) -> N
     for more in (("--keep", "none"), ("--per-model",)):
         ran = score("v.vcf", "o.vcf", *more)
         assert (ran.code, f"{more[0]} is about columns" in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("value", ["X=99999999999", "X=-99999999999"])
+def test_a_value_that_bcf_cannot_hold_is_no_missing_value(
+    world: Path, contig: str, score: Any, value: str
+) -> None:
+    head = '##fileformat=VCFv4.2\n##contig=<ID=1,length=1200>\n##INFO=<ID=X,Number=1,Type=Integer,Description="x">\n'
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    alt = "A" if contig[289] != "A" else "C"
+    (world / "x.vcf").write_text(f"{head}{columns}1\t290\t.\t{contig[289]}\t{alt}\t.\t.\t{value}\n")
+    ran = score("x.vcf", "o.bcf")
+    assert (ran.code, "BCF cannot hold the value of INFO/X" in ran.err.splitlines()[-1]) == (2, True), ran.err
+    assert not (world / "o.bcf").exists()
+    assert score("x.vcf", "o.vcf").code == 0
+    assert f"{value};LEGSCORE=" in (world / "o.vcf").read_text()

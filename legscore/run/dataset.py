@@ -57,8 +57,8 @@ def parts_a_file(part_rows: int, file_rows: int | None) -> int:
 
 
 def n_files(plan: Plan) -> int:
-    """Files of the output."""
-    return -(-len(plan.numbers) // plan.parts_a_file)
+    """Files of the output: one at least, which tells the columns of an output without rows."""
+    return max(1, -(-len(plan.numbers) // plan.parts_a_file))
 
 
 def parts_of(plan: Plan, number: int) -> range:

@@ -99,7 +99,8 @@ def make(
     if samples is not None and source is not None:
         chosen = choose_samples(source, samples)
     if source is not None:
-        records = open_records(source, options.region, numbered=numbered, columns=columns)
+        regions = options.region if samples is None else ()  # haplotypes refuse them
+        records = open_records(source, regions, numbered=numbered, columns=columns)
     setting = prepare(options, say)
     metadata: dict[str, Any] = {
         "legscore": __version__,

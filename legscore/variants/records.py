@@ -128,7 +128,7 @@ def _fill(records: Iterator[Row]) -> tuple[list[Row], Exception | None]:
     """Up to BLOCK_RECORDS records, and what stopped the reading, if anything did."""
     rows: list[Row] = []
     collecting = gc.isenabled()
-    gc.disable()  # a third of the time went into looking at these tuples again and again
+    gc.disable()  # else it looks at all of these tuples again and again
     try:
         rows.extend(itertools.islice(records, BLOCK_RECORDS))
     except (*READ_ERRORS, UnicodeDecodeError) as error:

@@ -9,7 +9,6 @@ BCF outputs are indexed.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +18,13 @@ import pyarrow.parquet as pq
 import pysam
 
 from legscore.errors import InputError, OutputError
-from legscore.input.source import READ_ERRORS, first_line
+from legscore.input.source import READ_ERRORS
 from legscore.system.publish import publishing, writing
 from legscore.system.storage import Stamp, check_same
+from legscore.variants.bcf import as_text, fitting, to_bcf, whole_header
 from legscore.variants.build import ALT_NUMBER, RECORD
 from legscore.variants.contigs import ContigMap
-from legscore.variants.vcf_file import open_vcf, opened, unreadable
+from legscore.variants.vcf_file import open_vcf, opened
 
 ENTRY = ("ALT", "gene", "tile", "strand", "effect", "sd", "Consequence")
 """Fields of an entry, in order; `bcftools +split-vep -a LEGSCORE` reads their names in the header. The last
@@ -81,13 +81,15 @@ def write_vcf(
         with writing(output):
             stream: BinaryIO = open(text, "wb") if name.endswith(".vcf") else pysam.BGZFile(str(text), "wb")  # noqa: SIM115
         with stream:
-            plain = _as_text(source, scored.with_name("source.vcf.gz"))
-            lines = _lines(plain, contigs, lengths, metadata, whole_header=name.endswith(".bcf"))
+            plain = as_text(source, scored.with_name("source.vcf.gz"))
+            lines = _lines(plain, contigs, lengths, metadata, complete=name.endswith(".bcf"))
+            if name.endswith(".bcf"):
+                lines = fitting(lines, str(source))
             n_records, n_scored = _annotate(lines, _rows(scored), stream, str(source), output)
         if read is not None:
             check_same(source, read)
         if name.endswith(".bcf"):
-            _to_bcf(text, temporary, output)
+            to_bcf(text, temporary, output)
         said = [f"output: {output} ({n_records:,} records, {n_scored:,} of them in tiles)"]
         if not name.endswith(".vcf"):
             said.append(_index(temporary, Path(output), max(lengths.values())))
@@ -120,46 +122,19 @@ def _annotate(
     return n_records, n_scored
 
 
-def _as_text(source: Path, target: Path) -> Path:
-    """The VCF itself; of a BCF its text, in `target`. pysam would read text that is no UTF-8 as an error."""
-    import pysam.bcftools
-
-    with open_vcf(source) as file:
-        if file.format == "VCF":
-            return source
-    try:
-        pysam.bcftools.view("--no-version", "-Oz1", "-o", str(target), str(source), catch_stdout=False)
-    except (pysam.SamtoolsError, *READ_ERRORS) as error:
-        raise InputError(f"{source} cannot be read as BCF: {first_line(error)}; is it damaged?") from error
-    return target
-
-
-def _to_bcf(text: Path, target: Path, output: str) -> None:
-    """The same records as BCF, as `bcftools view -Ob` makes it. OutputError when it refuses."""
-    import pysam.bcftools
-
-    try:
-        pysam.bcftools.view("--no-version", "-Ob", "-o", str(target), str(text), catch_stdout=False)
-    except (pysam.SamtoolsError, *READ_ERRORS) as error:
-        raise OutputError(
-            f"{output}: BCF cannot hold this VCF ({first_line(error)}); write .vcf.gz, which leaves records "
-            "as they are"
-        ) from error
-
-
 def _lines(
     source: Path,
     contigs: ContigMap,
     lengths: Mapping[str, int],
     metadata: Mapping[str, Any],
     *,
-    whole_header: bool,
+    complete: bool,
 ) -> Iterator[bytes]:
-    """Lines of a text VCF without their ends, our header lines before #CHROM. With `whole_header` fields and
+    """Lines of a text VCF without their ends, our header lines before #CHROM. With `complete`, fields and
     contigs that records use and the header does not list are added to it, as htslib understands them."""
     with open_vcf(source) as file:
         found = list(file.header.contigs)
-        whole = _whole_header(source, file) if whole_header else []
+        whole = whole_header(source, file) if complete else []
         if whole and not found:  # ours come with lengths
             found = list(file.header.contigs)
             whole = [line for line in whole if not line.startswith(b"##contig=")]
@@ -171,21 +146,6 @@ def _lines(
             yield from lines
     except READ_ERRORS as error:
         raise InputError(f"{source} cannot be read: {error}; is it cut short or damaged?") from error
-
-
-def _whole_header(source: Path, file: Any) -> list[bytes]:
-    """Lines of the header once every record is read, as htslib writes it (as text pysam would decode it)."""
-    n_read = 0
-    try:
-        for _ in file:
-            n_read += 1
-    except READ_ERRORS as error:
-        raise unreadable(source, n_read, error) from error
-    with tempfile.TemporaryDirectory(prefix="legscore-") as folder:
-        written = Path(folder) / "header.vcf"
-        with pysam.VariantFile(str(written), "w", header=file.header):
-            pass
-        return written.read_bytes().rstrip(b"\n").split(b"\n")
 
 
 def _header(

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
-from legscore.model.checkpoint import load_members
 from legscore.output.parts import STAGED, PartFolder, parts_folder
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
 from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.publish import base_of, record_of, remove_stale, write_record
-from legscore.system.resources import folder
 from legscore.system.storage import Stamp, stamp
+from legscore.variants.organism import check_organism, check_tile_length, contract_of
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ def score_request(
     """
     check_request(request)
     log = log or RunLog(say=say)
+    check_organism(request.options, request.build, log)
     with _staged(request, say, log) as job:
         with start_workers(job.options, job.staging, log) as workers:
             record = score(job.options, job.staging, say=say, progress=progress, log=log, workers=workers)
@@ -94,11 +94,11 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         made, job = None, options
         if build is not None:
             table = room / "_variants.parquet"
-            made = _make(request, table, say)
+            made = _make(request, table, say, log)
             job = replace(job, inputs=[str(table)], columns={})
         read = stamp(Path(job.inputs[0])) if request.shuffles else None
         if request.shuffles:
-            check_null_rows(job, _contract(job))
+            check_null_rows(job, contract_of(job))
         scored = room / "_scored.parquet"
 
         def finish(record: dict[str, Any]) -> list[str]:
@@ -175,13 +175,7 @@ def _empty(room: Path) -> None:
             entry.unlink()
 
 
-def _contract(options: Options) -> Contract:
-    """What the models of a run read."""
-    members = load_members(options.models or [folder("bundled")], allow_duplicates=options.allow_duplicates)
-    return members[0].contract
-
-
-def _make(request: RunRequest, table: Path, say: Say) -> Made:
+def _make(request: RunRequest, table: Path, say: Say, log: RunLog) -> Made:
     """Write the table of variants that is scored."""
     from legscore.variants.make import make
 
@@ -192,7 +186,10 @@ def _make(request: RunRequest, table: Path, say: Say) -> Made:
         if str(table) not in line:
             say(line)
 
-    fitted = fit_to_model(build, _contract(options))
+    contract = contract_of(options)
+    say(f"models of: {contract.describe_origin()}")
+    fitted = fit_to_model(build, contract)
+    check_tile_length(fitted, contract, log)
     made = make(
         source,
         str(table),

@@ -1,0 +1,107 @@
+"""Models and genomes of different organisms: said, and refused where nobody chose the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import human_contract, one_line, random_dna, toy_checkpoint
+
+import legscore
+from legscore.dna.contract import HUMAN_ORIGIN, Contract
+from legscore.errors import InputError
+from legscore.variants.contigs import R64_LENGTHS
+from legscore.variants.organism import mismatch
+
+YEAST = "Saccharomyces cerevisiae"
+
+
+def genome(folder: Path, name: str, contigs: dict[str, int]) -> dict[str, Any]:
+    """A FASTA of random contigs, and a VCF of one change on the first."""
+    rng = np.random.default_rng(2)
+    letters = {contig: random_dna(rng, n) for contig, n in contigs.items()}
+    text = "".join(f">{contig}\n{sequence}\n" for contig, sequence in letters.items())
+    (folder / f"{name}.fa").write_text(text)
+    first = next(iter(contigs))
+    ref = letters[first][999]
+    header = (
+        "##fileformat=VCFv4.2\n"
+        + f"##contig=<ID={first}>\n"
+        + "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    )
+    alt = "C" if ref != "C" else "G"
+    (folder / f"{name}.vcf").write_text(f"{header}{first}\t1000\t.\t{ref}\t{alt}\t.\t.\t.\n")
+    return {"vcf": folder / f"{name}.vcf", "fasta": folder / f"{name}.fa"}
+
+
+@pytest.fixture
+def human(tmp_path: Path) -> dict[str, Any]:
+    return genome(tmp_path, "human", {f"chr{n}": 3000 for n in (*range(1, 23), "X", "Y")} | {"chrM": 16_569})
+
+
+@pytest.fixture
+def yeast(tmp_path: Path) -> dict[str, Any]:
+    return genome(tmp_path, "yeast", {"chrI": R64_LENGTHS["I"]})
+
+
+def test_bundled_models_are_not_taken_for_another_genome(
+    tmp_path: Path, human: dict[str, Any], cli: Any
+) -> None:
+    given = ("run", human["vcf"], "--fasta", human["fasta"], "--centered", "-o", tmp_path / "o.parquet")
+    ran = cli(*given)
+    one_line(ran, "human.fa", f"bundled models are of {YEAST}", "-m bundled")
+    assert not (tmp_path / "o.parquet").exists()
+    with pytest.raises(InputError, match="-m bundled"):
+        legscore.score_genome(human["vcf"], tmp_path / "o.parquet", fasta=human["fasta"], centered=True)
+    ran = cli(*given, "-m", "bundled", "--precision", "fp32", "--engine", "openvino", "--verify", 0)
+    assert ran.code == 0, ran.err
+    assert f"warning: {human['fasta']}: its contigs are not those of {YEAST}" in ran.err
+    assert pq.read_table(tmp_path / "o.parquet")["status"].to_pylist() == ["ok"]
+    # zeros are nobody's scores
+    ran = cli(*given[:-1], tmp_path / "null.parquet", "--engine", "null")
+    assert ran.code == 0, ran.err
+    assert f"the models are of {YEAST}, complex medium" in ran.err
+
+
+def test_tables_remember_the_genome_they_were_made_from(
+    tmp_path: Path, human: dict[str, Any], yeast: dict[str, Any], cli: Any
+) -> None:
+    for made, code in ((human, 2), (yeast, 0)):
+        table = tmp_path / f"{made['fasta'].stem}.parquet"
+        legscore.build_variants(made["vcf"], table, fasta=made["fasta"], centered=True)
+        ran = cli("run", table, "-o", tmp_path / f"{code}.parquet", "--precision", "fp32", "--verify", 0)
+        assert ran.code == code, ran.err
+    assert ran.err.splitlines()[0].startswith(f"models: 3 bundled for demonstration ({YEAST}, complex medium")
+    assert "warning" not in ran.err
+
+
+def test_the_right_genome_needs_no_model(tmp_path: Path, yeast: dict[str, Any], cli: Any) -> None:
+    given = ("run", yeast["vcf"], "--fasta", yeast["fasta"], "--centered", "--engine", "null")
+    ran = cli(*given, "-o", tmp_path / "o.parquet")
+    assert ran.code == 0, ran.err
+    assert ran.err.splitlines()[0].startswith(f"models of: {YEAST}, complex medium (YPD), GPRA")
+    assert "warning" not in ran.err
+    ran = cli(*given, "--length", 200, "-o", tmp_path / "long.parquet")
+    assert (
+        f"warning: tiles of 200 bases: the models ({YEAST}, complex medium (YPD), GPRA) read inserts of 1-137"
+        in ran.err
+    )
+    toy_checkpoint(0, human_contract(**HUMAN_ORIGIN)).save(tmp_path / "human.safetensors")
+    ran = cli(*given, "-m", tmp_path / "human.safetensors", "-o", tmp_path / "h.parquet")
+    assert ran.code == 0, ran.err
+    assert f"its contigs are those of {YEAST}, and the models are of Homo sapiens" in ran.err
+
+
+def test_what_cannot_be_told_is_not_claimed() -> None:
+    def fits(contract: Contract, contigs: dict[str, int]) -> bool:
+        return mismatch(contigs, contract) is None
+
+    mouse = {"chr1": 195_154_279}
+    assert fits(human_contract(), mouse), "an old checkpoint does not say what it is of"
+    assert fits(human_contract(), {"I": R64_LENGTHS["I"]})
+    assert fits(human_contract(**HUMAN_ORIGIN), mouse), "only yeast's contigs are known"
+    assert not fits(human_contract(**HUMAN_ORIGIN), {"I": R64_LENGTHS["I"]})
+    assert not fits(human_contract(organism=YEAST), mouse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,3 +232,50 @@ def test_options_without_effect_are_refused(tmp_path: Path, cli: Any) -> None:
     wrong = write(tmp_path / "w.vcf", [(50, "A", "T", ".", "0|1")])
     ran = cli("variants", wrong, *given[2:], "--regions", tmp_path / "t.bed", "--on-mismatch", "fail")
     assert (ran.code, "ref is 'A' but c:50" in ran.err) == (2, True), ran.err
+
+
+def random_records(rng: random.Random) -> list[Record]:
+    """SNVs, sites without ALT, blocks and deletions <DEL>, of two samples, some of them not called."""
+    records = []
+    for pos in sorted(rng.sample(range(5, 100), rng.randint(1, 6))):
+        other = {"A": "C", "C": "A", "G": "T", "T": "G"}[base(pos)]
+        end = f"END={pos + rng.randint(1, 60)}"
+        kinds = [(other, "."), (".", "."), (".", end), ("<NON_REF>", end), ("<DEL>", end)]
+        alt, info = rng.choice(kinds)
+        known = ["0"] if alt in (".", "<NON_REF>") else ["0", "1"]
+        calls = [rng.choice("/||").join(rng.choice(["0", "0", *known, "."]) for _ in "12") for _ in "ab"]
+        records.append((pos, base(pos), alt, info, *calls))
+    return records
+
+
+def slowly_counted(records: list[Record]) -> dict[str, int]:
+    """Haplotypes by status, one at a time, as the text says."""
+    over = []
+    for pos, _, alt, info, *calls in records:
+        end = int(info.removeprefix("END=")) if info != "." else pos
+        if pos - 1 < END and end > START:
+            over.append((pos, alt, calls))
+    found: Counter[str] = Counter()
+    for sample in (0, 1):
+        calls = [(alt, calls[sample]) for _, alt, calls in over]
+        het = [call for _, call in calls if call[0] != call[2]]
+        for side in (0, 2):
+            carried = [(alt, call[side]) for alt, call in calls if call[side] != "0"]
+            if (len(het) > 1 and any("/" in call for call in het)) or any(n == "." for _, n in carried):
+                found["missing_genotype"] += 1
+            elif any(alt == "<DEL>" for alt, _ in carried):
+                found["unsupported_allele"] += 1
+            else:
+                found["ok" if carried else "ref_equals_alt"] += 1
+    placed = [alt for pos, alt, _ in over if alt in "ACGT" or (alt == "<DEL>" and START < pos <= END)]
+    return {} if not placed and set(found) == {"ref_equals_alt"} else dict(found)
+
+
+def test_random_files_equal_a_slow_reading(tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(250):
+        records = random_records(random.Random(seed))
+        right = slowly_counted(records)
+        assert counted(tmp_path, write(tmp_path / "v.vcf", records)) == right, records
+        seen.update(right)
+    assert min(seen[status] for status in ("ok", "missing_genotype", "unsupported_allele")) > 15

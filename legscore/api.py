@@ -102,6 +102,7 @@ def score_file(
     out_of_fold: str | None = None,
     until_se: float | None = None,
     shuffle_null: int | None = None,
+    force: bool = False,
     restart: bool = False,
     shard: str | None = None,
     memory: str | int | None = None,
@@ -139,6 +140,7 @@ def score_file(
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
         shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
+        force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.
         shard: `3/64`: only the third of 64 slices of the input; `legscore merge` joins the outputs.
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
@@ -206,6 +208,7 @@ def score_genome(
     out_of_fold: str | None = None,
     until_se: float | None = None,
     shuffle_null: int | None = None,
+    force: bool = False,
     restart: bool = False,
     shard: str | None = None,
     memory: str | int | None = None,
@@ -260,6 +263,7 @@ def score_genome(
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
         shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
+        force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.
         shard: `3/64`: only the third of 64 slices of the input; `legscore merge` joins the outputs.
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the

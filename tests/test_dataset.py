@@ -169,14 +169,19 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, source: Path, toy_m
     taken.mkdir()
     one_line(cli(*given, "-o", taken), f"{taken} is a directory; name a file, or write {taken}/")
     (taken / "mine.txt").write_text("keep me")
-    one_line(cli(*given, "-o", f"{taken}/"), "holds another run or other files already (mine.txt)")
+    one_line(
+        cli(*given, "-o", f"{taken}/"),
+        f"{taken}/ is there already; choose another -o, or add --force to replace it",
+    )
     assert names(taken) == ["mine.txt"]
     assert cli(*given, "-o", f"{tmp_path}/done/").code == 0
-    one_line(
-        cli(*given, "-o", f"{tmp_path}/done/"),
-        "holds another run or other files already (scores-00000000.parquet)",
-    )
-    one_line(cli(*given, "-o", f"{source}/"), "is a file")
+    again = cli(*given, "-o", f"{tmp_path}/done/")
+    assert (again.code, again.err.count("\n")) == (0, 1)
+    assert f"{tmp_path}/done/: already finished (700 rows)" in again.err
+    one_line(cli(*given, "-o", f"{tmp_path}/done/", "--max-n", 3), "options max_n was null, is now 3; choose")
+    (tmp_path / "plain").touch()
+    one_line(cli(*given, "-o", f"{tmp_path}/plain/"), "is a file")
+    (tmp_path / "plain").unlink()
     one_line(cli(*given, "-o", f"{tmp_path}/nowhere/out/"), "nowhere does not exist")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--shard", "1/2"), "--shard", "a file of its own")
     one_line(cli(*given, "-o", f"{tmp_path}/o/", "--format", "tsv"), "--format tsv", "folder of Parquet")

@@ -412,7 +412,7 @@ def test_same_seed_same_design(cli: Cli, folder: Path, tmp_path: Path) -> None:
         several, _ = designed(
             cli,
             folder,
-            tmp_path / "a.parquet",
+            tmp_path / f"{feed}-a.parquet",
             "--target",
             "6:10",
             "--n",
@@ -428,7 +428,7 @@ def test_same_seed_same_design(cli: Cli, folder: Path, tmp_path: Path) -> None:
         one, _ = designed(
             cli,
             folder,
-            tmp_path / "b.parquet",
+            tmp_path / f"{feed}-b.parquet",
             "--target",
             row["target"],
             "--n",

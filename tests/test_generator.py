@@ -223,8 +223,8 @@ def test_export_reorders_the_alphabet_and_refuses_what_does_not_fit(tmp_path: Pa
     toy_checkpoint().save(tmp_path / "p.safetensors")
     toy_generator(se="plain", cp_ranks=(0, 0)).save(tmp_path / "plain.safetensors")
     for file, output, message in (
-        ("p.safetensors", "x.pth", "is a predictor; only generators"),
-        ("plain.safetensors", "x.pth", "cannot hold it: se is plain, published bilinear"),
+        ("p.safetensors", "y.pth", "is a predictor; only generators"),
+        ("plain.safetensors", "y.pth", "cannot hold it: se is plain, published bilinear"),
         ("acgt.safetensors", "x.onnx", "a PyTorch file's name ends in .pth"),
     ):
         ran = cli("export", tmp_path / file, "-o", tmp_path / output)

@@ -3,6 +3,7 @@ bytes."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from legscore.run.job import score
 from legscore.run.options import Options
 from legscore.run.pipeline import scored_elsewhere
 from legscore.run.prepare import prepared
+from legscore.run.resume import fingerprint
 from legscore.system.json_records import difference
 from legscore.system.lock import locked_folder
 
@@ -156,6 +158,12 @@ def test_parts_scored_elsewhere_are_joined(source: Path, tmp_path: Path, toy_mod
     elsewhere = PartFolder(tmp_path / "elsewhere")
     elsewhere.folder.mkdir()
     with prepared(options) as plan:
+        elsewhere.begin(
+            fingerprint(
+                plan.opened, plan.metadata, plan.schema, plan.output, plan.format_name, derived_input=False
+            ),
+            restart=False,
+        )
         for number in (5, 0, 7):
             (table,) = scored_elsewhere(plan, elsewhere, range(number, number + 1))
             assert table.num_rows == (PART if number < 7 else ROWS % PART)
@@ -169,7 +177,7 @@ def test_parts_scored_elsewhere_are_joined(source: Path, tmp_path: Path, toy_mod
             shutil.copy(part, self.folder)
 
     patch.setattr(PartFolder, "begin", with_parts)
-    record = score(options)
+    record = score(dataclasses.replace(options, force=True))
     patch.undo()
     assert record["rows_resumed"] == 2 * PART + ROWS % PART
     assert (tmp_path / "o.parquet").read_bytes() == expected
@@ -300,6 +308,9 @@ def test_parts_hold_what_was_put_in(tmp_path: Path) -> None:
     lists = {"score_per_model": rng.normal(size=(50, 4)).astype(np.float32)}
     status, n_count = rng.integers(0, 17, 50).astype(np.uint8), rng.integers(-1, 9, 50).astype(np.int32)
     store = PartFolder(tmp_path)
+    with pytest.raises(OutputError, match="holds no run"):
+        store.save(7, Scored(Results(columns, lists, status, n_count), 99, 42, 126))
+    store.begin({"what": "a run"}, restart=False)
     store.save(7, Scored(Results(columns, lists, status, n_count), 99, 42, 126))
     found = store.load(7, 50)
     assert found is not None
@@ -501,7 +512,7 @@ def test_wrong_shards_are_refused(tmp_path: Path, source: Path, toy_models: Path
         ),
         ([text, text2], out, r"shards in csv join to csv only"),
         ([lone, text2], tmp_path / "o.csv", r"lone.csv lacks lone.csv.run.json beside it"),
-        ([longer, text2], tmp_path / "o.csv", r"longer.csv is not as long as"),
+        ([longer, text2], tmp_path / "o.csv", r"longer.csv is not what longer.csv.run.json says"),
         ([one, two, three], one, r"is both input and output"),
         ([one, two, three], "-", r"not to standard output"),
         ([one, two, three], tmp_path / "o.xlsx", r"unknown extension"),
@@ -622,6 +633,8 @@ def test_runs_on_a_genome_go_on(
     assert out.read_bytes() == (world / f"whole.{name}").read_bytes()
     assert not [entry for entry in names(world) if entry.startswith((".", "_")) or entry.endswith(".parts")]
     # another genome run than the one that was interrupted
+    for path in (out, Path(f"{out}.run.json")):
+        path.unlink()
     patch = interrupt_after(monkeypatch, 1)
     with pytest.raises(Interrupted):
         cli(*base, "-o", out)

@@ -273,6 +273,7 @@ def test_rc_modes(tmp_path: Path, cli: Any) -> None:
             tmp_path / "w.csv",
             "-m",
             tmp_path / "plain.safetensors",
+            "--force",
             "-o",
             tmp_path / "o.parquet",
             "--precision",
@@ -301,6 +302,7 @@ def test_rc_insert_averages_two_constructs(tmp_path: Path, toy_model: Path, cli:
                 tmp_path / "s.csv",
                 "-m",
                 toy_model,
+                "--force",
                 "-o",
                 tmp_path / "o.parquet",
                 "--precision",
@@ -328,6 +330,7 @@ def test_singleton_switch_and_labels_that_look_like_numbers(
                 tmp_path / "s.csv",
                 "-m",
                 toy_model,
+                "--force",
                 "-o",
                 tmp_path / "o.parquet",
                 "--singleton",
@@ -411,6 +414,7 @@ def test_published_scores_through_the_command_line(tmp_path: Path, shared: Path,
             tmp_path / "s.tsv",
             "-m",
             model,
+            "--force",
             "-o",
             tmp_path / "o.parquet",
             "--precision",
@@ -451,6 +455,7 @@ def test_progress_on_a_terminal_only(tmp_path: Path, toy_model: Path) -> None:
         tmp_path / "s.csv",
         "-m",
         toy_model,
+        "--force",
         "-o",
         tmp_path / "o.parquet",
         "--engine",
@@ -633,10 +638,11 @@ def test_output_through_a_link_goes_to_its_target(tmp_path: Path, toy_model: Pat
     (tmp_path / "s.csv").write_text("sequence\nACGT\n")
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    assert (
-        cli("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "link.csv", "--engine", "null").code
-        == 0
-    )
+    given = ("run", tmp_path / "s.csv", "-m", toy_model, "-o", tmp_path / "link.csv", "--engine", "null")
+    ran = cli(*given)
+    assert "link.csv is there already; choose another -o, or add --force to replace it" in ran.err
+    assert (ran.code, (tmp_path / "real.csv").read_text()) == (2, "old")
+    assert cli(*given, "--force").code == 0
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text().startswith("sequence,score")
 

@@ -114,7 +114,10 @@ def test_p_of_each_row_equals_a_loop(world: Path, toy_models: Path, cli: Any) ->
             "alt_sequence": [t[:place] + alt[place] + t[place + 1 :] for t in texts],
         })  # fmt: skip
         table.write_csv(world / "n.csv")
-        assert cli("run", world / "n.csv", "-m", toy_models, *SCORE, "-o", world / "n.parquet").code == 0
+        assert (
+            cli("run", world / "n.csv", "-m", toy_models, *SCORE, "-o", world / "n.parquet", "--force").code
+            == 0
+        )
         null = pl.read_parquet(world / "n.parquet")["effect"].to_list()
         expected[i] = (1 + sum(abs(e) >= abs(row["effect"]) for e in null)) / (n + 1)
     assert len(expected) == 6

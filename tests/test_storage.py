@@ -253,10 +253,11 @@ def test_a_folder_of_files_in_a_store(
     assert objects() == ["bucket/in.parquet", "bucket/o.run.json", *made]
     for name in made:
         assert Remote(f"s3://{name}").read() == (tmp_path / "o" / Remote(f"s3://{name}").name).read_bytes()
-    one_line(
-        cli(*given, *files),
-        "s3://bucket/o/ holds another run or other files already (scores-00000000.parquet)",
-    )
+    again = cli(*given, *files)
+    assert (again.code, again.err.count("\n")) == (0, 1), again.err
+    assert "s3://bucket/o/: already finished" in again.err
+    Remote("s3://bucket/o/scores-00000001.parquet").put(b"something else")
+    one_line(cli(*given, *files), "s3://bucket/o/ is there already and not what s3://bucket/o.run.json says")
     # begun anew with other files: those of the interrupted run go
     Remote("s3://bucket/o").delete_below()
     monkeypatch.setattr(Remote, "upload", cut)
@@ -281,7 +282,10 @@ def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path
     one_line(
         cli("run", "s3://bucket/in.parquet", *given, "-o", "s3://bucket/in.parquet"), "both input and output"
     )
-    one_line(cli("run", "s3://bucket/x.vcf", *given, "--fasta", "g.fa", "-o", tmp_path / "o.vcf"), "disk")
+    one_line(
+        cli("run", "s3://bucket/x.vcf", *given, "--fasta", "g.fa", "--centered", "-o", tmp_path / "o.csv"),
+        "disk",
+    )
     one_line(cli("merge", "s3://bucket/a.parquet", "-o", tmp_path / "o.parquet"), "on a disk")
 
 

@@ -512,7 +512,7 @@ def test_human_inserts_set_the_length_of_tiles(world: Path, cli: Any) -> None:
 
 def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
     pysam.tabix_index(str(world / "v.vcf"), preset="vcf", keep_original=True)
-    given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
+    given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES, "--force")
     assert (
         cli("variants", world / "v.vcf.gz", *given, "--region", "1:295-296", "-o", world / "r.parquet").code
         == 0
@@ -821,7 +821,7 @@ def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> N
     """Gzip without bgzip's blocks is read as a stream; a region of it cannot be. Damage is never the end of a
     file."""
     given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", *TILES)
-    out = ("-o", world / "o.parquet")
+    out = ("-o", world / "o.parquet", "--force")
     text = (world / "v.vcf").read_bytes()
     (world / "z.vcf.gz").write_bytes(gzip.compress(text[:300]) + gzip.compress(text[300:]))
     pysam.tabix_compress(str(world / "v.vcf"), str(world / "t.vcf.gz"))

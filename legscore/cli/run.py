@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
+from legscore.cli.output_options import force_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
 from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
@@ -136,6 +137,7 @@ from legscore.variants.run_request import RunRequest, check_request, samples_ask
     metavar="N",
     help="Add p and q: the same change in N dinucleotide-shuffled inserts. Scores N times as many rows.",
 )
+@force_option
 @click.option(
     "--restart",
     is_flag=True,
@@ -252,6 +254,9 @@ def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: boo
         finally:
             bar.close()
         finish(log, record)
+    if record.get("already_finished"):
+        say(f"{record['output']}: already finished ({record['rows']:,} rows); --force scores it again")
+        return
     for line in (*workers_lines(record), *closing(record), *lines):
         say(line)
 

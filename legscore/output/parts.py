@@ -1,15 +1,16 @@
-"""What a run has done so far: the scores of its finished parts, and a record of what they depend on, in a
+"""What a run has done so far: the results of its finished parts, and a record of what they depend on, in a
 folder beside the output.
 
 A part file holds the results of one part and nothing of the input: the columns that are carried over are read
 again, from an input that the record pins. So parts take 10 to 20 bytes a row (more with --per-model), and the
-output is written once, while scoring. Files are written aside, synced and renamed, and carry a checksum: a
-part that is there but damaged is scored again.
+output is written once, while scoring. Files are written aside, synced and renamed. Each says which run and
+which part it is of, under a checksum; what does not fit is not taken, and the part is scored again.
 
-    OUT.parts/record.json       what the bytes of the output depend on
+    OUT.parts/record.json       what the bytes of the output depend on; its fingerprint stands for the run
     OUT.parts/part-00000012     results of part 12
     OUT.parts/output            the output while it is being written
     OUT.parts/files/            its files, where it is a folder of them
+    OUT.parts/output-NAME.json  the checksum of a file once it is complete; what has another is not this run's
     OUT.parts/lock              held while a run is at work (legscore.system.lock)
 """
 
@@ -31,13 +32,15 @@ import pyarrow as pa
 
 from legscore.errors import OutputError
 from legscore.rows.reduce import Results
-from legscore.system.json_records import difference
+from legscore.system.checksum import Checksum
+from legscore.system.json_records import difference, fingerprint_of, parse_record
 from legscore.system.publish import publishing, writing
 from legscore.system.storage import reason
 
-MAGIC = b"legscore part 1\n"
-CHECK = struct.Struct("<QI")
-"""After the magic: bytes of the payload and their CRC-32."""
+MAGIC = b"legscore part 2\n"
+HEAD, CHECK = struct.Struct("<32sQQ"), struct.Struct("<I")
+"""After the magic: fingerprint of the run, number of the part, bytes of the payload; then the CRC-32 of those
+and of the payload, which follows."""
 SUFFIX = ".parts"
 RECORD = "record.json"
 STAGED = "scores"
@@ -60,7 +63,7 @@ class Scored:
 
 
 class DamagedPartError(Exception):
-    """A part file is not what was written; it counts as not there."""
+    """A part file is not what this run wrote for that part; it counts as not there."""
 
 
 def part_name(number: int) -> str:
@@ -79,7 +82,8 @@ class PartFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output = folder / "output"
-        self._record = folder / "record.json"
+        self._record = folder / RECORD
+        self._run: bytes | None = None
 
     @property
     def where(self) -> str:
@@ -132,6 +136,17 @@ class PartFolder:
             self.clear()
         self._remove_unfinished()
         self._write(RECORD, (json.dumps(now, indent=1) + "\n").encode())
+        self._run = fingerprint_of(now)
+
+    @property
+    def run(self) -> bytes:
+        """The fingerprint of the run that these parts are of. OutputError where no run left its record."""
+        if self._run is None:
+            record = self._read_record()
+            if record is None:
+                raise OutputError(f"{self.where} holds no run")
+            self._run = fingerprint_of(record)
+        return self._run
 
     def check_begun(self, host: str) -> None:
         """OutputError unless the record of a run lies here: for who keeps parts in a folder that another
@@ -149,16 +164,13 @@ class PartFolder:
     def _read_record(self) -> dict[str, Any] | None:
         """The record of an earlier run; None when there is none (without it parts count for nothing)."""
         try:
-            before = json.loads(self._read(RECORD))
+            return parse_record(self._read(RECORD))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise OutputError(
-                f"{self.where}/{RECORD} cannot be read ({error}); add --restart to begin anew"
+                f"{self.where}/{RECORD} cannot be read ({reason(error)}); add --restart to begin anew"
             ) from error
-        if not isinstance(before, dict):
-            raise OutputError(f"{self.where}/{RECORD} is no record of a run; add --restart to begin anew")
-        return before
 
     def numbers(self) -> set[int]:
         """Parts that are there (whether they are whole shows when they are loaded)."""
@@ -184,13 +196,16 @@ class PartFolder:
         with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(table)
         payload = sink.getvalue()
-        self._write(part_name(number), MAGIC + CHECK.pack(len(payload), zlib.crc32(payload)), payload)
+        head = HEAD.pack(self.run, number, len(payload))
+        check = CHECK.pack(zlib.crc32(payload, zlib.crc32(head)))
+        self._write(part_name(number), MAGIC + head + check, payload)
 
     def load(self, number: int, rows: int) -> Scored | None:
         """A part, or None when it is not there.
 
         Raises:
-            DamagedPartError: it is there, but cut short, changed, or of another number of rows.
+            DamagedPartError: it is there, but cut short, changed, of another part or another run, or of
+                another number of rows.
         """
         name = part_name(number)
         path = f"{self.where}/{name}"
@@ -200,31 +215,46 @@ class PartFolder:
             return None
         except OSError as error:
             raise DamagedPartError(f"{path} cannot be read ({reason(error)})") from error
-        start = len(MAGIC) + CHECK.size
+        payload = self._checked(content, number, path)
+        try:
+            with pa.ipc.open_file(pa.py_buffer(payload)) as reader:
+                table = reader.read_all().combine_chunks()
+            if table.num_rows != rows:
+                raise DamagedPartError(f"{path} holds {table.num_rows:,} rows instead of {rows:,}")
+            return _scored(table)
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise DamagedPartError(f"{path} holds no results ({reason(error)})") from error
+
+    def _checked(self, content: bytes, number: int, path: str) -> memoryview:
+        """The payload of a part file that is this run's and this part's."""
+        start = len(MAGIC) + HEAD.size + CHECK.size
         if len(content) < start or content[: len(MAGIC)] != MAGIC:
             raise DamagedPartError(f"{path} is damaged")
-        size, check = CHECK.unpack_from(content, len(MAGIC))
-        payload = memoryview(content)[start:]
-        if len(payload) != size or zlib.crc32(payload) != check:
+        head, payload = content[len(MAGIC) : len(MAGIC) + HEAD.size], memoryview(content)[start:]
+        run, its_number, size = HEAD.unpack(head)
+        (check,) = CHECK.unpack_from(content, len(MAGIC) + HEAD.size)
+        if len(payload) != size or zlib.crc32(payload, zlib.crc32(head)) != check:
             raise DamagedPartError(f"{path} is damaged")
-        with pa.ipc.open_file(pa.py_buffer(payload)) as reader:
-            table = reader.read_all().combine_chunks()
-        if table.num_rows != rows:
-            raise DamagedPartError(f"{path} holds {table.num_rows:,} rows instead of {rows:,}")
-        columns, per_model = {}, {}
-        for name in table.column_names:
-            column = table.column(name)
-            if name.startswith(PER_MODEL):
-                width = column.type.list_size
-                flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
-                per_model[name.removeprefix(PER_MODEL)] = flat.to_numpy(zero_copy_only=False).reshape(
-                    rows, width
-                )
-            else:
-                columns[name] = column.to_numpy()
-        status, n_count = columns.pop("status"), columns.pop("n_count")
-        counts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
-        return Scored(Results(columns, per_model, status, n_count, columns.pop(N_MEMBERS, None)), **counts)
+        if run != self.run:
+            raise DamagedPartError(f"{path} is of another run")
+        if its_number != number:
+            raise DamagedPartError(f"{path} is part {its_number}")
+        return payload
+
+    def note(self, name: str, found: Checksum, run: bytes | None = None) -> None:
+        """Remember the checksum of a file that is about to get its name, under the fingerprint of the run."""
+        text = json.dumps({"run": (run or self.run).hex(), "name": name, **found.to_json()})
+        self._write(f"{name}.json", text.encode())
+
+    def noted(self, name: str, run: bytes | None = None) -> Checksum | None:
+        """What `note` remembered of this run; None when it did not, or the note is damaged."""
+        try:
+            record = parse_record(self._read(f"{name}.json"))
+        except (OSError, ValueError):
+            return None
+        if record.get("run") != (run or self.run).hex() or record.get("name") != name:
+            return None
+        return Checksum.from_json(record)
 
     def tidy(self) -> None:
         """After a failure: the half-written output goes, and the record too when there are no parts."""
@@ -243,5 +273,22 @@ class PartFolder:
             for entry in list(os.scandir(self.folder)):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
-                elif re.fullmatch(r"\.?part-.*|\.?record\.json.*|output", entry.name):
+                elif re.fullmatch(r"\.?(part-|record\.json|output).*", entry.name):
                     os.unlink(entry.path)
+
+
+def _scored(table: pa.Table) -> Scored:
+    """The results that a part file holds."""
+    columns, per_model, rows = {}, {}, table.num_rows
+    for name in table.column_names:
+        column = table.column(name)
+        if name.startswith(PER_MODEL):
+            width = column.type.list_size
+            flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
+            values_NM = flat.to_numpy(zero_copy_only=False).reshape(rows, width)
+            per_model[name.removeprefix(PER_MODEL)] = values_NM
+        else:
+            columns[name] = column.to_numpy()
+    status, n_count = columns.pop("status"), columns.pop("n_count")
+    counts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
+    return Scored(Results(columns, per_model, status, n_count, columns.pop(N_MEMBERS, None)), **counts)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from legscore.errors import OutputError
-from legscore.output.parts import SUFFIX, PartFolder
+from legscore.output.parts import RECORD, SUFFIX, PartFolder
 from legscore.system.lock import locked_folder
 from legscore.system.publish import writing
 from legscore.system.storage import Remote, is_remote, reason
@@ -35,7 +35,7 @@ class RemoteParts(PartFolder):
         return str(self.place)
 
     def is_begun(self) -> bool:
-        return "record.json" in self._names()
+        return RECORD in self._names()
 
     def _names(self) -> list[str]:
         try:
@@ -59,7 +59,7 @@ class RemoteParts(PartFolder):
 
     def clear(self) -> None:
         """Throw everything away; the record first, so that what a kill leaves counts for nothing."""
-        self._remove("record.json")
+        self._remove(RECORD)
         with writing(str(self.place)):
             self.place.delete_below()
         self.output.unlink(missing_ok=True)

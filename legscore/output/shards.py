@@ -24,6 +24,7 @@ from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.input.source import READ_ERRORS, first_line
 from legscore.output.write import DELIMITER, METADATA_KEY, header_line, open_sink, open_writer, output_format
 from legscore.rows.schema import STATUSES
+from legscore.system.checksum import Checksum, checksum_of
 from legscore.system.json_records import difference
 from legscore.system.publish import writing
 
@@ -112,8 +113,7 @@ def open_piece(path: Path) -> Piece:
                 raise InputError(f"{path} lacks {record.name} beside it, which says what shard it is")
             known = json.loads(record.read_text())
             metadata = {name: known[name] for name in RECORD_KEYS if name in known}
-            if known.get("output_bytes") != path.stat().st_size:
-                raise InputError(f"{path} is not as long as {record.name} says; score this shard again")
+            _check_text(path, known)
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     shard = metadata.get(KEY) if isinstance(metadata, dict) else None
@@ -131,6 +131,14 @@ def open_piece(path: Path) -> Piece:
     ):
         raise InputError(f"{path} is no shard: it was not written by legscore run --shard")
     return Piece(path, format_name, metadata)
+
+
+def _check_text(path: Path, record: dict[str, Any]) -> None:
+    """InputError unless a text shard is what its record says: text has no checksums of its own."""
+    files = record.get("output_files")
+    said = next(iter(files.values()), None) if isinstance(files, dict) and len(files) == 1 else None
+    if (noted := Checksum.from_json(said)) is None or checksum_of(path) != noted:
+        raise InputError(f"{path} is not what {path.name}.run.json says was written; score this shard again")
 
 
 def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from legscore.errors import OutputError
 from legscore.rows.reduce import Results
 from legscore.rows.schema import STATUSES
-from legscore.system.publish import publishing_to, writing
+from legscore.system.publish import Complete, is_stream, open_stream, publishing_to, writing
 
 ROW_GROUP_ROWS = 65_536
 DICTIONARY_BYTES = 1 << 16
@@ -37,11 +37,12 @@ METADATA_KEY = b"legscore"
 
 
 def output_format(output: str, asked: str | None = None) -> str:
-    """`parquet`, `arrow`, `csv` or `tsv`, from the extension, or for `-` from --format (TSV by default)."""
-    if output == "-":
+    """`parquet`, `arrow`, `csv` or `tsv`, from the extension; for standard output, devices, pipes and sockets
+    from --format (TSV by default)."""
+    if is_stream(output):
         if asked not in (None, "arrow", "tsv"):
             raise OutputError(f"--format {asked}: standard output takes arrow or tsv")
-        if asked == "arrow" and sys.stdout is not None and sys.stdout.isatty():
+        if output == "-" and asked == "arrow" and sys.stdout is not None and sys.stdout.isatty():
             raise OutputError(
                 "--format arrow writes binary data; send it into a pipe or a file, not to a terminal"
             )
@@ -240,17 +241,20 @@ def header_line(schema: pa.Schema, delimiter: str) -> bytes:
 
 
 @contextlib.contextmanager
-def open_sink(output: str, aside: Path | None = None) -> Iterator[BinaryIO]:
+def open_sink(
+    output: str, aside: Path | None = None, complete: Complete = lambda path: None
+) -> Iterator[BinaryIO]:
     """Yield a stream of bytes that becomes the file `output` (packed where it ends in .gz) on a clean exit
     only.
 
     Args:
         aside: where it is written until then, if not beside it.
+        complete: takes what was written before it is put in place.
 
     Raises:
         OutputError: the disk refuses; wrap writes in `writing(output)`.
     """
-    with publishing_to(output, aside) as temporary:
+    with publishing_to(output, aside, complete) as temporary:
         with writing(output):
             raw = open(temporary, "wb")  # noqa: SIM115 (closed below, where a full disk may show)
         try:
@@ -299,25 +303,31 @@ class Blocks(io.RawIOBase):
 
 @contextlib.contextmanager
 def open_writer(
-    output: str, format_name: str, schema: pa.Schema, metadata: Mapping[str, Any], aside: Path | None = None
+    output: str,
+    format_name: str,
+    schema: pa.Schema,
+    metadata: Mapping[str, Any],
+    aside: Path | None = None,
+    complete: Complete = lambda path: None,
 ) -> Iterator[Writer]:
     """Yield a writer; on a clean exit the output is complete and in place, otherwise nothing of it is left.
 
     Args:
         metadata: what defines the scores; stored as JSON under `legscore` in Parquet and Arrow.
         aside: where the output is written until it is complete, if not beside it.
+        complete: takes what was written before it is put in place.
 
     Raises:
         OutputError: the disk or the format refuses. A broken pipe on standard output passes as
             BrokenPipeError.
     """
     schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
-    if output == "-":
-        if sys.stdout is None:
-            raise OutputError("standard output is closed")
-        yield from _guarded(sys.stdout.buffer, "standard output", format_name, schema, stream=True)
+    if is_stream(output):
+        name = "standard output" if output == "-" else output
+        with open_stream(output) as stream:
+            yield from _guarded(stream, name, format_name, schema, stream=True)
         return
-    with open_sink(output, aside) as sink:
+    with open_sink(output, aside, complete) as sink:
         yield from _guarded(sink, output, format_name, schema)
 
 

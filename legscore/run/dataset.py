@@ -5,15 +5,16 @@ Whatever reads datasets (pyarrow, polars, DuckDB, legscore itself) takes the fol
 holds a fixed number of parts, about a million rows, so that its bytes do not depend on who wrote it: on a
 cluster the workers write files side by side, where one file is joined by one process. On a disk they lie in
 OUTPUT.parts/files until all are there, and the folder is then renamed. A store has no renames: there files
-appear under OUTPUT/ one after the other, each whole, and OUTPUT.run.json at the end.
+appear under OUTPUT/ one after the other, each whole, and OUTPUT.run.json at the end. The checksum of each
+file is noted among the kept parts before it gets its name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -21,20 +22,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from legscore.errors import LegscoreError, OutputError
-from legscore.input.source import READ_ERRORS
 from legscore.output.parts import FILES, DamagedPartError, PartFolder
-from legscore.output.write import METADATA_KEY, Writer, open_writer
+from legscore.output.write import Writer, open_writer
+from legscore.run.finished import was_cut_short
 from legscore.run.pipeline import scored_parts
 from legscore.run.plan import Plan
 from legscore.run.record import Summary
+from legscore.system.checksum import checksum_of
 from legscore.system.log import Progress, Tell
 from legscore.system.publish import base_of, sync_folder, writing
-from legscore.system.storage import Remote, is_remote, open_binary, reason
+from legscore.system.storage import Remote, is_remote, stamp
 
 FILE_ROWS = 1 << 20
+REPLACED = "replaced"
+"""Folder in OUT.parts for an earlier output, until the run that replaces it has ended."""
 NAME = re.compile(r"scores-\d{8,}\.parquet")
 
 
@@ -66,25 +69,11 @@ def parts_of(plan: Plan, number: int) -> range:
     return plan.numbers[number * plan.parts_a_file : (number + 1) * plan.parts_a_file]
 
 
-def check_free(output: str, store: PartFolder) -> None:
-    """OutputError where the folder holds what an interrupted run of this output did not write."""
-    try:
-        if is_remote(output):
-            there = Remote(output).names()
-        elif os.path.lexists(base_of(output)) and not os.path.isdir(base_of(output)):
-            raise OutputError(
-                f"{base_of(output)} is a file; {output} asks for a folder of files: choose another -o"
-            )
-        else:
-            there = os.listdir(output) if os.path.isdir(output) else []
-    except OSError as error:
-        raise OutputError(f"{output} cannot be read: {reason(error)}") from error
-    ours = store.is_begun() and all(NAME.fullmatch(name) for name in there)
-    if there and not ours:
-        raise OutputError(
-            f"{output} holds another run or other files already ({min(there)}); remove it, or choose "
-            "another -o"
-        )
+def check_folder(output: str) -> None:
+    """OutputError where the name of the folder is that of a file."""
+    name = base_of(output)
+    if not is_remote(output) and os.path.lexists(name) and not os.path.isdir(name):
+        raise OutputError(f"{name} is a file; {output} asks for a folder of files: choose another -o")
 
 
 def place_of(output: str, store: PartFolder) -> Path | Remote:
@@ -92,13 +81,15 @@ def place_of(output: str, store: PartFolder) -> Path | Remote:
     return Remote(output) if is_remote(output) else store.folder / FILES
 
 
-def remove_previous_files(output: str, store: PartFolder) -> None:
-    """Before a run begins anew: take away what an interrupted one left in a store. (On a disk files lie with
-    the parts.)"""
-    if is_remote(output) and store.is_begun():
+def remove_previous_files(output: str, *, force: bool) -> None:
+    """Before a run begins anew: take away the files of an interrupted one in a store, or with `force` all
+    that lie under the folder's name. (On a disk files lie with the parts, and an earlier folder makes room
+    when the new one is complete.)"""
+    if is_remote(output):
         with writing(output):
-            for name in filter(NAME.fullmatch, Remote(output).names()):
-                Remote(output).child(name).delete()
+            for name in Remote(output).names():
+                if force or NAME.fullmatch(name):
+                    Remote(output).child(name).delete()
 
 
 def run_files(
@@ -108,11 +99,12 @@ def run_files(
     tell: Tell = lambda *a, **k: None,
     fresh: Collection[int] = (),
 ) -> Summary:
-    """As `legscore.run.pipeline.run`, into files; those that are there already and whole stay."""
+    """As `legscore.run.pipeline.run`, into files; those that an interrupted run finished stay."""
     summary, started = Summary(), time.perf_counter()
     missing = []
+    _take_back(plan, store)
     for number in range(n_files(plan)):
-        found = _kept(plan, store, number, fresh)
+        found = _kept(plan, store, number, fresh, tell)
         if found is None:
             missing.append(number)
             continue
@@ -127,17 +119,21 @@ def run_files(
         _write(plan, store, range(first, first + n), summary, progress, tell, fresh)
         missing = missing[n:]
     if not is_remote(plan.output):
-        _publish(plan.output, store)
+        _publish(plan, store)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
 def write_file(plan: Plan, store: PartFolder, number: int) -> int:
     """Write one file from parts that are kept, unless it is there; its rows. What a worker does."""
-    if (found := _kept(plan, store, number, ())) is None:
+    if (found := _kept(plan, store, number, (), _tell_nothing)) is None:
         found = Summary()
-        _write(plan, store, range(number, number + 1), found, lambda rows: None, lambda *a, **k: None, ())
+        _write(plan, store, range(number, number + 1), found, lambda rows: None, _tell_nothing, ())
     return found.rows
+
+
+def _tell_nothing(event: str, **fields: object) -> None:
+    """Where nobody listens."""
 
 
 def _write(
@@ -155,7 +151,7 @@ def _write(
             place.mkdir(exist_ok=True)
     parts = range(parts_of(plan, files[0]).start, parts_of(plan, files[-1]).stop)
     with (
-        _rolling(place, files[0], plan) as writer,
+        _rolling(place, files[0], plan, store) as writer,
         contextlib.closing(
             scored_parts(replace(plan, parts=parts), store, summary, progress, tell, fresh)
         ) as tables,
@@ -167,15 +163,21 @@ def _write(
 class _Rolling:
     """Writes tables into files of `plan.parts_a_file` parts each."""
 
-    def __init__(self, place: Path | Remote, first: int, plan: Plan) -> None:
+    def __init__(self, place: Path | Remote, first: int, plan: Plan, store: PartFolder) -> None:
         self._place, self._number, self._plan, self._written = place, first, plan, 0
+        self._store = store
         self._stack = contextlib.ExitStack()
         self._writer = self._open()
 
     def _open(self) -> Writer:
         plan, name = self._plan, file_name(self._number)
         target = str(self._place.child(name) if isinstance(self._place, Remote) else self._place / name)
-        return self._stack.enter_context(open_writer(target, plan.format_name, plan.schema, plan.metadata))
+
+        def note(path: Path) -> None:
+            self._store.note(f"output-{name}", checksum_of(path))
+
+        opened = open_writer(target, plan.format_name, plan.schema, plan.metadata, complete=note)
+        return self._stack.enter_context(opened)
 
     def write(self, table: pa.Table) -> None:
         if self._written == self._plan.parts_a_file:
@@ -194,8 +196,8 @@ class _Rolling:
 
 
 @contextlib.contextmanager
-def _rolling(place: Path | Remote, first: int, plan: Plan) -> Iterator[_Rolling]:
-    writer = _Rolling(place, first, plan)
+def _rolling(place: Path | Remote, first: int, plan: Plan, store: PartFolder) -> Iterator[_Rolling]:
+    writer = _Rolling(place, first, plan, store)
     try:
         yield writer
     except BaseException:
@@ -204,40 +206,69 @@ def _rolling(place: Path | Remote, first: int, plan: Plan) -> Iterator[_Rolling]
     writer.close()
 
 
-def _kept(plan: Plan, store: PartFolder, number: int, fresh: Collection[int]) -> Summary | None:
-    """What is in a file that is there and whole, with its parts; else None."""
-    place = place_of(plan.output, store)
-    path = place.child(file_name(number)) if isinstance(place, Remote) else place / file_name(number)
-    expected = json.dumps(plan.metadata, sort_keys=True).encode()
-    parts, summary = parts_of(plan, number), Summary()
+def _kept(plan: Plan, store: PartFolder, number: int, fresh: Collection[int], tell: Tell) -> Summary | None:
+    """What is in a file that this run finished, with its parts; else None, and what does not fit is told.
+
+    A file counts when it has the checksum that this run noted for it. Files whose parts are all `fresh` were
+    written a moment ago and are not read again; their size is looked at.
+    """
+    place, name = place_of(plan.output, store), file_name(number)
+    path = place.child(name) if isinstance(place, Remote) else place / name
     try:
-        with open_binary(path) as stream:
-            found = pq.read_metadata(stream)
-    except READ_ERRORS:  # not there, or nothing that was written here: it is written now
+        size = stamp(path).size
+    except OSError:  # not there: it is written now
+        return None
+    parts, summary = parts_of(plan, number), Summary()
+    noted = store.noted(f"output-{name}")
+    try:
+        whole = noted is not None and size == noted.size
+        if whole and not all(part in fresh for part in parts):
+            whole = checksum_of(path) == noted
+    except OSError:
+        whole = False
+    if not whole:
+        tell("rewrite", file=number, reason=f"{path} is not what this run wrote")
         return None
     for part in parts:
         rows = min(plan.part_rows, plan.opened.n_rows - part * plan.part_rows)
         try:
             scored = store.load(part, rows)
-        except DamagedPartError:
+        except DamagedPartError:  # told when the part is scored again
             return None
         if scored is None:
             return None
         summary.add(scored, resumed=part not in fresh)
-    whole = found.num_rows == summary.rows and (found.metadata or {}).get(METADATA_KEY) == expected
-    return summary if whole else None
+    return summary
 
 
-def _publish(output: str, store: PartFolder) -> None:
-    """Give the folder of files its name. An earlier one with nothing but such files, left by a run that was
-    killed between this and the end, makes room."""
-    made, target = store.folder / FILES, Path(os.path.realpath(base_of(output)))
-    with writing(output):
-        for stale in made.glob(".*"):  # half-written when their run was killed
-            stale.unlink()
+def _take_back(plan: Plan, store: PartFolder) -> None:
+    """Where an interrupted run gave the folder its name already: go on from its files, which are looked at as
+    those of any interrupted run. (What is there is this run's: `legscore.run.finished`.)"""
+    if is_remote(plan.output):
+        return
+    made, target = store.folder / FILES, Path(os.path.realpath(base_of(plan.output)))
+    if (
+        not made.exists()
+        and target.is_dir()
+        and was_cut_short([f"{target}/"], store)
+        and any(target.iterdir())
+    ):
+        with writing(plan.output):
+            os.rename(target, made)
+
+
+def _publish(plan: Plan, store: PartFolder) -> None:
+    """Give the folder of files its name. An earlier one, which --force replaces, makes room first."""
+    made, target = store.folder / FILES, Path(os.path.realpath(base_of(plan.output)))
+    replaced, wanted = store.folder / REPLACED, {file_name(number) for number in range(n_files(plan))}
+    with writing(plan.output):
+        for entry in list(os.scandir(made)):
+            if entry.name not in wanted:  # half-written when their run was killed
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
         sync_folder(made)
+        if replaced.exists():  # by a run that was killed before its end
+            shutil.rmtree(replaced)
         if target.is_dir() and any(target.iterdir()):
-            check_free(output, store)
-            os.rename(target, store.folder / "replaced")
+            os.rename(target, replaced)
         os.rename(made, target)
         sync_folder(target.parent)

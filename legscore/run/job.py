@@ -10,7 +10,6 @@ import datetime
 import json
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from legscore.engine.base import Engine
@@ -19,9 +18,9 @@ from legscore.errors import OutputError
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.remote_parts import locked_parts
-from legscore.output.shards import KEY as SHARD
 from legscore.output.write import output_format
-from legscore.run.dataset import check_free, remove_previous_files, run_files
+from legscore.run.dataset import check_folder, file_name, n_files, remove_previous_files, run_files
+from legscore.run.finished import asked_of, finished_record
 from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
 from legscore.run.plan import Plan
@@ -32,15 +31,17 @@ from legscore.system.log import Progress, RunLog, Say, StartProgress
 from legscore.system.overwrite import check_apart
 from legscore.system.publish import (
     base_of,
+    check_moves,
     check_output,
     is_dataset,
+    is_stream,
     record_of,
     remove_stale,
     write_record,
     written_by,
 )
 from legscore.system.resources import folder
-from legscore.system.storage import Remote, is_remote, stamp
+from legscore.system.storage import is_remote
 
 
 class Workers(Protocol):
@@ -88,7 +89,12 @@ def score(
     started = datetime.datetime.now(datetime.timezone.utc)
     _check_output_name(options)
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(_kept_parts(options, staging))
+        store, asked = stack.enter_context(_kept_parts(options, staging)), staging.asked
+        if store is not None:
+            asked = asked_of(options) if asked is None else asked
+            finished = finished_record(options.output, [options.output], asked, store, force=options.force)
+            if finished is not None:
+                return finished
         if opener is None and workers is not None:
             opener = workers.open_engine
         plan = stack.enter_context(prepared(options, say, opener))
@@ -96,8 +102,8 @@ def score(
         shown = [str(path) for path in staging.shown_inputs or options.inputs]
         log.event("start", inputs=shown, **start_event(plan, options.shard))
         if store is not None:
-            if options.restart and is_dataset(options.output):
-                remove_previous_files(options.output, store)
+            if (options.restart or options.force) and is_dataset(options.output):
+                remove_previous_files(options.output, force=options.force)
             stack.enter_context(
                 resuming(plan, store, say, log, derived_input=staging.derived_input, restart=options.restart)
             )
@@ -110,14 +116,21 @@ def score(
             record["cluster"] = workers.record()
         record["verify"] = plan.verifier.record() if plan.verifier else None
         if store is not None:
-            if SHARD in record:
-                record["output_bytes"] = stamp(
-                    Remote(options.output) if is_remote(options.output) else Path(options.output)
-                ).size
+            record |= {"asked": asked, "output_files": _written(plan, store)}
             write_record(options.output, json.dumps(record, indent=1) + "\n")
             if staging.parts is None:
                 store.clear()
     return record
+
+
+def _written(plan: Plan, store: PartFolder) -> dict[str, Any]:
+    """Checksums of the files of the output, as they were when they got their names."""
+    if plan.parts_a_file:
+        names = [file_name(number) for number in range(n_files(plan))]
+    else:
+        names = [base_of(plan.output).rpartition("/")[2]]
+    noted = {name: store.noted(f"output-{name}") for name in names}
+    return {name: found.to_json() for name, found in noted.items() if found}
 
 
 def _check_output_name(options: Options) -> None:
@@ -129,23 +142,23 @@ def _check_output_name(options: Options) -> None:
         [*options.inputs, options.calibration, options.recipe],
         options.models or [folder("bundled")],
     )
-    if options.output != "-":
-        check_output(options.output)
+    check_output(options.output)
     output_format(options.output, options.format)
 
 
 @contextlib.contextmanager
 def _kept_parts(options: Options, staging: Staging) -> Iterator[PartFolder | None]:
-    """The folder of kept parts, locked; None for standard output, which keeps nothing."""
+    """The folder of kept parts, locked; None for a stream, which keeps nothing."""
     output = options.output
-    if output == "-":
+    if is_stream(output):
         yield None
         return
     with locked_parts(output, staging.parts, parts_folder(output)) as store:
         if not is_remote(output):
             remove_stale(base_of(output), record_of(output))
+            check_moves(store.folder, output)
         if is_dataset(output):
-            check_free(output, store)
+            check_folder(output)
         yield store
 
 

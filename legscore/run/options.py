@@ -36,6 +36,7 @@ class Options:
         out_of_fold: score each row only with members that did not train on its fold: the column of folds, or
             `mmh3`.
         until_se: stop adding members to a row once the standard error is below this, in score units.
+        force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.
         shard: `3/64`: only the third of 64 slices of the input.
         memory: most memory of the run, such as `8G`, or bytes.
@@ -68,6 +69,7 @@ class Options:
     out_of_fold: str | None = None
     device: str | None = None
     until_se: float | None = None
+    force: bool = False
     restart: bool = False
     shard: str | None = None
     memory: str | int | None = None
@@ -127,12 +129,14 @@ class Staging:
         derived_input: the input is made again for every run; it is the same when its content is.
         parts: folder for the kept parts, instead of OUTPUT.parts; it then stays when the run has ended.
         command: what the record says started the run: a command line, or a Python function and its arguments.
+        asked: what the record says was asked for (`legscore.run.finished`); what the options say when None.
     """
 
     shown_inputs: Sequence[str] = ()
     derived_input: bool = False
     parts: str | None = None
     command: str | Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
 
 
 DIRECT = Staging()

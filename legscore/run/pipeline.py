@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ from legscore.run.plan import Plan
 from legscore.run.record import Summary
 from legscore.run.stages import Stages
 from legscore.run.stream import apply, background, in_flight
+from legscore.system.checksum import checksum_of
 from legscore.system.log import Progress, Tell
 from legscore.system.memory import Budget
 
@@ -62,8 +64,13 @@ def run(
     """
     summary, started = Summary(), time.perf_counter()
     aside = store.output if store else None
+
+    def note(path: Path) -> None:
+        if store is not None:
+            store.note(f"output-{plan.output.rpartition('/')[2]}", checksum_of(path))
+
     with (
-        open_writer(plan.output, plan.format_name, plan.schema, plan.metadata, aside) as writer,
+        open_writer(plan.output, plan.format_name, plan.schema, plan.metadata, aside, note) as writer,
         contextlib.closing(scored_parts(plan, store, summary, progress, tell, fresh)) as tables,
     ):
         for table in tables:

@@ -62,6 +62,8 @@ class RunLog:
                 fields.get("kind", "damaged part"),
                 f"part {fields['part']} is scored again: {fields['reason']}",
             )
+        if event == "rewrite":
+            self.warn("damaged file", f"file {fields['file']} is written again: {fields['reason']}")
         if self._stream is None:
             return
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

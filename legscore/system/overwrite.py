@@ -17,7 +17,7 @@ from pathlib import Path
 
 from legscore.errors import OutputError
 from legscore.system.publish import writing
-from legscore.system.storage import Remote, is_remote
+from legscore.system.storage import Remote, is_remote, listing
 
 Place = str | Path | object | None
 RECORD = ".run.json"
@@ -122,6 +122,23 @@ def _matches(place: str) -> list[str]:
     if os.path.lexists(place) or not WILDCARDS.search(place):
         return [place]
     return glob.glob(place, recursive=True)
+
+
+def files_named(place: str, endings: tuple[str, ...]) -> list[Path | Remote]:
+    """The files that a name, a pattern or an address stands for; of folders, those with one of `endings` (for
+    PARQUET, those that begin as Parquet does too). Empty where it names nothing."""
+    if is_remote(place):
+        try:
+            return list(listing(place)[1])
+        except OSError:
+            return []
+    found: list[Path | Remote] = []
+    for path in sorted(_matches(place)):
+        if os.path.isdir(path):
+            found += [Path(inside) for inside in sorted(_files_below(path, endings))]
+        elif os.path.exists(path):
+            found.append(Path(path))
+    return found
 
 
 def _files_below(folder: str, endings: tuple[str, ...]) -> Iterator[str]:

@@ -9,7 +9,6 @@ there. With standard output it is a temporary folder.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,13 +20,16 @@ from typing import TYPE_CHECKING, Any
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
 from legscore.output.parts import STAGED, PartFolder, parts_folder
+from legscore.run.finished import finished_record
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
+from legscore.system.json_records import fingerprint_of
 from legscore.system.lock import LOCK_NAME, locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
-from legscore.system.publish import base_of, record_of, remove_stale, write_record
-from legscore.system.storage import Stamp, stamp
+from legscore.system.publish import base_of, is_stream, record_of, remove_stale
+from legscore.system.storage import stamp
 from legscore.variants.organism import check_organism, check_tile_length, contract_of
+from legscore.variants.run_output import publish_scores
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
 if TYPE_CHECKING:
@@ -44,11 +46,12 @@ StartWorkers = Callable[[Options, Staging, RunLog], AbstractContextManager["Work
 @dataclass(frozen=True)
 class Job:
     """What is scored: the options of the scoring job, its staging, and what turns the scores into the output;
-    `finish(record)` returns lines for the user."""
+    `finish(record)` returns lines for the user. `finished` is the record where all of it is done already."""
 
     options: Options
     staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
+    finished: dict[str, Any] | None = None
 
 
 def score_request(
@@ -78,6 +81,8 @@ def score_request(
     log = log or RunLog(say=say)
     check_organism(request.options, request.build, log)
     with _staged(request, say, log) as job:
+        if job.finished is not None:
+            return job.finished, []
         with start_workers(job.options, job.staging, log) as workers:
             record = score(job.options, job.staging, say=say, progress=progress, log=log, workers=workers)
         return record, job.finish(record)
@@ -91,7 +96,11 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         yield Job(options, Staging(command=request.command), lambda record: [])
         return
     with _working_folder(output, options.restart) as room:
-        made, job = None, options
+        made, job, asked = None, options, request.asked()
+        done = None if is_stream(output) else _done(request, asked, room)
+        if done is not None:
+            yield Job(options, Staging(), lambda record: [], done)
+            return
         if build is not None:
             table = room / "_variants.parquet"
             made = _make(request, table, say, log)
@@ -99,52 +108,40 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         read = stamp(Path(job.inputs[0])) if request.shuffles else None
         if request.shuffles:
             check_null_rows(job, contract_of(job))
-        scored = room / "_scored.parquet"
 
         def finish(record: dict[str, Any]) -> list[str]:
             if not request.scores_aside:
                 return []
             try:
-                if request.shuffles:
-                    lines = add_null(request, job, scored, record, read, say, log)
-                else:
-                    lines = _finished(request, scored, made, record)
+                return publish_scores(request, asked, room, job, made, read, record, say, log)
             except InputError:  # what was scored cannot become this output, now or later
                 _empty(room)
                 raise
-            record["output"] = output
-            write_record(output, json.dumps(record, indent=1) + "\n")
-            return lines
 
         if request.scores_aside:
-            job = replace(job, output=str(scored), format=None)
+            job = replace(job, output=str(room / "_scored.parquet"), format=None, force=True)
         staging = Staging(
             command=request.command,
             shown_inputs=options.inputs,
             derived_input=made is not None,
-            parts=None if output == "-" else str(room / STAGED),
+            parts=None if is_stream(output) else str(room / STAGED),
+            asked=asked,
         )
         yield Job(job, staging, finish)
 
 
-def _finished(request: RunRequest, scored: Path, made: Made | None, record: dict[str, Any]) -> list[str]:
-    """Turn the scores into a VCF or tracks; lines about it."""
-    output = request.options.output
-    if request.to_vcf and made is not None:
-        from legscore.variants.vcf_out import write_vcf
-
-        source = Path(request.options.inputs[0])
-        return write_vcf(source, scored, output, made.contigs, made.lengths, record, made.read)
-    from legscore.variants.tracks import write_tracks
-
-    return write_tracks(scored, output, record)
+def _done(request: RunRequest, asked: dict[str, Any], room: Path) -> dict[str, Any] | None:
+    """The record of an output that is finished as asked; None when it is to be made."""
+    options, aside = request.options, request.scores_aside
+    store, run = PartFolder(room if aside else room / STAGED), fingerprint_of(asked) if aside else None
+    return finished_record(options.output, request.results, asked, store, force=options.force, run=run)
 
 
 @contextlib.contextmanager
 def _working_folder(output: str, restart: bool) -> Iterator[Path]:
     """A folder for what a run makes on its way: OUT.parts, locked; emptied at the end, or after a failure
     without scores."""
-    if output == "-":
+    if is_stream(output):
         with tempfile.TemporaryDirectory(prefix="legscore-") as temporary:
             yield Path(temporary)
         return
@@ -218,66 +215,3 @@ def fit_to_model(build: BuildOptions, contract: Contract) -> BuildOptions:
     if contract.insert_min == contract.insert_max:
         return replace(build, length=contract.insert_min)
     return build
-
-
-def add_null(
-    request: RunRequest,
-    job: Options,
-    scored: Path,
-    record: dict[str, Any],
-    read: Stamp | None,
-    say: Say,
-    log: RunLog,
-) -> list[str]:
-    """Score the changes in shuffled inserts as the run scored its rows, and write the rows with p and q.
-
-    Args:
-        request: what was asked for; `job`: the options whose results are in `scored`.
-        record: of the run, whose settings are those of the null.
-        read: what the job's input was before it was scored.
-        say: receives lines about resuming; `log`: events.
-
-    Returns:
-        One line for the user.
-    """
-    import numpy as np
-
-    from legscore.variants.shuffle_null import ROW, p_values, write_null, write_with_p
-
-    n, output, source = request.shuffles, request.options.output, job.inputs[0]
-    changes, results = scored.with_name("_null.parquet"), scored.with_name("_null_scores.parquet")
-    settings = record["options"]
-    contract, form = Contract.from_json(record["contract"]), settings["sequence_is"]
-    adapters = (len(contract.adapter5), len(contract.adapter3)) if form == "oligo" else (0, 0)
-    n_changes = write_null(source, changes, n, settings["columns"], adapters, read)
-    say(f"null: {n_changes:,} single-base changes in {n:,} shuffled inserts each")
-    null = replace(
-        job,
-        inputs=[str(changes)],
-        output=str(results),
-        kind=None,
-        columns={},
-        sequence_is=form,
-        keep=ROW,
-        calibration=None,
-        per_model=False,
-    )
-    parts = None if output == "-" else str(scored.with_name("null_scores"))
-    staging = Staging(derived_input=True, parts=parts)
-    if n_changes:
-        told = lambda line: say(line) if line.startswith(("resume", "kept")) else None
-        score(null, staging, say=told, log=log)
-    p, q = p_values(scored, results if n_changes else None, n)
-    metadata = {
-        name: record[name] for name in ("legscore", "models", "contract", "engine", "fidelity", "options")
-    }
-    metadata["options"] = {**metadata["options"], "shuffle_null": n}
-    metadata |= {name: record[name] for name in ("variants", "calibration") if name in record}
-    write_with_p(scored, p, q, output, request.options.format, metadata)
-    return [
-        (
-            f"p: {int(np.isfinite(p).sum()):,} rows; q ≤ 0.05: {int((q <= 0.05).sum()):,} (smallest "
-            "possible p "
-            f"{1 / (n + 1):.2g})"
-        )
-    ]

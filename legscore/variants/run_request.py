@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from legscore.input.read import open_input
 from legscore.input.roles import choose_carried_columns
 from legscore.output.write import output_format
 from legscore.rows.schema import find_roles
+from legscore.run.finished import asked_of
 from legscore.run.options import Options
 from legscore.run.settings import resolve_sequence_is
 from legscore.system.overwrite import check_apart
-from legscore.system.publish import check_output, written_by
+from legscore.system.publish import check_output, is_stream, written_by
 from legscore.system.resources import folder
 from legscore.system.storage import is_remote
 
@@ -64,6 +65,18 @@ class RunRequest:
         options, build = self.options, self.build
         named = [*options.inputs, *(build.files() if build else ()), self.samples]
         return [str(path) for path in (*named, options.calibration, options.recipe) if path]
+
+    @property
+    def results(self) -> list[str]:
+        """What the output consists of: itself, or its tracks."""
+        output = self.options.output
+        return [str(path) for path in track_files(output)] if self.to_tracks else [output]
+
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, for the record and for a later run to the same output."""
+        build = asdict(self.build) if self.build else None
+        more = {"build": build, "samples": self.samples, "shuffles": self.shuffles}
+        return asked_of(self.options, self.files, more)
 
     @property
     def written(self) -> list[str]:
@@ -198,7 +211,7 @@ def check_null_rows(job: Options, contract: Contract) -> None:
 
 def _check_output(request: RunRequest) -> None:
     output = request.options.output
-    if output == "-":
+    if is_stream(output):
         return
     if not (request.to_vcf or request.to_tracks):
         output_format(output, None)

@@ -1,0 +1,171 @@
+"""Outputs that are there already: finished as asked, ours but cut short at the very end, or something else.
+
+Nothing is replaced unsaid. The record beside an output holds what was asked for and the checksum of every
+file that was written: where both fit, there is nothing to do. A run that ends between giving the output its
+name and writing the record leaves a note of the checksum among its kept parts, so that the same command goes
+on. Everything else that has the output's name stays, unless --force is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from legscore.errors import OutputError
+from legscore.output.parts import PartFolder
+from legscore.run.options import Options
+from legscore.system.checksum import checksum_of
+from legscore.system.json_records import difference, parse_record
+from legscore.system.overwrite import CHECKPOINTS, PARQUET, files_named, is_there
+from legscore.system.publish import record_of, writing
+from legscore.system.resources import folder
+from legscore.system.storage import Remote, is_remote, reason, stamp
+from legscore.version import __version__
+
+NOT_COMPARED = ("inputs", "output", "models", "force", "restart", "memory")
+"""Options that do not define the output, or of whose files more is compared than the names."""
+ADVICE = "choose another -o, or add --force to replace it"
+NEEDED: dict[str, Any] = {
+    "rows": int,
+    "rows_resumed": int,
+    "status": dict,
+    "rows_per_s": (int, float),
+    "output": str,
+}
+"""What is told of a run from its record."""
+
+
+def asked_of(
+    options: Options, files: Iterable[str] = (), more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a run was asked for: its options, the models' checksums, size and time of all else that it reads.
+
+    Args:
+        options: of the run.
+        files: what is read beside the input and the models.
+        more: what else was asked for (how a VCF becomes rows).
+    """
+    read = dict.fromkeys(str(place) for place in (*options.inputs, *files) if place)
+    read |= dict.fromkeys(place for place in (options.calibration, options.recipe) if place)
+    said = {name: value for name, value in asdict(options).items() if name not in NOT_COMPARED}
+    models = [str(place) for place in options.models] or [str(folder("bundled"))]
+    asked = {
+        "legscore": __version__,
+        "read": {place: _stamps(place) for place in read},
+        "models": [found for place in models for found in _checksums(place)],
+        "options": {**said, **(more or {})},
+    }
+    return parse_record(json.dumps(asked, default=list))
+
+
+def _checksums(place: str) -> list[dict[str, Any]]:
+    """Checksums of the checkpoints that a name stands for; those that cannot be read are told when they are
+    opened."""
+    with contextlib.suppress(OSError):
+        return [checksum_of(path).to_json() for path in files_named(place, CHECKPOINTS)]
+    return []
+
+
+def _stamps(place: str) -> list[dict[str, Any]]:
+    """Size and time of the files that a name stands for; none where it is no file's."""
+    found = []
+    for path in files_named(place, PARQUET):
+        try:
+            seen = stamp(path)
+        except OSError:
+            continue
+        name = str(path) if isinstance(path, Remote) else os.path.abspath(path)
+        found.append({"path": name, "size": seen.size, "modified_ns": seen.modified_ns})
+    return found
+
+
+def finished_record(
+    output: str,
+    files: Sequence[str],
+    asked: Mapping[str, Any],
+    store: PartFolder,
+    *,
+    force: bool,
+    run: bytes | None = None,
+) -> dict[str, Any] | None:
+    """The record of a finished output, where it is what is asked for now.
+
+    Args:
+        output: its name.
+        files: those that it consists of: itself, or its tracks.
+        asked: what is asked for now (`asked_of`).
+        store: the kept parts of this output, which this process holds.
+        force: replace whatever is there.
+        run: fingerprint under which notes were left in `store`; that of its record where None.
+
+    Returns:
+        The record, with `already_finished`; None when the output is to be written.
+
+    Raises:
+        OutputError: something else has the name.
+    """
+    there = [name for name in files if is_there(name)]
+    if force or not there or was_cut_short(there, store, run):
+        return None
+    record = read_record(output)
+    if record is None or not isinstance(record.get("asked"), dict):
+        raise OutputError(f"{there[0]} is there already; {ADVICE}")
+    with writing(output):
+        fits = record.get("output_files") == checksums_of(files)
+    if not fits:
+        raise OutputError(f"{there[0]} is there already and not what {record_of(output)} says; {ADVICE}")
+    if found := difference(record["asked"], asked):
+        raise OutputError(f"{there[0]} is the output of a run that differs from this one: {found}; {ADVICE}")
+    if any(not isinstance(record.get(name), kind) for name, kind in NEEDED.items()):
+        raise OutputError(f"{there[0]} is there already, and {record_of(output)} is no run's; {ADVICE}")
+    return {**record, "already_finished": True}
+
+
+def read_record(output: str) -> dict[str, Any] | None:
+    """The record of an output that is there; None when it has none. OutputError when it cannot be read."""
+    place = record_of(output)
+    try:
+        return parse_record(Remote(place).read() if is_remote(place) else Path(place).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{output} is there already, and {place} cannot be read ({reason(error)}); {ADVICE}"
+        ) from None
+
+
+def checksums_of(files: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Checksums by the names of files; of folders, of the files in them. OSError when one cannot be read."""
+    return {path.name: checksum_of(path).to_json() for name in files for path in _files_in(name)}
+
+
+def was_cut_short(there: Sequence[str], store: PartFolder, run: bytes | None = None) -> bool:
+    """Whether all that is there was written by the interrupted run whose parts are kept. In a store, files of
+    a folder are looked at by name only: each is read when it is taken."""
+    if run is None and not store.is_begun():
+        return False
+    for name in there:
+        for path in _files_in(name):
+            noted = store.noted(f"output-{path.name}", run)
+            if noted is None:
+                return False
+            if isinstance(path, Remote) and name.endswith("/"):
+                continue
+            with writing(name):
+                if stamp(path).size != noted.size or checksum_of(path) != noted:
+                    return False
+    return True
+
+
+def _files_in(output: str) -> list[Path | Remote]:
+    """The file of this name, or the files of a folder, sorted."""
+    if not output.endswith("/"):
+        return [Remote(output) if is_remote(output) else Path(output)]
+    if is_remote(output):
+        return [Remote(output).child(name) for name in sorted(Remote(output).names())]
+    return [path for path in sorted(Path(output).iterdir()) if path.is_file()]

@@ -1,0 +1,45 @@
+"""Size and CRC-32 of a file: what tells that it is still what was written."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legscore.system.storage import Remote, open_binary
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """Bytes of a file and their CRC-32, which every flipped bit changes."""
+
+    size: int
+    crc32: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"bytes": self.size, "crc32": f"{self.crc32:08x}"}
+
+    @classmethod
+    def from_json(cls, record: object) -> Checksum | None:
+        """What `to_json` wrote, whatever else the record holds; None where it holds no such thing."""
+        if not isinstance(record, dict):
+            return None
+        size, crc32 = record.get("bytes"), record.get("crc32")
+        if type(size) is not int or not isinstance(crc32, str) or len(crc32) != 8:
+            return None
+        try:
+            return cls(size, int(crc32, 16))
+        except ValueError:
+            return None
+
+
+def checksum_of(path: Path | Remote) -> Checksum:
+    """The checksum of a file, read from beginning to end. OSError when it cannot be read."""
+    size = crc32 = 0
+    with open_binary(path) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            size, crc32 = size + len(block), zlib.crc32(block, crc32)
+    return Checksum(size, crc32)

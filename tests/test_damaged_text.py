@@ -116,6 +116,17 @@ def test_the_scan_passes_no_text_that_the_csv_module_refuses(content: str, block
         assert damage or '"' in content
 
 
+@pytest.mark.parametrize("row", ['{},",ACGT,x', '{},-,ACGT,"', '",{},ACGT,x'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("apart", [1, 2, 300])
+def test_quotes_alone_do_not_join_rows(tmp_path: Path, row: str, end: str, apart: int) -> None:
+    """Two values that are a bare quote (inches, or "as above") are no value that reaches from one to the other."""
+    rows = [f"s{i},-,ACGT,x" for i in range(1000)]
+    rows[5], rows[5 + apart] = row.format("s5"), row.format("s")
+    (tmp_path / "t.csv").write_text(end.join(["a,b,sequence,d", *rows, ""]), newline="")
+    refused(tmp_path / "t.csv", f"line 7 is a quote alone, which reaches to line {7 + apart}")
+
+
 def test_quotes_inside_unquoted_values_are_letters(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('id,note,sequence\na,3" end,ACGT\nb,5\'-"x",GG\n')
     assert rows_of(tmp_path / "t.csv", ["note", "sequence"]) == [('3" end', "ACGT"), ('5\'-"x"', "GG")]

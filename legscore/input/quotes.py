@@ -14,36 +14,35 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-QUOTE, LINE_FEED = ord('"'), ord("\n")
+QUOTE, ENDS = ord('"'), (ord("\n"), ord("\r"))
 
 
 class QuoteScan:
-    """Looks at a text block by block.
+    """Looks at a text block by block; `is_sound` tells, after the last one, whether all quotes are in place.
 
-    Attributes:
-        regular: no quote so far stands where the assumption does not hold.
-        line_ends: LF characters so far.
+    In place is a quote before or behind a delimiter, a line end or another quote, as they take turns. One that
+    opens a value and has a delimiter or a line end behind it may be a value of its own (inches, "as above").
     """
 
     def __init__(self, delimiter: str) -> None:
-        self._is_edge = np.zeros(256, dtype=bool)
-        """Of a byte: whether it may stand before an opening and behind a closing quote."""
-        self._is_edge[list(f'{delimiter}\r\n"'.encode())] = True
-        self._is_open = self._closed_last = False
-        self._last = ord("\n")
-        self.regular, self.line_ends = True, 0
+        self._edges = (ord(delimiter), *ENDS)
+        """Bytes between which a value stands."""
+        self._in_place, self._is_open, self._is_alone = True, False, False
+        self._opened_last = self._closed_last = False
+        self._last = ENDS[0]
 
     def add(self, block: bytes) -> None:
         """The next bytes of the file."""
         if not block:
             return
-        letters = np.frombuffer(block, dtype=np.uint8)
-        self.line_ends += int(np.count_nonzero(letters == LINE_FEED))
-        if self._closed_last and not self._is_edge[block[0]]:
-            self.regular = False
-        self._closed_last = False
-        if self.regular and QUOTE in block:
-            self._look(letters)
+        begins = block[0]
+        if self._opened_last and begins in self._edges:
+            self._is_alone = True
+        if self._closed_last and begins != QUOTE and begins not in self._edges:
+            self._in_place = False
+        self._opened_last = self._closed_last = False
+        if self._in_place and QUOTE in block:
+            self._look(np.frombuffer(block, dtype=np.uint8))
         self._last = block[-1]
 
     def _look(self, letters: np.ndarray) -> None:
@@ -52,30 +51,50 @@ class QuoteScan:
         before = letters[opening - 1]
         if len(opening) and opening[0] == 0:
             before[0] = self._last
-        if len(closing) and closing[-1] == len(letters) - 1:
-            self._closed_last, closing = True, closing[:-1]
-        self.regular = bool(self._is_edge[before].all() and self._is_edge[letters[closing + 1]].all())
+        if at[-1] == len(letters) - 1:
+            self._opened_last = len(opening) > 0 and opening[-1] == at[-1]
+            self._closed_last = not self._opened_last
+            opening, closing = opening[opening < at[-1]], closing[closing < at[-1]]
+        self._in_place = self._all_may_be(before) and self._all_may_be(letters[closing + 1])
+        inside = letters[opening + 1]
+        self._is_alone |= any(bool((inside == edge).any()) for edge in self._edges)
         self._is_open ^= bool(len(at) % 2)
+
+    def _all_may_be(self, neighbours: np.ndarray) -> bool:
+        """Whether these bytes may stand before an opening or behind a closing quote."""
+        found = neighbours == QUOTE
+        for edge in self._edges:
+            found |= neighbours == edge
+        return bool(found.all())
 
     @property
     def is_sound(self) -> bool:
         """Whether all of a file that ends here is well formed. False means that it may not be."""
-        return self.regular and not self._is_open
+        return self._in_place and not self._is_open and not self._is_alone
 
 
 def first_damage(lines: Iterable[str], delimiter: str, most: int) -> str | None:
-    """Where the quoting of a text is first broken, as words with the number of the line; None when it is
-    sound.
+    """Where the quoting of a text is first broken, as words with the number of the line.
 
     Args:
         lines: with their ends.
         most: letters that a field may have.
+
+    Returns:
+        None when it is sound.
     """
-    reader = csv.reader(_without_nul(lines), delimiter=delimiter, strict=True)
+    pieces: list[str] = []
+    reader = csv.reader(_noted(lines, pieces), delimiter=delimiter, strict=True)
     begin, before = 1, csv.field_size_limit(most)
     try:
-        for _ in reader:
+        n_columns = len(next(reader, ()))
+        begin = reader.line_num + 1
+        pieces.clear()
+        for row in reader:
+            if len(pieces) > 1 and _has_lone_quotes(row, pieces, delimiter, n_columns):
+                return f"a value in line {begin} is a quote alone, which reaches to line {reader.line_num}"
             begin = reader.line_num + 1
+            pieces.clear()
     except csv.Error as error:
         if "expected after" in str(error):
             where = f"line {reader.line_num}"
@@ -88,6 +107,18 @@ def first_damage(lines: Iterable[str], delimiter: str, most: int) -> str | None:
     return None
 
 
-def _without_nul(lines: Iterable[str]) -> Iterator[str]:
-    # Python 3.10 refuses them; to the quoting they are like any other letter
-    return (line.replace("\0", " ") for line in lines)
+def _has_lone_quotes(row: list[str], lines: list[str], delimiter: str, n_columns: int) -> bool:
+    """Whether a row of several lines is rather several rows, of which two have a quote alone as a value."""
+    edges = (delimiter, "\n", "\r")
+    return n_columns > 1 and (
+        any(len(value) > 1 and value.startswith(edges) and value.endswith(edges) for value in row)
+        and all(line.count(delimiter) == n_columns - 1 for line in lines)
+    )
+
+
+def _noted(lines: Iterable[str], pieces: list[str]) -> Iterator[str]:
+    """The lines, which are also put into `pieces`."""
+    for line in lines:
+        pieces.append(line)
+        # Python 3.10 refuses a NUL; to the quoting it is like any other letter
+        yield line.replace("\0", " ")

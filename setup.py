@@ -43,7 +43,6 @@ TEST = [
     *REPORT,
     *BENCH,
     *BIGWIG,
-    "mmh3>=4",
     "moto[server]>=5",
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -238,6 +237,7 @@ setup(
         "pysam>=0.23",
         "platformdirs>=4",
         "tqdm>=4.66",
+        "mmh3>=4",
         "tomli>=2; python_version < '3.11'",
     ],
     extras_require={

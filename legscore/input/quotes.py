@@ -18,10 +18,11 @@ QUOTE, ENDS = ord('"'), (ord("\n"), ord("\r"))
 
 
 class QuoteScan:
-    """Looks at a text block by block; `is_sound` tells, after the last one, whether all quotes are in place.
+    """Looks at a text block by block; after the last one `is_sound` tells whether all quotes are in place.
 
-    In place is a quote before or behind a delimiter, a line end or another quote, as they take turns. One that
-    opens a value and has a delimiter or a line end behind it may be a value of its own (inches, "as above").
+    In place is a quote before or behind a delimiter, a line end or another quote, as they take turns. One
+    that opens a value and has a delimiter or a line end behind it may be a value of its own (inches, "as
+    above").
     """
 
     def __init__(self, delimiter: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from legscore.rows.schema import OK, STATUS_CODE, STATUSES
 from legscore.variants.genotypes import MISSING, Genotypes, columns
-from legscore.variants.haplotype_windows import Change, construct, refill, turned
+from legscore.variants.haplotype_windows import Change, construct, oriented, refill
 from legscore.variants.sites import UNSPECIFIED
 
 STAR = "*"
@@ -157,7 +157,7 @@ class Tile:
         self, carried: Sequence[Allele], status: int, samples: np.ndarray, alt: str | None = None
     ) -> HaplotypeRow:
         unknown = STATUSES[status] in ("missing_genotype", "allele_conflict") and not carried
-        ref = None if unknown or self.edge else turned(self.contig[self.start : self.end], self.minus)
+        ref = None if unknown or self.edge else oriented(self.contig[self.start : self.end], self.minus)
         offset = min(map(self._offset, carried), default=None)
         n_samples = len(np.unique(samples))
         return HaplotypeRow(self.number, carried, status, len(samples), n_samples, offset, ref, alt)

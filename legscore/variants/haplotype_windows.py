@@ -14,7 +14,7 @@ Change = tuple[int, int, bytes]
 """contig[start:end] becomes the letters."""
 
 
-def turned(letters: np.ndarray, minus: bool) -> str:
+def oriented(letters: np.ndarray, minus: bool) -> str:
     """Letters as text in the tile's own direction."""
     return (COMPLEMENT[letters[::-1]] if minus else letters).tobytes().decode("ascii")
 
@@ -56,7 +56,7 @@ def refill(
     first = int(kept[0] if from_right else kept[-1]) - int(place[0])
     if first < 0 or first + length > len(text):
         return None
-    return turned(text[first : first + length], minus)
+    return oriented(text[first : first + length], minus)
 
 
 def construct(contig: np.ndarray, changes: Sequence[Change], start: int, end: int, minus: bool) -> str:
@@ -72,4 +72,4 @@ def construct(contig: np.ndarray, changes: Sequence[Change], start: int, end: in
         pieces += [contig[at : max(s, at)], np.frombuffer(added, dtype=np.uint8)[inside]]
         at = max(at, e)
     pieces.append(contig[at : max(end, at)] if at < end else contig[:0])
-    return turned(np.concatenate(pieces), minus)
+    return oriented(np.concatenate(pieces), minus)

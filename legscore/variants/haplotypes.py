@@ -209,7 +209,7 @@ class HaplotypeBuilder:
             chrom, pos = str(block.chrom[row]), block.pos[row].as_py()
             ref, alt = str(block.ref[row]), str(block.alt[row])
             label = block.variant_id[row].as_py() or f"{chrom}:{pos}:{ref}:{alt}"
-            status, one, two = int(aligned.status_A[a]), _one(aligned, a), _one(written, a)
+            status, one, two = int(aligned.status_A[a]), _change_of(aligned, a), _change_of(written, a)
             self._contigs[name].add(
                 tile,
                 Allele(int(block.record_A[row]), int(number[row]), label, pos, ref, alt, status, one, two),
@@ -262,6 +262,7 @@ class HaplotypeBuilder:
         return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def _one(changes: Changes, a: int) -> Change:
+def _change_of(changes: Changes, a: int) -> Change:
+    """One allele of many, as `haplotype_windows` takes it."""
     at, n = int(changes.at_A[a]), int(changes.n_A[a])
     return int(changes.start_A[a]), int(changes.end_A[a]), changes.inserted[at : at + n].tobytes()

@@ -19,7 +19,8 @@ from legscore.errors import InputError
 from legscore.variants.annotation import read_annotation
 from legscore.variants.contigs import read_contig_map, reconcile
 from legscore.variants.genome import Genome
-from legscore.variants.tiles import PromoterOptions, promoter_tiles, region_tiles
+from legscore.variants.promoters import PromoterOptions, promoter_tiles
+from legscore.variants.tiles import region_tiles
 
 DATA = Path(__file__).parent / "data/annotation"
 ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI"]
@@ -252,7 +253,7 @@ def test_annotations_as_they_are_published(name: str, expected: dict[str, tuple[
         ).rows()
     }
     assert read == expected
-    assert found.mitochondria == (("NC_012920.1",) if name == "ncbi.gff3" else ())
+    assert found.contigs.mitochondria == (["NC_012920.1"] if name == "ncbi.gff3" else [])
 
 
 def test_mitochondria_are_told_by_the_annotation_too(tmp_path: Path) -> None:
@@ -300,7 +301,8 @@ def test_regions(world: Path) -> None:
         ("a@1:10-30(-)", "-", False),
         ("1:1190-1210(+)", "+", True),
     ]
-    assert "regions: 2 without a strand are read as +" in tiles.said
+    assert "regions: 1 without a strand are read as +" in tiles.said
+    assert "regions: 1 lie on contigs that the FASTA does not have and are left out" in tiles.said
     for text, message in (
         ("1\t5\n", "line 1: fewer than 3"),
         ("1\t5\t5\n", "line 1: 1:5-5 is no stretch"),

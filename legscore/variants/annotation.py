@@ -1,11 +1,11 @@
 """GTF and GFF3 (also .gz) → one row per transcript, and the coding stretches. Coordinates 0-based half-open,
 plus strand.
 
-Both dialects are read the same way: rows of a transcript, its exons and its CDS are grouped by transcript, so
-that files without transcript rows work too. Genes take their biotype from the gene's row (`gene_biotype`,
+A transcript is the rows of one gene and transcript ID at one locus (`legscore.variants.loci`), so that files
+without rows for transcripts work too. Rows that name their gene only belong to its transcripts that hold
+them, or else are a transcript of their own. Genes take their biotype from the gene's row (`gene_biotype`,
 `gene_type`, `biotype`); in a file without any, a gene with CDS is `protein_coding` and others go by their
-feature's name. A CDS right below its gene (bacteria, organelles) is a transcript of its own; what lies below
-a transcript that is no gene (mature microRNAs) is none.
+feature's name.
 """
 
 from __future__ import annotations
@@ -17,32 +17,52 @@ from urllib.parse import unquote
 import polars as pl
 
 from legscore.errors import InputError
-from legscore.variants.lines import read_lines, split_fields, whole_numbers
+from legscore.variants.features import CODING, StatedContigs, read_features, with_places
+from legscore.variants.gff3 import gff_links, gff_names, link
+from legscore.variants.gtf import gtf_names, with_genes_of_exons
+from legscore.variants.loci import KEY, with_loci
 
-COLUMNS = ["chrom", "source", "feature", "start", "end", "score", "strand", "phase", "attributes"]
-FEATURES = (
-    r"region|gene|transcript|exon|CDS|stop_codon|\w*_gene|pseudogene|\w*_gene_segment|\w*RNA|\w*transcript"
-)
-USED = rf"^[^\t]*\t[^\t]*\t({FEATURES})\t"
-ORGANELLE = r"(^|;)genome=mitochondrion(;|$)"
-CODING = ("CDS", "stop_codon")
+ROW = [
+    *("line", "kind", "feature", "chrom", "start", "end", "strand"),
+    *("gene", "gene_name", "biotype", "transcript", "exon_number"),
+]
+GIVEN_BY_GFF3 = ["own", "parents", "tag"]
+TRANSCRIPT = [
+    "gene",
+    "gene_name",
+    "biotype",
+    "chrom",
+    "start",
+    "end",
+    "strand",
+    "cds_start",
+    "cds_end",
+    "line",
+]
+ON_A_STRAND = pl.col("strand").is_in(["+", "-"])
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """`transcripts`: gene, gene_name, biotype, chrom, start, end, strand, cds_start, cds_end (null without
-    CDS), one row per transcript; `cds`: chrom, start, end. `skipped`: transcripts without a strand;
-    `mitochondria`: contigs whose region row says so (NCBI)."""
+    """Transcripts and coding stretches of a genome.
+
+    Attributes:
+        transcripts: TRANSCRIPT, one row each; cds_start and cds_end are null without CDS, `line` is that of
+            the first row.
+        cds: chrom, start, end, each once.
+        skipped: transcripts without a strand.
+        contigs: what the file says of contigs: lengths, mitochondria, circular ones.
+        bare_genes: gene and biotype of genes' rows that have no transcript, exon or CDS.
+        said: what to print.
+    """
 
     path: Path
     transcripts: pl.DataFrame
     cds: pl.DataFrame
     skipped: int
-    mitochondria: tuple[str, ...] = ()
-
-    @property
-    def contigs(self) -> list[str]:
-        return self.transcripts["chrom"].unique(maintain_order=True).to_list()
+    contigs: StatedContigs
+    bare_genes: pl.DataFrame
+    said: tuple[str, ...] = ()
 
 
 def read_annotation(path: str | Path) -> Annotation:
@@ -51,141 +71,163 @@ def read_annotation(path: str | Path) -> Annotation:
     Raises:
         InputError: no such file, a malformed line (with its number), or no transcript in it.
     """
-    path = Path(path)
-    frames, dialect, mitochondria = [], "", []
-    for lines in read_lines(path):
-        frame = split_fields(lines.filter(pl.col("text").str.contains(USED)), COLUMNS)
-        region = pl.col("feature") == "region"
-        mitochondria += frame.filter(region & pl.col("attributes").str.contains(ORGANELLE))["chrom"].to_list()
-        frame = frame.filter(~region)
-        short = frame.filter(pl.col("attributes").is_null())
-        if len(short):
-            raise InputError(
-                f"{path}, line {short['line'][0]}: fewer than 9 columns; GTF and GFF3 have 9, separated "
-                "by tabs"
-            )
-        if len(frame):
-            dialect = dialect or ("GTF" if 'gene_id "' in str(frame["attributes"][0]) else "GFF3")
-            frames.append(_fields(whole_numbers(frame, ["start", "end"], path), dialect, path))
-    if not frames:
-        raise InputError(f"{path} holds no gene, transcript, exon or CDS; pass a GTF or GFF3 file")
-    rows = pl.concat(frames)
-    genes = rows.filter(pl.col("transcript").is_null()).unique("gene", keep="first", maintain_order=True)
-    parts = rows.filter(pl.col("transcript").is_not_null() & pl.col("strand").is_in(["+", "-"]))
-    coding = pl.col("feature").is_in(CODING)
-    transcripts = parts.group_by("transcript", maintain_order=True).agg(
-        pl.col("gene").drop_nulls().first(),
-        pl.col("gene_name").drop_nulls().first(),
-        pl.col("biotype").drop_nulls().first(),
-        pl.col("below").drop_nulls().first(),
-        pl.col("chrom", "strand", "feature").first(),
-        pl.col("start").min(),
-        pl.col("end").max(),
-        pl.col("start").filter(coding).min().alias("cds_start"),
-        pl.col("end").filter(coding).max().alias("cds_end"),
-    )
-    transcripts = transcripts.with_columns(pl.coalesce("gene", "transcript").alias("gene"))
-    lower = pl.col("below").is_in(rows["own"].drop_nulls().unique().implode())
-    transcripts = transcripts.filter(~lower.fill_null(False))
+    path, contigs = Path(path), StatedContigs()
+    rows, dialect = _read_rows(path, contigs)
+    genes = rows.filter(pl.col("kind") == "gene")
+    below = rows.filter(pl.col("kind") != "gene")
+    transcripts = _transcripts(below.filter(ON_A_STRAND))
     if not len(transcripts):
         raise InputError(f"{path} holds no transcript, exon or CDS with a strand; pass a GTF or GFF3 file")
-    transcripts = transcripts.join(
-        genes.select("gene", pl.col("gene_name").alias("g_name"), pl.col("biotype").alias("g_biotype")),
-        on="gene",
-        how="left",
-        maintain_order="left",
-    )
-    transcripts = transcripts.with_columns(
-        pl.coalesce("g_name", "gene_name").alias("gene_name"),
-        pl.coalesce("g_biotype", "biotype").alias("biotype"),
-    )
-    if transcripts["biotype"].is_null().all():
-        has_cds = pl.col("cds_start").is_not_null().any().over("gene")
-        transcripts = transcripts.with_columns(
-            pl.when(has_cds).then(pl.lit("protein_coding")).otherwise("feature").alias("biotype")
-        )
-    for name in ("gene", "gene_name") if dialect == "GFF3" else ():
-        transcripts = transcripts.with_columns(
-            pl.Series(name, [text and unquote(text) for text in transcripts[name].to_list()], pl.String)
-        )
-    skipped = rows.filter(~pl.col("strand").is_in(["+", "-"]) & pl.col("transcript").is_not_null())[
-        "transcript"
-    ].n_unique()
-    kept = ["gene", "gene_name", "biotype", "chrom", "start", "end", "strand", "cds_start", "cds_end"]
+    said = _said(transcripts, dialect)
+    transcripts = _with_names(transcripts, genes)
+    if dialect == "GFF3":
+        transcripts, genes = (_decoded(frame, ["gene", "gene_name"]) for frame in (transcripts, genes))
+    bare = genes.filter(ON_A_STRAND).join(transcripts, on=["gene", "chrom"], how="anti")
+    coding = below.filter(ON_A_STRAND & pl.col("feature").is_in(CODING))
     return Annotation(
         path,
-        transcripts.select(kept),
-        parts.filter(coding).select("chrom", "start", "end").unique(maintain_order=True),
-        skipped,
-        tuple(mitochondria),
+        transcripts.select(TRANSCRIPT),
+        coding.select("chrom", "start", "end").unique(maintain_order=True),
+        below.filter(~ON_A_STRAND).select("gene", "transcript").n_unique(),
+        contigs,
+        bare.unique(["gene", "chrom"], maintain_order=True).select("gene", "biotype"),
+        tuple(said),
     )
 
 
-def _fields(frame: pl.DataFrame, dialect: str, path: Path) -> pl.DataFrame:
-    """Typed rows: gene, gene_name, biotype, transcript (null for a gene's row), coordinates 0-based."""
-    wrong = frame.filter((pl.col("start") < 1) | (pl.col("end") < pl.col("start")))
-    if len(wrong):
-        row = wrong.row(0, named=True)
-        raise InputError(
-            f"{path}, line {row['line']}: {row['start']} to {row['end']} is no stretch (1-based, start ≤ end)"
-        )
-    text, feature = pl.col("attributes"), pl.col("feature")
-
-    def gtf(*names: str) -> pl.Expr:
-        return pl.coalesce(text.str.extract(rf'(?:^|;)\s*{name} "([^"]*)"') for name in names)
-
-    def gff(*names: str) -> pl.Expr:
-        found = pl.coalesce(text.str.extract(rf"(?:^|;)\s*{name}=([^;]*)") for name in names)
-        return found.str.replace(r"^(gene|transcript|CDS|rna)[:-]", "")
-
-    if dialect == "GTF":
-        frame = frame.with_columns(
-            gtf("gene_id").alias("gene"),
-            gtf("gene_name", "gene").alias("gene_name"),
-            gtf("gene_biotype", "gene_type").alias("biotype"),
-            pl.when(feature != "gene").then(gtf("transcript_id")).alias("transcript"),
-            pl.lit(None, pl.String).alias("own"),
-            pl.lit(None, pl.String).alias("below"),
-        )
-    else:
-        frame = frame.with_columns(
-            gff("ID").alias("_id"),
-            gff("Parent").alias("_parent"),
-            gff("gene_biotype", "gene_type", "biotype").alias("_biotype"),
-            gff("gene_name", "gene", "Name").alias("_name"),  # SGD's Name is the systematic one
-        )
-        is_gene = feature.str.contains("gene$")
-        part = feature.is_in(["exon", *CODING])
-        frame = frame.with_columns(
-            pl.when(is_gene).then("_id").when(~part).then("_parent").alias("gene"),
-            pl.when(is_gene).then("_name").alias("gene_name"),
-            pl.when(is_gene).then("_biotype").alias("biotype"),
-            pl.when(part).then("_parent").when(~is_gene).then("_id").alias("transcript"),
-            # as written: without their prefixes a microRNA and its gene may have one name
-            pl.when(~part & ~is_gene).then(text.str.extract(r"(?:^|;)\s*ID=([^;]*)")).alias("own"),
-            pl.when(~part & ~is_gene).then(text.str.extract(r"(?:^|;)\s*Parent=([^;]*)")).alias("below"),
-        )
-        frame = frame.with_columns(pl.col("transcript").str.split(",")).explode("transcript")
-        frame = frame.with_columns(pl.col("transcript").str.replace(r"^(transcript|rna)[:-]", ""))
-    nameless = frame.filter(pl.col("gene").is_null() & pl.col("transcript").is_null())
+def _read_rows(path: Path, contigs: StatedContigs) -> tuple[pl.DataFrame, str]:
+    """Columns of ROW, coordinates 0-based half-open, and the dialect. `transcript` is null for genes, and for
+    parts that name none."""
+    used: list[pl.DataFrame] = []
+    links: list[pl.DataFrame] = []
+    dialect = ""
+    for frame in read_features(path, contigs):
+        rows = frame.filter(pl.col("kind").is_not_null())
+        if len(rows):
+            dialect = dialect or _dialect(rows["attributes"])
+            rows = with_places(rows, path)
+            named = gtf_names(rows) if dialect == "GTF" else gff_names(rows)
+            used.append(named.drop("source", "score", "phase"))
+        links.append(gff_links(frame.filter(pl.col("kind").is_null())))
+    if not used:
+        raise InputError(f"{path} holds no gene, transcript, exon or CDS; pass a GTF or GFF3 file")
+    rows = pl.concat(used)
+    rows = with_genes_of_exons(rows) if dialect == "GTF" else link(rows, pl.concat(links))
+    nameless = rows.filter(
+        pl.col("gene").is_null() & pl.col("transcript").is_null() & (pl.col("kind") != "gene")
+    )
     if len(nameless):
         row = nameless.row(0, named=True)
         raise InputError(
             f"{path}, line {row['line']}: {row['feature']} without "
-            f"{'gene_id' if dialect == 'GTF' else 'ID or Parent'}: "
-            f"{row['attributes'][:60]!r}"
+            f"{'gene_id' if dialect == 'GTF' else 'ID or Parent'}: {row['attributes'][:60]!r}"
         )
-    return frame.select(
-        "line",
-        "gene",
-        "gene_name",
-        "biotype",
-        "transcript",
-        "own",
-        "below",
-        "feature",
-        "chrom",
-        pl.col("start") - 1,
-        "end",
-        "strand",
+    return rows.select(ROW), dialect
+
+
+def _dialect(attributes: pl.Series) -> str:
+    """GTF or GFF3, by what most rows look like."""
+    gtf, gff = (
+        int(attributes.str.contains(pattern).sum() or 0)
+        for pattern in (r"(?:^|;)\s*(?:gene_id|transcript_id)\s", r"(?:^|;)\s*\w+=")
     )
+    return "GTF" if gtf >= gff else "GFF3"
+
+
+def _transcripts(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a transcript, in the order of the file. `named` tells those whose rows name them."""
+    loose = rows.filter(pl.col("transcript").is_null() & (pl.col("kind") == "part"))
+    found = _joined(rows.filter(pl.col("transcript").is_not_null())).with_columns(pl.lit(True).alias("named"))
+    if not len(loose):
+        return found
+    loci = found.with_row_index("_at").select(
+        "gene", "chrom", "strand", "_at", pl.col("start").alias("_from"), pl.col("end").alias("_to")
+    )
+    held = loose.join(loci, on=["gene", "chrom", "strand"], how="inner")
+    held = held.filter((pl.col("start") >= pl.col("_from")) & (pl.col("end") <= pl.col("_to")))
+    coding = (
+        held.filter(pl.col("feature").is_in(CODING))
+        .group_by("_at")
+        .agg(pl.col("start").min().alias("_cds_start"), pl.col("end").max().alias("_cds_end"))
+    )
+    found = found.with_row_index("_at").join(coding, on="_at", how="left", maintain_order="left")
+    found = found.with_columns(
+        pl.coalesce("cds_start", "_cds_start").alias("cds_start"),
+        pl.coalesce("cds_end", "_cds_end").alias("cds_end"),
+    ).drop("_at", "_cds_start", "_cds_end")
+    alone = _joined(loose.join(held, on="line", how="anti")).with_columns(pl.lit(False).alias("named"))
+    return pl.concat([found, alone]).sort("line", maintain_order=True)
+
+
+def _joined(rows: pl.DataFrame) -> pl.DataFrame:
+    """Transcripts of rows that go together: their extent, and that of their coding parts."""
+    coding = pl.col("feature").is_in(CODING)
+    found = (
+        with_loci(rows)
+        .group_by(*KEY, "locus", maintain_order=True)
+        .agg(
+            pl.col("line").first(),
+            pl.col("gene_name").drop_nulls().first(),
+            pl.col("biotype").drop_nulls().first(),
+            pl.col("feature").first(),
+            pl.col("start").min(),
+            pl.col("end").max(),
+            pl.col("start").filter(coding).min().alias("cds_start"),
+            pl.col("end").filter(coding).max().alias("cds_end"),
+        )
+    )
+    return found.with_columns(pl.coalesce("gene", "transcript").alias("gene"))
+
+
+def _with_names(transcripts: pl.DataFrame, genes: pl.DataFrame) -> pl.DataFrame:
+    """Names and biotypes of the genes: from the row of that gene that holds the transcript, else from another
+    one of it."""
+    rows = genes.select(
+        "gene", pl.col("chrom").alias("_chrom"), pl.col("start").alias("_from"), pl.col("end").alias("_to"),
+        pl.col("gene_name").alias("_name"), pl.col("biotype").alias("_biotype"),
+    )  # fmt: skip
+    found = transcripts.with_row_index("_at").join(rows, on="gene", how="left", maintain_order="left")
+    there = pl.col("chrom") == pl.col("_chrom")
+    holds = there & (pl.col("start") >= pl.col("_from")) & (pl.col("end") <= pl.col("_to"))
+    found = found.with_columns((there.cast(pl.Int8) + holds.cast(pl.Int8)).fill_null(0).alias("_fits"))
+    best = found.sort("_at", "_fits", descending=[False, True], maintain_order=True).unique(
+        "_at", keep="first", maintain_order=True
+    )
+    best = best.with_columns(
+        pl.coalesce("_name", "gene_name").alias("gene_name"),
+        pl.coalesce("_biotype", "biotype").alias("biotype"),
+    )
+    if best["biotype"].is_null().all():
+        has_cds = pl.col("cds_start").is_not_null().any().over("gene", "chrom")
+        best = best.with_columns(
+            pl.when(has_cds).then(pl.lit("protein_coding")).otherwise("feature").alias("biotype")
+        )
+    return best
+
+
+def _decoded(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Columns of GFF3 without percent signs."""
+    return frame.with_columns(
+        pl.Series(name, [text and unquote(text) for text in frame[name].to_list()], pl.String)
+        for name in names
+    )
+
+
+def _said(transcripts: pl.DataFrame, dialect: str) -> list[str]:
+    """What is not as a reader would take it."""
+    lines = []
+    places = transcripts.filter("named").group_by("gene", "transcript").len()
+    if several := places.filter(pl.col("len") > 1).height:
+        lines.append(
+            f"genes: {several:,} transcript IDs stand at several loci; each is a transcript of its own"
+        )
+    shared = transcripts.filter("named").group_by("transcript").agg(pl.col("gene").n_unique())
+    if several := shared.filter(pl.col("gene") > 1).height:
+        lines.append(f"genes: {several:,} transcript IDs are shared by genes; each gene has its own")
+    loose = transcripts.filter(~pl.col("named"))
+    if len(loose) and dialect == "GTF":
+        lines.append(
+            f"genes: {loose['gene'].n_unique():,} whose exon or CDS rows name no transcript (without a "
+            "transcript_id) are read as one transcript each"
+        )
+    return lines

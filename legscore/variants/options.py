@@ -11,7 +11,8 @@ from legscore.system.log import Say
 from legscore.variants.alleles import ON_MISMATCH
 from legscore.variants.contigs import read_contig_map
 from legscore.variants.genome import Genome
-from legscore.variants.tiles import PromoterOptions, Tiles, promoter_tiles, region_tiles
+from legscore.variants.promoters import PromoterOptions, promoter_tiles
+from legscore.variants.tiles import Tiles, region_tiles
 from legscore.variants.windows import ANCHORS, INDELS
 
 CONTEXTS = ("construct", "genome")
@@ -123,6 +124,18 @@ class BuildOptions:
         """Biotypes of the genes; empty for all."""
         return () if "all" in self.biotypes else tuple(self.biotypes)
 
+    def of_promoters(self) -> PromoterOptions:
+        """Which promoters get tiles."""
+        return PromoterOptions(
+            self.wanted_biotypes,
+            self.tss,
+            self.assume_utr,
+            self.tile_length,
+            self.reach_upstream,
+            self.downstream,
+            self.step,
+        )
+
     def files(self) -> list[str]:
         """What is read, as it was named; some may be names of contigs instead (`--contig-map`)."""
         named = (self.fasta, self.promoters, self.regions_bed, self.tss, *self.contig_map)
@@ -169,16 +182,7 @@ def prepare(options: BuildOptions, say: Say) -> Setting:
     given = read_contig_map(options.contig_map)
     tiles = None
     if options.promoters is not None:
-        chosen = PromoterOptions(
-            options.tile_length,
-            options.reach_upstream,
-            options.downstream,
-            options.step,
-            options.wanted_biotypes,
-            options.tss,
-            options.assume_utr,
-        )
-        tiles = promoter_tiles(options.promoters, genome, chosen, given)
+        tiles = promoter_tiles(options.promoters, genome, options.of_promoters(), given)
     elif options.regions_bed is not None:
         tiles = region_tiles(options.regions_bed, genome, given)
     for line in tiles.said if tiles else ():

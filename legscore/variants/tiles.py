@@ -1,22 +1,18 @@
-"""Tiles: the stretches of genome whose variants are scored, from promoters or from BED regions.
-
-Tile k of a gene has its 3' edge 40·k bases (`step`) upstream of the most downstream one, in the gene's 5'→3'
-direction; with `downstream` 0 that is the base before the transcription start. Genes with several starts have
-tiles `GENE@POS.k`.
+"""Tiles: the stretches of genome whose variants are scored. Here those of BED regions, and what all have;
+those of promoters in `legscore.variants.promoters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from legscore.errors import InputError, nearest, shorten
-from legscore.variants.annotation import Annotation, read_annotation
-from legscore.variants.contigs import MITOCHONDRION, reconcile
+from legscore.errors import InputError
+from legscore.variants.contigs import reconcile
 from legscore.variants.genome import Genome
 from legscore.variants.intervals import Intervals
 from legscore.variants.lines import read_fields, whole_numbers
@@ -34,16 +30,19 @@ COLUMNS = [
     "shared_with",
     "edge",
 ]
-AT_START_CODON = 0.9
-"""Share of transcripts that begin at their start codon from which on an annotation counts as one without
-starts."""
+PLACE = ["chrom", "start", "end", "strand"]
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """`frame` has COLUMNS, sorted by contig (order of the FASTA), start, end, strand and name. `start` and
-    `end` are 0-based half-open on the plus strand; `edge` marks tiles that leave their contig; `said` is what
-    to print."""
+    """Tiles of a genome.
+
+    Attributes:
+        frame: COLUMNS, sorted by contig (order of the FASTA), start, end, strand and name; `tile_id` is
+            unique. `start` and `end` are 0-based half-open on the plus strand; `edge` marks tiles that leave
+            their contig.
+        said: what to print.
+    """
 
     frame: pl.DataFrame
     said: tuple[str, ...]
@@ -60,91 +59,46 @@ class Tiles:
         }
 
 
-@dataclass(frozen=True)
-class PromoterOptions:
-    """Which promoters: `length`, `upstream`, `downstream`, `step` in bases; `biotypes` empty for all; `tss` a
-    table of starts; `assume_utr` bases between start and ATG."""
-
-    length: int = 80
-    upstream: int = 160
-    downstream: int = 0
-    step: int = 40
-    biotypes: Sequence[str] = ("protein_coding",)
-    tss: str | Path | None = None
-    assume_utr: int | None = None
-
-
-def promoter_tiles(
-    path: str | Path, genome: Genome, options: PromoterOptions, given: Mapping[str, str] | None = None
-) -> Tiles:
-    """Tiles upstream of every transcription start of an annotation.
-
-    Raises:
-        InputError: an unreadable annotation or table, no gene left, no room for a tile, or no transcription
-            starts known.
-    """
-    if options.upstream + options.downstream < options.length:
-        raise InputError(
-            f"--upstream {options.upstream} and --downstream {options.downstream} leave "
-            f"{options.upstream + options.downstream} "
-            f"bases, less than a tile of {options.length}; widen them"
-        )
-    annotation = read_annotation(path)
-    contigs = reconcile(annotation.contigs, genome.lengths, str(path), given)
-    said = list(contigs.said)
-    transcripts = _choose(annotation, options, said)
-    starts = _starts(transcripts, annotation, options, said)
-    starts = starts.with_columns(
-        pl.col("chrom").replace_strict(contigs.of, default=None, return_dtype=pl.String)
-    )
-    if lost := starts["chrom"].null_count():
-        said.append(
-            f"genes: {lost:,} transcription starts lie on contigs that the FASTA does not have and are "
-            "left out"
-        )
-    starts = starts.filter(pl.col("chrom").is_not_null()).unique(
-        ["gene", "chrom", "strand", "tss"], keep="first", maintain_order=True
-    )
-    if not len(starts):
-        raise InputError(f"{path}: no transcription start is left to make tiles of")
-    several = pl.col("tss").len().over("gene") > 1
-    starts = starts.with_columns(
-        pl.when(several).then(pl.format("{}@{}", "gene", pl.col("tss") + 1)).otherwise("gene").alias("base")
-    )
-    n_tiles = (options.upstream + options.downstream - options.length) // options.step + 1
-    ks = pl.DataFrame({"k": np.arange(n_tiles)})
-    tiles = starts.join(ks, how="cross")
-    plus = pl.col("strand") == "+"
-    # of the tile's 3' edge from the start, positive downstream
-    far = options.downstream - options.step * pl.col("k")
-    frame = tiles.with_columns(
-        pl.when(plus)
-        .then(pl.col("tss") + far - options.length)
-        .otherwise(pl.col("tss") + 1 - far)
-        .alias("start"),
-        pl.format("{}.{}", "base", "k").alias("tile_id"),
-    ).with_columns((pl.col("start") + options.length).alias("end"))
-    cds = annotation.cds.with_columns(
-        pl.col("chrom").replace_strict(contigs.of, default=None, return_dtype=pl.String)
-    )
-    made = _finish(frame, genome, cds.filter(pl.col("chrom").is_not_null()))
-    genes = starts["gene"].n_unique()
-    said.append(
-        f"tiles: {len(made):,} of {options.length} bases for {len(starts):,} transcription starts of "
-        f"{genes:,} genes"
-    )
-    if edges := int(made["edge"].sum()):
-        said.append(f"       {edges:,} of them leave their contig (status edge)")
-    return Tiles(made, tuple(said))
-
-
 def region_tiles(path: str | Path, genome: Genome, given: Mapping[str, str] | None = None) -> Tiles:
     """Tiles from a BED file (3 to 6 columns; strand + where there is none).
 
+    A name that stands twice is followed by its place; a region that stands twice is one tile.
+
+    Args:
+        given: {contig of the file: contig of the FASTA}, from --contig-map.
+
     Raises:
-        InputError: a malformed line (with its number) or no region.
+        InputError: a malformed line (with its number), or no region on a contig of the FASTA.
     """
     path = Path(path)
+    frame = _read_regions(path)
+    names = frame["chrom"].unique(maintain_order=True).to_list()
+    contigs = reconcile(names, genome.lengths, str(path), given)
+    said = list(contigs.said)
+    frame, lost = on_fasta(frame, contigs.of)
+    if lost:
+        said.append(f"regions: {lost:,} lie on contigs that the FASTA does not have and are left out")
+    unstranded = pl.col("strand").is_null() | pl.col("strand").is_in([".", ""])
+    if n := frame.filter(unstranded).height:
+        said.append(f"regions: {n:,} without a strand are read as +")
+    frame = frame.with_columns(pl.when(unstranded).then(pl.lit("+")).otherwise("strand").alias("strand"))
+    named = pl.col("name").is_not_null() & ~pl.col("name").is_in([".", ""])
+    frame = frame.with_columns(pl.when(named).then("name").otherwise(_place()).alias("tile_id"))
+    once = frame.unique(["tile_id", *PLACE], keep="first", maintain_order=True)
+    if n := len(frame) - len(once):
+        said.append(f"regions: {n:,} stand more than once and are read once")
+    null = pl.lit(None, pl.String)
+    once = once.with_columns(
+        null.alias("gene"), null.alias("gene_name"), pl.lit("regions").alias("tss_source")
+    )
+    made = finished(once, genome, None)
+    lengths = (made["end"] - made["start"]).to_numpy()
+    said.append(f"tiles: {len(made):,} regions of {int(lengths.min()):,} to {int(lengths.max()):,} bases")
+    return Tiles(made, (*said, *edges_said(made)))
+
+
+def _read_regions(path: Path) -> pl.DataFrame:
+    """Columns of BED, checked; start and end as numbers."""
     frames = list(read_fields(path, ["chrom", "start", "end", "name", "score", "strand"]))
     frame = pl.concat(frames) if frames else pl.DataFrame()
     if not len(frame):
@@ -161,7 +115,7 @@ def region_tiles(path: str | Path, genome: Genome, given: Mapping[str, str] | No
     for wrong, why in (
         ((pl.col("start") < 0) | (pl.col("end") <= pl.col("start")), "is no stretch (0-based, start < end)"),
         (
-            pl.col("strand").is_not_null() & ~pl.col("strand").is_in(["+", "-", "."]),
+            pl.col("strand").is_not_null() & ~pl.col("strand").is_in(["+", "-", ".", ""]),
             "has a strand that is none of + - .",
         ),
     ):
@@ -169,185 +123,83 @@ def region_tiles(path: str | Path, genome: Genome, given: Mapping[str, str] | No
         if len(bad):
             row = bad.row(0, named=True)
             raise InputError(f"{path}, line {row['line']}: {row['chrom']}:{row['start']}-{row['end']} {why}")
-    contigs = reconcile(
-        frame["chrom"].unique(maintain_order=True).to_list(), genome.lengths, str(path), given
-    )
-    said = list(contigs.said)
-    unstranded = frame["strand"].is_null() | (frame["strand"] == ".")
-    if n := int(unstranded.sum()):
-        said.append(f"regions: {n:,} without a strand are read as +")
-    frame = frame.with_columns(
-        pl.col("chrom").replace_strict(contigs.of, default=None, return_dtype=pl.String)
-    )
-    frame = frame.filter(pl.col("chrom").is_not_null()).with_columns(
-        pl.col("strand").replace(".", None).fill_null("+")
-    )
-    place = pl.format("{}:{}-{}({})", "chrom", "start", "end", "strand")
-    named = pl.col("name").is_not_null() & ~pl.col("name").is_in([".", ""])
-    again = pl.col("tile_id").len().over("tile_id") > 1
-    frame = frame.with_columns(pl.when(named).then("name").otherwise(place).alias("tile_id"))
-    frame = frame.with_columns(
-        pl.when(again).then(pl.format("{}@{}", "tile_id", place)).otherwise("tile_id").alias("tile_id")
-    )
-    null = pl.lit(None, pl.String)
-    frame = frame.with_columns(
-        null.alias("gene"), null.alias("gene_name"), pl.lit("regions").alias("tss_source")
-    )
-    made = _finish(frame.unique(["tile_id"], keep="first", maintain_order=True), genome, None)
-    lengths = (made["end"] - made["start"]).to_numpy()
-    said.append(f"tiles: {len(made):,} regions of {int(lengths.min()):,} to {int(lengths.max()):,} bases")
-    if edges := int(made["edge"].sum()):
-        said.append(f"       {edges:,} of them leave their contig (status edge)")
-    return Tiles(made, tuple(said))
+    return frame
 
 
-def _choose(annotation: Annotation, options: PromoterOptions, said: list[str]) -> pl.DataFrame:
-    """Transcripts of the biotypes asked for, without those of the mitochondrion; what is left out is said."""
-    chosen = annotation.transcripts
-    if options.biotypes:
-        there = chosen["biotype"].unique().drop_nulls().sort().to_list()
-        for biotype in options.biotypes:
-            if biotype not in there:
-                raise InputError(
-                    f"--biotype {biotype}: {annotation.path} has no such genes{nearest(biotype, there)}; it "
-                    f"has {shorten(there)}"
-                )
-        chosen = chosen.filter(pl.col("biotype").is_in(list(options.biotypes)))
-    bare = pl.col("chrom").str.replace("^(?i)chr", "").str.to_uppercase()
-    inside = bare.is_in(sorted(MITOCHONDRION)) | pl.col("chrom").is_in(list(annotation.mitochondria))
-    genes, kept = chosen["gene"].n_unique(), chosen.filter(~inside)
-    lost = genes - kept["gene"].n_unique()
-    kind = ", ".join(options.biotypes) or "of every biotype"
-    aside = f"; {lost:,} mitochondrial ones are left out" if lost else ""
-    said.append(f"genes: {kept['gene'].n_unique():,} {kind}{aside}")
-    if annotation.skipped:
-        said.append(f"       {annotation.skipped:,} transcripts without a strand are left out")
-    if not len(kept):
-        raise InputError(f"{annotation.path}: no gene is left to make tiles of")
-    return kept
+def on_fasta(frame: pl.DataFrame, of: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
+    """Rows with `chrom` as the FASTA has it; how many lie on contigs that it does not have."""
+    target = pl.col("chrom").replace_strict(of, default=None, return_dtype=pl.String)
+    mapped = frame.with_columns(target.alias("chrom")).filter(pl.col("chrom").is_not_null())
+    return mapped, len(frame) - len(mapped)
 
 
-def _starts(
-    transcripts: pl.DataFrame, annotation: Annotation, options: PromoterOptions, said: list[str]
-) -> pl.DataFrame:
-    """Transcription starts: gene, gene_name, chrom, strand, tss (0-based base +1), tss_source. Where they
-    come from is said."""
-    plus = pl.col("strand") == "+"
-    columns = ["gene", "gene_name", "chrom", "strand", "tss", "tss_source"]
-    if options.tss is not None:
-        found = _read_starts(Path(options.tss), transcripts, said)
-        return found.with_columns(pl.lit("table").alias("tss_source")).select(columns)
-    with_cds = transcripts.filter(pl.col("cds_start").is_not_null())
-    if options.assume_utr is not None:
-        utr = options.assume_utr
-        if not len(with_cds):
-            raise InputError(f"--assume-utr: {annotation.path} has no CDS, so no start codons; pass --tss")
-        tss = pl.when(plus).then(pl.col("cds_start") - utr).otherwise(pl.col("cds_end") - 1 + utr)
-        said.append(f"starts: assumed {utr} bases upstream of each start codon (--assume-utr)")
-        if n := len(transcripts) - len(with_cds):
-            said.append(f"        {n:,} transcripts without a start codon are left out")
-        return with_cds.with_columns(
-            tss.alias("tss"), pl.lit(f"assumed {utr} from ATG").alias("tss_source")
-        ).select(columns)
-    at_codon = with_cds.filter(
-        pl.when(plus)
-        .then(pl.col("start") == pl.col("cds_start"))
-        .otherwise(pl.col("end") == pl.col("cds_end"))
-    )
-    if len(with_cds) and len(at_codon) >= AT_START_CODON * len(with_cds):
-        raise InputError(
-            f"{annotation.path} holds no transcription starts: {len(at_codon):,} of {len(with_cds):,} "
-            "coding transcripts begin "
-            "at their start codon. Pass --tss starts.tsv, or --assume-utr N to take the base N upstream of "
-            "each ATG "
-            "(yeast: about 50)"
-        )
-    said.append(f"starts: those of {len(transcripts):,} transcripts in {annotation.path}")
-    tss = pl.when(plus).then(pl.col("start")).otherwise(pl.col("end") - 1)
-    return transcripts.with_columns(tss.alias("tss"), pl.lit("transcript").alias("tss_source")).select(
-        columns
-    )
+def _place() -> pl.Expr:
+    return pl.format("{}:{}-{}({})", *PLACE)
 
 
-def _read_starts(path: Path, transcripts: pl.DataFrame, said: list[str]) -> pl.DataFrame:
-    """--tss: columns gene and tss (1-based position of the first transcribed base), with a header, separated
-    by tabs. Contig and strand are the gene's."""
-    frames = list(read_fields(path, [f"c{i}" for i in range(64)]))
-    if not frames or not len(frames[0]):
-        raise InputError(f"--tss {path} is empty; it needs the columns gene and tss, separated by tabs")
-    frame = pl.concat(frames)
-    header = {str(frame[f"c{i}"][0]).strip(): f"c{i}" for i in range(64) if frame[f"c{i}"][0] is not None}
-    if lacking := [name for name in ("gene", "tss") if name not in header]:
-        raise InputError(
-            f"--tss {path}: line {frame['line'][0]} has no column {lacking[0]!r}; the first line must name "
-            "gene and tss, "
-            "separated by tabs"
-        )
-    table = frame.slice(1).select(
-        "line", pl.col(header["gene"]).alias("gene"), pl.col(header["tss"]).alias("tss")
-    )
-    table = whole_numbers(table, ["tss"], path).with_columns(pl.col("tss") - 1)
-    genes = transcripts.unique("gene", keep="first", maintain_order=True).select(
-        "gene", "gene_name", "chrom", "strand"
-    )
-    found = table.join(genes, on="gene", how="inner", maintain_order="left")
-    if not len(found):
-        theirs, ours = (shorten(names["gene"].to_list(), 3) for names in (table, genes))
-        raise InputError(
-            f"--tss {path}: none of its {len(table):,} genes ({theirs}) is in the annotation with the "
-            "biotypes asked for; its "
-            f"genes are written as {ours}"
-        )
-    without = genes.join(table, on="gene", how="anti")
-    said.append(
-        f"starts: {len(found):,} from {path}; {len(table) - len(found):,} of its rows name other genes"
-    )
-    if len(without):
-        said.append(f"        {len(without):,} genes have no start there and get no tiles")
-    return found
+def _unique_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """A tile_id that several tiles have is followed by the place of each, and where that is one, by a
+    number."""
+    name = pl.col("tile_id")
+    several = name.len().over("tile_id") > 1
+    apart = pl.format("{}@{}", "tile_id", _place())
+    while frame.select(several.any()).item():
+        frame = frame.with_columns(pl.when(several).then(apart).otherwise(name).alias("tile_id"))
+        apart = pl.format("{}#{}", "tile_id", name.cum_count().over("tile_id"))
+    return frame
 
 
-def _finish(frame: pl.DataFrame, genome: Genome, cds: pl.DataFrame | None) -> pl.DataFrame:
-    """Sort; add overlaps_cds (null where the annotation is not known), shared_with and edge."""
+def finished(frame: pl.DataFrame, genome: Genome, cds: pl.DataFrame | None) -> pl.DataFrame:
+    """COLUMNS: tile_id made unique, sorted, with overlaps_cds (null where the annotation is not known),
+    shared_with and edge.
+
+    Args:
+        frame: the other columns; no two rows have one tile_id and one place.
+        cds: chrom, start, end of coding stretches.
+    """
     order = {name: i for i, name in enumerate(genome.names)}
-    frame = frame.with_columns(
+    frame = _unique_ids(frame).with_columns(
         pl.col("chrom").replace_strict(order, return_dtype=pl.Int64).alias("_order"),
         pl.col("chrom").replace_strict(genome.lengths, return_dtype=pl.Int64).alias("_length"),
     )
     frame = frame.sort("_order", "start", "end", "strand", "tile_id", maintain_order=True)
     frame = frame.with_columns(((pl.col("start") < 0) | (pl.col("end") > pl.col("_length"))).alias("edge"))
-    overlaps = np.zeros(len(frame), dtype=bool)
-    shared: list[pl.DataFrame] = []
-    gene, chrom = frame["gene"], frame["chrom"].to_numpy()
-    start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
-    for name in frame["chrom"].unique(maintain_order=True):
-        rows = np.flatnonzero(chrom == name)
-        if cds is not None:
-            coding = cds.filter(pl.col("chrom") == name)
-            hit, _ = Intervals(coding["start"].to_numpy(), coding["end"].to_numpy()).overlapping(
-                start[rows], end[rows]
-            )
-            overlaps[rows[hit]] = True
-        one, other = Intervals(start[rows], end[rows]).overlapping(start[rows], end[rows])
-        shared.append(
-            pl.DataFrame(
-                {"row": rows[one], "mine": gene.gather(rows[one]), "theirs": gene.gather(rows[other])}
-            )
-        )
-    pairs = (
-        pl.concat(shared).filter(pl.col("mine") != pl.col("theirs"))
-        if shared
-        else pl.DataFrame({"row": [], "theirs": []})
-    )
-    joined = pairs.group_by("row").agg(pl.col("theirs").unique().sort().str.join(",").alias("shared_with"))
-    frame = (
-        frame.with_row_index("row")
-        .with_columns(pl.col("row").cast(pl.Int64))
-        .join(joined, on="row", how="left", maintain_order="left")
-    )
-    known = (
-        pl.Series("overlaps_cds", overlaps)
-        if cds is not None
-        else pl.lit(None, pl.Boolean).alias("overlaps_cds")
-    )
+    frame = frame.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    frame = frame.join(_shared_with(frame), on="row", how="left", maintain_order="left")
+    known = pl.lit(None, pl.Boolean).alias("overlaps_cds") if cds is None else _overlaps(frame, cds)
     return frame.with_columns(known).select(COLUMNS)
+
+
+def _rows_by_contig(frame: pl.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        str(chrom): rows["row"].to_numpy() for (chrom,), rows in frame.group_by("chrom", maintain_order=True)
+    }
+
+
+def _overlaps(frame: pl.DataFrame, cds: pl.DataFrame) -> pl.Series:
+    """Whether each tile overlaps a coding stretch."""
+    overlaps = np.zeros(len(frame), dtype=bool)
+    start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
+    for name, rows in _rows_by_contig(frame).items():
+        coding = cds.filter(pl.col("chrom") == name)
+        stretches = Intervals(coding["start"].to_numpy(), coding["end"].to_numpy())
+        hit, _ = stretches.overlapping(start[rows], end[rows])
+        overlaps[rows[hit]] = True
+    return pl.Series("overlaps_cds", overlaps)
+
+
+def _shared_with(frame: pl.DataFrame) -> pl.DataFrame:
+    """row, and the other genes that have a tile overlapping it, separated by commas."""
+    gene, start, end = frame["gene"], frame["start"].to_numpy(), frame["end"].to_numpy()
+    pairs = [pl.DataFrame(schema={"row": pl.Int64, "mine": pl.String, "theirs": pl.String})]
+    for rows in _rows_by_contig(frame).values():
+        one, other = Intervals(start[rows], end[rows]).overlapping(start[rows], end[rows])
+        mine, theirs = gene.gather(rows[one]), gene.gather(rows[other])
+        pairs.append(pl.DataFrame({"row": rows[one], "mine": mine, "theirs": theirs}))
+    others = pl.concat(pairs).filter(pl.col("mine") != pl.col("theirs"))
+    return others.group_by("row").agg(pl.col("theirs").unique().sort().str.join(",").alias("shared_with"))
+
+
+def edges_said(made: pl.DataFrame) -> list[str]:
+    edges = int(made["edge"].sum())
+    return [f"       {edges:,} of them leave their contig (status edge)"] if edges else []

@@ -1,0 +1,133 @@
+"""GFF3: the gene and the transcript that each row belongs to, by its Parent.
+
+A parent may be a transcript, a gene, or neither (a protein, an operon). Those that are neither lead on by
+their own Parent or Derives_from, or are passed over. A CDS or exon that has no parent (Prokka, Prodigal) is a
+gene of its own. A transcript below another one (a mature microRNA) is none. Where no row has the ID that a
+Parent names, it is taken as a transcript (files without rows for them) or, from a transcript, as a gene.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+PREFIX = r"^(gene|transcript|CDS|rna)[:-]"
+"""Of Ensembl's and NCBI's IDs; not part of the name."""
+MOST_STEPS = 8
+"""From a part to its transcript through features that are none."""
+BEST_PARENT = {
+    "part": ("transcript", "unknown", "gene", "nothing"),
+    "transcript": ("gene", "unknown", "transcript", "nothing"),
+}
+"""Of several parents those count that come first here."""
+
+
+def gff_names(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add own and parents (IDs as written), gene_name, biotype, and tag: the name of a gene without a row."""
+    own = _value("ID")
+    tag = pl.coalesce(_value("locus_tag"), _value("gene"), own, _value("Name"))
+    is_gene = pl.col("kind") == "gene"
+    parents = _value("Parent")
+    biotype = pl.coalesce(_value("gene_biotype"), _value("gene_type"), _value("biotype"))
+    # SGD's Name is the systematic one
+    name = pl.coalesce(_value("gene_name"), _value("gene"), _value("Name"))
+    return frame.with_columns(
+        own.alias("own"),
+        parents.alias("parents"),
+        tag.alias("tag"),
+        pl.when(is_gene | parents.is_null()).then(name.str.replace(PREFIX, "")).alias("gene_name"),
+        pl.when(is_gene).then(biotype).alias("biotype"),
+        pl.lit(None, pl.Int64).alias("exon_number"),
+    )
+
+
+def gff_links(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of features that genes are not made of: own, and the ID that each leads on to (null for none), one a
+    row."""
+    leads = pl.coalesce(_value("Derives_from"), _value("Parent"))
+    links = frame.select(_value("ID").alias("own"), leads.alias("to")).filter(pl.col("own").is_not_null())
+    return links.with_columns(pl.col("to").str.split(",")).explode("to").unique(maintain_order=True)
+
+
+def link(rows: pl.DataFrame, links: pl.DataFrame) -> pl.DataFrame:
+    """Add gene and transcript: one row for each gene and transcript that a row belongs to.
+
+    `transcript` is null for genes, and for parts right below a gene.
+    """
+    genes = rows.filter(pl.col("kind") == "gene").with_columns(
+        pl.col("own").alias("gene"), pl.lit(None, pl.String).alias("transcript")
+    )
+    kind_of = (
+        rows.filter((pl.col("kind") != "part") & pl.col("own").is_not_null())
+        .select(pl.col("own").alias("to"), pl.col("kind").alias("is"))
+        .unique("to", keep="last")
+    )
+    below = _parents(rows.filter(pl.col("kind") != "gene"), links, kind_of)
+    transcripts = _transcripts(below.filter(pl.col("kind") == "transcript"))
+    parts = _parts(below.filter(pl.col("kind") == "part"), transcripts)
+    found = transcripts.filter(pl.col("is") != "transcript")  # else: below a transcript
+    columns = [*rows.columns, "gene", "transcript"]
+    linked = pl.concat([frame.select(columns) for frame in (genes, found, parts)])
+    return linked.with_columns(pl.col("gene").str.replace(PREFIX, "")).sort("line", maintain_order=True)
+
+
+def _value(name: str) -> pl.Expr:
+    found = pl.col("attributes").str.extract(rf"(?:^|;)\s*{name}=([^;]*)").str.strip_chars()
+    return pl.when(found != "").then(found)
+
+
+def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> pl.DataFrame:
+    """Rows times their parents of the best kind. `to` is the parent's ID, `is` its kind: transcript, gene,
+    unknown (no row has the ID) or nothing."""
+    rows = rows.with_columns(pl.col("parents").str.split(",").alias("to")).explode("to")
+    rows = rows.join(kind_of, on="to", how="left", maintain_order="left")
+    if len(links):
+        for _ in range(MOST_STEPS):
+            lost = pl.col("is").is_null() & pl.col("to").is_in(links["own"].implode())
+            onward = rows.filter(lost).drop("is").rename({"to": "own_"})
+            if not len(onward):
+                break
+            onward = onward.join(links.rename({"own": "own_"}), on="own_", how="left", maintain_order="left")
+            onward = onward.drop("own_").join(kind_of, on="to", how="left", maintain_order="left")
+            rows = pl.concat([rows.filter(~lost), onward.select(rows.columns)])
+        astray = pl.col("is").is_null() & pl.col("to").is_in(links["own"].implode())
+        rows = rows.with_columns(pl.when(~astray).then("to").alias("to"))
+    unknown = pl.when(pl.col("to").is_not_null()).then(pl.lit("unknown")).otherwise(pl.lit("nothing"))
+    rows = rows.with_columns(pl.coalesce("is", unknown).alias("is"))
+    is_part, ranks = pl.col("kind") == "part", dict[str, pl.Expr]()
+    for kind, order in BEST_PARENT.items():
+        numbers = {parent: rank for rank, parent in enumerate(order)}
+        ranks[kind] = pl.col("is").replace_strict(numbers, return_dtype=pl.Int64)
+    rows = rows.with_columns(
+        pl.when(is_part).then(ranks["part"]).otherwise(ranks["transcript"]).alias("_rank")
+    )
+    rows = rows.filter(pl.col("_rank") == pl.col("_rank").min().over("line")).drop("_rank")
+    return rows.unique(["line", "to"], keep="first", maintain_order=True).sort("line", maintain_order=True)
+
+
+def _transcripts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Transcripts: named by their ID, or by their line where they have none; below their gene, or a gene of
+    their own."""
+    below_gene = pl.col("is").is_in(["gene", "unknown"])
+    gene = pl.when(below_gene).then("to").otherwise("tag")
+    unnamed = pl.when(gene.is_not_null()).then(pl.format("line {}", "line"))
+    return rows.with_columns(gene.alias("gene"), pl.coalesce("own", unnamed).alias("transcript"))
+
+
+def _parts(rows: pl.DataFrame, transcripts: pl.DataFrame) -> pl.DataFrame:
+    """Parts with the genes of their transcripts. Where an ID stands at several loci, that which holds the
+    part counts."""
+    alone, of_gene = pl.col("is") == "nothing", pl.col("is") == "gene"
+    gene = pl.when(alone).then("tag").otherwise(pl.when(pl.col("is") != "transcript").then("to"))
+    name = pl.when(alone).then(pl.coalesce("own", "tag")).otherwise(pl.when(~of_gene).then("to"))
+    rows = rows.with_columns(gene.alias("gene"), name.alias("transcript"))
+    loci = transcripts.select(
+        "transcript", "chrom", pl.col("gene").alias("_gene"), pl.col("start").alias("_start"),
+        pl.col("end").alias("_end"), (pl.col("is") == "transcript").alias("_lower"),
+    )  # fmt: skip
+    rows = rows.join(loci, on=["transcript", "chrom"], how="left", maintain_order="left")
+    inside = ((pl.col("start") >= pl.col("_start")) & (pl.col("end") <= pl.col("_end"))).fill_null(False)
+    rows = rows.with_columns(inside.alias("_inside"))
+    rows = rows.filter(pl.col("_inside") | ~pl.col("_inside").any().over("line", "transcript"))
+    rows = rows.filter(~pl.col("_lower").fill_null(False))
+    rows = rows.with_columns(pl.coalesce("gene", "_gene").alias("gene"))
+    return rows.unique(["line", "gene", "transcript"], keep="first", maintain_order=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, one_line
+from conftest import Ran, one_line, toy_checkpoint
 
 from legscore.evaluate.figures.training import named
 from legscore.evaluate.saturation import read_saturation
@@ -425,3 +425,75 @@ def test_designs_with_columns_that_cannot_be(cli: Cli, tmp_path: Path, column: s
             table = table.append_column(column, values)
         pq.write_table(table, tmp_path / "d.parquet")
         ends_well(cli("report", tmp_path / "d.parquet", "-q", "--force", "-o", tmp_path / "d.html"))
+
+
+@pytest.mark.parametrize("name", ["recipe", "metrics", "note", "data_sha256", "folds_held_out", "new"])
+def test_show_of_any_training_entry(cli: Cli, tmp_path: Path, name: str) -> None:
+    for value in (
+        5,
+        "x",
+        [1],
+        [[None]],
+        {"a": {"b": 1}},
+        10**400,
+        float("nan"),
+        None,
+        "\ud800",
+        "a\nb\x1b[2J",
+    ):
+        made = toy_checkpoint(0)
+        made.training[name] = value
+        made.save(tmp_path / "m.safetensors")
+        for more in ((), ("--json",)):
+            ran = cli("show", tmp_path / "m.safetensors", *more)
+            ends_well(ran)
+            if ran.code == 0 and not more:
+                assert f"  {name}: " in ran.out
+                assert "\x1b" not in ran.out
+
+
+TABLE = "id,sequence,expression,score\n" + "".join(f"v{i},{'ACGT' * 20},{i % 7},{i % 5}\n" for i in range(40))
+DAMAGED = {
+    "a quote that opens": TABLE.replace("v10,", '"v10,'),
+    "text after a quote": TABLE.replace("v10,", '"v10"x,'),
+    "no UTF-8": TABLE.replace("v10,", "v\xe9,"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate X --truth expression --prediction score --bootstrap 0",
+        "plot scatter X --truth expression --prediction score -o p.png",
+        "report X -o r.html",
+        "design --method evolve --target 5 --n 1 --calls 2 --engine null --from X -o d.tsv",
+        "design --method evolve --target X:score --n 1 --calls 2 --engine null -o d.tsv",
+        "design --method evolve --target 5 --n 1 --calls 2 --engine null --training X -o d.tsv",
+        "evaluate good.csv --truth expression --prediction score --bootstrap 0 --class-weights X",
+        "train X -o models",
+    ],
+)
+def test_companions_refuse_damaged_text(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    """Rows are never lost: the line is named, whichever command reads the table."""
+    if words.startswith("train"):
+        pytest.importorskip("torch", reason="training needs legscore[train]")
+    monkeypatch.chdir(tmp_path)
+    Path("good.csv").write_text(TABLE)
+    Path("x.csv").write_bytes(DAMAGED[kind].encode("latin-1"))
+    one_line(cli(*(word.replace("X", "x.csv") for word in words.split())), "x.csv", "line 12")
+
+
+@pytest.mark.parametrize("form", ["byte order mark", "carriage returns"])
+def test_companions_read_other_forms_of_text(cli: Cli, tmp_path: Path, form: str) -> None:
+    text = "\ufeff" + TABLE if form == "byte order mark" else TABLE.replace("\n", "\r\n")
+    asked = ("--truth", "expression", "--prediction", "score", "--bootstrap", 0)
+    seen = []
+    for name, content in (("a.csv", TABLE), ("b.csv", text)):
+        (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+        ran = cli("evaluate", tmp_path / name, *asked, "--by", "id", "--where", "score=1")
+        assert ran.code == 0, ran.err
+        seen.append(ran.out)
+    assert seen[0] == seen[1]

@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,16 @@ def input_of(target: Target, seed: int, number: int) -> bytes:
 def every_target(world: Path) -> list[Target]:
     """Readers of sequences, genomes and models, then the companions."""
     return [*targets(world), *companion_targets(world)]
+
+
+def by_kind(found: Sequence[Target], only: str) -> list[list[Target]]:
+    """Targets by kind; only those whose name or kind is among `only` (with commas), where that is not
+    empty."""
+    kinds: dict[str, list[Target]] = {}
+    for target in found:
+        if not only or {target.name, target.kind} & set(only.split(",")):
+            kinds.setdefault(target.kind or target.name, []).append(target)
+    return list(kinds.values())
 
 
 def peak_bytes() -> int:
@@ -118,11 +128,12 @@ def work(options: argparse.Namespace) -> None:
     room = Path(options.worker)
     resource.setrlimit(resource.RLIMIT_DATA, (HARD_BYTES, HARD_BYTES))
     os.environ["LEGSCORE_CACHE"] = str(room / "cache")
-    chosen = [t for t in every_target(room) if not options.only or t.name in options.only.split(",")]
+    kinds = by_kind(every_target(room), options.only)
     counts: Counter[tuple[str, str]] = Counter()
     with open(room / "found.jsonl", "a") as found:
         for number in range(options.first, options.inputs, options.step):
-            target = chosen[number // options.step % len(chosen)]
+            turn, place = divmod(number // options.step, len(kinds))
+            target = kinds[place][turn % len(kinds[place])]
             (room / "at").write_text(f"{number} {target.name}")
             path = room / f"input{target.suffix}"
             path.write_bytes(input_of(target, options.seed, number))

@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def companion_targets(world: Path) -> list[Target]:
         json.dumps({"step": i, "loss": 2 / i, "lr": 0.1, "pearson": 0.1, "spearman": 0.1}) + "\n"
         for i in range(1, 6)
     ).encode()
-    return [
+    found = [
         Target("report", ".parquet", (good,), damage.anywhere, reported),
         Target("report csv", ".csv", (plain,), damage.text, reported),
         Target("report metadata", ".parquet", (good,), metadata, reported),
@@ -133,8 +134,8 @@ def companion_targets(world: Path) -> list[Target]:
                lambda path: command("plot", "training", path, "-o", picture)),
         Target("plot curve", ".json", (curve(),), damage.json_file,
                lambda path: command("plot", "ensemble-curve", path, "-o", picture)),
-        *run_targets(world),
     ]  # fmt: skip
+    return [replace(target, kind=target.name.split()[0]) for target in (*found, *run_targets(world))]
 
 
 def designs(n: int = 12) -> pa.Table:
@@ -242,9 +243,9 @@ def run_targets(world: Path) -> list[Target]:
         Target("merge metadata", ".parquet", (shards["parquet"],), metadata, merged("parquet")),
         Target("merge csv", ".csv", (shards["csv"],), damage.text, merged("csv")),
         Target("merge record", ".json", ((world / "p1.csv.run.json").read_bytes(),), damage.json_file, merged_record),
-        Target("kept part", ".part", ((kept / names[0]).read_bytes(), (kept / names[1]).read_bytes()), damage.anywhere, resumed(names[0])),
-        Target("kept record", ".json", ((kept / "record.json").read_bytes(),), damage.json_file, resumed("record.json")),
-        Target("run record", ".json", ((world / "whole.parquet.run.json").read_bytes(),), damage.json_file, finished),
+        Target("part", ".part", ((kept / names[0]).read_bytes(), (kept / names[1]).read_bytes()), damage.anywhere, resumed(names[0])),
+        Target("record kept", ".json", ((kept / "record.json").read_bytes(),), damage.json_file, resumed("record.json")),
+        Target("record run", ".json", ((world / "whole.parquet.run.json").read_bytes(),), damage.json_file, finished),
     ]  # fmt: skip
 
 

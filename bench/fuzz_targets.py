@@ -27,13 +27,15 @@ from legscore.system.resources import folder
 @dataclass(frozen=True)
 class Target:
     """Damaged files of one kind. `seeds`: good ones; `run(path)`: what is done with a damaged one, in
-    `world`."""
+    `world`. Targets of one `kind` (by default of their own) take turns, so that every kind gets as many
+    inputs."""
 
     name: str
     suffix: str
     seeds: tuple[bytes, ...]
     mutate: damage.Mutate
     run: Callable[[Path], None]
+    kind: str = ""
 
 
 def command(*args: object, keep: bool = False) -> None:

@@ -240,3 +240,53 @@ def test_fasta_is_read_as_written(
     path.write_bytes(b"\xef\xbb\xbf" * mark + (end.join(records) + end).encode())
     expected = [(f"s{i}", f"number {i}", s) for i, s in enumerate(sequences)]
     assert rows_of(path, ["id", "description", "sequence"]) == expected
+
+
+PIECES = [
+    b",",
+    b"\t",
+    b'"',
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b">",
+    b"##",
+    b"id,sequence",
+    b"ACGT",
+    b"\xe9",
+    b" ",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), max_size=25),
+    st.sampled_from(["t.csv", "t.tsv", "t.fa", "t.csv.gz", "t.fa.gz", "t.parquet", "t.arrow"]),
+    st.booleans(),
+    st.integers(0, 12),
+)
+def test_any_bytes_are_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], name: str, packing: bool, cut: int
+) -> None:
+    content = b"".join(pieces)
+    path = tmp_path_factory.mktemp("any") / name
+    if packing:
+        content = gzip.compress(content, mtime=0)
+        content = content[: len(content) - cut]
+    path.write_bytes(content)
+    refusal = None
+    try:
+        opened = open_input([path])
+        rows = sum(part.table.num_rows for part in opened.parts(opened.schema.names, 7))
+    except InputError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert len(refusal.splitlines()) == 1
+        assert name in refusal
+        return
+    assert rows == opened.n_rows > 0
+    if not packing and not name.endswith((".parquet", ".arrow")):
+        # no row without bytes of its own
+        assert rows <= content.count(b"\n") + content.count(b"\r") + 1

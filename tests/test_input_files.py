@@ -82,10 +82,13 @@ def test_links_do_not_double_rows(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere.parquet", tmp_path / "d" / "e.parquet")
     os.symlink(tmp_path / "nowhere", tmp_path / "d" / "gone.parquet")
     os.symlink(tmp_path / "d", tmp_path / "d" / "loop")
+    os.symlink(tmp_path / "elsewhere.parquet", tmp_path / "d" / "f.parquet")
+    put(tmp_path / "d" / ".stored" / "g.parquet", "g")
+    os.symlink(".stored/g.parquet", tmp_path / "d" / "g.parquet")  # as caches do
     opened = open_input([tmp_path / "d"])
-    assert ids(opened) == ["a", "e"]
-    assert ": 3 left out" in opened.notes[0]
-    assert ids(open_input([tmp_path / "d" / "*"])) == ["a", "e"]
+    assert ids(opened) == ["a", "e", "g"]
+    assert ": 5 left out" in opened.notes[0]
+    assert ids(open_input([tmp_path / "d" / "*.parquet"])) == ["a", "e", "g"]
 
 
 def test_patterns(tmp_path: Path) -> None:
@@ -285,3 +288,27 @@ def test_a_file_that_changes_after_it_was_opened(tmp_path: Path, how: str, endin
         with pytest.raises(InputError, match="changed while it was being read"):
             next(opened.parts(["id"], 10))
         path.unlink(missing_ok=True)
+
+
+def test_every_command_says_what_it_leaves_out(
+    tmp_path: Path, toy_model: Path, contig: str, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pysam
+
+    monkeypatch.chdir(tmp_path)
+    Path("g.fa").write_text(f">chr1\n{contig}\n")
+    pysam.faidx("g.fa")
+    alleles = {"chrom": ["chr1"] * 3, "pos": [500, 510, 520], "ref": ["A"] * 3, "alt": ["C", "G", "T"]}
+    truth = {"truth": [1.0, 2.0, 3.5], "score": [1.0, 2.5, 3.0]}
+    put(Path("d/a.parquet"), "a", "b", "c", **alleles, **truth)
+    put(Path("d/_temporary/a.parquet"), "a", "b", "c", **alleles, **truth)
+    for line in (
+        f"run d -m {toy_model} -o o.parquet --engine null --kind sequence --keep id",
+        "variants d --fasta g.fa --centered -o w.parquet",
+        "evaluate d --truth truth --prediction score",
+    ):
+        ran = cli(*line.split())
+        assert ran.code == 0, ran.err
+        assert "d: 1 left out (hidden by _ or ., a link, or no Parquet); the first is d/_temporary" in (
+            ran.out + ran.err
+        ), line

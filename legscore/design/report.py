@@ -152,6 +152,8 @@ def report_file(path: str, output: str, say: Say) -> None:
     """
     check_output(output)
     opened = open_input([path])
+    for line in opened.notes:
+        say(line)
     table = read_designs(path, opened)
     record = designs_record(opened)
     say(f"designs: told by their columns {shorten(list(COLUMNS), len(COLUMNS))}")

@@ -174,7 +174,7 @@ class Tables:
         first = self.all[0]
         frame = None
         dropped: Counter[str] = Counter()
-        notes: list[str] = []
+        notes = [note for table in self.all for note in table.opened.notes]
         for table in self.all:
             mine = {name: column for name, (t, column) in found.items() if t is table}
             status = ["status"] if _legscore_status(table) else []

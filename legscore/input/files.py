@@ -152,23 +152,30 @@ def _chosen(given: str, inside: list[Entry], skip: Collection[str], *, is_folder
     files: list[InputFile] = []
     left_out: list[str] = []
     wanted = () if is_folder else Path(given).parts
-    real = [path for _, path in inside if isinstance(path, Path) and not path.is_symlink()]
-    targets = set(map(os.path.realpath, real))
+    taken: list[Entry] = []
     for place, path in inside:
         if _is_below(str(path) if isinstance(path, Remote) else os.path.abspath(path), skip):
             continue
         if (
             any(_is_hidden(part, wanted) for part in place.parts)
-            or (isinstance(path, Path) and _is_no_file_of_its_own(path, targets))
+            or (isinstance(path, Path) and not path.is_file())
             or (is_folder and not _is_parquet(path))
         ):
             left_out.append(str(path))
         else:
-            files.append(InputFile(path, _keys(place)))
+            taken.append((place, path))
+    seen = {os.path.realpath(path) for _, path in taken if isinstance(path, Path) and not path.is_symlink()}
+    for place, path in taken:
+        if isinstance(path, Path) and path.is_symlink():
+            if (target := os.path.realpath(path)) in seen:
+                left_out.append(str(path))
+                continue
+            seen.add(target)
+        files.append(InputFile(path, _keys(place)))
     what = "directory" if is_folder else "pattern"
     if not files:
-        seen = f"; it has {left_out[0]}" if left_out else ""
-        raise InputError(f"{given}: no Parquet file in this {what}{seen}")
+        there = f"; it has {left_out[0]}" if left_out else ""
+        raise InputError(f"{given}: no Parquet file in this {what}{there}")
     notes = []
     if left_out:
         notes.append(
@@ -187,11 +194,6 @@ def _is_hidden(name: str, wanted: Collection[str]) -> bool:
     if not name.startswith(HIDDEN) or name in wanted:
         return False
     return not any(part.startswith(name[0]) and WILDCARD.search(part) for part in wanted)
-
-
-def _is_no_file_of_its_own(path: Path, targets: Collection[str]) -> bool:
-    """Whether it is a folder, a device, a broken link, or a link to one of `targets`, which are read."""
-    return not path.is_file() or (path.is_symlink() and os.path.realpath(path) in targets)
 
 
 def _is_below(path: str, skip: Collection[str]) -> bool:

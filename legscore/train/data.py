@@ -24,6 +24,7 @@ from legscore.input.read import Input, Part, open_input
 from legscore.input.roles import role_array
 from legscore.rows.schema import KINDS, OK, STATUSES
 from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
+from legscore.system.log import Say
 from legscore.train.columns import (
     DataOptions,
     chosen_rows,
@@ -71,7 +72,11 @@ class TrainingData:
 
 
 def read_training_data(
-    path: str | Path, contract: Contract, options: DataOptions, scratch: Path | None = None
+    path: str | Path,
+    contract: Contract,
+    options: DataOptions,
+    scratch: Path | None = None,
+    say: Say = lambda line: None,
 ) -> TrainingData:
     """Read, check, window, hash and fold a table.
 
@@ -80,11 +85,14 @@ def read_training_data(
             read as the challenge's `sequence<TAB>expression`.
         contract: flanks, adapters and length of the windows.
         scratch: folder for the memory-mapped file of large sets (the system's temporary folder by default).
+        say: receives one line for whatever a folder or pattern leaves out.
 
     Raises:
         InputError: columns missing or of a wrong type, expressions that are no numbers or outside the bins.
     """
     opened = _open(path)
+    for line in opened.notes:
+        say(line)
     columns = find_columns(opened, options)
     sequence_is = options.sequence_is
     if sequence_is == "auto":

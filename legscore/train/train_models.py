@@ -163,7 +163,7 @@ def read_for_recipe(
         singletons=recipe.singletons,
         singleton_min=recipe.singleton_min,
     )
-    table = read_training_data(path, recipe.data_contract(floor), reading, scratch)
+    table = read_training_data(path, recipe.data_contract(floor), reading, scratch, listener.say)
     listener.say("data: " + ", ".join(f"{name} {count:,}" for name, count in table.report.items()))
     if recipe.singleton_channel and reading.singleton_column is None:
         share = table.report["singletons"] / len(table)

@@ -45,11 +45,12 @@ class Block:
 
 class Records(ABC):
     """Where alleles come from. `contigs` are the names that the source states or holds; `lengths` those it
-    states."""
+    states; `notes` lines about what was left out of it."""
 
     name: str
     contigs: list[str]
     lengths: dict[str, int | None]
+    notes: tuple[str, ...] = ()
     carries: pa.Schema = pa.schema([])
 
     @abstractmethod

@@ -61,6 +61,7 @@ class TableRecords(Records):
         read as alleles."""
         self._input = open_input([path])
         self.name, names = self._input.name, self._input.schema.names
+        self.notes = self._input.notes
         self._column, self._unordered = find_columns(names, str(path), columns or {})
         self._check_types(path)
         used = set(self._column.values())

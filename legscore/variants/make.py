@@ -101,6 +101,8 @@ def make(
     if source is not None:
         regions = options.region if samples is None else ()  # haplotypes refuse them
         records = open_records(source, regions, numbered=numbered, columns=columns)
+        for line in records.notes:
+            say(line)
     setting = prepare(options, say)
     metadata: dict[str, Any] = {
         "legscore": __version__,

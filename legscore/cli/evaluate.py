@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.conditions import conditions
 from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import force_option
 from legscore.errors import InputError
@@ -154,7 +155,7 @@ def command(
       legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate \\
           -o cal.json
     """
-    from legscore.evaluate.evaluation import EvaluationOptions, conditions, evaluate
+    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
     from legscore.evaluate.show import lines
     from legscore.evaluate.tables import Tables
     from legscore.evaluate.write_results import write_csv, write_json

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from legscore.cli.conditions import conditions
 from legscore.cli.output_options import force_option
 
 
@@ -92,7 +93,7 @@ def scatter(
     Example:
       legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.png
     """
-    from legscore.evaluate.evaluation import EvaluationOptions, conditions, panels
+    from legscore.evaluate.evaluation import EvaluationOptions, panels
     from legscore.evaluate.figures.scatter import draw_scatter
 
     _check_picture(output, predictions, force)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from legscore.cli.conditions import conditions
 from legscore.cli.progress import ProgressBar
 from legscore.errors import LegscoreError
 from legscore.train.options import Listener, TrainingOptions
@@ -149,23 +150,12 @@ def data_options(given: dict[str, Any]) -> Any:
     """The `DataOptions` that the options ask for."""
     from legscore.train.columns import DataOptions
 
-    return DataOptions(**{name: given[name] for name in DATA_FIELDS}, where=parse_where(given["where"]))
+    return DataOptions(**{name: given[name] for name in DATA_FIELDS}, where=conditions(given["where"]))
 
 
 def how_to_train(given: dict[str, Any]) -> TrainingOptions:
     """The `TrainingOptions` that the options ask for."""
     return TrainingOptions(**{field.name: given[field.name] for field in fields(TrainingOptions)})
-
-
-def parse_where(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """--where options as (column, value)."""
-    where = []
-    for pair in pairs:
-        column, equals, value = pair.partition("=")
-        if not equals or not column:
-            raise LegscoreError(f"--where {pair}: write COLUMN=VALUE, such as medium=complex")
-        where.append((column, value))
-    return tuple(where)
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -76,17 +76,6 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def conditions(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """`COLUMN=VALUE` as pairs."""
-    found = []
-    for text in texts:
-        column, equals, value = text.partition("=")
-        if not column or not equals:
-            raise InputError(f"--where {text}: write COLUMN=VALUE, such as medium=complex")
-        found.append((column, value))
-    return tuple(found)
-
-
 def panels(options: EvaluationOptions) -> tuple[list[Panel], str]:
     """A scatter panel for each pair, on rows that have its values, and what to say of the rows."""
     pairs = pairs_of(options.truths, options.predictions)

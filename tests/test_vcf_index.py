@@ -114,7 +114,8 @@ def test_regions_are_refused_with_an_index_of_another_file(tmp_path: Path, cli: 
     path = vcf(tmp_path / "v.vcf.gz", [("c1", 500)])
     head = path.read_bytes()
     index(path, "tbi")
-    given = ("variants", path, "--fasta", tmp_path / "g.fa", "--centered", "-o", tmp_path / "o.parquet")
+    given = ("variants", path, "--fasta", tmp_path / "g.fa", "--centered", "--force")
+    given += ("-o", tmp_path / "o.parquet")
     mapped = ("--contig-map", "c1=c1", "--contig-map", "c2=c2", "--contig-map", "c3=c3")
     for region, n in (("c1", 1), ("c1:500", 1), ("c1:501-", 0), ("c2", 0)):
         ran = cli(*given, *mapped, "--region", region)

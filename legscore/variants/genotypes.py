@@ -1,5 +1,4 @@
-"""Genotypes of chosen records: which allele each haplotype of each sample carries, and what is phased with
-what."""
+"""Genotypes: which allele each haplotype of a sample carries, and which records are phased together."""
 
 from __future__ import annotations
 
@@ -30,8 +29,15 @@ class Genotypes:
 
 
 def choose_samples(path: str | Path, asked: str) -> list[str]:
-    """--samples: `all`, names separated by commas, or a file of one name a line. InputError for an unknown
-    name."""
+    """The samples that --samples asks for.
+
+    Args:
+        path: VCF or BCF.
+        asked: `all`, names separated by commas, or a file of one name a line.
+
+    Raises:
+        InputError: a table, a file without samples, or a name that is not in it.
+    """
     if not is_vcf(path):
         raise InputError(f"--haplotypes needs a VCF or BCF with samples; {path} is a table")
     with open_vcf(Path(path)) as file:

@@ -1,5 +1,6 @@
-"""Several changes of one haplotype → the tile as they make it: `windows` for more than one allele, a
-haplotype at a time."""
+"""Several changes of one haplotype → the tile as they make it.
+
+What `windows` does for one allele in each of many rows, here for one haplotype with several."""
 
 from __future__ import annotations
 
@@ -34,8 +35,17 @@ def paired(change: Change, from_right: bool) -> np.ndarray:
 def refill(
     contig: np.ndarray, changes: Sequence[Change], start: int, end: int, minus: bool, anchor: str
 ) -> str | None:
-    """The tile after several changes, of its own length, as `windows.refilled` makes it after one; None off
-    the contig."""
+    """The tile after several changes, of its own length, as `windows.refilled` makes it after one.
+
+    Args:
+        contig: uint8 letters.
+        changes: sorted, none overlapping another.
+        start, end, minus: the tile, 0-based half-open, and whether its strand is minus.
+        anchor: which base of the tile stays (`windows.ANCHORS`).
+
+    Returns:
+        Letters 5'→3'; None where the tile would leave the contig.
+    """
     length = end - start
     place, side = anchored_place(anchor, length, np.array([minus]))
     from_right, wanted = bool(side[0]), start + int(place[0])

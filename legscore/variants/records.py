@@ -21,7 +21,7 @@ from legscore.input.source import READ_ERRORS, first_line
 from legscore.variants.allele_blocks import BLOCK_RECORDS, Block, Records
 from legscore.variants.allele_tables import TableRecords
 from legscore.variants.vcf_file import first_column, is_vcf, open_vcf, unreadable
-from legscore.variants.vcf_index import contigs_of, index_of, prove_index, remake
+from legscore.variants.vcf_index import index_of, prove_index, remake
 from legscore.variants.vcf_regions import parse_regions
 
 
@@ -66,15 +66,21 @@ class VcfRecords(Records):
             self.contigs = first_column(path)
         self._regions = parse_regions(regions, self.contigs, path)
         self._index = index_of(path)
+        self._indexed: set[str] = set()
         if regions and not numbered:
             if self._index is None:
                 raise InputError(
                     f"--region needs an index: make one with: {remake(path)} (the file must be packed with "
                     "bgzip)"
                 )
-            prove_index(path, self._index, self.contigs)
+            self._indexed = set(prove_index(path, self._index, self.contigs))
 
     def blocks(self) -> Iterator[Block]:
+        """The alleles, block by block, in the order of the file, or of the regions.
+
+        Raises:
+            InputError: a record cannot be read; its line is named where the whole file is read.
+        """
         n_read = 0
         chosen = bool(self._regions) and self._numbered
         fetched = bool(self._regions) and not chosen
@@ -101,10 +107,10 @@ class VcfRecords(Records):
                     return
 
     def _fetched(self, file: Any) -> Iterator[Row]:
-        indexed = set(contigs_of(self._index, self.contigs)) if self._index else set()
+        """The records of the regions, by the index."""
         for name, stretches in self._regions.items():
             before = 0
-            if name not in indexed:  # the header names it, and no record is there
+            if name not in self._indexed:  # the header names it, and no record is there
                 continue
             for start, stop in stretches:
                 for record in file.fetch(name, start, stop):
@@ -113,6 +119,7 @@ class VcfRecords(Records):
                 before = stop
 
     def _inside(self, row: Row) -> bool:
+        """Whether a record overlaps a region."""
         return any(row[1] - 1 < stop and row[5] > start for start, stop in self._regions.get(row[0], ()))
 
 

@@ -1,5 +1,4 @@
-"""Opening VCF and BCF files with pysam (htslib): plain, bgzipped or gzipped; and saying where one is
-damaged."""
+"""VCF and BCF files opened with pysam (htslib): plain, bgzipped or gzipped; messages say where one is damaged."""
 
 from __future__ import annotations
 

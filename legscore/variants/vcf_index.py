@@ -42,23 +42,19 @@ def index_of(path: Path) -> Path | None:
     return next((p for p in (Path(f"{path}.csi"), Path(f"{path}.tbi")) if p.is_file()), None)
 
 
-def contigs_of(index: Path, contigs: list[str]) -> list[str]:
-    """Contigs that an index knows, where fetching is no error; of a BCF those of its header."""
-    with gzip.open(index) as stream:
-        data = stream.read()
-    return _read(data, contigs)[2]
-
-
 def remake(path: Path) -> str:
     """The command that makes the index of a file."""
     return f"bcftools index -f {path}" if path.suffix.lower() == ".bcf" else f"tabix -f -p vcf {path}"
 
 
-def prove_index(path: Path, index: Path, contigs: list[str]) -> None:
+def prove_index(path: Path, index: Path, contigs: list[str]) -> list[str]:
     """Compare an index with its file.
 
     Args:
         contigs: names in the header of a BCF, by whose numbers its records and its index go.
+
+    Returns:
+        Contigs that the index knows: of a VCF those that have records, of a BCF those of its header.
 
     Raises:
         InputError: the index is another file's, or damaged; the command that makes it anew is named.
@@ -66,13 +62,14 @@ def prove_index(path: Path, index: Path, contigs: list[str]) -> None:
     try:
         with gzip.open(index) as stream:
             data = stream.read()
-        places, end, _ = _read(data, contigs)
+        places, end, names = _read(data, contigs)
         older = index.stat().st_mtime_ns < path.stat().st_mtime_ns
         why = _difference(path, places, end, contigs, None if older else LOOKS)
     except DAMAGE as error:
         why = f"cannot be read ({first_line(error)})"
     if why:
         raise InputError(f"{index} {why}; it is not the index of this file. Make it with: {remake(path)}")
+    return names
 
 
 def _read(data: bytes, contigs: list[str]) -> tuple[list[_Place], int, list[str]]:

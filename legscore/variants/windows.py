@@ -98,9 +98,11 @@ def substituted(
 def constructed(
     contig: np.ndarray, changes: Changes, start_R: np.ndarray, end_R: np.ndarray, minus_R: np.ndarray
 ) -> Ragged:
-    """Alternate inserts of changed length. Of an allele that crosses an end of the tile, the part inside
-    counts: replaced and inserted letters are paired from the side that lies inside (from 5' when the allele
-    covers the whole tile)."""
+    """Alternate inserts of changed length.
+
+    Of an allele that crosses an end of the tile, the part inside counts: replaced and inserted letters are
+    paired from the side that lies inside (from 5' when the allele covers the whole tile).
+    """
     start, end, n = changes.start_A, changes.end_A, changes.n_A
     left = np.maximum(np.minimum(start, end_R) - start_R, 0)
     right = np.maximum(end_R - np.maximum(end, start_R), 0)

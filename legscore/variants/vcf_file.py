@@ -1,4 +1,4 @@
-"""VCF and BCF files opened with pysam (htslib): plain, bgzipped or gzipped; messages say where one is damaged."""
+"""VCF and BCF files opened with pysam (htslib), plain, bgzipped or gzipped; where one is damaged."""
 
 from __future__ import annotations
 

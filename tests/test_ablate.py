@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ pytest.importorskip("torch", reason="training needs legscore[train]")
 
 from legscore.errors import LegscoreError
 from legscore.train.ablation import Row, published_variants, read_variants, summarise, with_equal_steps
+from legscore.train.options import Listener, MemberOptions, TrainingOptions
 from legscore.train.recipe import PRESETS, resolve
+from legscore.train.study import StudyOptions, run_study, study_variants
+from legscore.train.train_models import train_models
 
 SMALL = [
     "--set", "widths=16,16", "--set", "epochs=1", "--set", "steps_per_epoch=4", "--set", "batch=16", "--set", "kernel=3",
@@ -160,3 +164,52 @@ def test_command_errors(table: Path, tmp_path: Path, cli: Any) -> None:
     assert listed.code == 0
     assert listed.out.splitlines()[0] == "original: as the preset"
     assert not (tmp_path / "a").exists()
+
+
+class Counter(Listener):
+    """Counts what a training tells; stops after `most` steps."""
+
+    def __init__(self, most: int = 1 << 30) -> None:
+        self.most, self.steps, self.reports, self.lines = most, 0, 0, list[str]()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def tick(self, member: Any, trainer: Any) -> None:
+        self.steps += 1
+
+    def report(self, member: Any, trainer: Any, metrics: Any) -> None:
+        self.reports += 1
+
+    def stopped(self) -> bool:
+        return self.steps >= self.most
+
+
+def test_training_and_studies_from_python(tmp_path: Path) -> None:
+    """What the commands do, without them: checkpoints, metrics beside them, rows of a study; stopped and
+    resumed."""
+    pq.write_table(measured(200), tmp_path / "m.parquet")
+    recipe = resolve(
+        "noginet",
+        options={"widths": (8, 8), "epochs": 1, "steps_per_epoch": 4, "batch": 16, "kernel": 3, "n_folds": 3},
+    )
+    folder, team = tmp_path / "models", MemberOptions(n_seeds=2)
+    with pytest.raises(LegscoreError, match="stopped at step 2, saved"):
+        train_models(tmp_path / "m.parquet", folder, recipe, members=team, listener=Counter(2))
+    heard = Counter()
+    options = TrainingOptions(resume=True)
+    paths = train_models(
+        tmp_path / "m.parquet", folder, recipe, members=team, options=options, listener=heard
+    )
+    assert [path.name for path in paths] == ["seed1.safetensors", "seed2.safetensors"]
+    assert heard.steps == 2 + 4
+    assert any("going on from step 2 of 4" in line for line in heard.lines)
+    lines = (folder / "seed2.metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 1
+    assert json.loads(lines[0])["step"] == 4
+    with pytest.raises(LegscoreError, match="--full excludes"):
+        MemberOptions(full=True, folds="all")
+    only = study_variants(recipe, only=["original"])
+    rows = run_study(tmp_path / "m.parquet", tmp_path / "study", recipe, only, study=StudyOptions(n_seeds=1))
+    assert [(row.variant, row.models) for row in rows] == [("original", 1)]
+    assert (tmp_path / "study/original/seed1.metrics.jsonl").exists()

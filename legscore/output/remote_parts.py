@@ -21,6 +21,7 @@ from legscore.output.parts import RECORD, SUFFIX, PartFolder
 from legscore.system.lock import locked_folder
 from legscore.system.publish import writing
 from legscore.system.storage import Remote, is_remote, reason
+from legscore.system.temporary import private_temporary
 
 
 class RemoteParts(PartFolder):
@@ -65,17 +66,16 @@ class RemoteParts(PartFolder):
         self.output.unlink(missing_ok=True)
 
 
-def stage_folder(place: str) -> Path:
-    """This user's folder on this machine for a run whose parts lie at `place`."""
-    return (
-        Path(tempfile.gettempdir())
-        / f"legscore-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
-    )
+def stage_name(place: str) -> str:
+    """Name of the folder of this machine for a run whose parts lie at `place`."""
+    return f"legscore-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
 
 def open_store(place: str) -> PartFolder:
     """The parts at `place`, which another process holds."""
-    return RemoteParts(Remote(place), stage_folder(place)) if is_remote(place) else PartFolder(Path(place))
+    if not is_remote(place):
+        return PartFolder(Path(place))
+    return RemoteParts(Remote(place), Path(tempfile.gettempdir()) / stage_name(place))
 
 
 @contextlib.contextmanager
@@ -90,5 +90,5 @@ def locked_parts(output: str, folder: str | None, usual: Path) -> Iterator[PartF
         with locked_folder(Path(place), output) as held:
             yield PartFolder(held)
         return
-    with locked_folder(stage_folder(place), output) as held:
+    with locked_folder(private_temporary(stage_name(place)), output, mode=0o700) as held:
         yield RemoteParts(Remote(place), held)

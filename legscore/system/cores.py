@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from legscore.system.lock import has_locks, take_lock
+from legscore.system.temporary import private_temporary
 
 
 def cores_folder() -> Path:
-    """Where this user's locks lie on this machine."""
-    return Path(tempfile.gettempdir()) / f"legscore-cores-{os.getuid()}"
+    """Where this user's locks lie on this machine. OutputError when no private folder can be made."""
+    return private_temporary(f"legscore-cores-{os.getuid()}")
 
 
 def take_cores(n: int, folder: Path | None = None) -> list[int]:

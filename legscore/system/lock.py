@@ -71,13 +71,14 @@ def take_lock(path: Path, waiting: Callable[[], object] | None = None) -> int | 
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path, output: str) -> Iterator[Path]:
+def locked_folder(folder: Path, output: str, *, mode: int = 0o777) -> Iterator[Path]:
     """Hold `folder`, made if it is not there; at the end the lock file goes, and the folder if nothing else
     is in it.
 
     Args:
         folder: where a run keeps what it has done.
         output: the output it is for, for messages.
+        mode: with which the folder is made.
 
     Raises:
         OutputError: another run holds it (which one is said), or the file system refuses folder or lock.
@@ -87,7 +88,7 @@ def locked_folder(folder: Path, output: str) -> Iterator[Path]:
             "runs that can be resumed need flock, which this system lacks; write to standard output (-o -)"
         )
     path = folder / LOCK_NAME
-    handle = _lock_in(path, output)
+    handle = _lock_in(path, output, mode)
     try:
         os.ftruncate(handle, 0)
         who = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -101,10 +102,10 @@ def locked_folder(folder: Path, output: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def _lock_in(path: Path, output: str) -> int:
+def _lock_in(path: Path, output: str, mode: int) -> int:
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=mode, parents=True, exist_ok=True)
             handle = take_lock(path)
         except FileNotFoundError:  # its last holder took the folder away between two of our steps: again
             continue

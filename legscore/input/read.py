@@ -226,6 +226,7 @@ def open_input(
     paths: Sequence[str | Path],
     *,
     names: Sequence[str] | None = None,
+    may_be_empty: bool = False,
     own_outputs: Sequence[str | Path] = (),
 ) -> Input:
     """Open files, folders of Parquet files and patterns as one input (`legscore.input.files` says which
@@ -234,6 +235,7 @@ def open_input(
     Args:
         paths: in the order to read.
         names: column names of CSV or TSV files that have no header line.
+        may_be_empty: take files without rows.
         own_outputs: files and folders that this very run writes, which are no input even where they lie in
             a folder of inputs.
 
@@ -247,7 +249,7 @@ def open_input(
     sources = tuple(open_source(file.path, names) for file in found.files)
     notes = [*found.notes, *_add_keys(sources, found)]
     opened = Input(sources, _common_schema(sources), tuple(notes))
-    if opened.n_rows == 0 and not any(source.made_by for source in sources):
+    if opened.n_rows == 0 and not may_be_empty and not any(source.made_by for source in sources):
         raise InputError(f"{opened.name} has no rows: nothing to score")
     return opened
 

@@ -59,7 +59,7 @@ class TableRecords(Records):
     def __init__(self, path: str | Path, columns: Mapping[str, str] | None = None) -> None:
         """columns: {role of ALIASES: column}, where the user has chosen. InputError when the file cannot be
         read as alleles."""
-        self._input = open_input([path])
+        self._input = open_input([path], may_be_empty=True)
         self.name, names = self._input.name, self._input.schema.names
         self.notes = self._input.notes
         self._column, self._unordered = find_columns(names, str(path), columns or {})
@@ -69,7 +69,11 @@ class TableRecords(Records):
         chrom = [
             self._text(batch.column(0), "chrom") for batch in self._input.batches([self._column["chrom"]])
         ]
-        self.contigs = [name for name in pa.chunked_array(chrom).unique().to_pylist() if name is not None]
+        self.contigs = [
+            name
+            for name in pa.chunked_array(chrom, pa.large_string()).unique().to_pylist()
+            if name is not None
+        ]
         self.lengths = {}
 
     def _check_types(self, path: str | Path) -> None:
@@ -119,18 +123,16 @@ class TableRecords(Records):
             )
 
     def _text(self, array: pa.Array, role: str, first_row: int = 0) -> pa.Array:
-        """A column as large_string. InputError for bytes that are no text."""
+        """A column of text or bytes as large_string. InputError for bytes that are no text."""
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         try:
-            array = array.cast(pa.large_string())
-            array.validate(full=True)
+            return array.cast(pa.large_string())
         except pa.ArrowInvalid:
             raise InputError(
                 f"{self.name}: column {self._column[role]!r} holds bytes that are no UTF-8 text, in row "
                 f"{first_row + 1:,} or after it; convert it"
             ) from None
-        return array
 
     def _positions(self, part: Part, array: pa.Array) -> pa.Array:
         """Positions as int64. InputError for one that does not fit."""

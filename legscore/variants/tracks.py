@@ -16,6 +16,7 @@ import polars as pl
 
 from legscore.errors import InputError, OutputError
 from legscore.system.publish import check_writable, publishing, writing
+from legscore.variants.alleles import FARTHEST
 
 NOTE = (
     "mean |effect| of the three SNVs of a position, largest over tiles, {strand} gene strand (legscore; "
@@ -86,7 +87,9 @@ def _contig_lengths(record: Mapping[str, Any]) -> dict[str, int]:
     where they are not what it writes."""
     noted = record.get("variants")
     contigs = noted.get("contigs") if isinstance(noted, dict) else None
-    if not isinstance(contigs, dict) or any(type(n) is not int or n < 1 for n in contigs.values()):
+    if not isinstance(contigs, dict) or any(
+        type(n) is not int or not 1 <= n <= FARTHEST for n in contigs.values()
+    ):
         return {}
     return contigs
 

@@ -10,7 +10,8 @@ import click
 from legscore.cli.output_options import force_option
 from legscore.errors import OutputError
 from legscore.output.shards import merge_shards
-from legscore.system.overwrite import check_outputs
+from legscore.run.finished import checksums_of, finished_record, read_for
+from legscore.system.overwrite import check_apart
 from legscore.system.publish import check_writable, publishing, writing, written_by
 from legscore.system.storage import is_remote
 
@@ -39,9 +40,19 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
     target, record_path = Path(output), Path(f"{output}.run.json")
     for path in (target, record_path):
         check_writable(path)
-    check_outputs({"-o": written_by(output)}, shards, force=force)
+    check_apart({"-o": written_by(output)}, shards)
+    asked = read_for(shards)
+    done = finished_record(output, [output], asked, None, force=force, needed={"rows": int})
+    if done is not None:
+        if not quiet:
+            click.echo(
+                f"{output}: already finished ({done['rows']:,} rows); --force joins it again", err=True
+            )
+        return
     metadata, rows = merge_shards([Path(shard) for shard in shards], output)
-    record = {**metadata, "output": output, "rows": rows, "shards": list(shards)}
+    record = {**metadata, "output": output, "rows": rows, "shards": list(shards), "asked": asked}
+    with writing(output):
+        record["output_files"] = checksums_of([output])
     with publishing(record_path) as temporary, writing(record_path):
         temporary.write_text(json.dumps(record, indent=1) + "\n")
     if not quiet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,24 @@ import pyarrow.parquet as pq
 
 from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.input.source import READ_ERRORS, first_line
-from legscore.output.write import DELIMITER, METADATA_KEY, header_line, open_sink, open_writer, output_format
+from legscore.output.write import (
+    DELIMITER,
+    METADATA_KEY,
+    header_line,
+    open_sink,
+    open_writer,
+    output_format,
+    plain_type,
+)
 from legscore.rows.schema import STATUSES
 from legscore.system.checksum import Checksum, checksum_of
-from legscore.system.json_records import difference
+from legscore.system.json_records import difference, parse_record
 from legscore.system.publish import writing
 
 KEY = "shard"
 READ_ROWS = 8192
+SHOWN = 8
+"""Missing shards that are named."""
 BLOCK_BYTES = 1 << 20
 
 
@@ -85,10 +95,13 @@ class Piece:
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.shard["schema"])))
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.shard["schema"], validate=True)))
 
 
-RECORD_KEYS = ("legscore", "models", "contract", "engine", "fidelity", "options", "variants", KEY)
+RECORD_KEYS = (
+    *("legscore", "models", "contract", "engine", "fidelity", "options", "calibration", "variants"),
+    KEY,
+)
 """What an output's metadata may hold, of all that its OUT.run.json holds."""
 
 
@@ -102,35 +115,52 @@ def open_piece(path: Path) -> Piece:
         raise InputError(f"{path}: no such file")
     try:
         if format_name == "parquet":
-            found = pq.read_schema(path).metadata or {}
-            metadata = json.loads(found.get(METADATA_KEY, b"{}"))
+            metadata = parse_record((pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}"))
         elif format_name == "arrow":
             with pa.ipc.open_file(str(path)) as reader:
-                metadata = json.loads((reader.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+                metadata = parse_record((reader.schema.metadata or {}).get(METADATA_KEY, b"{}"))
         else:
             record = Path(f"{path}.run.json")
             if not record.is_file():
                 raise InputError(f"{path} lacks {record.name} beside it, which says what shard it is")
-            known = json.loads(record.read_text())
+            known = parse_record(record.read_bytes())
             metadata = {name: known[name] for name in RECORD_KEYS if name in known}
             _check_text(path, known)
+        piece = Piece(path, format_name, metadata)
+        _check_described(piece)
     except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
-    shard = metadata.get(KEY) if isinstance(metadata, dict) else None
-    needed = {
-        "index": int,
-        "of": int,
-        "first_row": int,
-        "rows": int,
-        "rows_of_input": int,
-        "input_sha256": str,
-        "schema": str,
-    }
-    if not isinstance(shard, dict) or any(
-        not isinstance(shard.get(name), kind) for name, kind in needed.items()
-    ):
-        raise InputError(f"{path} is no shard: it was not written by legscore run --shard")
-    return Piece(path, format_name, metadata)
+        raise InputError(f"{path} cannot be read as a shard: {first_line(error)}") from error
+    return piece
+
+
+MOST_ROWS = 1 << 62
+NEEDED = {"index": int, "of": int, "first_row": int, "rows": int, "rows_of_input": int}
+
+
+def _check_described(piece: Piece) -> None:
+    """InputError or ValueError unless a shard's metadata is what `described` makes: all of it is used as it
+    stands."""
+    shard, options = piece.metadata.get(KEY), piece.metadata.get("options")
+    known = isinstance(shard, dict) and isinstance(options, dict)
+    if not known or any(type(piece.shard.get(name)) is not kind for name, kind in NEEDED.items()):
+        raise InputError(f"{piece.path} is no shard: it was not written by legscore run --shard")
+    if not all(isinstance(piece.shard.get(name), str) for name in ("input_sha256", "schema")):
+        raise InputError(f"{piece.path} is no shard: it was not written by legscore run --shard")
+    said, part_rows = piece.shard, piece.metadata["options"].get("part_rows")
+    n_rows = said["rows_of_input"]
+    if type(part_rows) is not int or not 0 < part_rows <= MOST_ROWS or not 0 <= n_rows <= MOST_ROWS:
+        raise ValueError("the rows that it says make no sense")
+    if not 1 <= said["index"] <= said["of"] < 10**9:
+        raise ValueError(f"shard {said['index']} of {said['of']} makes no sense")
+    parts = Shard(said["index"], said["of"]).parts(-(-n_rows // part_rows))
+    first, stop = (min(number * part_rows, n_rows) for number in (parts.start, parts.stop))
+    if (said["first_row"], said["rows"]) != (first, stop - first):
+        raise ValueError(
+            f"shard {said['index']}/{said['of']} of {n_rows:,} rows in parts of {part_rows:,} has other rows "
+            "than it says"
+        )
+    if not len(piece.schema):
+        raise ValueError("its schema has no columns")
 
 
 def _check_text(path: Path, record: dict[str, Any]) -> None:
@@ -149,20 +179,21 @@ def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:
         pieces, key=lambda piece: (piece.shard["first_row"], piece.shard["rows"], piece.shard["index"])
     )
     first = pieces[0]
-    place = ("index", "first_row", "rows")
+    place = ("index", "first_row", "rows", "schema")
 
     def common(piece: Piece) -> dict[str, Any]:
-        return {
-            **piece.metadata,
-            KEY: {name: value for name, value in piece.shard.items() if name not in place},
-        }
+        shard = {name: value for name, value in piece.shard.items() if name not in place}
+        columns = {field.name: _kind(field.type) for field in piece.schema}
+        return {**piece.metadata, KEY: shard, "columns": columns}
 
     for piece in pieces[1:]:
         if piece.format_name != first.format_name:
             raise InputError(
                 f"{piece.path} is {piece.format_name}, {first.path} is {first.format_name}; join one format"
             )
-        if found := difference(common(first), common(piece)):
+        if list(first.schema.names) != list(piece.schema.names):
+            raise InputError(f"{piece.path} has other columns than {first.path}")
+        if found := difference(*_without_nulls(common(first), common(piece))):
             raise InputError(f"{piece.path} is of another run than {first.path}: {found}")
     seen: dict[int, Path] = {}
     for piece in pieces:
@@ -171,11 +202,11 @@ def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:
                 f"{piece.path} and {other} are both shard {piece.shard['index']}/{piece.shard['of']}"
             )
         seen[piece.shard["index"]] = piece.path
-    if missing := [number for number in range(1, first.shard["of"] + 1) if number not in seen]:
-        listed = ", ".join(map(str, missing[:8])) + (
-            f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        )
-        raise InputError(f"shards {listed} of {first.shard['of']} are missing")
+    if lacking := first.shard["of"] - len(seen):
+        missing = (number for number in range(1, first.shard["of"] + 1) if number not in seen)
+        listed = ", ".join(map(str, itertools.islice(missing, SHOWN)))
+        more = f" and {lacking - SHOWN:,} more" if lacking > SHOWN else ""
+        raise InputError(f"shards {listed}{more} of {first.shard['of']:,} are missing")
     at = 0
     for piece in pieces:
         if piece.shard["first_row"] != at:
@@ -186,6 +217,32 @@ def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:
     if at != first.shard["rows_of_input"]:
         raise InputError(f"the shards end at row {at:,} of {first.shard['rows_of_input']:,}")
     return pieces
+
+
+def _kind(kind: pa.DataType) -> str:
+    """A type, by what it holds: text is text however it is stored."""
+    kind = plain_type(kind)
+    if pa.types.is_large_string(kind):
+        return "string"
+    return "binary" if pa.types.is_large_binary(kind) else str(kind)
+
+
+def _without_nulls(one: dict[str, Any], other: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both without the types of columns that are null throughout in one of them."""
+    null = {name for each in (one, other) for name, kind in each["columns"].items() if kind == "null"}
+    plain = [
+        {**each, "columns": {name: kind for name, kind in each["columns"].items() if name not in null}}
+        for each in (one, other)
+    ]
+    return plain[0], plain[1]
+
+
+def _joined_schema(pieces: Sequence[Piece]) -> pa.Schema:
+    """The columns of the output: each as the first shard has it that has values there."""
+    fields = []
+    for several in zip(*(piece.schema for piece in pieces), strict=True):
+        fields.append(next((field for field in several if not pa.types.is_null(field.type)), several[0]))
+    return pa.schema(fields)
 
 
 def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], int]:
@@ -200,13 +257,13 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
     """
     format_name = output_format(output)
     pieces = check_pieces([open_piece(path) for path in paths])
-    first = pieces[0]
+    first, schema = pieces[0], _joined_schema(pieces)
     metadata = {name: value for name, value in first.metadata.items() if name != KEY}
     if first.format_name in DELIMITER:
         if first.format_name != format_name:
             raise OutputError(f"{output}: shards in {first.format_name} join to {first.format_name} only")
         with open_sink(output) as sink:
-            header = header_line(first.schema, DELIMITER[format_name])
+            header = header_line(schema, DELIMITER[format_name])
             with writing(output):
                 sink.write(header)
             for piece in pieces:
@@ -214,9 +271,9 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
                     with writing(output):
                         sink.write(block)
     else:
-        with open_writer(output, format_name, first.schema, metadata) as writer:
+        with open_writer(output, format_name, schema, metadata) as writer:
             for piece in pieces:
-                for table in _tables(piece):
+                for table in _tables(piece, schema):
                     writer.write(table)
     return metadata, int(first.shard["rows_of_input"])
 
@@ -239,7 +296,7 @@ def _lines(piece: Piece, header: bytes) -> Iterator[bytes]:
         ) from error
 
 
-def _tables(piece: Piece) -> Iterator[pa.Table]:
+def _tables(piece: Piece, schema: pa.Schema) -> Iterator[pa.Table]:
     """The parts of a shard, as they were written."""
     rows = int(piece.metadata["options"]["part_rows"])
     waiting: list[pa.RecordBatch] = []
@@ -249,7 +306,7 @@ def _tables(piece: Piece) -> Iterator[pa.Table]:
         nonlocal waiting, n_waiting
         table = pa.Table.from_batches(waiting)
         waiting, n_waiting = table.slice(n).to_batches(), n_waiting - n
-        return _as_written(table.slice(0, n), piece.schema)
+        return _as_written(table.slice(0, n), schema)
 
     try:
         for batch in _batches(piece, min(rows, READ_ROWS)):
@@ -285,6 +342,8 @@ def _batches(piece: Piece, rows: int) -> Iterator[pa.RecordBatch]:
 def _as_written(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table read back, in the types and the dictionary that it was written from."""
     arrays = []
+    if table.column_names != schema.names:
+        raise ValueError("its columns are not those that its metadata says")
     for field, column in zip(schema, table.columns, strict=True):
         if pa.types.is_dictionary(field.type):  # status; a file keeps only the words that occur
             texts = column.cast(pa.string()).combine_chunks()

@@ -63,6 +63,11 @@ def asked_of(
     return parse_record(json.dumps(asked, default=list))
 
 
+def read_for(files: Iterable[str]) -> dict[str, Any]:
+    """What a command was asked for whose output depends on files alone."""
+    return {"legscore": __version__, "read": {str(place): _stamps(str(place)) for place in files}}
+
+
 def _checksums(place: str) -> list[dict[str, Any]]:
     """Checksums of the checkpoints that a name stands for; those that cannot be read are told when they are
     opened."""
@@ -88,10 +93,11 @@ def finished_record(
     output: str,
     files: Sequence[str],
     asked: Mapping[str, Any],
-    store: PartFolder,
+    store: PartFolder | None,
     *,
     force: bool,
     run: bytes | None = None,
+    needed: Mapping[str, Any] = NEEDED,
 ) -> dict[str, Any] | None:
     """The record of a finished output, where it is what is asked for now.
 
@@ -99,9 +105,10 @@ def finished_record(
         output: its name.
         files: those that it consists of: itself, or its tracks.
         asked: what is asked for now (`asked_of`).
-        store: the kept parts of this output, which this process holds.
+        store: the kept parts of this output, which this process holds; None where nothing is kept.
         force: replace whatever is there.
         run: fingerprint under which notes were left in `store`; that of its record where None.
+        needed: entries of the record that are told, and their types.
 
     Returns:
         The record, with `already_finished`; None when the output is to be written.
@@ -110,7 +117,7 @@ def finished_record(
         OutputError: something else has the name.
     """
     there = [name for name in files if is_there(name)]
-    if force or not there or was_cut_short(there, store, run):
+    if force or not there or (store is not None and was_cut_short(there, store, run)):
         return None
     record = read_record(output)
     if record is None or not isinstance(record.get("asked"), dict):
@@ -121,7 +128,7 @@ def finished_record(
         raise OutputError(f"{there[0]} is there already and not what {record_of(output)} says; {ADVICE}")
     if found := difference(record["asked"], asked):
         raise OutputError(f"{there[0]} is the output of a run that differs from this one: {found}; {ADVICE}")
-    if any(not isinstance(record.get(name), kind) for name, kind in NEEDED.items()):
+    if any(not isinstance(record.get(name), kind) for name, kind in needed.items()):
         raise OutputError(f"{there[0]} is there already, and {record_of(output)} is no run's; {ADVICE}")
     return {**record, "already_finished": True}
 

@@ -6,29 +6,20 @@ import hashlib
 import json
 from typing import Any
 
+from legscore.system.small_files import parse_json
+
 MOST_BYTES = 64 << 20
 """Of a record: that of a run over a hundred thousand files is smaller."""
 
 
 def parse_record(content: str | bytes) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: it is none, too long, too deep, or holds what JSON has no word for (NaN).
-    """
+    """A JSON object that anybody may have written. ValueError: it is none, too long or too deep."""
     if len(content) > MOST_BYTES:
         raise ValueError(f"{len(content):,} bytes; a record has at most {MOST_BYTES:,}")
-    try:
-        found = json.loads(content, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
+    found = parse_json(content)
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return found
-
-
-def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no JSON")
 
 
 def fingerprint_of(record: Any) -> bytes:

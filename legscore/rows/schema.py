@@ -90,7 +90,7 @@ def find_roles(
         given: {role: column} chosen by the user (`--column sequence=dna`).
 
     Raises:
-        InputError: columns missing, standing twice, or fitting two kinds.
+        InputError: columns missing, standing twice, or fitting two kinds; a role that the kind does not have.
     """
     given = dict(given or {})
     for role, column in given.items():
@@ -125,6 +125,11 @@ def find_roles(
                 f"{missing[0]}=NAME"
             )
     roles = (*chosen.needs, *chosen.may_have)
+    if idle := next((role for role in given if role not in roles), None):
+        raise InputError(
+            f"--column {idle}={given[idle]}: rows of kind {chosen.name} have no such role; theirs are "
+            f"{', '.join(roles)}"
+        )
     return Roles(chosen, {role: column_of[role] for role in roles if role in column_of})
 
 

@@ -207,7 +207,7 @@ def _make(request: RunRequest, table: Path, say: Say, log: RunLog) -> Made:
 
 def fit_to_model(build: BuildOptions, contract: Contract) -> BuildOptions:
     """The options with the length of tile that the models read, where none was given."""
-    if build.length is not None:
+    if build.length is not None or build.regions_bed is not None:
         return build
     if build.context == "genome":
         human = contract.length == HUMAN_WINDOW

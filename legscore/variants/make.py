@@ -156,6 +156,11 @@ def _check(
     without = {"--region": options.region, "--keep-outside": options.keep_outside, "--column": columns}
     if source is None and (idle := next((name for name, value in without.items() if value), None)):
         raise InputError(f"{idle} is about VARIANTS; give a VCF, a BCF or a table of alleles")
+    alleles = {"--on-mismatch": options.on_mismatch != "status"}
+    if not indels:
+        alleles |= {"--anchor": options.anchor != "3", "--indel": options.indel != "refill"}
+    if source is None and (idle := next((name for name, given in alleles.items() if given), None)):
+        raise InputError(f"{idle} is about alleles; without VARIANTS there are none that it could change")
 
 
 def _content(

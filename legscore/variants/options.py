@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from legscore.errors import LegscoreError
@@ -106,6 +106,26 @@ class BuildOptions:
             )
         if not self.centered and self.promoters is None and self.regions_bed is None:
             raise LegscoreError("say which tiles to make: --promoters GTF, --regions BED, or --centered")
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        """LegscoreError for options that would have no effect on these tiles."""
+        unlike = {
+            f.name for f in fields(self) if f.default is not MISSING and getattr(self, f.name) != f.default
+        }
+        by_gene = unlike & {"upstream", "downstream", "step", "biotypes"}
+        if self.promoters is None and by_gene:
+            name = min(by_gene).replace("biotypes", "biotype")
+            raise LegscoreError(f"--{name} is about the tiles of genes; it needs --promoters")
+        if self.regions_bed is not None and self.length is not None:
+            raise LegscoreError("--length: regions of a BED file have lengths of their own; leave it out")
+        if "orientation" in unlike and not self.centered:
+            raise LegscoreError("--orientation is the strand of centered tiles; it needs --centered")
+        if "anchor" in unlike and self.indel == "construct":
+            raise LegscoreError(
+                "--anchor says which end of a tile stays while the genome refills the other; --indel construct "
+                "refills nothing: give one"
+            )
 
     @property
     def tile_length(self) -> int:

@@ -272,7 +272,7 @@ def test_fp16_that_is_too_far_off_is_given_up_and_said(
     assert re.search(
         r"generator: precision fp32 instead of fp16 \(probabilities RMSE 0.0\d+ is above 1e-05\)", ran.err
     )
-    ran = command("-o", tmp_path / "d.parquet", "--precision", "fp16")
+    ran = command("-o", tmp_path / "e.parquet", "--precision", "fp16")
     assert ran.code == 2
     assert "precision fp16 is too far from fp32 for this generator" in ran.err
 

@@ -247,7 +247,7 @@ def test_a_network_lowered_wrongly_is_found_also_when_it_comes_from_the_cache(
 ) -> None:
     """On one core in FP32, engine and verifier asked for one and the same cached network once."""
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("legscore.engine.openvino_engine.usable_cores", lambda: cores)
+    monkeypatch.setattr("legscore.engine.openvino_cpu.usable_cores", lambda: cores)
     command = ("run", rows, "-m", toy_model, "-o", tmp_path / "o.parquet", *ALL_FP32)
     with monkeypatch.context() as patched:
         wrong_networks(patched, {toy_model.stem})

@@ -32,8 +32,8 @@ class Networks:
 
     def __init__(self, core: Any, settings: Any, key: dict[str, Any], folder: Path | None, say: Say) -> None:
         self.core, self.settings, self.key, self.say = core, settings, key, say
-        self.kept: list[Stored] = []
-        """Files whose weights networks use; to be kept for as long as these."""
+        self.in_use: list[Stored] = []
+        """Files whose weights the networks use, held for as long as these live."""
         self.cache = PlanCache(folder, say, "network", mapped=True) if folder else None
 
     def obtain(self, sha256s: Sequence[str], make: Callable[[], Any]) -> Any:
@@ -48,7 +48,7 @@ class Networks:
             self.say(f"network: not kept for the next run ({error})")
             return self.core.compile_model(make(), "CPU", self.settings)
         stored.leave_pages()
-        self.kept.append(stored)
+        self.in_use.append(stored)
         with contextlib.suppress(OSError):  # when it was last used; only the order of clearing depends on it
             os.utime(self.cache.path(key))
         return compiled

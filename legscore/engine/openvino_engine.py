@@ -22,12 +22,11 @@ from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine, consecutive, refusals
 from legscore.engine.forms import FORMS, SETTINGS, choose_form
 from legscore.engine.networks import Networks
+from legscore.engine.openvino_cpu import OpenVINOCpu
 from legscore.engine.recipe import Recipe
-from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION, build_graph
 from legscore.system.allocator import trim
-from legscore.system.cores import usable_cores
 from legscore.system.log import Say
 
 TILE_WINDOWS = 256
@@ -61,53 +60,38 @@ class OpenVINOEngine(ThreadedEngine):
             EngineError: the CPU lacks the precision.
         """
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)
-        import openvino
-        from openvino import properties
-
-        core = openvino.Core()
+        cpu = OpenVINOCpu.of(recipe)
         self.recipe, self.precision, self.n_members = recipe, recipe.precision, len(members)
-        self.versions = {"openvino": openvino.get_version()}
-        self.cpu = core.get_property("CPU", properties.device.full_name)
-        self.capabilities = sorted(core.get_property("CPU", properties.device.capabilities))
-        if self.precision == "bf16" and "BF16" not in self.capabilities:
-            raise EngineError("precision bf16: this CPU has no bf16 instructions; use --precision fp32")
-        self.batch = int(recipe.get("openvino", "batch"))
-        wanted = recipe.get("openvino", "streams")
-        threads = usable_cores()
-        self.streams = threads if wanted == "cores" else min(int(wanted), threads)
-        kind = openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32
-        self.form, self.form_reason = (form, "asked for") if form else choose_form(core, self.precision)
+        self.cpu, self.batch, self.streams = cpu, cpu.batch, cpu.streams
+        self.form, self.form_reason = (form, "asked for") if form else choose_form(cpu.core, self.precision)
         written, rank, lowering = FORMS[self.form]
-        settings = {
-            **SETTINGS.get(self.form, {}),
-            properties.hint.inference_precision: kind,
-            properties.num_streams: self.streams,
-            properties.inference_num_threads: threads,
-        }
         self.computed_together = consecutive(
             len(members), 1 if separate_members else int(recipe.get("openvino", "joined"))
         )
         shape = [self.batch, len(self.contract.channels), self.contract.length]
-        key = {**self.describe(), "streams": self.streams, "threads": threads, "rank": rank, "shape": shape}
-        networks = Networks(core, settings, key, cache, say)
+        key = {
+            **self.describe(),
+            "streams": cpu.streams,
+            "threads": cpu.threads,
+            "rank": rank,
+            "shape": shape,
+        }
+        networks = Networks(cpu.core, {**SETTINGS.get(self.form, {}), **cpu.settings}, key, cache, say)
 
         def lowered(group: list[int]) -> Any:
             models = []
             for m in group:
                 graph = build_graph(members[m], written, rank=rank, lowering=lowering)
-                models.append(core.read_model(graph.SerializeToString()))
+                models.append(cpu.core.read_model(graph.SerializeToString()))
                 members[m].release()
             return join(models, shape)
 
         def network(group: list[int]) -> Any:
             compiled = networks.obtain([members[m].sha256 for m in group], lambda: lowered(group))
-            queue = openvino.AsyncInferQueue(compiled, self.streams + 1)
-            queue.set_callback(_store)
-            return queue
+            return cpu.queue(compiled, _store)
 
-        with ThreadPoolExecutor(
-            min(threads, len(self.computed_together))
-        ) as pool:  # lowering and compiling release the lock much of the time
+        # lowering and compiling release the lock much of the time
+        with ThreadPoolExecutor(min(cpu.threads, len(self.computed_together))) as pool:
             self._queues = list(pool.map(network, self.computed_together))
         self._networks = networks  # holds what the queues' weights lie in
         trim()
@@ -158,9 +142,9 @@ class OpenVINOEngine(ThreadedEngine):
             "recipe_sha256": self.recipe.sha256,
             "rewrite": REWRITE_VERSION,
             "form": self.form,
-            "cpu": self.cpu,
-            "capabilities": self.capabilities,
-            **self.versions,
+            "cpu": self.cpu.name,
+            "capabilities": self.cpu.capabilities,
+            "openvino": self.cpu.version,
         }
 
     def close(self) -> None:

@@ -60,5 +60,5 @@ def _prove(engine: ThreadedEngine, member: Checkpoint, is_singleton: bool) -> No
     if not np.allclose(found_N, expected_N, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
         raise EngineError(
             f"{member.name}: its fp32 network on OpenVINO scores {found_N[0]:.5f} where the network as "
-            f"published scores {expected_N[0]:.5f}; this OpenVINO computes wrongly here: install another version"
+            f"published scores {expected_N[0]:.5f}; this OpenVINO computes wrongly here, install another"
         )

@@ -47,9 +47,10 @@ both."""
 def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
     """What `work(say)` returns, from a thread of its own in which the card is current.
 
-    The main thread only waits: Ctrl-C is raised there wherever Python code runs, which within TensorRT is its
-    log, and what a log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at
-    the next line that it says.
+    The main thread only waits: Ctrl-C is raised wherever it runs Python code, which within TensorRT is the
+        log, and
+    what a log raises TensorRT drops. When the waiting ends early, `work` ends with an EngineError at the next
+    line that it says.
     """
     stop = threading.Event()
 
@@ -301,7 +302,8 @@ class TensorRTEngine(CardEngine):
     def _load(self, members: Sequence[Checkpoint], say: Say) -> None:
         compiler = TensorRTCompiler(members, self.recipe, self.gpu)
         cache = PlanCache(cache_folder("plans"), say)
-        self.arrangement = settle(members, self.recipe, self.gpu, self.card, cache, compiler, say)
+        batches = self.recipe.batches(self.gpu.name)
+        self.arrangement = settle(compiler, cache, self.card, batches, self.precision, say)
         capture = bool(self.recipe.get("tensorrt", "cuda_graph"))
         self._loaded = _Loaded(self.card, cache, compiler, self.arrangement, capture, say)
         self._plans = self._loaded.plans
@@ -357,25 +359,24 @@ class TensorRTEngine(CardEngine):
 
 
 def settle(
-    members: Sequence[Checkpoint],
-    recipe: Recipe,
-    gpu: Gpu,
-    card: Card,
-    cache: PlanCache,
-    compiler: TensorRTCompiler,
-    say: Say,
+    compiler: TensorRTCompiler, cache: PlanCache, card: Card, batches: Sequence[int], precision: str, say: Say
 ) -> Arrangement:
-    """Every plan compiled, batch and groups chosen for the memory that is free. The card must be current."""
-    contract, layout = members[0].contract, compiler.form.layout
+    """Compile every plan, and choose batch and groups for the memory that is free. The card must be current.
+
+    Args:
+        batches: rows of a pass to try, falling.
+        precision: of the input that a pass reads.
+    """
+    contract, layout = compiler.members[0].contract, compiler.form.layout
 
     def need(batch: int, stored: list[Stored]) -> fit.Need:
         scratch = max(int(plan.facts["scratch"]) for plan in stored)
         sizes = [len(plan.plan) for plan in stored]
         return fit.need(
-            contract, batch=batch, layout=layout, precision=recipe.precision, scratch=scratch, plans=sizes
+            contract, batch=batch, layout=layout, precision=precision, scratch=scratch, plans=sizes
         )
 
-    return arrange(cache, compiler, recipe.batches(gpu.name), need, card.free_memory, say)
+    return arrange(cache, compiler, batches, need, card.free_memory, say)
 
 
 def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: Say) -> Arrangement:
@@ -384,7 +385,8 @@ def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: 
 
     def work(told: Say) -> Arrangement:
         compiler = TensorRTCompiler(members, recipe, gpu)
-        return settle(members, recipe, gpu, card, PlanCache(cache_folder("plans"), told), compiler, told)
+        cache = PlanCache(cache_folder("plans"), told)
+        return settle(compiler, cache, card, recipe.batches(gpu.name), recipe.precision, told)
 
     try:
         return in_a_thread(card, work, say)

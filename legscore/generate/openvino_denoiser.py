@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from legscore.dna.contract import BASES
+from legscore.engine.openvino_cpu import OpenVINOCpu
 from legscore.engine.recipe import Recipe
-from legscore.errors import EngineError
 from legscore.generate.draws import PERMUTATIONS, drawn, shuffles
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import build_graph
-from legscore.system.cores import usable_cores
 
 
 class OpenVINODenoiser:
@@ -25,33 +24,13 @@ class OpenVINODenoiser:
 
     def __init__(self, checkpoint: Checkpoint, recipe: Recipe) -> None:
         """Lower and compile. EngineError when the CPU lacks the precision."""
-        import openvino
-        from openvino import properties
-
-        core = openvino.Core()
-        self.precision, self.length, self.engine_s = recipe.precision, checkpoint.contract.length, 0.0
-        if self.precision == "bf16" and "BF16" not in core.get_property(
-            "CPU", properties.device.capabilities
-        ):
-            raise EngineError("precision bf16: this CPU has no bf16 instructions; use --precision fp32")
-        self.batch, threads = int(recipe.get("openvino", "batch")), usable_cores()
-        wanted = recipe.get("openvino", "streams")
-        streams = threads if wanted == "cores" else min(int(wanted), threads)
-        settings = {
-            properties.hint.inference_precision: openvino.Type.bf16
-            if self.precision == "bf16"
-            else openvino.Type.f32,
-            properties.num_streams: streams,
-            properties.inference_num_threads: threads,
-        }
-        model = core.read_model(build_graph(checkpoint, rank=4, probabilities=True).SerializeToString())
+        cpu = OpenVINOCpu.of(recipe)
+        self.cpu, self.batch, self.precision = cpu, cpu.batch, recipe.precision
+        self.length, self.engine_s = checkpoint.contract.length, 0.0
+        graph = build_graph(checkpoint, rank=4, probabilities=True)
+        model = cpu.core.read_model(graph.SerializeToString())
         model.reshape({"x": [self.batch, len(checkpoint.contract.channels), self.length]})
-        self._queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings), streams + 1)
-        self._queue.set_callback(_store)
-        self._versions = {
-            "openvino": openvino.get_version(),
-            "cpu": core.get_property("CPU", properties.device.full_name),
-        }
+        self._queue = cpu.queue(cpu.core.compile_model(model, "CPU", cpu.settings), _store)
         self._x = self._out = np.empty((0, 0, 0), dtype=np.float32)
         self._seeds = np.empty(0, dtype=np.int64)
 
@@ -101,7 +80,13 @@ class OpenVINODenoiser:
 
     def describe(self) -> dict[str, Any]:
         """What defines the designs, for the output's metadata."""
-        return {"engine": self.name, "precision": self.precision, "batch": self.batch, **self._versions}
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "batch": self.batch,
+            "openvino": self.cpu.version,
+            "cpu": self.cpu.name,
+        }
 
     def close(self) -> None:
         """Release the compiled network."""

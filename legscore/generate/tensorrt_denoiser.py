@@ -17,10 +17,10 @@ from legscore.cuda.card import Card, CardError, Memory
 from legscore.cuda.driver import PyCudaCard
 from legscore.cuda.libcuda import Gpu
 from legscore.engine import fit
-from legscore.engine.arrange import arrange, obtain
-from legscore.engine.plans import PlanCache, Stored
+from legscore.engine.arrange import obtain
+from legscore.engine.plans import PlanCache
 from legscore.engine.recipe import Recipe
-from legscore.engine.tensorrt_engine import REWRITE, TensorRTCompiler, in_a_thread
+from legscore.engine.tensorrt_engine import REWRITE, TensorRTCompiler, in_a_thread, settle
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.generate.card_denoiser import CardDenoiser
@@ -93,27 +93,10 @@ class TensorRTDenoiser(CardDenoiser):
     def _load(self, generator: Checkpoint, say: Say) -> None:
         compiler = LoopCompiler(generator, self.recipe, self.gpu)
         cache = PlanCache(cache_folder("plans"), say)
-        contract, layout = generator.contract, compiler.form.layout
-
-        def need(rows: int, stored: list[Stored]) -> fit.Need:
-            sizes, scratch = (
-                [len(plan.plan) for plan in stored],
-                max(int(plan.facts["scratch"]) for plan in stored),
-            )
-            return fit.need(
-                contract, batch=rows, layout=layout, precision="fp32", scratch=scratch, plans=sizes
-            )
-
         batches = self.recipe.batches(self.gpu.name)
         # designs come BATCH at a time: larger passes would be padding
-        arranged = arrange(
-            cache,
-            compiler,
-            [n for n in batches if n <= BATCH] or batches[-1:],
-            need,
-            self.card.free_memory,
-            say,
-        )
+        batches = [rows for rows in batches if rows <= BATCH] or batches[-1:]
+        arranged = settle(compiler, cache, self.card, batches, "fp32", say)
         stored, engine = obtain(cache, compiler, 0, arranged.batch, say)
         self._plan = stored.sha256[:16]
         self.network = _Plan(self.card, engine, arranged.batch, *self._prepare(arranged.batch))

@@ -129,11 +129,13 @@ def work(options: argparse.Namespace) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (HARD_BYTES, HARD_BYTES))
     os.environ["LEGSCORE_CACHE"] = str(room / "cache")
     kinds = by_kind(every_target(room), options.only)
+    round_ = [(i, nth, kind[0].share) for i, kind in enumerate(kinds) for nth in range(kind[0].share)]
     counts: Counter[tuple[str, str]] = Counter()
     with open(room / "found.jsonl", "a") as found:
         for number in range(options.first, options.inputs, options.step):
-            turn, place = divmod(number // options.step, len(kinds))
-            target = kinds[place][turn % len(kinds[place])]
+            turn, place = divmod(number // options.step, len(round_))
+            which, nth, share = round_[place]
+            target = kinds[which][(turn * share + nth) % len(kinds[which])]
             (room / "at").write_text(f"{number} {target.name}")
             path = room / f"input{target.suffix}"
             path.write_bytes(input_of(target, options.seed, number))

@@ -27,8 +27,8 @@ from legscore.system.resources import folder
 @dataclass(frozen=True)
 class Target:
     """Damaged files of one kind. `seeds`: good ones; `run(path)`: what is done with a damaged one, in
-    `world`. Targets of one `kind` (by default of their own) take turns, so that every kind gets as many
-    inputs."""
+    `world`. Targets of one `kind` (by default of
+    their own) take turns; a kind gets `share` inputs in each round."""
 
     name: str
     suffix: str
@@ -36,6 +36,7 @@ class Target:
     mutate: damage.Mutate
     run: Callable[[Path], None]
     kind: str = ""
+    share: int = 1
 
 
 def command(*args: object, keep: bool = False) -> None:

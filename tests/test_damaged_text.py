@@ -108,7 +108,7 @@ def test_the_scan_passes_no_text_that_the_csv_module_refuses(content: str, block
     """And what it does not pass is either broken or has quotes inside unquoted values, which are letters."""
     scan = QuoteScan(",")
     for start in range(0, len(content), block):
-        scan.add(content[start : start + block].encode())
+        scan.add(np.frombuffer(content[start : start + block].encode(), np.uint8))
     damage = first_damage(io.StringIO(content, newline=""), ",", 1000)
     if damage:
         assert not scan.is_sound

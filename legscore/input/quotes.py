@@ -32,22 +32,22 @@ class QuoteScan:
         self._opened_last = self._closed_last = False
         self._last = ENDS[0]
 
-    def add(self, block: bytes) -> None:
-        """The next bytes of the file."""
-        if not block:
+    def add(self, letters: np.ndarray) -> None:
+        """The next bytes of the file, uint8."""
+        if not len(letters):
             return
-        begins = block[0]
+        begins = letters[0]
         if self._opened_last and begins in self._edges:
             self._is_alone = True
         if self._closed_last and begins != QUOTE and begins not in self._edges:
             self._in_place = False
         self._opened_last = self._closed_last = False
-        if self._in_place and QUOTE in block:
-            self._look(np.frombuffer(block, dtype=np.uint8))
-        self._last = block[-1]
+        if self._in_place and len(at := np.flatnonzero(letters == QUOTE)):
+            self._look(letters, at)
+        self._last = letters[-1]
 
-    def _look(self, letters: np.ndarray) -> None:
-        at = np.flatnonzero(letters == QUOTE)
+    def _look(self, letters: np.ndarray, at: np.ndarray) -> None:
+        """`at`: where the quotes are."""
         opening, closing = at[int(self._is_open) :: 2], at[1 - int(self._is_open) :: 2]
         before = letters[opening - 1]
         if len(opening) and opening[0] == 0:

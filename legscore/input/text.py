@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError
@@ -20,7 +21,7 @@ from legscore.input.source import READ_ERRORS, Source, refuse_twice, without_fir
 from legscore.system.storage import Remote
 
 DELIMITER = {"CSV": ",", "TSV": "\t"}
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES, HEADER_BYTES = 4 << 20, 1 << 18
 COMMENT = b"##"
 """Begins lines that may stand above a header line, as in tables of association studies."""
 
@@ -46,9 +47,9 @@ class TextSource(Source):
         self.n_rows = 0
         self.not_whole: dict[str, tuple[int, str]] = {}
         try:
-            with self._opened(None, self._text.open()) as reader:
-                refuse_twice(path, reader.schema.names)
-                self.schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
+            there = self._names()
+            refuse_twice(path, there)
+            self.schema = pa.schema([(name, pa.string()) for name in there])
             # a null in a one-column file is a blank line; in any other file a blank line is nothing
             self._one_column = len(self.schema) == 1
             scan = self._pass(comment_bytes)
@@ -56,6 +57,16 @@ class TextSource(Source):
             self._explain(error)
         if not scan.is_sound:
             self._refuse_damage()
+
+    def _names(self) -> list[str]:
+        """Names of the columns, from a short block where the first rows fit one."""
+        with (
+            contextlib.suppress(pa.ArrowInvalid),
+            self._opened(None, self._text.open(), HEADER_BYTES) as short,
+        ):
+            return list(short.schema.names)
+        with self._opened(None, self._text.open()) as reader:
+            return list(reader.schema.names)
 
     def _pass(self, comment_bytes: int) -> QuoteScan:
         """Read all of it once, and count; what was seen of its quotes."""
@@ -91,7 +102,7 @@ class TextSource(Source):
         raise error
 
     def _opened(
-        self, columns: Sequence[str] | None, stream: Any
+        self, columns: Sequence[str] | None, stream: Any, block_bytes: int = 0
     ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         from pyarrow import csv
 
@@ -99,7 +110,10 @@ class TextSource(Source):
         return csv.open_csv(
             stream,
             read_options=csv.ReadOptions(
-                block_size=BLOCK_BYTES, use_threads=False, column_names=self._given, skip_rows=self._comments
+                block_size=block_bytes or BLOCK_BYTES,
+                use_threads=False,
+                column_names=self._given,
+                skip_rows=self._comments,
             ),
             parse_options=csv.ParseOptions(
                 delimiter=DELIMITER[self.format],
@@ -132,10 +146,10 @@ class _Passing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        block: bytes = self._stream.read(size if size >= 0 else None)
-        self.scan.add(block[self._skip :] if self._skip else block)
-        self._skip = max(0, self._skip - len(block))
+    def read(self, size: int = -1) -> Any:
+        block = self._stream.read_buffer(size if size >= 0 else None)
+        self.scan.add(np.frombuffer(block, dtype=np.uint8)[self._skip :])
+        self._skip = max(0, self._skip - block.size)
         return block
 
     def close(self) -> None:

@@ -164,9 +164,9 @@ def _joined(rows: pl.DataFrame) -> pl.DataFrame:
     coding = pl.col("feature").is_in(CODING)
     found = (
         with_loci(rows)
-        .group_by(*KEY, "locus", maintain_order=True)
+        .group_by("key", "locus", maintain_order=True)
         .agg(
-            pl.col("line").first(),
+            pl.col(*KEY, "line").first(),
             pl.col("gene_name").drop_nulls().first(),
             pl.col("biotype").drop_nulls().first(),
             pl.col("feature").first(),
@@ -176,7 +176,7 @@ def _joined(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("end").filter(coding).max().alias("cds_end"),
         )
     )
-    return found.with_columns(pl.coalesce("gene", "transcript").alias("gene"))
+    return found.drop("key").with_columns(pl.coalesce("gene", "transcript").alias("gene"))
 
 
 def _with_names(transcripts: pl.DataFrame, genes: pl.DataFrame) -> pl.DataFrame:

@@ -10,33 +10,94 @@ from __future__ import annotations
 
 import polars as pl
 
+from legscore.variants.features import CODING
+
 MOST_INTRON = 2_000_000
 """The longest introns of vertebrates have 1.2 million bases."""
 KEY = ("gene", "transcript", "chrom", "strand")
 
 
 def with_loci(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add `locus`, a number from 0 for each locus of a KEY, in the order of the contig.
+    """Add `key`, a number for each KEY, and `locus`, one from 0 for each of its loci, in the order of the
+    contig.
 
     Args:
         rows: KEY, `line`, `kind` (transcript or part), `feature`, `start`, `end` (0-based half-open) and
-            `exon_number`.
+            `exon_number`, in the order of lines.
     """
-    rows = rows.with_row_index("_row").with_columns(pl.col("_row").first().over(KEY).alias("_key"))
-    rows = rows.sort("_key", "start", "end", maintain_order=True)
-    reach = pl.col("end").cum_max().shift(1).over("_key")
+    rows = rows.with_columns(_keys(rows).alias("key"))
+    doubtful = pl.col("key").is_in(_doubtful(rows).implode())
+    some = rows.filter(doubtful)
+    if not len(some):
+        return rows.with_columns(pl.lit(0, pl.Int64).alias("locus"))
+    some = some.sort("key", "start", "end", maintain_order=True)
+    reach = pl.col("end").cum_max().shift(1).over("key")
     begins = reach.is_null() | (pl.col("start") > reach)
-    rows = rows.with_columns(begins.cum_sum().over("_key").alias("_block"))
-    blocks = _blocks(rows).with_columns(_apart().alias("_apart"))
-    blocks = blocks.with_columns(pl.col("_apart").cum_sum().over("_key").alias("locus"))
-    rows = rows.join(blocks.select("_key", "_block", "locus"), on=["_key", "_block"], how="left")
-    return rows.sort("line", maintain_order=True).drop("_row", "_key", "_block")
+    some = some.with_columns(begins.cum_sum().over("key").cast(pl.Int64).alias("_block"))
+    blocks = _blocks(some).with_columns(_apart().alias("_apart"))
+    blocks = blocks.with_columns(pl.col("_apart").cum_sum().over("key").cast(pl.Int64).alias("locus"))
+    some = some.join(blocks.select("key", "_block", "locus"), on=["key", "_block"], how="left").drop("_block")
+    others = rows.filter(~doubtful).with_columns(pl.lit(0, pl.Int64).alias("locus"))
+    return pl.concat([some, others]).sort("line", maintain_order=True)
+
+
+def _keys(rows: pl.DataFrame) -> pl.Series:
+    """A number for each KEY. Rows of a transcript mostly follow each other: only the first of a run is
+    compared with others."""
+    changes = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in KEY)
+    run = rows.select(changes.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series()
+    run = run - run.min() if len(run) else run
+    firsts = rows.select(*KEY, run.alias("_run")).unique("_run", keep="first", maintain_order=True)
+    numbers = firsts.select(KEY).unique(maintain_order=True).with_row_index("key")
+    known = firsts.join(numbers, on=list(KEY), how="left", nulls_equal=True, maintain_order="left")
+    return known["key"].cast(pl.Int64).gather(run)
+
+
+def _doubtful(rows: pl.DataFrame) -> pl.Series:
+    """Keys that may stand at several loci. The rows of others lie in their transcript's row; or without one,
+    exon numbers are all different, no intron is too long, and as many bases code as lie in exons from the
+    first coding one to the last."""
+    exon, coding = pl.col("feature") == "exon", pl.col("feature").is_in(CODING)
+    own = pl.col("kind") == "transcript"
+    size, exon_number = pl.col("end") - pl.col("start"), pl.col("exon_number").filter(exon)
+    keys = (
+        rows.group_by("key")
+        .agg(
+            own.sum().alias("own_rows"),
+            pl.col("start").min(),
+            pl.col("end").max(),
+            pl.col("start").filter(own).min().alias("own_start"),
+            pl.col("end").filter(own).max().alias("own_end"),
+            pl.col("start").filter(coding).min().alias("cds_start"),
+            pl.col("end").filter(coding).max().alias("cds_end"),
+            size.filter(coding).sum().alias("coding"),
+            (exon_number.drop_nulls().n_unique() < exon_number.drop_nulls().len()).alias("repeats"),
+        )
+        .sort("key")
+    )
+    # keys are counted from 0, so that a key's values are found by its number
+    bounds = {name: keys[name].gather(rows["key"]) for name in ("cds_start", "cds_end")}
+    inner = rows.select("key", "feature", "start", "end", **bounds).filter(
+        exon & pl.col("cds_start").is_not_null()
+    )
+    inside = pl.min_horizontal("end", "cds_end") - pl.max_horizontal("start", "cds_start")
+    within = inner.group_by("key").agg(inside.clip(0).sum().alias("inside"))
+    keys = keys.join(within, on="key", how="left")
+    without = pl.col("own_rows") == 0
+    one = (
+        (pl.col("own_rows") == 1)
+        & (pl.col("own_start") <= pl.col("start"))
+        & (pl.col("own_end") >= pl.col("end"))
+    )
+    too_long = pl.col("end") - pl.col("start") > MOST_INTRON
+    odd = pl.col("repeats") | too_long | (pl.col("inside") > pl.col("coding")).fill_null(False)
+    return keys.filter(~one & (~without | odd))["key"]
 
 
 def _blocks(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of a key that touch each other, with what decides whether the next ones go with them."""
-    exon, coding = pl.col("feature") == "exon", pl.col("feature").is_in(["CDS", "stop_codon"])
-    blocks = rows.group_by("_key", "_block", maintain_order=True).agg(
+    exon, coding = pl.col("feature") == "exon", pl.col("feature").is_in(CODING)
+    blocks = rows.group_by("key", "_block", maintain_order=True).agg(
         pl.col("start").min(),
         pl.col("end").max(),
         pl.col("strand").first(),
@@ -47,7 +108,7 @@ def _blocks(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("end").filter(exon).max().alias("exon_end"),
         pl.col("exon_number").min().alias("number"),
     )
-    rises = pl.col("number").diff().sign().sum().over("_key")
+    rises = pl.col("number").diff().sign().sum().over("key")
     direction = (
         pl.when(rises != 0)
         .then(rises.sign())
@@ -58,24 +119,24 @@ def _blocks(rows: pl.DataFrame) -> pl.DataFrame:
     tail = pl.when(codes).then((pl.col("exon_end") > pl.col("cds_end")).fill_null(False))
     return blocks.with_columns(
         direction.alias("direction"),
-        repeats.over("_key").alias("repeats"),
-        pl.when(codes).then("_block").forward_fill().shift(1).over("_key").alias("coded"),
-        tail.forward_fill().shift(1).over("_key").alias("tail"),
-        (pl.col("start") - pl.col("end").shift(1).over("_key")).alias("gap"),
+        repeats.over("key").alias("repeats"),
+        pl.when(codes).then("_block").forward_fill().shift(1).over("key").alias("coded"),
+        tail.forward_fill().shift(1).over("key").alias("tail"),
+        (pl.col("start") - pl.col("end").shift(1).over("key")).alias("gap"),
     )
 
 
 def _apart() -> pl.Expr:
     """Whether a block is of another locus than the block before it."""
-    own_rows = pl.col("own_row") | pl.col("own_row").shift(1).over("_key")
-    step = pl.col("number").diff().over("_key") * pl.col("direction")
+    own_rows = pl.col("own_row") | pl.col("own_row").shift(1).over("key")
+    step = pl.col("number").diff().over("key") * pl.col("direction")
     begins_anew = pl.col("repeats") & (step <= 0)
     # `coded` is the last block before that codes; exons between it and this one, or bases behind its coding
     # ones and before those of this block, belong to no coding stretch
     between = pl.col("_block") - pl.col("coded") > 1
     head = (pl.col("cds_start") > pl.col("exon_start")).fill_null(False)
     codes_again = pl.col("cds_start").is_not_null() & (between | (pl.col("tail") & head))
-    widest = pl.col("gap") == pl.col("gap").max().over("_key", "coded")
-    second_stretch = pl.col("coded").is_not_null() & codes_again.any().over("_key", "coded") & widest
+    widest = pl.col("gap") == pl.col("gap").max().over("key", "coded")
+    second_stretch = pl.col("coded").is_not_null() & codes_again.any().over("key", "coded") & widest
     apart = own_rows | (pl.col("gap") > MOST_INTRON) | begins_anew | second_stretch
     return (pl.col("gap").is_not_null() & apart).fill_null(False)

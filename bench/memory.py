@@ -63,12 +63,24 @@ def main() -> None:
                 source, out = f"{folder}/{rows}.parquet", f"{folder}/{rows}.out.parquet"
                 peaks[rows].append(
                     peak_bytes(
-                        [sys.executable, "-m", "legscore", "run", source, "-o", out, "--engine", "null", "-q"]
+                        [
+                            sys.executable,
+                            "-m",
+                            "legscore",
+                            "run",
+                            source,
+                            "-o",
+                            out,
+                            "--engine",
+                            "null",
+                            "-q",
+                            "--force",
+                        ]
                     )
                 )
                 if pq.read_metadata(out).num_rows != rows:
                     raise SystemExit(f"{out} lacks rows; no measurement of wrong output")
-                call = f"import legscore; legscore.score_file({source!r}, {out!r}, engine='null')"
+                call = f"import legscore; legscore.score_file({source!r}, {out!r}, engine='null', force=True)"
                 untouched[rows].append(peak_bytes([sys.executable, "-c", call]))
     median = {rows: statistics.median(found) for rows, found in peaks.items()}
     for rows in sizes:

@@ -66,9 +66,9 @@ def main() -> None:
 
         def run() -> np.ndarray:
             nonlocal precision
-            precision = legscore.score_file(source, ours, models=[ORIGINAL], sequence_is="insert")["engine"][
-                "precision"
-            ]
+            precision = legscore.score_file(
+                source, ours, models=[ORIGINAL], sequence_is="insert", force=True
+            )["engine"]["precision"]
             return np.asarray(pq.read_table(ours)["score"].to_numpy())
 
         run()  # the first run measures its fidelity once for a machine

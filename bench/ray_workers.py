@@ -49,6 +49,7 @@ def main() -> None:
                 "run",
                 str(folder / source),
                 "-q",
+                "--force",
                 "-m",
                 str(OPTIMISED),
                 "-o",

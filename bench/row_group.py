@@ -77,6 +77,7 @@ def main() -> None:
                 "--memory",
                 options.memory,
                 "-q",
+                "--force",
             ]
             started = time.perf_counter()
             peaks[path.stem] = peak_bytes([sys.executable, *command])

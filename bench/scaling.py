@@ -51,6 +51,7 @@ def main() -> None:
                 "run",
                 str(folder / f"{windows}.parquet"),
                 "-q",
+                "--force",
                 "-m",
                 str(folder / f"m{members}"),
                 "-o",

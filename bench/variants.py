@@ -39,11 +39,11 @@ def main() -> None:
             "reading a VCF (records)": lambda: sum(
                 len(block) for block in open_records(options.vcf).blocks()
             ),
-            "VCF to Parquet (records)": lambda: make(options.vcf, f"{folder}/vcf.parquet", built),
+            "VCF to Parquet (records)": lambda: make(options.vcf, f"{folder}/vcf.parquet", built, force=True),
             "saturation in memory (rows)": lambda: sum(
                 table.num_rows for table in saturated(setting, Saturated())
             ),
-            "saturation to Parquet (rows)": lambda: make(None, every, built, saturate=True),
+            "saturation to Parquet (rows)": lambda: make(None, every, built, saturate=True, force=True),
         }
         work = dict(zip(jobs, (n_records, n_records, n_rows, n_rows), strict=True))
         rates = alternate(jobs, {name: float(n) for name, n in work.items()}, options.rounds)

@@ -51,6 +51,7 @@ def peak_bytes(sources: list[Path], rows: int, model: Path, engine: list[str]) -
         str(out),
         *engine,
         "-q",
+        "--force",
     ]
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", WATCH, *command], stdout=subprocess.PIPE, text=True, check=True

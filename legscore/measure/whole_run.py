@@ -189,7 +189,7 @@ def _timed(
     for _ in range(rounds):
         before, before_s, before_cpu_s = alone(made[:half])
         started, cpu = time.perf_counter(), time.process_time()
-        record = score(Options([source], out, **options))
+        record = score(Options([source], out, force=True, **options))
         seconds["whole"].append(time.perf_counter() - started)
         seconds["run_cpu"].append(time.process_time() - cpu)
         seconds["run"].append(record["seconds"])

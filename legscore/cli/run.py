@@ -159,7 +159,8 @@ from legscore.variants.run_request import RunRequest, check_request, samples_ask
     default=DEFAULT_SHARE,
     show_default=True,
     metavar="SHARE",
-    help="Share of the windows that is scored again in FP32 while running; a drift ends the run. 0 is off.",
+    help="Share of the windows that is scored again in FP32, with every member; a difference ends the run. "
+    "0 is off.",
 )
 @click.option(
     "--calibration",

@@ -1,7 +1,7 @@
-"""Before the first row: which plans, which batch, which groups of members. Apart from TensorRT's bindings.
+"""Decide before the first row: which plans, which batch, which groups of members. Knows nothing of TensorRT.
 
-Batches are tried from the largest. One that cannot fit is given up after its first member's plan is known,
-before the others are built; what is given up is said.
+The largest batch is tried first. A batch that cannot fit is given up as soon as its first member's plan is
+known, before the others are built; the user is told.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def arrange(
     """Settle batch and groups, with every plan in the cache.
 
     Args:
-        batches: rows of a pass to try, falling.
+        batches: rows of a pass to try, largest first.
         need: memory of an ensemble with these plans at a batch.
         free: bytes free on the card now.
 

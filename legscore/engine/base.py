@@ -53,8 +53,8 @@ class Engine(Protocol):
     def submit(
         self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
     ) -> Future[np.ndarray]:
-        """Score a batch with all members, or those listed, in that order; `watch` hears what share of it is
-        done since its last call (adding up to 1), from another thread."""
+        """Score a batch with all members, or with those listed, in that order. `watch` is called from another
+        thread with the share of the work done since its last call; the shares add up to 1."""
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         """`submit(...).result()`."""
@@ -64,8 +64,7 @@ class Engine(Protocol):
         metadata."""
 
     def interrupt(self) -> None:
-        """Cut short what is being scored: its future fails with EngineError. Nothing can be scored
-        afterwards."""
+        """Stop scoring: futures under way fail with EngineError, and nothing can be scored afterwards."""
 
     def close(self) -> None:
         """Release everything; scoring afterwards is an error."""

@@ -32,7 +32,7 @@ class Request:
     null_rate: float = 0.0
     device: str | None = None
     separate_members: bool = False
-    """Rows will take different members: none may be computed in vain."""
+    """Compile each member alone: rows will be scored by different members."""
 
 
 def choose_engine(asked: str) -> tuple[str, str]:
@@ -54,22 +54,14 @@ def choose_engine(asked: str) -> tuple[str, str]:
         if not missing:
             return "tensorrt", "NVIDIA GPU"
         lacking = f"TensorRT cannot be used: {'; '.join(missing)}"
+        there = f"an NVIDIA driver is there, but {lacking}"
         if not has_torch:
-            return (
-                "openvino",
-                (
-                    f"an NVIDIA driver is there, but {lacking}; and PyTorch, which would use it, is not "
-                    "installed"
-                ),
-            )
+            return "openvino", f"{there}; and PyTorch, which would use it, is not installed"
         from legscore.engine.torch_engine import best_device
 
         if best_device() == "cuda":
             return "torch", f"NVIDIA GPU; {lacking}"
-        return (
-            "openvino",
-            f"an NVIDIA driver is there, but {lacking}; and the installed PyTorch cannot use it",
-        )
+        return "openvino", f"{there}; and the installed PyTorch cannot use it"
     if sys.platform == "darwin" and has_torch:
         from legscore.engine.torch_engine import best_device
 

@@ -112,7 +112,7 @@ def record_path(cache: Path, key: dict[str, Any]) -> Path:
 def load_record(
     path: Path, key: dict[str, Any], damaged: Callable[[], object] = lambda: None
 ) -> Fidelity | None:
-    """The cached record, or None where there is none or it is damaged (which `damaged` hears)."""
+    """The cached record; None where there is none, or it is damaged, in which case `damaged` is called."""
     try:
         text = path.read_text()
     except OSError:
@@ -165,12 +165,11 @@ def save_record(path: Path, key: dict[str, Any], fidelity: Fidelity) -> None:
 def remembered(
     path: Path, key: dict[str, Any], measure: Callable[[], Fidelity], say: Say
 ) -> tuple[Fidelity, bool]:
-    """The record of a key, and whether it was there; measured once, however many processes want it, and kept.
+    """The record of a key, read or measured, and whether it was read. Of several processes one measures.
 
     Args:
-        measure: what takes time.
-        say: hears what is out of the ordinary: a damaged record, another process at work, a folder that takes
-            none.
+        measure: measures it, which takes time.
+        say: told of a damaged record, another process that is measuring, a folder that cannot be written.
     """
     with contextlib.ExitStack() as stack:
         found = None

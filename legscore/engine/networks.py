@@ -1,5 +1,4 @@
-"""Compiled OpenVINO networks in the user's cache: reading one takes a third of the time that lowering and
-compiling take.
+"""Compiled OpenVINO networks in the user's cache: reading one takes a third of the time of building it.
 
 A file holds a network of up to `joined` members (7.7 MB a member), named by the hash of all it depends on;
 `plans.py` keeps, checks and locks it as it does GPU plans. The folder stays below 4 GB: networks unused for
@@ -28,7 +27,7 @@ LIMIT_BYTES = 4 << 30
 
 
 class Networks:
-    """Compiles networks or takes them from `folder`; `say` hears what is out of the ordinary."""
+    """Takes networks from `folder`, or compiles them; `say` is told where a network cannot be kept."""
 
     def __init__(self, core: Any, settings: Any, key: dict[str, Any], folder: Path | None, say: Say) -> None:
         self.core, self.settings, self.key, self.say = core, settings, key, say

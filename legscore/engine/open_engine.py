@@ -1,4 +1,4 @@
-"""Open the engine of an ensemble: build it, measure its fidelity or read it from the cache."""
+"""Open the engine of an ensemble: build it, and measure its fidelity or read that from the cache."""
 
 from __future__ import annotations
 

@@ -364,7 +364,7 @@ def settle(
     """Compile every plan, and choose batch and groups for the memory that is free. The card must be current.
 
     Args:
-        batches: rows of a pass to try, falling.
+        batches: rows of a pass to try, largest first.
         precision: of the input that a pass reads.
     """
     contract, layout = compiler.members[0].contract, compiler.form.layout

@@ -1,6 +1,8 @@
-"""A generator on the CPU through OpenVINO: the network with its softmax is one compiled graph, in requests of
-a fixed batch on as many streams as cores. Shuffling and random numbers are numpy's, a few percent of the
-time."""
+"""A generator on the CPU through OpenVINO.
+
+The network with its softmax is one compiled graph, run in requests of a fixed batch on as many streams as
+cores. Shuffling and random numbers are numpy's and take a few percent of the time.
+"""
 
 from __future__ import annotations
 

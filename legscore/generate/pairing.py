@@ -1,5 +1,5 @@
-"""Whether a generator and predictors belong together: one construct, one length of insert, one unit of
-expression."""
+"""Whether a generator and predictors belong together: the same construct, length of insert and unit, and the
+same organism, medium and assay where these are known."""
 
 from __future__ import annotations
 

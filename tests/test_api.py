@@ -106,6 +106,16 @@ def test_invalid_sequences(ensemble: Any) -> None:
     assert ensemble.score([], per_member=True).shape == (3, 0)
 
 
+def test_sequences_without_information_have_no_score(ensemble: Any) -> None:
+    """40 N's, ambiguity letters, and words for missing values: never a number, whichever way they come."""
+    texts = ["ACGT" * 10, "N" * 40, "RYSWKM" * 7, "NA", "null", "."]
+    assert np.isnan(ensemble.score(texts, invalid="nan")).tolist() == [False] + [True] * 5
+    with pytest.raises(InputError, match="sequence 1 has status mostly_n"):
+        ensemble.score(texts)
+    effects = ensemble.effects([texts[0]] * 2, ["N" * 40, "ACGT" * 9 + "NNNN"], invalid="nan")
+    assert effects.status.tolist() == ["mostly_n", "ok"]
+
+
 def test_properties(ensemble: Any, toy_models: Path) -> None:
     assert ensemble.contract == yeast_contract()
     assert ensemble.fidelity is None

@@ -110,3 +110,12 @@ def test_what_was_measured_is_told_kept_and_compared() -> None:
                 replace(known, **{name: wrong})
         with pytest.raises(ModelError, match=f"contract.{name} is 5, of the wrong type"):
             Contract.from_json({**known.to_json(), name: 5})
+
+
+def test_reverse_complement_of_letters_and_of_nothing() -> None:
+    from legscore.variants.genome import COMPLEMENT as LETTERS
+
+    text = np.frombuffer(b"AACGTNRYSWKMBDHV", np.uint8)[None]
+    assert reverse_complement(text, LETTERS).tobytes() == b"BDHVKMWSRYNACGTT"
+    for shape in ((0, 5), (3, 0)):
+        assert reverse_complement(np.zeros(shape, np.uint8)).shape == shape

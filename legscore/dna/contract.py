@@ -49,10 +49,20 @@ COMPLEMENT = np.array([3, 2, 1, 0, N_CODE], dtype=np.uint8)
 """uint8 [5]: code → code of the complementary base."""
 
 
-def reverse_complement(codes_NL: np.ndarray) -> np.ndarray:
-    """uint8 [N, L] → the other strand, uint8 [N, L]; N stays N."""
-    table = COMPLEMENT.tobytes() + bytes(256 - len(COMPLEMENT))
-    return np.frombuffer(codes_NL[:, ::-1].tobytes().translate(table), dtype=np.uint8).reshape(codes_NL.shape)
+def reverse_complement(bases_NL: np.ndarray, complement: np.ndarray = COMPLEMENT) -> np.ndarray:
+    """The other strand of rows of bases.
+
+    Args:
+        bases_NL: uint8 [N, L], codes, or letters with a `complement` for letters.
+        complement: uint8 [at most 256], base → base of the other strand; by default of codes (N stays N).
+
+    Returns:
+        uint8 [N, L], read-only.
+    """
+    if not bases_NL.size:
+        return bases_NL
+    table = complement.tobytes() + bytes(256 - len(complement))
+    return np.frombuffer(bases_NL[:, ::-1].tobytes().translate(table), dtype=np.uint8).reshape(bases_NL.shape)
 
 
 @dataclass(frozen=True)

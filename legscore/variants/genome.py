@@ -41,11 +41,6 @@ NO_BASE = ord("?")
 _UPPER_BYTES = UPPER.tobytes()
 
 
-def reverse_complement(letters_NL: np.ndarray) -> np.ndarray:
-    """uint8 [N, L] letters → the other strand."""
-    return COMPLEMENT[letters_NL[:, ::-1]]
-
-
 class Genome:
     """An indexed FASTA. `lengths` maps contig name → bases, in the order of the index."""
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from legscore.dna.contract import reverse_complement
 from legscore.variants.alleles import Changes, spread
-from legscore.variants.genome import reverse_complement
+from legscore.variants.genome import COMPLEMENT
 
 ANCHORS = ("3", "5", "center")
 INDELS = ("refill", "construct")
@@ -34,7 +35,7 @@ def tile_letters(contig: np.ndarray, start_R: np.ndarray, length: int, minus_R: 
     """Letters of tiles of one length in their own 5'→3' direction, uint8 [rows, length]. All must lie in the
     contig."""
     letters = contig[start_R[:, None] + np.arange(length)]
-    letters[minus_R] = reverse_complement(letters[minus_R])
+    letters[minus_R] = reverse_complement(letters[minus_R], COMPLEMENT)
     return letters
 
 
@@ -78,7 +79,7 @@ def refilled(
     source = np.where(before, at, at - grown[:, None])
     letters = contig[np.clip(source, 0, len(contig) - 1)]
     letters[added] = changes.inserted[((changes.at_A - start)[:, None] + at)[added]]
-    letters[minus_R] = reverse_complement(letters[minus_R])
+    letters[minus_R] = reverse_complement(letters[minus_R], COMPLEMENT)
     return letters, edge
 
 
@@ -91,7 +92,7 @@ def substituted(
     place = changes.start_A - tile_start_R
     base = changes.inserted[changes.at_A]
     place = np.where(minus_R, reference.shape[1] - 1 - place, place)
-    letters[np.arange(len(letters)), place] = np.where(minus_R, reverse_complement(base[:, None])[:, 0], base)
+    letters[np.arange(len(letters)), place] = np.where(minus_R, COMPLEMENT[base], base)
     return letters
 
 
@@ -124,5 +125,5 @@ def constructed(
     mine = ~in_left & in_added
     letters[mine] = changes.inserted[(changes.at_A + low - left)[row][mine] + place[mine]]
     turned = minus_R[row]
-    letters[turned] = reverse_complement(letters[turned][:, None])[:, 0]
+    letters[turned] = COMPLEMENT[letters[turned]]
     return Ragged(letters, np.cumsum(length) - length, length, np.zeros(len(length), dtype=bool))

@@ -176,6 +176,23 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
     return run
 
 
+def in_parts_of(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """Have runs cut their input into parts of so many rows, where no --part-rows is given: for tests of what the
+    command line does by itself. From Python: `Options(part_rows=)`."""
+    patch.setattr("legscore.run.prepare.part_rows", lambda members, engine="": rows)
+
+
+def opened_by(patch: pytest.MonkeyPatch, opener: Callable[..., Any]) -> None:
+    """Have runs of the command line open their engine by `opener(members, request, say)`. From Python:
+    `score(opener=)`."""
+    patch.setattr("legscore.run.prepare.open_engine", opener)
+
+
+def scored_by(patch: pytest.MonkeyPatch, engine: Callable[[Any], Any]) -> None:
+    """Have runs of the command line score with `engine(members)`."""
+    opened_by(patch, lambda members, request, say: engine(members))
+
+
 def random_dna(rng: np.random.Generator, length: int, letters: str = "ACGT") -> str:
     return "".join(rng.choice(list(letters), length))
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Ran
+from conftest import REPOSITORY, Ran, in_parts_of, scored_by
 from test_resume import PART, ROWS, Cheap, names, sequences
 
 from legscore.errors import EngineError, InputError, LegscoreError, OutputError
@@ -38,8 +38,8 @@ HANG_S = 60.0
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
+    in_parts_of(monkeypatch, PART)
+    scored_by(monkeypatch, Cheap)
     return sequences(tmp_path / "in.parquet")
 
 
@@ -423,14 +423,14 @@ def test_an_engine_that_raises_in_the_middle(
     tmp_path: Path, source: Path, whole: bytes, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "o.parquet"
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Falls(members))
+    scored_by(monkeypatch, Falls)
     ran: Ran = cli("run", source, "-m", toy_model, "-o", out)
     assert ran.code == 2
     lines = ran.err.splitlines()
     assert lines[-1] == "legscore: the card fell off"
     assert lines[-2] == f"kept: 2 of {PARTS} parts ({parts_folder(out)}); the same command goes on from there"
     assert not out.exists()
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
+    scored_by(monkeypatch, Cheap)
     ran = cli("run", source, "-m", toy_model, "-o", out)
     assert ran.code == 0, ran.err
     assert f"resume: 2 of {PARTS} parts are there" in ran.err

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna, yeast_contract
+from conftest import Ran, in_parts_of, random_dna, yeast_contract
 
 from legscore.engine.choose import Request
 from legscore.errors import EngineError
@@ -104,7 +104,7 @@ def test_an_estimate_counts_equal_windows_once(toy_models: Path, repeated: Path)
 def test_an_estimate_scales_up_what_it_sampled(
     toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine="": 100)
+    in_parts_of(monkeypatch, 100)
     rng = np.random.default_rng(0)
     pq.write_table(pa.table({"sequence": [random_dna(rng, 80) for _ in range(950)]}), tmp_path / "in.parquet")
     found = estimate(str(tmp_path / "in.parquet"), [str(toy_models)])

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 import pytest
-from conftest import Ran, random_dna, toy_checkpoint, yeast_contract
+from conftest import Ran, opened_by, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.cli import run, variants
 from legscore.dna.batch import Batch
@@ -54,9 +54,7 @@ class Telling(NullEngine):
 
 @pytest.fixture
 def telling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "legscore.run.prepare.open_engine", lambda members, request, say: Telling(members, request)
-    )
+    opened_by(monkeypatch, lambda members, request, say: Telling(members, request))
 
 
 @pytest.fixture

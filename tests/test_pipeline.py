@@ -129,17 +129,14 @@ def sequences_file(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def test_rows_come_out_in_order_whatever_the_parts(
-    tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_come_out_in_order_whatever_the_parts(tmp_path: Path, toy_models: Path) -> None:
     """Three members, parts of 97 rows against one part: the same scores, statuses and order."""
     source = sequences_file(tmp_path / "in.parquet", 500)
     options = {"models": [str(toy_models)], "precision": "fp32", "per_model": True}
     score(Options([str(source)], str(tmp_path / "one.parquet"), **options))
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 97)
     seen: list[float] = []
     record = score(
-        Options([str(source)], str(tmp_path / "many.parquet"), **options),
+        Options([str(source)], str(tmp_path / "many.parquet"), part_rows=97, **options),
         progress=lambda total, members: seen.append,
     )
     one, many = pq.read_table(tmp_path / "one.parquet"), pq.read_table(tmp_path / "many.parquet")
@@ -244,14 +241,12 @@ class Broken(NullEngine):
         raise RuntimeError("the card fell off")
 
 
-def test_an_engine_that_dies_leaves_nothing(
-    tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Broken(members))
+def test_an_engine_that_dies_leaves_nothing(tmp_path: Path, toy_models: Path) -> None:
     source = sequences_file(tmp_path / "in.parquet", 50)
     before = set(threading.enumerate())
+    options = Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_models)])
     with pytest.raises(RuntimeError, match="the card fell off"):
-        score(Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_models)]))
+        score(options, opener=lambda members, request, say: Broken(members))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet"]
     assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("legscore")]
 
@@ -264,8 +259,11 @@ def test_a_reader_that_dies_midway_leaves_nothing(
     content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
     source.write_bytes(content)
     (tmp_path / "out.parquet").write_text("what was there before")
+    options = Options(
+        [str(source)], str(tmp_path / "out.parquet"), [str(toy_model)], engine="null", force=True
+    )
     with pytest.raises(InputError, match="reading stopped"):
-        score(Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_model)], engine="null"))
+        score(options)
     assert (tmp_path / "out.parquet").read_text() == "what was there before"
     assert sorted(p.name for p in tmp_path.iterdir()) in (
         ["in.parquet", "out.parquet"],
@@ -296,14 +294,13 @@ def alive() -> list[str]:
 
 
 def test_an_error_ends_every_thread_even_while_its_traceback_is_kept(
-    tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, toy_models: Path
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Broken(members))
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 10)
     source = sequences_file(tmp_path / "in.parquet", 500)
     before = alive()
+    options = Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_models)], part_rows=10)
     with pytest.raises(RuntimeError) as caught:
-        score(Options([str(source)], str(tmp_path / "out.parquet"), [str(toy_models)]))
+        score(options, opener=lambda members, request, say: Broken(members))
     assert caught.value.__traceback__ is not None
     assert alive() == before
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna
+from conftest import Ran, in_parts_of, random_dna, scored_by
 
 from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
@@ -54,7 +54,7 @@ def sequences(path: Path, rows: int = ROWS, seed: int = 0) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
+    in_parts_of(monkeypatch, PART)
     return sequences(tmp_path / "in.parquet")
 
 
@@ -74,7 +74,7 @@ class Cheap(NullEngine):
 
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
+    scored_by(monkeypatch, Cheap)
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> pytest.MonkeyPatch:
@@ -188,7 +188,7 @@ def test_out_of_fold_runs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Rows scored by different members, and rows none may score."""
     from conftest import toy_checkpoint
 
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
+    in_parts_of(monkeypatch, PART)
     for member in range(2):
         checkpoint = toy_checkpoint(member)
         rule = {"by": "column", "column": "fold", "fold_on": "insert", "n_folds": 3}
@@ -261,7 +261,7 @@ def test_what_changed_is_named(
 def test_an_older_input_of_the_same_size_is_named(
     tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
+    in_parts_of(monkeypatch, 2)
     table = tmp_path / "s.csv"
     table.write_text("id,sequence\n" + "".join(f"{i},{'ACGT' * 5}\n" for i in range(9)))
     options = Options([str(table)], str(tmp_path / "o.csv"), [str(toy_model)], engine="null")
@@ -431,7 +431,7 @@ def test_carried_types_survive_a_join(
     import datetime
     import decimal
 
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 3)
+    in_parts_of(monkeypatch, 3)
     day = datetime.datetime(2020, 2, 3, 4, 5, 6)
     columns = {
         "u8": pa.array([1, None, 3, 4] * 3, pa.uint8()),
@@ -601,7 +601,7 @@ GENOME_OUTPUTS = [
 def test_runs_on_a_genome_go_on(
     world: Path, toy_models: Path, name: str, more: tuple[str, ...], cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
+    in_parts_of(monkeypatch, 2)
     base = (
         "run",
         world / "v.vcf",
@@ -666,7 +666,7 @@ def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pyte
         "20",
     )
     assert cli(*made, "--upstream", "80", "-o", world / "all.parquet").code == 0
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 100)
+    in_parts_of(monkeypatch, 100)
     base = ("run", world / "all.parquet", "-m", toy_models, "--engine", "null", "-q")
     assert cli(*base, "-o", world / "whole.bedgraph").code == 0
     patch = interrupt_after(monkeypatch, 3)
@@ -685,7 +685,7 @@ def test_tracks_go_on(world: Path, toy_models: Path, cli: Any, monkeypatch: pyte
 def test_a_table_run_is_not_thrown_away_by_a_genome_run(
     world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 50)
+    in_parts_of(monkeypatch, 50)
     table = sequences(world / "in.parquet", 200)
     out = world / "o.parquet"
     interrupted(Options([str(table)], str(out), [str(toy_models)], engine="null"), monkeypatch, 2)
@@ -711,7 +711,7 @@ def test_a_table_run_is_not_thrown_away_by_a_genome_run(
 def test_shards_of_genome_runs(
     world: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 2)
+    in_parts_of(monkeypatch, 2)
     base = (
         "run",
         world / "v.vcf",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ran
+from conftest import Ran, in_parts_of, scored_by
 from test_resume import PART, ROWS, Cheap, Interrupted, interrupt_after, sequences
 
 from legscore.errors import OutputError
@@ -21,8 +21,8 @@ PARTS = -(-ROWS // PART)
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: PART)
-    monkeypatch.setattr("legscore.run.prepare.open_engine", lambda members, request, say: Cheap(members))
+    in_parts_of(monkeypatch, PART)
+    scored_by(monkeypatch, Cheap)
     return sequences(tmp_path / "in.parquet")
 
 
@@ -110,12 +110,13 @@ def test_both_passes_of_a_null_are_in_the_log(world: Path, toy_model: Path, cli:
 
 def test_wrong_log_files(tmp_path: Path, source: Path, toy_model: Path, cli: Any) -> None:
     base = ("run", source, "-m", toy_model, "-o", tmp_path / "o.parquet", "-q", "--log-json")
+    (tmp_path / "folder").mkdir()
     for log, message in (
         (tmp_path / "no" / "log", "log cannot be written: No such file or directory"),
-        (tmp_path, "cannot be written: Is a directory"),
+        (tmp_path / "folder", "cannot be written: Is a directory"),
         ("/dev/full", "/dev/full cannot be written: No space left on device"),
-        (source, "is input or output of the run"),
-        (tmp_path / "o.parquet", "is input or output of the run"),
+        (source, "is both input and output; choose another --log-json"),
+        (tmp_path / "o.parquet", "would be written twice, by -o and --log-json"),
     ):
         ran: Ran = cli(*base, log)
         assert ran.code == 2

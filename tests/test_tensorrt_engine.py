@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import toy_checkpoint, yeast_contract
+from conftest import in_parts_of, toy_checkpoint, yeast_contract
 from host_kernels import HostKernels, compiler
 
 pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legscore[bench]")
@@ -330,7 +330,7 @@ def test_several_gpus_make_one_file(
     gpus = [GPU, replace(GPU, number=1)]
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: (gpus, ""))
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 192)
-    monkeypatch.setattr("legscore.run.prepare.part_rows", lambda members, engine: 20)
+    in_parts_of(monkeypatch, 20)
     monkeypatch.setattr(
         choose, "load_recipe", lambda name: recipe(name) if name == "fp16" else load_recipe(name)
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import human_contract, random_dna, toy_checkpoint, yeast_contract
+from conftest import human_contract, opened_by, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.dna.batch import Batch
 from legscore.engine import open_engine as opening
@@ -353,7 +353,7 @@ def test_a_faulty_engine_ends_the_run_without_output(
         engine._score = lambda batch, *rest: score(batch, *rest) + np.float32(0.5)
         return engine
 
-    monkeypatch.setattr("legscore.run.prepare.open_engine", opened)
+    opened_by(monkeypatch, opened)
     ran = cli(
         "run",
         rows,

@@ -110,9 +110,8 @@ class BuildOptions:
 
     def _check_idle(self) -> None:
         """LegscoreError for options that would have no effect on these tiles."""
-        unlike = {
-            f.name for f in fields(self) if f.default is not MISSING and getattr(self, f.name) != f.default
-        }
+        known = [f for f in fields(self) if f.default is not MISSING]
+        unlike = {f.name for f in known if getattr(self, f.name) != f.default}
         by_gene = unlike & {"upstream", "downstream", "step", "biotypes"}
         if self.promoters is None and by_gene:
             name = min(by_gene).replace("biotypes", "biotype")
@@ -123,8 +122,8 @@ class BuildOptions:
             raise LegscoreError("--orientation is the strand of centered tiles; it needs --centered")
         if "anchor" in unlike and self.indel == "construct":
             raise LegscoreError(
-                "--anchor says which end of a tile stays while the genome refills the other; --indel construct "
-                "refills nothing: give one"
+                "--anchor says which end of a tile stays while the genome refills the other, and --indel "
+                "construct refills nothing: give one"
             )
 
     @property

@@ -67,7 +67,7 @@ def test_na_is_dna_beside_an_n(tmp_path: Path, rows: Any) -> None:
         {"chrom": "ccc", "pos": [21] * 3, "ref": ["N", "NA", "NA"], "alt": ["NA", "N", "na"]},
     )
     found = [(row["ref"], row["alt"], row["status"]) for row in rows("t.csv")]
-    assert found == [("N", "NA", "ok"), ("NA", "N", "ok"), (None, None, "null_sequence")]
+    assert found == [("N", "NA", "ok"), ("NA", "N", "ok"), ("NA", None, "null_sequence")]
 
 
 def test_other_alleles_that_are_no_bases(tmp_path: Path, rows: Any) -> None:
@@ -202,16 +202,16 @@ def test_the_genome_tells_which_of_two_alleles_is_the_reference(tmp_path: Path, 
     """A1 and A2 in either order, neither of them, an insertion; both in the genome are refused."""
     assert CONTIG[48:50] == "GA"
     table = {
-        "CHR": "c" * 5,
-        "BP": [49] * 5,
-        "A1": ["T", "G", "T", "GC", "NA"],
-        "A2": ["G", "T", "C", "G", "G"],
+        "CHR": "c" * 7,
+        "BP": [49] * 7,
+        "A1": ["T", "G", "T", "GC", "NA", "G", "T"],
+        "A2": ["G", "T", "C", "G", "G", "NA", "NA"],
     }
     write(tmp_path / "t.tsv", table)
     found = [(row["ref"], row["alt"], row["status"]) for row in rows("t.tsv")]
     assert found == [
         ("G", "T", "ok"), ("G", "T", "ok"), ("C", "T", "ref_mismatch"), ("G", "GC", "ok"),
-        ("G", None, "null_sequence"),
+        ("G", None, "null_sequence"), ("G", None, "null_sequence"), (None, "T", "null_sequence"),
     ]  # fmt: skip
     write(tmp_path / "t.tsv", {"CHR": "c", "BP": [49], "A1": ["GA"], "A2": ["G"]})
     given = ("--fasta", tmp_path / "g.fa", "--centered", "-o", tmp_path / "o.csv")

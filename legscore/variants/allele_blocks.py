@@ -22,6 +22,7 @@ class Block:
             1-based; variant_id null where the file has none.
         n_records, n_without_alt: records in the block; those with no alternate allele.
         carried: other columns of a table, one row per allele.
+        is_table: whether a REF that reads NA may be a missing value (`allele_tables.unread`).
         unordered: whether `ref` and `alt` may have changed places (`allele_tables.ordered`).
         last_record: number of the last record of each contig, those without an alternate allele included;
             of a whole VCF or BCF only.
@@ -36,6 +37,7 @@ class Block:
     n_records: int
     n_without_alt: int
     carried: pa.Table | None = None
+    is_table: bool = False
     unordered: bool = False
     last_record: Mapping[str, int] = field(default_factory=dict)
 

@@ -49,7 +49,7 @@ LIKE_BASES = _any_case("na", "nan")
 MISSING_TEXTS = pa.concat_arrays(
     [pa.array(["", "."], pa.large_string()), LIKE_BASES, _any_case("null", "none")]
 )
-"""What tables write for no value. NA and NAN are bases all the same beside an allele that begins with N."""
+"""What tables write for no value. NA and NAN are bases all the same where the genome has an N there."""
 
 
 class TableRecords(Records):
@@ -108,18 +108,22 @@ class TableRecords(Records):
             record, alt = _alleles(text["alt"])
             take = pa.array(record)
             ref = text["ref"].take(take)
+            if self._unordered:  # either may become ALT
+                ref = pc.if_else(pc.is_in(ref, MISSING_TEXTS), pa.scalar(None, pa.large_string()), ref)
+            ref, alt = _without_missing(ref, alt)
             ids = text["variant_id"] if "variant_id" in text else pa.nulls(n, pa.large_string())
             yield Block(
                 part.first_row + record,
                 text["chrom"].take(take),
                 self._positions(part, given["pos"]).take(take),
-                _without_missing(ref, alt),
-                _without_missing(alt, ref),
+                ref,
+                alt,
                 ids.take(take),
                 n,
                 0,
                 part.table.select(self.carries.names).take(take) if len(self.carries) else None,
                 unordered=self._unordered,
+                is_table=True,
             )
 
     def _text(self, array: pa.Array, role: str, first_row: int = 0) -> pa.Array:
@@ -206,16 +210,26 @@ def _alleles(alts: pa.Array) -> tuple[np.ndarray, pa.Array]:
     return row[used], flat.take(pa.array(used))
 
 
-def _without_missing(texts: pa.Array, others: pa.Array) -> pa.Array:
-    """The alleles, null where a missing value is written; `others` are the alleles that stand beside them."""
-    missing = pc.is_in(texts, MISSING_TEXTS)
-    if pc.any(missing).as_py():
-        beside_n = pc.and_(
-            pc.fill_null(pc.or_(pc.starts_with(others, "N"), pc.starts_with(others, "n")), False),
-            pc.invert(pc.is_in(others, MISSING_TEXTS)),
-        )
-        missing = pc.and_(missing, pc.invert(pc.and_(beside_n, pc.is_in(texts, LIKE_BASES))))
-    return pc.if_else(missing, pa.scalar(None, pa.large_string()), texts)
+def _without_missing(refs: pa.Array, alts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """REFs and ALTs, null where a missing value is written. REFs that read NA stay: the genome tells
+    (`unread`)."""
+    no_ref, no_alt = pc.is_in(refs, MISSING_TEXTS), pc.is_in(alts, MISSING_TEXTS)
+    null = pa.scalar(None, pa.large_string())
+    if pc.any(no_alt).as_py():
+        begins = pc.fill_null(pc.or_(pc.starts_with(refs, "N"), pc.starts_with(refs, "n")), False)
+        bases = pc.and_(pc.is_in(alts, LIKE_BASES), pc.and_not(begins, no_ref))
+        alts = pc.if_else(pc.and_not(no_alt, bases), null, alts)
+    return pc.if_else(pc.and_not(no_ref, pc.is_in(refs, LIKE_BASES)), null, refs), alts
+
+
+def unread(refs: pa.Array, contig: np.ndarray, start_A: np.ndarray) -> pa.Array:
+    """REFs, null where a table has NA for a missing value: the contig (uint8 letters) reads it not from
+    `start_A` (int64, 0-based) on."""
+    like = pc.is_in(refs, LIKE_BASES)
+    if not pc.any(like).as_py():
+        return refs
+    there = pa.array(reads(contig, start_A, text_to_codes(refs, UPPER)))
+    return pc.if_else(pc.and_not(like, there), pa.scalar(None, pa.large_string()), refs)
 
 
 def ordered(block: Block, contig: Callable[[str], np.ndarray | None], name: str) -> Block:

@@ -19,7 +19,7 @@ from legscore.errors import InputError, shorten
 from legscore.rows.schema import ALIASES, OK, RESULT_COLUMNS, STATUS_CODE, STATUSES, TAIL_COLUMNS
 from legscore.system.log import Say
 from legscore.variants.allele_blocks import Block, Records
-from legscore.variants.allele_tables import ordered
+from legscore.variants.allele_tables import ordered, unread
 from legscore.variants.alleles import Changes, canonical, clipped
 from legscore.variants.contigs import ContigMap, reconcile
 from legscore.variants.options import Setting
@@ -162,6 +162,8 @@ class Builder:
         pos = block.pos.take(take)
         start = clipped(pos)
         ref = pc.if_else(pos.is_valid(), block.ref.take(take), None)
+        if block.is_table:
+            ref = unread(ref, contig, start - 1)
         changes = canonical(
             contig, start, ref, block.alt.take(take), use_fasta=options.on_mismatch == "use-fasta"
         )

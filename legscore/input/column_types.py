@@ -79,7 +79,8 @@ class Utf8Check:
     """Looks at the text of batches, at each dictionary once."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, int]] = {}
+        # kept whole: the memory of one that was let go of may be another's
+        self._seen: dict[str, pa.Array] = {}
 
     def first_bad(self, batch: pa.RecordBatch, columns: Sequence[str]) -> tuple[str, int] | None:
         """Name of the first of these columns with text that is no UTF-8, and the row in the batch; None
@@ -90,15 +91,24 @@ class Utf8Check:
             if not is_utf8(text.type):
                 continue
             if text is not column:
-                place = (text.buffers()[-1].address if len(text) and text.buffers()[-1] else 0, len(text))
-                if self._seen.get(name) == place:
+                if name in self._seen and _is_same(self._seen[name], text):
                     continue
-                self._seen[name] = place
+                self._seen[name] = text
             try:
                 text.validate(full=True)
             except pa.ArrowInvalid:
                 return name, _first_bad_row(convert(column, pa.large_string()) if text is column else column)
         return None
+
+
+def _is_same(one: pa.Array, other: pa.Array) -> bool:
+    """Whether two arrays are the same memory."""
+
+    def place(array: pa.Array) -> list[int]:
+        buffers = [buffer.address if buffer else 0 for buffer in array.buffers()]
+        return [*buffers, array.offset, len(array)]
+
+    return place(one) == place(other)
 
 
 def _first_bad_row(column: pa.Array) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from legscore.errors import InputError
-from legscore.variants.contigs import R64_LENGTHS, organism_of, reconcile
+from legscore.variants.contigs import R64_LENGTHS, organism_of, read_contig_map, reconcile
 
 YEAST = "Saccharomyces cerevisiae"
 NUCLEAR = [name for name in R64_LENGTHS if name != "Mito"]
@@ -73,3 +75,18 @@ def test_yeast_by_any_of_its_names(names: list[str], mitochondrion: str | None) 
 )
 def test_other_genomes_are_not_yeasts(lengths: dict[str, int]) -> None:
     assert organism_of(lengths) is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_contig_map_is_read_whatever_ends_its_lines(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "map.tsv"
+    path.write_bytes(b"\xef\xbb\xbf" + end.join(["# ours\ttheirs", "a\tI", "", "b\tII"]).encode())
+    assert read_contig_map([str(path)]) == {"a": "I", "b": "II"}
+    for text, message in (
+        ("a\tI\tx", "line 2: more than 2"),
+        ("a", "line 2: 1 col"),
+        ("a\0\tI", "line 2: a NUL"),
+    ):
+        path.write_text(f"b\tII\n{text}\n")
+        with pytest.raises(InputError, match=message):
+            read_contig_map([str(path)])

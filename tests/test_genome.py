@@ -12,8 +12,8 @@ import pysam
 import pytest
 
 from legscore.errors import InputError
+from legscore.input.packed import BGZF_END
 from legscore.variants import genome as module
-from legscore.variants.bgzip import END_BLOCK
 from legscore.variants.genome import Genome
 
 DRAW = random.Random(5)
@@ -161,8 +161,8 @@ def test_a_gzi_need_not_be_trusted(tmp_path: Path, packed: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[: -len(END_BLOCK)], "ends without the closing block of bgzip"),
-        (lambda data: data[:-40] + END_BLOCK, "damaged|cut short"),
+        (lambda data: data[: -len(BGZF_END)], "ends without the closing block of bgzip"),
+        (lambda data: data[:-40] + BGZF_END, "damaged|cut short"),
         (lambda data: data[:100] + bytes([data[100] ^ 64]) + data[101:], "cannot be unpacked"),
     ],
 )

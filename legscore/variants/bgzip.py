@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Protocol
 
 from legscore.errors import InputError
+from legscore.input.packed import BGZF_END, GZIP_MAGIC
 
 HEADER_BYTES = 18
-GZIP, BLOCK_MARK = b"\x1f\x8b\x08\x04", b"\x06\x00BC\x02\x00"
+GZIP, BLOCK_MARK = GZIP_MAGIC + b"\x08\x04", b"\x06\x00BC\x02\x00"
 """How a block begins, and what follows from byte 10 on; then come two bytes: its size minus 1."""
-END_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that closes a whole file."""
 
 
 def is_gzip(path: Path) -> bool:
     with open(path, "rb") as stream:
-        return stream.read(2) == GZIP[:2]
+        return stream.read(2) == GZIP_MAGIC
 
 
 def is_bgzip(path: Path) -> bool:
@@ -37,8 +36,8 @@ def check_end(path: Path, what: str) -> None:
     """InputError when a file packed with bgzip lacks its closing block: it was cut between two blocks."""
     with open(path, "rb") as stream:
         stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - len(END_BLOCK)))
-        if stream.read() != END_BLOCK:
+        stream.seek(max(0, stream.tell() - len(BGZF_END)))
+        if stream.read() != BGZF_END:
             raise InputError(f"{what} ends without the closing block of bgzip; is it cut short?")
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from legscore.errors import InputError, nearest, shorten
+from legscore.variants.lines import read_fields
 
 _UNITS = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 ROMAN = {"X" * (i // 10) + _UNITS[i % 10]: i for i in range(1, 40)}
@@ -223,16 +224,7 @@ def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
         if "=" in entry and not path.is_file():
             pairs = [(entry, *entry.rsplit("=", 1))]
         elif path.is_file():
-            pairs = []
-            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-                fields = line.split("\t")
-                if line.strip() and not line.startswith("#"):
-                    if len(fields) != 2:
-                        raise InputError(
-                            f"--contig-map {path}, line {number}: {len(fields)} columns; write NAME, tab, "
-                            "FASTA_NAME"
-                        )
-                    pairs.append((f"{path}, line {number}", fields[0].strip(), fields[1].strip()))
+            pairs = list(_map_rows(path))
         else:
             raise InputError(f"--contig-map {entry}: write NAME=FASTA_NAME, or name a file of two columns")
         for where, name, target in pairs:
@@ -243,3 +235,15 @@ def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
                     f"--contig-map {where}: {name} is mapped twice, to {given[name]} and {target}"
                 )
     return given
+
+
+def _map_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Where a row stands, NAME and FASTA_NAME, of a file of two columns."""
+    for frame in read_fields(path, ["name", "target", "more"]):
+        for number, name, target, more in frame.rows():
+            if target is None or more is not None:
+                n = 1 if target is None else "more than 2"
+                raise InputError(
+                    f"--contig-map {path}, line {number}: {n} columns; write NAME, tab, FASTA_NAME"
+                )
+            yield f"{path}, line {number}", name.strip(), target.strip()

@@ -751,6 +751,27 @@ def test_whole_windows_from_the_genome(world: Path, contig: str, cli: Any) -> No
     assert (ran.code, "--regions and --indel construct do not go with it" in ran.err) == (2, True)
 
 
+def test_only_contigs_in_use_must_have_their_length(world: Path, cli: Any) -> None:
+    """A mitochondrion of another build, on which no tile lies, refuses no file; chromosomes with tiles do."""
+    text = (world / "v.vcf").read_text()
+    given = ("--fasta", world / "g.fa", "--force", "-o", world / "o.parquet")
+    promoters = ("--promoters", world / "g.gtf", *TILES)
+    other = text.replace("#CHROM", "##contig=<ID=chrM,length=16571>\n#CHROM")
+    (world / "m.vcf").write_text(other)
+    ran = cli("variants", world / "m.vcf", *given, *promoters)
+    assert ran.code == 0, ran.err
+    assert "contigs of another length in the FASTA, on which no tile lies: chrM" in ran.err
+    assert cli("variants", world / "m.vcf", *given, "--centered").code == 0
+    (world / "m.vcf").write_text(other + "chrM\t5\t.\tA\tC\t.\t.\t.\n")
+    assert cli("variants", world / "m.vcf", *given, *promoters).code == 0
+    for more in (("--centered",), (*promoters, "--keep-outside")):
+        ran = cli("variants", world / "m.vcf", *given, *more)
+        assert (ran.code, "contig chrM is 16,571 bases long, MT of the FASTA 200" in ran.err) == (2, True)
+    (world / "m.vcf").write_text(text.replace("length=1200", "length=1300"))
+    ran = cli("variants", world / "m.vcf", *given, *promoters)
+    assert (ran.code, "contig 1 is 1,300 bases long, 1 of the FASTA 1,200" in ran.err) == (2, True)
+
+
 def test_contigs_that_the_header_does_not_list(world: Path, contig: str, cli: Any) -> None:
     """They are mapped like the others and said; one that changes the meaning of another is refused."""
     alt = "A" if contig[289] != "A" else "C"

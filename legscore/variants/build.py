@@ -82,10 +82,11 @@ class Builder:
         self.setting, self.records, self.counts, self._numbered = setting, records, Counts(), numbered
         self._say, self._names = say, list(records.contigs)
         self.contigs: ContigMap = reconcile(
-            self._names, setting.genome.lengths, records.name, setting.given, records.lengths
+            self._names, setting.genome.lengths, records.name, setting.given, records.lengths, used=()
         )
         for line in self.contigs.said:
             say(line)
+        self._check_tiled()
         ours = (
             {f.name for f in (*FIELDS, *PAIR, STATUS)}
             | set(TAIL_COLUMNS)
@@ -103,6 +104,16 @@ class Builder:
         self.schema = pa.schema([*FIELDS, *PAIR, STATUS, *(f.with_nullable(True) for f in carried), *numbers])
         self._placer = Placer(setting)
 
+    def _check_tiled(self) -> None:
+        """InputError when a contig that tiles lie on has another length in the FASTA; others do no harm."""
+        if self.setting.tiles is None or self.setting.options.centered:
+            return
+        tiled = set(self.setting.tiles.frame["chrom"].unique())
+        self.contigs.check_lengths(name for name, target in self.contigs.of.items() if target in tiled)
+        unused = shorten(self.contigs.wrong_length)
+        if unused:
+            self._say(f"contigs of another length in the FASTA, on which no tile lies: {unused}")
+
     def resolve(self, names: Sequence[str | None]) -> None:
         """Take in contigs that the source's header does not list. InputError when they change what the others
         mean."""
@@ -110,7 +121,9 @@ class Builder:
         if new := [name for name in names if name is not None and name not in known]:
             self._names += new
             given, lengths = self.setting.given, self.records.lengths
-            contigs = reconcile(self._names, self.setting.genome.lengths, self.records.name, given, lengths)
+            contigs = reconcile(
+                self._names, self.setting.genome.lengths, self.records.name, given, lengths, used=()
+            )
             if changed := [name for name, target in self.contigs.of.items() if contigs.get(name) != target]:
                 raise InputError(
                     f"{self.records.name}: beside {shorten(new)}, which the header does not list, "
@@ -132,6 +145,8 @@ class Builder:
         names = block.chrom.dictionary_encode()
         which = names.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         self.resolve(names.dictionary.to_pylist())
+        if self.setting.options.centered or self.setting.options.keep_outside:
+            self.contigs.check_lengths(names.dictionary.to_pylist())
         if block.unordered:
             block = ordered(block, self._letters, self.records.name)
         pieces: list[_Piece] = []

@@ -127,8 +127,8 @@ def test_the_bytes_are_those_of_one_machine(cli: Cli, cluster: str, tmp_path: Pa
     assert events[-1]["ok"]
     # shards, and members until a standard error: the same on Ray
     for more in (("--shard", "2/3"), ("--per-model", "--verify", 1)):
-        assert cli(*given, *more, "-o", tmp_path / "one.arrow").code == 0
-        ran = cli(*given, *more, "-o", tmp_path / "ray.arrow", "--ray", cluster, "--workers", 1)
+        assert cli(*given, *more, "--force", "-o", tmp_path / "one.arrow").code == 0
+        ran = cli(*given, *more, "--force", "-o", tmp_path / "ray.arrow", "--ray", cluster, "--workers", 1)
         assert ran.code == 0, ran.err
         assert (tmp_path / "ray.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()
 

@@ -31,7 +31,7 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.model.forward import Forward, take_matrix_buffer
 from legscore.rows.groups import Group
 from legscore.system.cores import usable_cores
-from legscore.system.memory import is_process_limited
+from legscore.system.memory import is_process_limited, memory_limit_lifted
 
 DEFAULT_SHARE = 0.001
 REFERENCE = "numpy fp32"
@@ -109,7 +109,8 @@ class Verifier:
         self._threads = min(MOST_THREADS, usable_cores())
         if self.share and is_process_limited():
             self._threads = 1
-            take_matrix_buffer()
+            with memory_limit_lifted():  # `check_room` then says whether it fits
+                take_matrix_buffer()
         self._seen: set[int] = set()
         self._network: tuple[int, Forward] | None = None
 

@@ -196,7 +196,12 @@ class Setting:
 
 
 def prepare(options: BuildOptions, say: Say) -> Setting:
-    """Open the genome and make the tiles; every decision is said."""
+    """Open the genome and make the tiles; what was decided on the way is said.
+
+    Raises:
+        InputError: the genome, the annotation, the regions or the contig map cannot be read, or do not go
+            together.
+    """
     genome = Genome(options.fasta)
     given = read_contig_map(options.contig_map)
     tiles = None

@@ -79,8 +79,8 @@ def open_table(output: str, schema: pa.Schema, metadata: Mapping[str, Any]) -> I
 def _each_value_once(table: pa.Table) -> pa.Table:
     """The table with dictionaries that hold no value twice.
 
-    Arrow makes room in a Parquet page for every value of a dictionary and leaves that of repeated ones unset:
-    what was in memory would be in the file, and equal tables would differ in bytes.
+    Arrow makes room in a Parquet page for every value of a dictionary and leaves that of repeated values
+    unset: what was in memory would be in the file, and equal tables would differ in bytes.
     """
     for place, (field, column) in enumerate(zip(table.schema, table.columns, strict=True)):
         if not pa.types.is_dictionary(field.type):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from legscore.variants.alleles import Changes
@@ -13,6 +14,15 @@ from legscore.variants.options import Setting
 from legscore.variants.output import coded
 
 LABELS = ("tile_id", "gene", "gene_name", "strand", "tss_source", "overlaps_cds", "shared_with")
+
+
+def label_columns(frame: pl.DataFrame) -> dict[str, pa.Array]:
+    """LABELS of tiles as Arrow arrays: overlaps_cds bool, the others text."""
+    columns = {name: frame[name].to_arrow() for name in LABELS}
+    return {
+        name: column if name == "overlaps_cds" else column.cast(pa.string())
+        for name, column in columns.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,7 @@ class Placer:
         self._intervals = {
             name: Intervals(self._start[rows], self._end[rows]) for name, rows in self._rows.items()
         }
-        for name in LABELS:
-            column = frame[name].to_arrow()
-            self._columns[name] = column if name == "overlaps_cds" else column.cast(pa.string())
+        self._columns = label_columns(frame)
 
     def __call__(self, contig: str, changes: Changes) -> Places:
         if self._options.centered:

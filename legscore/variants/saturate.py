@@ -20,7 +20,7 @@ from legscore.rows.schema import OK, STATUS_CODE
 from legscore.variants.build import FIELDS, STATUS
 from legscore.variants.options import Setting
 from legscore.variants.output import coded, dictionary, fixed_texts, status_column
-from legscore.variants.places import LABELS
+from legscore.variants.places import LABELS, label_columns
 from legscore.variants.saturate_indels import ALT_BASES, BASES, REFILLS, Indels, indels
 from legscore.variants.windows import tile_letters
 
@@ -60,17 +60,24 @@ class Saturated:
 
 
 def saturated(setting: Setting, counts: Saturated, *, with_indels: bool = False) -> Iterator[pa.Table]:
-    """Tables of SCHEMA, or of WITH_INDELS. A tile that leaves its contig is one row of status `edge`."""
+    """Every change of one base in every tile.
+
+    Args:
+        counts: counts what is made, as tables are taken.
+        with_indels: deletions and insertions of one base too.
+
+    Yields:
+        Tables of SCHEMA, or of WITH_INDELS. A tile that leaves its contig is one row of status `edge`.
+
+    Raises:
+        InputError: there are no tiles.
+    """
     if setting.tiles is None:
         raise InputError("--saturate needs tiles: give --promoters or --regions")
     frame = setting.tiles.frame
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     minus, edge = frame["strand"].to_numpy() == "-", frame["edge"].to_numpy()
-    labels = {name: frame[name].to_arrow() for name in LABELS}
-    labels = {
-        name: column if name == "overlaps_cds" else column.cast(pa.string())
-        for name, column in labels.items()
-    }
+    labels = label_columns(frame)
     for name, tiles in setting.tiles.by_contig().items():
         contig = setting.genome.contig(name)
         if (edge[tiles]).any():
@@ -108,6 +115,8 @@ def _batch(
     counts: Saturated,
     more: Indels | None,
 ) -> pa.Table:
+    """Rows of tiles of one length on one contig: `letters_TL` are theirs in their own direction, `start` and
+    `minus` those of all tiles, `more` the changes of length."""
     n, length = letters_TL.shape
     code = _CODE[letters_TL]
     tile = np.repeat(np.arange(n, dtype=np.int32), 3 * length)

@@ -1,5 +1,4 @@
-"""Every deletion and insertion of one base in tiles, each different change once, as numbers into short lists
-of texts.
+"""Every deletion and insertion of one base in tiles, each different change once.
 
 Changes are left-aligned on the plus strand, as `alleles` aligns those of a VCF, and lie in the tiles that a
 VCF's would: a deletion where its base is inside, an insertion strictly between two bases of the tile. So of a
@@ -88,8 +87,8 @@ def _refill(
     offset: np.ndarray,
     anchor: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers into REFILLS (-1 where the contig ends) and statuses: the end away from the base that --anchor
-    keeps."""
+    """How each row's insert keeps its length, as numbers into REFILLS (-1 where the contig ends), and
+    statuses. Bases come and go at the end away from the base that --anchor keeps."""
     held = {"3": length - 1, "5": 0, "center": length // 2}[anchor]
     at_five = np.where(deletes, offset < held, offset <= held) | (
         deletes & (offset == held) & (anchor == "5")

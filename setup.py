@@ -3,6 +3,7 @@ lie outside the Python package and are mapped into it: text only, so a wheel, an
 checkout all find them. kernels/cpu is C++: a library is built from it where a compiler is found, and a
 wheel that holds one is for its platform, for any Python."""
 
+import functools
 import os
 import shlex
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import Command, find_packages, setup
+from setuptools import Command, Distribution, find_packages, setup
 from setuptools.command.build_py import build_py
 
 try:
@@ -79,6 +80,7 @@ FORMS = {
 LIBRARY = "liblegnet.so"
 
 
+@functools.cache
 def find_compiler() -> list[str] | None:
     """The C++ compiler ($CXX, else c++, g++ or clang++) as a command; None where there is none that works."""
     asked = os.environ.get("CXX")
@@ -184,12 +186,15 @@ class BuildWithKernels(build_py):
                 source.with_suffix(".fatbin").unlink(missing_ok=True)
 
 
+class WithLibrary(Distribution):
+    """A package that goes where binaries do, where a library can be built."""
+
+    def has_ext_modules(self) -> bool:
+        return super().has_ext_modules() or find_compiler() is not None
+
+
 class WheelOfPlatform(bdist_wheel):
     """A wheel for its platform and any Python where it holds a library, else for any platform."""
-
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = find_compiler() is None
 
     def get_tag(self) -> tuple[str, str, str]:
         _, _, platform = super().get_tag()
@@ -199,6 +204,7 @@ class WheelOfPlatform(bdist_wheel):
 
 
 setup(
+    distclass=WithLibrary,
     name="legscore",
     version=__version__,
     description="Score DNA variants with LegNet ensembles: exact, fast, in bounded memory",

@@ -13,6 +13,10 @@
 #include <sys/mman.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "legnet.h"
 #include "numbers.h"
 
@@ -20,10 +24,16 @@ enum { REFUSED_SHAPE = 1, REFUSED_SIZES = 2, REFUSED_RANGE = 3, REFUSED_SUM = 4,
 static const float S = -1.4426950408889634f;
 static const size_t HUGE = (size_t)2 << 20;
 
+// The next `bytes` of an allocation, at a multiple of 64; without memory it only counts. Under the address sanitizer a gap that may
+// not be touched follows, so that leaving one buffer for the next is found.
 void* legnet_take(char** memory, size_t* used, size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
+    size_t whole = (bytes + 63) / 64 * 64;
     char* at = *memory ? *memory + *used : nullptr;
-    *used += bytes;
+#if defined(__SANITIZE_ADDRESS__)
+    whole += 4096;
+    if (at) __asan_poison_memory_region(at + bytes, whole - bytes);
+#endif
+    *used += whole;
     return at;
 }
 

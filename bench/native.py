@@ -9,7 +9,7 @@ swings by more than 20 % within a run is "not settled". Each run is kept in benc
 those that fall short; the exit code is 1 when a line falls short. Without AMX nothing is claimed: the
 figures of the other form are printed and kept, and the exit code is 2.
 
-    python bench/native.py [--pairs 200] [--seconds 0.2]
+    python bench/native.py [--pairs 200] [--seconds 0.2] [--windows 2048]
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def pairs(name: str, where: str, form: str, wanted_pairs: int, seconds: float) -
     }
 
 
-def fidelity(name: str, form: str) -> dict[str, Any]:
-    """Against OpenVINO FP32 over 2,048 windows and as many changes."""
+def fidelity(name: str, form: str, windows: int) -> dict[str, Any]:
+    """Against OpenVINO FP32 over windows and as many changes."""
     member = load_checkpoint(NETWORKS[name])
-    batch = probe(member.contract, 2048, 0)
+    batch = probe(member.contract, windows, 0)
     scores = []
     for engine in (
         NativeEngine([member], load_recipe("bf16"), both_strands=False, form=form),
@@ -140,7 +140,11 @@ def fidelity(name: str, form: str) -> dict[str, Any]:
     for label, values in zip(("native", "openvino bf16"), scores, strict=False):
         agreement = compare([(values, scores[2])], "openvino fp32")
         print(f"{name}, {label}: {agreement}")
-        found[label] = {"rmse": agreement.score_rmse, "effect_spearman": agreement.effect_spearman}
+        found[label] = {
+            "changes": windows,
+            "rmse": agreement.score_rmse,
+            "effect_spearman": agreement.effect_spearman,
+        }
     return found
 
 
@@ -164,7 +168,7 @@ def keep(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", pairs=200, seconds=0.2)
+    options = arguments(__doc__ or "", pairs=200, seconds=0.2, windows=2048)
     has_amx = not missing_form("amx")
     form = fastest_form()
     print(f"form {form}" + ("" if has_amx else f": no claim is made ({missing_form('amx')})"))
@@ -185,7 +189,7 @@ def main() -> None:
     result = {
         "form": form,
         "lines": lines,
-        "fidelity": {name: fidelity(name, form) for name in NETWORKS},
+        "fidelity": {name: fidelity(name, form, options.windows) for name in NETWORKS},
         **opening(form),
         "machine": describe(),
     }

@@ -198,7 +198,7 @@ EXPORT void legnet_stages(Work* work, uint64_t* ticks) {
     memset(work->ticks, 0, sizeof work->ticks);
 }
 
-// FLOP a second of bare products in a form that runs here (rate.h), over about `seconds` of this thread's time.
+// FLOP a second of bare products in a form that runs here (rate.h), over about `seconds`.
 EXPORT double legnet_rate(int32_t form, double seconds) {
 #ifdef LEGNET_WITH_AMX
     if (form == FORM_AMX) return legnet_rate_amx(seconds);

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from conftest import REPOSITORY, Ran, random_dna, toy_checkpoint, yeast_contract
 from pyarrow import csv
 
+import legscore
 from legscore.rows.schema import STATUSES
 from legscore.run.record import WHAT_TO_CHECK, mostly_unscored
 
@@ -682,3 +684,55 @@ def test_it_is_said_when_most_rows_have_no_score(world: Path, toy_model: Path, c
     (world / "p.csv").write_text("sequence\nMKLV\nPQRE\nACGT\n")
     ran = cli("run", world / "p.csv", *given, "-o", world / "p.parquet")
     assert "2 of 3 sequences hold letters that are no bases" in ran.err
+
+
+def test_the_record_says_how_it_came_about(
+    tmp_path: Path, toy_model: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command as it was given, where, with which versions, and what was read: enough to do it again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a table.csv").write_text("sequence\nACGT\n")
+    words = [
+        "run",
+        "a table.csv",
+        "-m",
+        str(toy_model),
+        "--engine",
+        "null",
+        "--part-rows",
+        "137",
+        "-o",
+        "o.csv",
+    ]
+    assert cli(*words).code == 0
+    record = json.loads((tmp_path / "o.csv.run.json").read_text())
+    assert shlex.split(record["command"]) == ["legscore", *words]
+    assert record["directory"] == str(tmp_path)
+    assert record["libraries"] == {"numpy": np.__version__, "pyarrow": pa.__version__}
+    assert record["legscore"] == legscore.__version__
+    (stamps,) = record["asked"]["read"].values()
+    assert stamps
+    called = legscore.score_file(
+        tmp_path / "a table.csv",
+        "p.csv",
+        models=[toy_model],
+        engine="null",
+        verify=0,
+        columns={"sequence": "sequence"},
+    )
+    assert called["command"] == {
+        "function": "legscore.score_file",
+        "arguments": {
+            "inputs": str(tmp_path / "a table.csv"),
+            "output": "p.csv",
+            "models": [str(toy_model)],
+            "columns": {"sequence": "sequence"},
+            "sequence_is": "auto",
+            "engine": "null",
+            "singleton": 0,
+            "null_rate": 0.0,
+            "keep": "auto",
+            "precision": "auto",
+            "verify": 0,
+        },
+    }

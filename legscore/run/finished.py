@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import OutputError
+from legscore.model.model_names import locate_models
 from legscore.output.parts import PartFolder
 from legscore.run.options import Options
 from legscore.system.checksum import checksum_of
@@ -53,7 +54,7 @@ def asked_of(
     read = dict.fromkeys(str(place) for place in (*options.inputs, *files) if place)
     read |= dict.fromkeys(place for place in (options.calibration, options.recipe) if place)
     said = {name: value for name, value in asdict(options).items() if name not in NOT_COMPARED}
-    models = [str(place) for place in options.models] or [str(folder("bundled"))]
+    models = [str(place) for place in locate_models(options.models)] or [str(folder("bundled"))]
     asked = {
         "legscore": __version__,
         "read": {place: _stamps(place) for place in read},

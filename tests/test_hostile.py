@@ -210,12 +210,12 @@ def test_links_in_a_directory_of_models(
     (models / "a.safetensors").symlink_to(toy_model)
     assert cli("run", place["good"], "-m", models, "-o", "o.csv", "--engine", "null").code == 0
     (models / "b.safetensors").symlink_to(models / "a.safetensors")
-    ran = cli("run", place["good"], "-m", models, "-o", "o.csv", "--engine", "null")
+    ran = cli("run", place["good"], "-m", models, "-o", "p.csv", "--engine", "null")
     assert "is the same model as" in ran.err
     (models / "b.safetensors").unlink()
     for target in (tmp_path, Path("/etc/passwd"), Path("/dev/null"), models / "b.safetensors"):
         (models / "b.safetensors").symlink_to(target)
-        ran = cli("run", place["good"], "-m", models, "-o", "o.csv", "--engine", "null")
+        ran = cli("run", place["good"], "-m", models, "-o", "p.csv", "--engine", "null")
         assert ran.code == 2, target
         assert "b.safetensors: " in ran.err.splitlines()[-1]
         assert "root:" not in ran.err

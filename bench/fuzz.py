@@ -284,7 +284,8 @@ def main() -> None:
         "inputs": sum(by_outcome.values()), "seed": options.seed, "seconds": round(seconds, 1),
         "outcomes": dict(by_outcome), "targets": by_target, "found": len(found),
     }  # fmt: skip
-    finish("fuzz", result, options.save)
+    # a run of some kinds does not take the place of one of all
+    finish("fuzz_companions" if options.only else "fuzz", result, options.save)
     if found:
         raise SystemExit(1)
 

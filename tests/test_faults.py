@@ -375,14 +375,14 @@ PLACES = {
     "window": ("legscore.rows.window.Windower", "__call__"),
     "submit": ("legscore.engine.base.ThreadedEngine", "submit"),
     "score": ("test_resume.Cheap", "_score"),
-    "reduce": ("legscore.run.pipeline", "reduce_scores"),
+    "reduce": ("legscore.run.stages", "reduce_scores"),
     "check the input": ("legscore.input.read.Input", "check_unchanged"),
     "keep": ("legscore.output.parts.PartFolder", "save"),
-    "table": ("legscore.run.pipeline", "result_table"),
+    "table": ("legscore.run.stages", "result_table"),
     "write": ("legscore.output.write.ParquetWriter", "write"),
     "close": ("legscore.output.write.ParquetWriter", "close"),
     "rename": ("os", "replace"),
-    "record": ("legscore.run.job", "_circumstances"),
+    "record": ("legscore.run.job", "circumstances"),
     "clear": ("legscore.output.parts.PartFolder", "clear"),
 }
 

@@ -1,5 +1,4 @@
-"""Fewer members where fewer do: `--until-se` stops adding members to a row once its mean is known well
-enough.
+"""As many members as a row needs: `--until-se` stops adding them once the row's mean is known well enough.
 
 Members are added one at a time in the ensemble's order, at least five to a row; a row is done when the
 standard error of its effect (of its score, where a row is one sequence) over the n members so far, t(n -

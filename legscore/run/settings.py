@@ -1,4 +1,4 @@
-"""Settings that the command line may leave open, decided once for a run and said."""
+"""Settings that a user may leave open: decided once for a run, and said."""
 
 from __future__ import annotations
 

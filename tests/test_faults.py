@@ -158,11 +158,11 @@ def test_a_full_disk_is_one_error_and_with_room_the_run_goes_on(tmp_path: Path, 
     assert any("o.parquet cannot be written" in line for line in said), said
 
 
-@pytest.mark.parametrize("call", range(12))
+@pytest.mark.parametrize("call", range(13))
 def test_the_disk_fills_at_any_sync(
     tmp_path: Path, source: Path, whole: bytes, toy_model: Path, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The n-th fsync of the run fails: of the record, of a part, of the output, of OUT.run.json."""
+    """The n-th fsync of the run fails: of the record, a part, the output, its note, OUT.run.json."""
     options = Options([str(source)], str(tmp_path / "o.parquet"), [str(toy_model)])
     sync, left = os.fsync, [call]
 
@@ -176,11 +176,11 @@ def test_the_disk_fills_at_any_sync(
 
     monkeypatch.setattr("os.fsync", fsync)
     error = in_time(lambda: score(options))
-    assert isinstance(error, OutputError) == (call < PARTS + 3), "the record, parts, output, OUT.run.json"
+    assert isinstance(error, OutputError) == (call < PARTS + 4), "record, parts, output, note, OUT.run.json"
     if error:
         assert "cannot be written: No space left on device" in str(error)
         assert not [n for n in names(tmp_path) if n not in ("in.parquet", "o.parquet", "o.parquet.parts")]
-    assert (tmp_path / "o.parquet").exists() == (call >= PARTS + 2)
+    assert (tmp_path / "o.parquet").exists() == (call >= PARTS + 3)
     monkeypatch.setattr("os.fsync", sync)
     assert in_time(lambda: score(options)) is None
     assert (tmp_path / "o.parquet").read_bytes() == whole
@@ -221,7 +221,7 @@ def test_two_runs_at_once(tmp_path: Path, toy_model: Path, cli: Any) -> None:
     assert f"o.parquet is being written by process {first.pid} on " in ran.err
     assert first.wait(HANG_S) == 0
     assert pq.read_metadata(out).num_rows == 400
-    assert cli(*run, "-q").code == 0
+    assert cli(*run, "-q", "--force").code == 0
 
 
 def test_a_probe_that_another_run_clears_away_is_no_refusal(

@@ -94,6 +94,8 @@ def score(
             asked = asked_of(options) if asked is None else asked
             finished = finished_record(options.output, [options.output], asked, store, force=options.force)
             if finished is not None:
+                if not store.is_begun():  # what a kill left of parts that were being thrown away
+                    store.clear()
                 return finished
         if opener is None and workers is not None:
             opener = workers.open_engine

@@ -330,7 +330,9 @@ def test_other_engines_are_held_against_fp32(tmp_path: Path, rows: Path, toy_mod
     if importlib.util.find_spec("torch"):
         ways.append(("--engine", "torch", "--precision", "fp32"))
     for way in ways:
-        ran = cli("run", rows, "-m", toy_model, "-o", tmp_path / "o.parquet", "--verify", "1", *way)
+        ran = cli(
+            "run", rows, "-m", toy_model, "-o", tmp_path / "o.parquet", "--force", "--verify", "1", *way
+        )
         assert ran.code == 0, ran.err
         record = json.loads((tmp_path / "o.parquet.run.json").read_text())
         assert record["verify"]["windows"] == 300

@@ -74,6 +74,29 @@ def test_a_finished_output_is_told_in_one_line(cli: Cli, tmp_path: Path, given: 
     }
 
 
+def test_quickly_made_scores_make_room_for_those_of_other_files(
+    cli: Cli, tmp_path: Path, source: Path, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only while they are what their record says, and only where that took less than QUICK_S."""
+    other = tmp_path / f"other{source.suffix}"
+    other.write_bytes(source.read_bytes())
+    out = tmp_path / "o.parquet"
+    options = [*given[:-2], "-o", out]
+    of_other = [other if part == source else part for part in options]
+    assert of_other != options
+    assert cli(*options).code == 0
+    replaced = cli(*of_other)
+    assert replaced.code == 0
+    assert f"replacing {out}, quickly made scores of other files" in replaced.err
+    assert json.loads(Path(f"{out}.run.json").read_text())["inputs"] == [str(other)]
+    monkeypatch.setattr("legscore.run.finished.QUICK_S", 0.0)
+    one_line(cli(*options), str(out), "differs from this one", "--force")
+    monkeypatch.undo()
+    whole = out.read_bytes()
+    out.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    one_line(cli(*options), str(out), "is there already and not what", "--force")
+
+
 def test_an_output_of_another_run_is_refused(
     cli: Cli, tmp_path: Path, source: Path, toy_model: Path, given: Any
 ) -> None:

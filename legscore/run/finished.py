@@ -3,7 +3,8 @@
 Nothing is replaced unsaid. The record beside an output holds what was asked for and the checksum of every
 file that was written: where both fit, there is nothing to do. A run that ends between giving the output its
 name and writing the record leaves a note of the checksum among its kept parts, so that the same command goes
-on. Everything else that has the output's name stays, unless --force is given.
+on. Everything else that has the output's name stays, unless --force is given; but scores that took less than
+a minute make room for the scores of other files, since their record says how to make them again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from legscore.output.parts import PartFolder
 from legscore.run.options import Options
 from legscore.system.checksum import checksum_of
 from legscore.system.json_records import difference, parse_record
+from legscore.system.log import Say
 from legscore.system.overwrite import CHECKPOINTS, PARQUET, files_named, is_there
 from legscore.system.publish import record_of, writing
 from legscore.system.resources import folder
@@ -30,6 +32,8 @@ from legscore.version import __version__
 
 NOT_COMPARED = ("inputs", "output", "models", "force", "restart", "memory")
 """Options that do not define the output, or of whose files more is compared than the names."""
+QUICK_S = 60.0
+"""Scores that took less to make are made again at no loss, where their record says how."""
 ADVICE = "choose another -o, or add --force to replace it"
 NEEDED: dict[str, Any] = {
     "rows": int,
@@ -99,6 +103,7 @@ def finished_record(
     force: bool,
     run: bytes | None = None,
     needed: Mapping[str, Any] = NEEDED,
+    on_replace: Say | None = None,
 ) -> dict[str, Any] | None:
     """The record of a finished output, where it is what is asked for now.
 
@@ -110,6 +115,7 @@ def finished_record(
         force: replace whatever is there.
         run: fingerprint under which notes were left in `store`; that of its record where None.
         needed: entries of the record that are told, and their types.
+        on_replace: takes a line where quickly made scores of other files are replaced; where None, none are.
 
     Returns:
         The record, with `already_finished`; None when the output is to be written.
@@ -128,10 +134,20 @@ def finished_record(
     if not fits:
         raise OutputError(f"{there[0]} is there already and not what {record_of(output)} says; {ADVICE}")
     if found := difference(record["asked"], asked):
+        if on_replace is not None and not output.endswith("/") and _is_of_other_files(record, asked):
+            on_replace(f"replacing {output}, quickly made scores of other files: {found}")
+            return None
         raise OutputError(f"{there[0]} is the output of a run that differs from this one: {found}; {ADVICE}")
     if any(not isinstance(record.get(name), kind) for name, kind in needed.items()):
         raise OutputError(f"{there[0]} is there already, and {record_of(output)} is no run's; {ADVICE}")
     return {**record, "already_finished": True}
+
+
+def _is_of_other_files(record: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether a finished output, quickly made, holds the scores of files of other names."""
+    seconds, read = record.get("seconds"), record["asked"].get("read")
+    quick = isinstance(seconds, int | float) and 0 <= seconds < QUICK_S
+    return quick and isinstance(read, dict) and set(read) != set(asked["read"])
 
 
 def read_record(output: str) -> dict[str, Any] | None:

@@ -92,7 +92,9 @@ def score(
         store, asked = stack.enter_context(_kept_parts(options, staging)), staging.asked
         if store is not None:
             asked = asked_of(options) if asked is None else asked
-            finished = finished_record(options.output, [options.output], asked, store, force=options.force)
+            finished = finished_record(
+                options.output, [options.output], asked, store, force=options.force, on_replace=say
+            )
             if finished is not None:
                 if not store.is_begun():  # what a kill left of parts that were being thrown away
                     store.clear()

@@ -97,7 +97,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         return
     with _working_folder(output, options.restart) as room:
         made, job, asked = None, options, request.asked()
-        done = None if is_stream(output) else _done(request, asked, room)
+        done = None if is_stream(output) else _done(request, asked, room, say)
         if done is not None:
             yield Job(options, Staging(), lambda record: [], done)
             return
@@ -130,11 +130,13 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         yield Job(job, staging, finish)
 
 
-def _done(request: RunRequest, asked: dict[str, Any], room: Path) -> dict[str, Any] | None:
+def _done(request: RunRequest, asked: dict[str, Any], room: Path, say: Say) -> dict[str, Any] | None:
     """The record of an output that is finished as asked; None when it is to be made."""
     options, aside = request.options, request.scores_aside
     store, run = PartFolder(room if aside else room / STAGED), fingerprint_of(asked) if aside else None
-    return finished_record(options.output, request.results, asked, store, force=options.force, run=run)
+    return finished_record(
+        options.output, request.results, asked, store, force=options.force, run=run, on_replace=say
+    )
 
 
 @contextlib.contextmanager

@@ -24,7 +24,10 @@ from machine import OPTIMISED, ORIGINAL, alternate, arguments, family, finish, g
 from published import PublishedLegNet
 
 from legscore.dna.one_hot import strands
+from legscore.engine.base import ThreadedEngine
 from legscore.engine.fidelity import probe
+from legscore.engine.native_engine import NativeEngine
+from legscore.engine.native_library import library_path
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
@@ -52,13 +55,15 @@ def main() -> None:
     session = onnxruntime.InferenceSession(
         build_graph(checkpoint, "plain").SerializeToString(), session_options, ["CPUExecutionProvider"]
     )
-    engines = {}
+    engines: dict[str, ThreadedEngine] = {}
     for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):
         recipe = load_recipe(precision)
         engines[f"openvino {precision}, plain graph"] = OpenVINOEngine(
             [checkpoint], recipe, both_strands=False, form="plain"
         )
         engines[f"legscore {precision}"] = OpenVINOEngine([checkpoint], recipe, both_strands=False)
+    if has_bf16 and library_path().is_file():
+        engines["native bf16"] = NativeEngine([checkpoint], load_recipe("bf16"), both_strands=False)
 
     def eager() -> np.ndarray:
         with torch.inference_mode():

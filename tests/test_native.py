@@ -11,6 +11,7 @@ from conftest import PUBLISHED, one_line, random_batch, toy_checkpoint, yeast_co
 from native_families import EXAMPLES, FAMILIES, FP32, HERE, NOT_BUILT, TRAINED, scores
 
 from legscore.dna.batch import Batch
+from legscore.dna.codes import encode_text
 from legscore.engine import fidelity as fid
 from legscore.engine import native_library, open_engine
 from legscore.engine.choose import Request
@@ -21,7 +22,6 @@ from legscore.engine.open_engine import open_engine as opened
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.errors import EngineError
 from legscore.model.checkpoint import load_checkpoint
-from legscore.model.importers import import_checkpoint
 
 pytestmark = pytest.mark.skipif(not library_path().is_file(), reason=NOT_BUILT)
 
@@ -68,15 +68,16 @@ def test_trained_networks_agree_with_fp32(model: str) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("file", PUBLISHED)
 def test_published_vectors(shared: Path, file: str) -> None:
+    pytest.importorskip("torch", reason="importing needs legscore[train]")
+    from legscore.model.importers import import_checkpoint
+
     vectors = np.load(shared / "reference" / f"{file.split('.')[0]}_io.npz")
     member = import_checkpoint(shared / "reference" / file, **PUBLISHED[file])
     assert not uncovered(member)
-    ours = scores(member, random_batch(16, 0, member.contract.length), both_strands=False)
-    reference = OpenVINOEngine([member], FP32, both_strands=False)
-    truth = reference.score(random_batch(16, 0, member.contract.length))
-    reference.close()
-    assert vectors.files
-    assert np.abs(ours - truth).max() < 0.05
+    codes = np.stack([encode_text(str(sequence)) for sequence in vectors["sequence"]])
+    error = scores(member, Batch(codes))[0] - vectors["score_rc_averaged"]
+    assert np.sqrt((error**2).mean()) <= 0.02  # OpenVINO bf16: 0.006, 0.023, 0.024
+    assert np.abs(error).max() <= 0.045
 
 
 def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ void lay_out(Work& work, const Network& net) {
     work.spread = (uint16_t*)take(net.per_group * rows * 2);
     work.inner = (uint16_t*)take(inner * rows * 2);
     work.gated = (uint16_t*)take((size_t)inner * 2048);
-    work.scratch = (float*)take(2 * 4096);
+    work.scratch = (float*)take(4096);
     work.mean = (float*)take(MOST_STRANDS * work.mean_stride * 4);
     work.gate = (float*)take(MOST_STRANDS * work.mean_stride * 4);
     for (int32_t i = 0; i < 4; i++) work.dense[i] = (float*)take(MOST_STRANDS * work.dense_stride * 4);

@@ -59,7 +59,7 @@ INLINE void tile_block(Pending& pending, Work& work, const uint16_t* a, size_t p
         }
     }
     work_off<E>(pending, pending.rows);
-    float* block = pending.from >= work.scratch + 1024 ? work.scratch : work.scratch + 1024;  // the one not just read
+    float* block = work.scratch;  // whose rows have all been worked off
     _tile_stored(0, block, 128);
     _tile_loadd(0, next_bias, 0);
     _tile_stored(1, block + 16, 128);

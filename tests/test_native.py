@@ -13,7 +13,7 @@ from native_families import EXAMPLES, FAMILIES, FP32, HERE, NOT_BUILT, TRAINED, 
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.engine import fidelity as fid
-from legscore.engine import native_library, open_engine
+from legscore.engine import choose, native_library, open_engine
 from legscore.engine.choose import Request
 from legscore.engine.fidelity import compare, probe
 from legscore.engine.native_library import library_path, load_library, missing_form
@@ -97,6 +97,16 @@ def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytes
     assert found.name == "openvino"
     assert any("openvino instead of native" in line and "601" in line for line in said)
     found.close()
+
+
+def test_auto_asks_for_amx_and_for_a_precision_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not choose.prefers_native(Request())
+    monkeypatch.setattr(choose, "AUTO_ON_AMX", True)
+    assert choose.prefers_native(Request()) == (not missing_form("amx"))
+    monkeypatch.setattr(choose, "missing_form", lambda form: "")
+    assert choose.prefers_native(Request(precision="bf16"))
+    for other in (Request(precision="fp32"), Request(engine="openvino"), Request(recipe="bf16")):
+        assert not choose.prefers_native(other)
 
 
 def test_a_missing_or_foreign_library_says_what_to_do(

@@ -70,13 +70,17 @@ def choose_engine(asked: str) -> tuple[str, str]:
     return "openvino", "no NVIDIA driver"
 
 
+AUTO_ON_AMX = False
+"""Whether `auto` takes the native engine on CPUs with AMX. True once bench/native.py has held on one: its AMX
+form has been compiled, but not run."""
+
+
 def prefers_native(request: Request) -> bool:
-    """Whether `auto` shall try the native engine where it would take OpenVINO: this CPU has AMX, and the
-    precision is left open or bf16. It is measured to be faster there (bench/native.py), and nowhere
-    else."""
+    """Whether `auto` shall try the native engine where it would take OpenVINO: on a CPU with AMX, with the
+    precision left open or bf16."""
     if request.engine != "auto" or request.recipe or request.precision not in ("auto", "bf16"):
         return False
-    return library_path().is_file() and not missing_form("amx")
+    return AUTO_ON_AMX and library_path().is_file() and not missing_form("amx")
 
 
 def check_device(name: str, reason: str, device: str | None) -> None:

@@ -12,8 +12,8 @@ from native_families import EXAMPLES, FAMILIES, FP32, HERE, NOT_BUILT, TRAINED, 
 
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
-from legscore.engine import fidelity as fid
 from legscore.engine import choose, native_library, open_engine
+from legscore.engine import fidelity as fid
 from legscore.engine.choose import Request
 from legscore.engine.fidelity import compare, probe
 from legscore.engine.native_library import library_path, load_library, missing_form

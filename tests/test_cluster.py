@@ -267,8 +267,8 @@ def test_members_of_a_row_are_chosen_by_the_workers(cli: Cli, cluster: str, tmp_
         *COMMON,
     )
     for more in (("--until-se", "0.5"), ("--out-of-fold", "fold")):
-        assert cli(*given, *more, "-o", tmp_path / "one.tsv").code == 0
-        ran = cli(*given, *more, "-o", tmp_path / "ray.tsv", "--ray", cluster, "--workers", 1)
+        assert cli(*given, *more, "--force", "-o", tmp_path / "one.tsv").code == 0
+        ran = cli(*given, *more, "--force", "-o", tmp_path / "ray.tsv", "--ray", cluster, "--workers", 1)
         assert ran.code == 0, ran.err
         assert (tmp_path / "ray.tsv").read_bytes() == (tmp_path / "one.tsv").read_bytes()
 

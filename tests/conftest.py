@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
         "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     )
 
+import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,18 +159,21 @@ def one_line(ran: Ran, *words: str) -> None:
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Run `legscore ARGS` in this process, through the real entry point."""
+    """Run `legscore ARGS` in this process, through the real entry point; a bound of `--memory` ends with it."""
 
     def run(*args: object) -> Ran:
         from legscore.cli import main
 
         monkeypatch.setattr(sys, "argv", ["legscore", *map(str, args)])
         capfd.readouterr()
+        bound = resource.getrlimit(resource.RLIMIT_DATA)
         try:
             main()
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, bound)
         out, err = capfd.readouterr()
         return Ran(code, out, err)
 

@@ -163,6 +163,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
     def run(*args: object) -> Ran:
         from legscore.cli import main
+        from legscore.system import memory
 
         monkeypatch.setattr(sys, "argv", ["legscore", *map(str, args)])
         capfd.readouterr()
@@ -174,6 +175,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
             code = int(stop.code or 0)
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, bound)
+            memory._held = None
         out, err = capfd.readouterr()
         return Ran(code, out, err)
 

@@ -199,6 +199,7 @@ def test_a_run_after_a_clear_measures_again(cache: Path, tmp_path: Path, cli: An
         tmp_path / "o.csv",
         "--engine",
         "torch",
+        "--force",
     )
     for expected in ("measuring", "(cached)"):
         ran = cli(*base)

@@ -381,6 +381,7 @@ def test_designs_from_end_to_end(cli: Cli, folder: Path, tmp_path: Path) -> None
             "fp32",
             "--engine",
             "openvino",
+            "--force",
             "-o",
             tmp_path / "s.parquet",
         )

@@ -423,6 +423,7 @@ def test_calibration_from_evaluate_to_run(cli: Cli, effects: Path, toy_models: P
     inside = (table["effect_low"].to_numpy() <= measured) & (measured <= table["effect_high"].to_numpy())
     assert inside.mean() > 0.7  # a quantile of 60 rows
     assert json.loads(table.schema.metadata[b"legscore"])["calibration"]["coverage"] == 0.9
+    again = (*again, "--force")
     ran = cli(*again, "-m", toy_models / "member0.safetensors")
     assert ran.code == 2
     assert "belongs to one ensemble" in ran.err

@@ -285,7 +285,7 @@ def test_tables_of_anything(
             writer.write_table(pa.table(columns))
     else:
         pq.write_table(pa.table(columns), path)
-    done, refusal = taken(lambda: legscore.score_file(path, out, models=toy_model, engine="null"))
+    done, refusal = taken(lambda: legscore.score_file(path, out, models=toy_model, engine="null", force=True))
     if done is None:
         assert not rows or "column" in refusal, refusal
         return
@@ -319,7 +319,7 @@ def test_metadata_of_anything(
         tmp_path_factory.getbasetemp() / "made.out.parquet",
     )
     pq.write_table(rows, path)
-    done, refusal = taken(lambda: legscore.score_file(path, out, models=toy_model, engine="null"))
+    done, refusal = taken(lambda: legscore.score_file(path, out, models=toy_model, engine="null", force=True))
     assert refusal or done["rows"] == 2
 
 

@@ -131,7 +131,7 @@ def test_row_trouble_is_a_status_and_exit_code_0(tmp_path: Path, toy_model: Path
         "too_long",
         "ok",
         "adapter_mismatch",
-        "ok",
+        "mostly_n",
         "too_long",
         "invalid_base",
         "ok",
@@ -140,10 +140,11 @@ def test_row_trouble_is_a_status_and_exit_code_0(tmp_path: Path, toy_model: Path
     assert out["n_count"].to_pylist() == [0, None, None, None, None, 0, None, 80, None, None, 0]
     assert out["score"][0] == out["score"][10]
     assert re.search(
-        r"rows: 11 \(ok 4, null_sequence 1, invalid_base 2, too_short 1, too_long 2, adapter_mismatch 1\)",
+        r"rows: 11 \(ok 3, null_sequence 1, invalid_base 2, too_short 1, too_long 2, adapter_mismatch 1, "
+        r"mostly_n 1\)",
         ran.err,
     )
-    assert "windows: 3 scored, 1 saved" in ran.err
+    assert "windows: 2 scored, 1 saved" in ran.err
     broken = tmp_path / "b.csv"
     broken.write_text("sequence\n" + f"{A5}{'A' * 80}{A3}\n" * 3 + f"{A5[:-1]}G{'A' * 80}{A3}\n{'A' * 110}\n")
     assert cli("run", broken, "-m", toy_model, "-o", tmp_path / "b.out.csv").code == 0
@@ -178,7 +179,7 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
             [tmp_path / "types.csv", *model, *out],
             r"column 'offset' reads '1.5' in row 1; offsets are whole numbers",
         ),
-        ([tmp_path / "folder", *model, *out], r"folder: no \*.parquet file"),
+        ([tmp_path / "folder", *model, *out], r"folder: no Parquet file"),
         ([tmp_path / "nothing.parquet", *model, *out], r"nothing.parquet: no such file"),
         ([good, *model, "-o", tmp_path / "no" / "o.parquet"], r"the folder .*no does not exist"),
         ([good, *model, "-o", tmp_path / "folder"], r"folder: unknown extension|folder is a directory"),

@@ -135,7 +135,7 @@ def use_rtx() -> None:
 def check_types(network: Any, form: GpuForm) -> int:
     """Layers looked at, by kind, whatever the graph says: convolutions compute in the form's precision;
     sums, means and softmax, and the output, always in FP32. AssertionError else."""
-    import tensorrt as trt
+    trt: Any = importlib.import_module(BINDINGS)
 
     full = trt.DataType.FLOAT
     expected = {
@@ -154,7 +154,7 @@ def check_types(network: Any, form: GpuForm) -> int:
 
 def build(case: Case, members: dict[str, Checkpoint], target: str, model: Any = None) -> dict[str, Any]:
     """Parse, check types and build one case for a card that is not here; size and seconds."""
-    import tensorrt as trt
+    trt: Any = importlib.import_module(BINDINGS)
 
     from legscore.engine.plans import TimingCache
     from legscore.engine.trt import common

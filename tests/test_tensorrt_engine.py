@@ -313,7 +313,7 @@ def test_run_from_the_command_line(
     assert table.num_rows == 90
     assert set(table.column("status").to_pylist()) == {"ok"}
     assert b"NVIDIA H200" in table.schema.metadata[b"legscore"]
-    ran = cli(*asked, "--device", "1")
+    ran = cli(*asked, "--device", "1", "--force")
     assert (ran.code, "there is no GPU 1; here are 0 (NVIDIA H200)" in ran.err) == (2, True)
     (tmp_path / "out.parquet").unlink()
     world.card.fail_at = world.card.done_work + 12
@@ -351,6 +351,7 @@ def test_several_gpus_make_one_file(
             "window",
             "--device",
             device,
+            "--force",
         )
         assert ran.code == 0, ran.err
         scores.append(pq.read_table(tmp_path / "o.parquet").column("score").to_numpy())

@@ -375,6 +375,7 @@ def test_several_gpus_make_one_file(
         "tensorrt",
         "--device",
         "all",
+        "--force",
     )
     assert (ran.code, "0 (NVIDIA H200), 1 (Tesla T4) differ" in ran.err) == (2, True)
 

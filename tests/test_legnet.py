@@ -16,10 +16,11 @@ ort = pytest.importorskip("onnxruntime", reason="graph parity runs on ONNX Runti
 from legscore.dna.codes import encode_text  # noqa: E402
 from legscore.dna.contract import Contract, Output, reverse_complement  # noqa: E402
 from legscore.dna.one_hot import one_hot, strands  # noqa: E402
+from legscore.model.architecture import cp_rank  # noqa: E402
 from legscore.model.checkpoint import Checkpoint  # noqa: E402
 from legscore.model.graph import build_graph  # noqa: E402
 from legscore.model.importers import import_checkpoint  # noqa: E402
-from legscore.model.legnet import LegNet, cp_rank, from_checkpoint, state_arrays  # noqa: E402
+from legscore.model.legnet import LegNet, from_checkpoint, state_arrays  # noqa: E402
 
 PARAMETERS = {"original.pth": 1_852_846, "optimized.ckpt": 2_129_602, "human.ckpt": 857_825}
 

@@ -19,7 +19,10 @@ from setuptools.command.build_py import build_py
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
 except ImportError:  # setuptools before 70.1
-    from wheel.bdist_wheel import bdist_wheel
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:  # no wheel can be built here, everything else can
+        bdist_wheel = Command
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # a build does not put it there
@@ -258,7 +261,11 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },
-    cmdclass={"build_py": BuildWithKernels, "build_cpu": BuildCPU, "bdist_wheel": WheelOfPlatform},
+    cmdclass={
+        "build_py": BuildWithKernels,
+        "build_cpu": BuildCPU,
+        **({} if bdist_wheel is Command else {"bdist_wheel": WheelOfPlatform}),
+    },
     entry_points={"console_scripts": ["legscore = legscore.cli:main"]},
     classifiers=[
         "Environment :: Console",

@@ -8,6 +8,7 @@ is raised.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import shutil
@@ -86,10 +87,11 @@ def metadata(data: bytes, rng: np.random.Generator) -> bytes:
 
 def companion_targets(world: Path) -> list[Target]:
     """The targets; the good files that they lean on are written into `world`, which holds
-    model.safetensors."""
-    import matplotlib as mpl
+    model.safetensors. Without legscore[report] those that draw are left out."""
+    if draws := all(importlib.util.find_spec(name) for name in ("matplotlib", "plotly")):
+        import matplotlib as mpl
 
-    mpl.rcParams["savefig.dpi"] = 20
+        mpl.rcParams["savefig.dpi"] = 20
     scored = scores().replace_schema_metadata({"legscore": json.dumps(record())})
     good, plain = parquet(scored), text(scored)
     page, picture = world / "r.html", world / "p.svg"
@@ -138,7 +140,11 @@ def companion_targets(world: Path) -> list[Target]:
                lambda path: command("plot", "ensemble-curve", path, "-o", picture)),
     ]  # fmt: skip
     kinds = ((target, target.name.split()[0]) for target in (*found, *run_targets(world)))
-    return [replace(target, kind=kind, share=1 if kind in DRAWN else CHEAP_SHARE) for target, kind in kinds]
+    return [
+        replace(target, kind=kind, share=1 if kind in DRAWN else CHEAP_SHARE)
+        for target, kind in kinds
+        if draws or kind not in DRAWN
+    ]
 
 
 def designs(n: int = 12) -> pa.Table:

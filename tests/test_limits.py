@@ -300,7 +300,7 @@ def test_bad_sizes_are_one_line(tmp_path: Path, toy_model: Path, cli: Any) -> No
             "--memory",
             size,
             "--engine",
-            "torch",
+            "null",
         )
         assert ran.code == 2
         assert f"--memory {size}" in ran.err.splitlines()[-1]

@@ -129,7 +129,10 @@ def test_bench_tells_rates_limits_and_time(
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [(("none.parquet",), "none.parquet"), (("--json", "no/folder/b.json"), "folder no/folder does not exist")],
+    [
+        (("none.parquet",), "none.parquet"),
+        (("--json", "no/folder/b.json"), "folder no/folder does not exist"),
+    ],
 )
 def test_bench_refuses_before_it_measures(
     toy_models: Path, cli: Callable[..., Ran], given: tuple[str, ...], message: str

@@ -1,4 +1,4 @@
-"""Rows of a part by the members that score them, and their results put together again."""
+"""Rows of a part grouped by the members that score them, and the groups' results merged."""
 
 from __future__ import annotations
 

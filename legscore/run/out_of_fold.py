@@ -1,7 +1,6 @@
 """Which members may score which rows: with --out-of-fold, those that did not train on a row's fold.
 
-A part is split by fold; each group of rows is windowed and scored by its own members and merged again, so
-that no member works in vain. Rows without a fold were in no member's training data and take all members; a
+A part is split by fold; each group of rows is windowed, scored by its own members alone, and merged again. Rows without a fold were in no member's training data and take all members; a
 row that every member trained on has the status `in_training`.
 """
 

@@ -1,5 +1,4 @@
-"""Around a run: taking up what an interrupted one left, and saying what this one leaves when it is
-interrupted."""
+"""Resume an interrupted run; report what can be resumed when this one stops."""
 
 from __future__ import annotations
 
@@ -30,15 +29,18 @@ BLOCK_BYTES = 1 << 20
 def resuming(
     plan: Plan, store: PartFolder, say: Say, log: RunLog, *, derived_input: bool, restart: bool
 ) -> Iterator[None]:
-    """Take up what an interrupted run left, and say what is left when this one is interrupted.
+    """Resume an interrupted run; report what can be resumed when this one stops.
 
     Args:
-        store: the folder of parts, which this run holds.
-        made: the input was made anew for this run.
-        restart: throw away what is there.
+        plan: of this run.
+        store: the kept parts, which this run has locked.
+        say: receives a line about the parts that are there, and about those that stay.
+        log: receives the event `resume`.
+        derived_input: the input was made for this run, so that only its content counts.
+        restart: discard the parts that are there.
 
     Raises:
-        OutputError: what is there belongs to a run that differs.
+        OutputError: the parts belong to a run that differs.
     """
     n_parts = len(plan.numbers)
     store.begin(

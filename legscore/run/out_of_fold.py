@@ -1,7 +1,8 @@
 """Which members may score which rows: with --out-of-fold, those that did not train on a row's fold.
 
-A part is split by fold; each group of rows is windowed, scored by its own members alone, and merged again. Rows without a fold were in no member's training data and take all members; a
-row that every member trained on has the status `in_training`.
+A part is split by fold; each group of rows is windowed, scored by its own members alone, and merged again.
+Rows without a fold were in no member's training data and take all members; a row that every member trained on
+has the status `in_training`.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def use_rtx() -> None:
     assert spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0])
     for name in SHARED_OBJECTS:
-        ctypes.CDLL(str(min(folder.glob(f"{name}*"))), ctypes.RTLD_GLOBAL)  # links are made when it is imported
+        ctypes.CDLL(str(min(folder.glob(f"{name}*"))), ctypes.RTLD_GLOBAL)
     sys.modules["tensorrt"] = importlib.import_module(BINDINGS)
 
 

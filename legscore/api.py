@@ -48,7 +48,7 @@ def load_ensemble(
     rows_at_once: int | None = None,
     say: Say | None = None,
 ) -> Ensemble:
-    """Load 1 to 50 checkpoints and build their engine.
+    """Load 1 to 256 checkpoints and build their engine.
 
     Args:
         paths: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, random_dna, toy_checkpoint
 
-from legscore.run.adaptive import LEAST, T_QUANTILE, standard_error
+from legscore.model.checkpoint import MAX_MEMBERS
+from legscore.run.adaptive import LEAST, standard_error, t_quantile
 
 MEMBERS = 8
 
@@ -54,8 +55,9 @@ def twin(values_NM: np.ndarray, bound: float) -> list[int]:
 
 def test_quantiles_equal_scipy() -> None:
     stats = pytest.importorskip("scipy.stats", reason="the judge needs scipy")
-    assert len(T_QUANTILE) == 50 - LEAST + 1
-    assert np.abs(stats.t.ppf(stats.norm.cdf(1), np.arange(4, 50)) - T_QUANTILE).max() < 6e-5
+    degrees = np.arange(1, MAX_MEMBERS)
+    found = [t_quantile(int(df)) for df in degrees]
+    assert np.abs(stats.t.ppf(stats.norm.cdf(1), degrees) - found).max() < 1e-9
     values = np.array([[1.0], [2.0], [3.0], [4.0], [10.0]])
     assert standard_error(values)[0] == pytest.approx(1.1416 * np.std(values, ddof=1) / np.sqrt(5), rel=1e-4)
 
@@ -159,3 +161,27 @@ def test_small_ensembles_are_refused(
     ran = cli("run", pairs, "-m", toy_models, "--until-se", "0.1", "-o", tmp_path / "o.parquet")
     assert ran.code == 2
     assert "at least 5 members" in ran.err
+
+
+@pytest.mark.parametrize("engine", ["null", "openvino"])
+def test_ninety_members(tmp_path: Path, pairs: Path, cli: Callable[..., Ran], engine: str) -> None:
+    """As many as the published human network has: each one's column, their mean and their SD."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for seed in range(90):
+        toy_checkpoint(seed, widths=(8, 8), inner_widths=(16,), pools=(1,)).save(
+            models / f"m{seed:02}.safetensors"
+        )
+    out = tmp_path / "out.parquet"
+    precision = [] if engine == "null" else ["--precision", "fp32"]
+    ran = cli("run", pairs, "-m", models, "-o", out, "--engine", engine, "--per-model", *precision)
+    assert ran.code == 0, ran.err
+    scores = pq.read_table(out)
+    ok = np.array(scores["status"].to_pylist()) == "ok"
+    effects_NM = np.array(scores["effect_per_model"].filter(ok).to_pylist())
+    assert effects_NM.shape == (ok.sum(), 90)
+    assert ok.sum() > 50
+    assert scores["effect"].filter(ok).to_numpy() == pytest.approx(effects_NM.mean(axis=1), abs=1e-5)
+    assert scores["effect_sd"].filter(ok).to_numpy() == pytest.approx(
+        effects_NM.std(axis=1, ddof=1), abs=1e-5
+    )

@@ -239,8 +239,8 @@ def test_ensemble_refuses(tmp_path: Path, toy_models: Path, toy_model: Path) -> 
         ModelError, match=r"other.safetensors: its sequence contract differs .* n_value is 0.0, not 0.25"
     ):
         load_members([toy_model, other])
-    with pytest.raises(ModelError, match="at most 50"):
-        find_checkpoints([toy_model] * 51)
+    with pytest.raises(ModelError, match="at most 256"):
+        find_checkpoints([toy_model] * 257)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ModelError, match=r"no \*.safetensors in this directory"):

@@ -238,6 +238,29 @@ def test_initialisation_and_optimisers() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0005 / 25)
 
 
+@pytest.mark.parametrize(("preset", "cycles"), [("noginet", True), ("optimized", False), ("human", False)])
+def test_one_cycle_moves_the_momentum_as_torch_does(preset: str, cycles: bool) -> None:
+    """The first beta goes 0.95 → 0.85 → 0.95 against the rate in the original's recipe, and stays elsewhere."""
+    steps = 40
+    recipe = resolve(preset, options={**TINY, "pools": (), "steps_per_epoch": steps, "epochs": 1})
+    assert recipe.cycle_momentum is cycles
+    optimizer = make_optimizer(LegNet(recipe.architecture()), recipe)
+    still = optimizer.param_groups[0]["betas"]
+    schedule = make_schedule(optimizer, recipe, steps)
+    judged = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=recipe.max_lr)
+    judge = torch.optim.lr_scheduler.OneCycleLR(judged, recipe.max_lr, total_steps=steps)
+    path = []
+    for _ in range(steps - 1):
+        group, other = optimizer.param_groups[0], judged.param_groups[0]
+        assert group["lr"] == pytest.approx(other["lr"])
+        assert group["betas"] == (other["betas"] if cycles else still)
+        path.append(group["betas"][0])
+        for stepped in (optimizer, judged, schedule, judge):
+            stepped.step()
+    if cycles:
+        assert (path[0], min(path), max(path)) == pytest.approx((0.95, 0.85, 0.95), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

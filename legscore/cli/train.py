@@ -30,7 +30,7 @@ from legscore.train.options import MemberOptions
     multiple=True,
     help="Seed of a member; repeat for an ensemble. [1; human: 777]",
 )
-@click.option("--seeds", "n_seeds", type=click.IntRange(1, 50), help="Members with seeds 1..N.")
+@click.option("--seeds", "n_seeds", type=click.IntRange(1, 256), help="Members with seeds 1..N.")
 @click.option("--valid-fold", type=int, help="Fold that validates. [the last]")
 @click.option("--test-fold", type=int, help="A second fold kept out, measured at the end.")
 @click.option(

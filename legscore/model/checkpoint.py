@@ -26,7 +26,7 @@ from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
 
 MAX_BYTES = 1 << 30
-MAX_MEMBERS = 50
+MAX_MEMBERS = 256
 MAX_LOADED_MEMBERS = 5
 """Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again,
 one network at a time, if networks have to be built."""
@@ -240,7 +240,7 @@ def load_generator(path: str | Path) -> Checkpoint:
 def load_members(
     paths: Sequence[str | Path], *, allow_duplicates: bool = False, say: Say = lambda line: None
 ) -> list[Checkpoint]:
-    """Load an ensemble of 1-50 members sharing one contract.
+    """Load an ensemble of 1-256 members sharing one contract.
 
     Args:
         paths: checkpoints, directories or names (`legscore.model.model_names`); order is kept, a directory's

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from math import atan, cos, erf, pi, sin, sqrt
 
 import numpy as np
 
@@ -27,13 +29,6 @@ from legscore.rows.window import Windows
 
 LEAST = 5
 """Members that every row gets."""
-T_QUANTILE = (
-    1.1416, 1.1105, 1.0906, 1.0767, 1.0665, 1.0587, 1.0526, 1.0476, 1.0434, 1.0400, 1.0370, 1.0345, 1.0322,
-    1.0303, 1.0286, 1.0270, 1.0256, 1.0244, 1.0232, 1.0222, 1.0213, 1.0204, 1.0196, 1.0189, 1.0182, 1.0175,
-    1.0169, 1.0164, 1.0159, 1.0154, 1.0149, 1.0145, 1.0141, 1.0137, 1.0133, 1.0130, 1.0127, 1.0123, 1.0120,
-    1.0118, 1.0115, 1.0112, 1.0110, 1.0108, 1.0105, 1.0103,
-)  # fmt: skip
-"""Quantiles of Student's t at Φ(1) for 4 to 49 degrees of freedom: an ensemble has at most 50 members."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +90,31 @@ def values(scores_MW: np.ndarray, index_RKS: np.ndarray) -> np.ndarray:
 
 
 def standard_error(values_MR: np.ndarray) -> np.ndarray:
-    """t(n - 1)·SD / √n over n = 5 to 50 members, float64 [rows]."""
+    """t(n - 1)·SD / √n over n = 2 members or more, float64 [rows]."""
     n = len(values_MR)
-    return T_QUANTILE[n - LEAST] * spread(values_MR) / np.sqrt(n)
+    return t_quantile(n - 1) * spread(values_MR) / np.sqrt(n)
+
+
+@cache
+def t_quantile(df: int) -> float:
+    """The t within which Student's |T| with `df` degrees of freedom lies as often as a normal |Z| within 1."""
+    low, high = 1.0, 2.0  # 1.8373 at one degree of freedom, 1 at infinitely many
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_within(middle, df) < erf(sqrt(0.5)) else (low, middle)
+    return low
+
+
+def t_within(t: float, df: int) -> float:
+    """P(|T| < t) of Student's T, by its finite sum for a whole number of degrees of freedom (Abramowitz and
+    Stegun 26.7.3 and 26.7.4)."""
+    angle = atan(t / sqrt(df))
+    odd = df % 2
+    term, total = (cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, df + 1, 2):
+        total += term
+        term *= cos(angle) ** 2 * (k - 1) / k
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
 
 
 def _grouped(

@@ -39,7 +39,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     "no SE": {"se": "none"},
     "residual sum": {"residual": "add"},
     "no residual": {"residual": "none"},
-    "regression": {"head": "scalar", "loss": "mse"},
+    "regression": {"loss": "mse"},
     "no singleton channel": {"singleton_channel": False},
     "no reverse channel": {"reverse_channel": False},
     "one strand": {"reverse_channel": False, "rc": "none"},
@@ -87,7 +87,7 @@ class Row:
 
 def published_variants(base: Recipe) -> list[Variant]:
     """The published study on top of a recipe of the original network. Lion takes a tenth of the rate and ten
-    times the decay."""
+    times the decay, and leaves the momentum alone, as the optimised network's recipe does."""
     for name, value in START.items():
         if getattr(base, name) != value:
             raise LegscoreError(
@@ -100,6 +100,7 @@ def published_variants(base: Recipe) -> list[Variant]:
         settings: dict[str, Any] = dict(changes)
         if settings.get("optimizer") == "lion":
             settings |= {"max_lr": base.max_lr / 10, "weight_decay": base.weight_decay * 10}
+            settings["cycle_momentum"] = False
         recipe = replace(recipe, **settings)
         variants.append(Variant(name, recipe, _text(settings)))
     for name, settings in SINGLE.items():

@@ -91,6 +91,7 @@ class Recipe:
     schedule: str = "onecycle"
     pct_start: float = 0.3
     lr_div: float = 25.0
+    cycle_momentum: bool = True
     epochs: int = 80
     steps_per_epoch: int = 1000
     batch: int = 1024
@@ -260,18 +261,19 @@ PRESETS: dict[str, Recipe] = {
     "optimized": Recipe(
         preset="optimized", filters_per_group=1, inner_from="in", se="plain", concat_order="fx,x",
         final_activation="none", fold_on="padded", optimizer="lion", max_lr=0.0005, weight_decay=0.1,
+        cycle_momentum=False,
     ),
     "human": Recipe(
         preset="human", construct=CONSTRUCTS["human"], n_value=0.0, widths=(64, 80, 96, 112, 128),
         stem_kernel=5, kernel=3, pools=(2, 2, 2, 2), filters_per_group=1, inner_from="in", se="plain",
         se_divisor=1, concat_order="fx,x", final_activation="none", head="scalar", loss="mse",
         reverse_channel=False, singleton_channel=False, rc="random", shift_max=21, max_lr=0.01,
-        weight_decay=0.1, epochs=25, steps_per_epoch=0, clip=1.0, keep="best",
+        weight_decay=0.1, cycle_momentum=False, epochs=25, steps_per_epoch=0, clip=1.0, keep="best",
     ),
     "generator": Recipe(
         preset="generator", n_value=0.0, final_activation="none", head="bases", loss="ce",
         reverse_channel=False, singleton_channel=False, rc="none", n_folds=5, max_lr=0.001,
-        schedule="constant", epochs=200,
+        schedule="constant", cycle_momentum=False, epochs=200,
     ),
 }  # fmt: skip
 

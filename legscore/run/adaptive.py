@@ -97,7 +97,7 @@ def standard_error(values_MR: np.ndarray) -> np.ndarray:
 
 @cache
 def t_quantile(df: int) -> float:
-    """The t within which Student's |T| with `df` degrees of freedom lies as often as a normal |Z| within 1."""
+    """The t within which Student's |T| of `df` degrees of freedom lies as often as a normal |Z| within 1."""
     low, high = 1.0, 2.0  # 1.8373 at one degree of freedom, 1 at infinitely many
     while high - low > 1e-12:
         middle = (low + high) / 2

@@ -64,8 +64,8 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """One-cycle (two phases, cosine), plateau (patience 5, factor 0.1, higher is better) or constant.
 
-    With the recipe's `cycle_momentum` the optimiser's first beta runs against the rate, 0.95 → 0.85 → 0.95, as
-    in the original's training script (torch's default); without it beta stays what it is.
+    With the recipe's `cycle_momentum` the optimiser's first beta runs against the rate, 0.95 → 0.85 → 0.95,
+    as in the original's training script (torch's default); without it beta stays what it is.
 
     A plateau schedule is stepped once an epoch with the validation Pearson, the others once a step.
     """

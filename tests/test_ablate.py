@@ -16,7 +16,14 @@ from conftest import measured
 pytest.importorskip("torch", reason="training needs legscore[train]")
 
 from legscore.errors import LegscoreError
-from legscore.train.ablation import Row, published_variants, read_variants, summarise, with_equal_steps
+from legscore.train.ablation import (
+    Row,
+    architecture_variants,
+    published_variants,
+    read_variants,
+    summarise,
+    with_equal_steps,
+)
 from legscore.train.options import Listener, MemberOptions, TrainingOptions
 from legscore.train.recipe import PRESETS, resolve
 from legscore.train.study import StudyOptions, run_study, study_variants
@@ -46,7 +53,7 @@ def test_the_path_leads_from_the_original_to_the_optimised_network() -> None:
     assert variants["one strand"].recipe.contract().channels == ("A", "G", "C", "T", "is_singleton")
     assert not variants["one strand"].recipe.contract().rc_trained
     assert not last.cycle_momentum
-    assert variants["plateau schedule"].folds == "all"
+    assert variants["plateau schedule"].folds == variants["one-cycle schedule"].folds == "all", "in pairs"
 
 
 PARAMETERS = {
@@ -64,6 +71,29 @@ PARAMETERS = {
     "no reverse channel": 2_127_810,
     "one strand": 2_127_810,
     "plateau schedule": 2_129_602,
+    "one-cycle schedule": 2_129_602,
+}
+OF_THE_OPTIMISED = {
+    "base": 2_129_602,
+    "2 blocks": 1_540_722,
+    "3 blocks": 1_824_658,
+    "4 blocks": 1_926_306,
+    "5 blocks": 2_027_954,
+    "half the filters": 544_618,
+    "kernel 3": 1_561_282,
+    "kernel 5": 1_845_442,
+    "kernel 9": 2_413_762,
+    "2 filters per group": 2_149_314,
+    "4 filters per group": 2_188_738,
+    "8 filters per group": 2_267_586,
+    "inner factor 1": 1_274_818,
+    "inner factor 2": 1_559_746,
+    "inner factor 6": 2_699_458,
+    "SE none": 1_905_426,
+    "SE reduction 2": 2_350_962,
+    "SE reduction 8": 2_018_922,
+    "residual sum": 1_642_178,
+    "no residual": 1_642_178,
 }
 
 
@@ -71,6 +101,10 @@ def test_every_variant_has_the_parameters_it_should() -> None:
     """Regression keeps the 18 bins and takes their expected value: the network is the same."""
     found = {v.name: v.recipe.architecture().n_parameters() for v in published_variants(PRESETS["noginet"])}
     assert found == PARAMETERS
+    found = {
+        v.name: v.recipe.architecture().n_parameters() for v in architecture_variants(PRESETS["optimized"])
+    }
+    assert found == OF_THE_OPTIMISED
     regression = next(v.recipe for v in published_variants(PRESETS["noginet"]) if v.name == "regression")
     assert (regression.head, regression.loss) == ("bins", "mse")
 
@@ -238,3 +272,19 @@ def test_training_and_studies_from_python(tmp_path: Path) -> None:
     rows = run_study(tmp_path / "m.parquet", tmp_path / "study", recipe, only, study=StudyOptions(n_seeds=1))
     assert [(row.variant, row.models) for row in rows] == [("original", 1)]
     assert (tmp_path / "study/original/seed1.metrics.jsonl").exists()
+
+
+def test_studies_are_listed_and_exclude_a_file(table: Path, tmp_path: Path, cli: Any) -> None:
+    ran = cli(
+        "ablate", table, "-o", tmp_path / "a", "--study", "architecture", "--list", "--set", "widths=16,16,16"
+    )
+    assert ran.code == 0, ran.err
+    assert ("2 blocks" in ran.out, "kernel 3: kernel=3" in ran.out) == (False, True)
+    (tmp_path / "v.toml").write_text('[[variant]]\nname = "a"\n')
+    ran = cli(
+        "ablate", table, "-o", tmp_path / "a", "--study", "architecture", "--variants", tmp_path / "v.toml"
+    )
+    assert (ran.code, ran.err) == (
+        2,
+        "legscore: --study and --variants both name the variants; leave one out\n",
+    )

@@ -13,6 +13,7 @@ from legscore.cli.training_options import (
     resolve_recipe,
     training_options,
 )
+from legscore.errors import LegscoreError
 from legscore.system.allocator import keep_freed_parts
 
 
@@ -27,6 +28,13 @@ from legscore.system.allocator import keep_freed_parts
 )
 @click.option(
     "--variants", "variants_file", metavar="TOML", help="Variants, instead of the published study's."
+)
+@click.option(
+    "--study",
+    type=click.Choice(["published", "architecture"]),
+    default="published",
+    show_default=True,
+    help="Switches from the original network to the optimised one, or blocks, filters, groups, kernel, SE.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this variant; repeat for more.")
 @click.option(
@@ -47,6 +55,7 @@ def command(
     data: str,
     output: str,
     variants_file: str | None,
+    study: str,
     only: tuple[str, ...],
     list_only: bool,
     n_seeds: int,
@@ -57,7 +66,8 @@ def command(
     """Train variants of a recipe and compare them (needs legscore[train]).
 
     Each variant is trained with several seeds. The published study by default: one switch after another from
-    the original LegNet to the optimised one, then single changes; ten-fold models for the plateau schedule.
+    the original LegNet to the optimised one, then single changes; ten-fold models for the plateau and the
+    one-cycle schedule, on the same folds.
     Writes ablation.csv (mean and SD per variant), members.csv and ablation.png. Finished models are not
     trained again; several processes may share a FOLDER.
 
@@ -65,6 +75,7 @@ def command(
     Examples:
       legscore ablate measured.parquet -o ablation/ --test native.parquet
       legscore ablate measured.parquet -o ablation/ --only original --only "no SE" --seeds 3 --set epochs=5
+      legscore ablate measured.parquet -o blocks/ --study architecture --preset optimized --seeds 3
       legscore ablate measured.parquet -o ablation/ --variants mine.toml --resume
     """
     keep_freed_parts()
@@ -72,13 +83,15 @@ def command(
 
     from legscore.train.study import StudyOptions, run_study, study_variants
 
-    variants = study_variants(recipe, variants_file, only)
+    if variants_file and study != "published":
+        raise LegscoreError("--study and --variants both name the variants; leave one out")
+    variants = study_variants(recipe, variants_file, only, study)
     if list_only:
         for variant in variants:
             click.echo(f"{variant.name}: {variant.changes or 'as the preset'}")
         return
-    study = StudyOptions(n_seeds, valid_fold, test_file)
-    asked = (data, output, recipe, variants, data_options(given), study, how_to_train(given))
+    compared = StudyOptions(n_seeds, valid_fold, test_file)
+    asked = (data, output, recipe, variants, data_options(given), compared, how_to_train(given))
     also_read = (variants_file, given["recipe_file"], given["construct"])
     with TrainingProgress(given["quiet"]) as progress:
         rows = run_study(*asked, progress, also_read=also_read)

@@ -70,7 +70,9 @@ DATA_OPTIONS = [
 RECIPE_OPTIONS = [
     click.option(
         "--preset",
-        type=click.Choice(["noginet", "optimized", "human", "generator"]),
+        type=click.Choice(
+            ["noginet", "noginet-defined", "noginet-complex", "optimized", "human", "generator"]
+        ),
         help="Published network. [noginet]",
     ),
     click.option(

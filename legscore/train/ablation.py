@@ -44,8 +44,33 @@ SINGLE: dict[str, dict[str, Any]] = {
     "no reverse channel": {"reverse_channel": False},
     "one strand": {"reverse_channel": False, "rc": "none"},
     "plateau schedule": {"schedule": "plateau"},
+    "one-cycle schedule": {"schedule": "onecycle"},
 }
 """Each changes the last of `PATH`."""
+BY_FOLD = ("plateau schedule", "one-cycle schedule")
+"""Trained once per fold, on the same ten folds: a plateau follows a validation fold, and is compared with the
+one-cycle schedule in pairs."""
+ARCHITECTURE: dict[str, dict[str, Any]] = {
+    "kernel 3": {"kernel": 3},
+    "kernel 5": {"kernel": 5},
+    "kernel 9": {"kernel": 9},
+    "1 filter per group": {"filters_per_group": 1},
+    "2 filters per group": {"filters_per_group": 2},
+    "4 filters per group": {"filters_per_group": 4},
+    "8 filters per group": {"filters_per_group": 8},
+    "inner factor 1": {"inner_factor": 1},
+    "inner factor 2": {"inner_factor": 2},
+    "inner factor 6": {"inner_factor": 6},
+    "inner width from input": {"inner_from": "in"},
+    "SE plain": {"se": "plain"},
+    "SE none": {"se": "none"},
+    "SE reduction 2": {"se_divisor": 2},
+    "SE reduction 8": {"se_divisor": 8},
+    "residual sum": {"residual": "add"},
+    "no residual": {"residual": "none"},
+}
+"""The architecture study: each changes one thing in the recipe. Numbers of blocks and half the filters are
+added from the recipe's own widths."""
 START = {
     "final_activation": "silu",
     "se": "bilinear",
@@ -104,8 +129,23 @@ def published_variants(base: Recipe) -> list[Variant]:
         recipe = replace(recipe, **settings)
         variants.append(Variant(name, recipe, _text(settings)))
     for name, settings in SINGLE.items():
-        folds = "all" if settings.get("schedule") == "plateau" else "one"
+        folds = "all" if name in BY_FOLD else "one"
         variants.append(Variant(name, replace(recipe, **settings), _text(settings), folds))
+    return variants
+
+
+def architecture_variants(base: Recipe) -> list[Variant]:
+    """Number of blocks, filters, group size, inner width, kernel, SE and residual, one changed at a time; a
+    change to what the recipe has already is left out."""
+    changes: dict[str, dict[str, Any]] = {"base": {}}
+    for blocks in range(2, len(base.widths) - 1):
+        changes[f"{blocks} blocks"] = {"widths": base.widths[: blocks + 1], "pools": base.pools[:blocks]}
+    changes["half the filters"] = {"widths": tuple(max(2, width // 2) for width in base.widths)}
+    variants = []
+    for name, settings in (changes | ARCHITECTURE).items():
+        recipe = replace(base, **settings)
+        if name == "base" or recipe != base:
+            variants.append(Variant(name, recipe, _text(settings)))
     return variants
 
 

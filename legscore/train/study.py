@@ -39,8 +39,13 @@ class StudyOptions:
     test: str | None = None
 
 
-def study_variants(recipe: Recipe, file: str | Path | None = None, only: Sequence[str] = ()) -> list[Variant]:
-    """The variants of a study: from a TOML file, or the published ones; only those named, if any are.
+STUDIES = {"published": ablation.published_variants, "architecture": ablation.architecture_variants}
+
+
+def study_variants(
+    recipe: Recipe, file: str | Path | None = None, only: Sequence[str] = (), study: str = "published"
+) -> list[Variant]:
+    """The variants of a study: from a TOML file, or of a study in `STUDIES`; only those named, if any are.
 
     Raises:
         LegscoreError: a generator's recipe, a file that is none, a name that is unknown.
@@ -49,7 +54,7 @@ def study_variants(recipe: Recipe, file: str | Path | None = None, only: Sequenc
         raise LegscoreError(
             "legscore ablate compares predictors; train generators one by one with legscore train"
         )
-    known = ablation.read_variants(file, recipe) if file else ablation.published_variants(recipe)
+    known = ablation.read_variants(file, recipe) if file else STUDIES[study](recipe)
     return ablation.choose(known, only)
 
 

@@ -33,7 +33,7 @@ from legscore.version import __version__  # noqa: E402
 
 TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
-REPORT = ["matplotlib>=3.8", "plotly>=5.24"]
+REPORT = ["matplotlib>=3.8"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 RAY = ["ray[default]>=2.30"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
@@ -229,7 +229,7 @@ setup(
     },
     package_data={
         "legscore": ["py.typed"],
-        "legscore.evaluate.report": ["*.js", "*.css"],
+        "legscore.evaluate.report": ["*.js", "*.css", "*.LICENSE"],
         "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md", "cpu/*.cpp", "cpu/*.h"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],

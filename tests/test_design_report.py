@@ -136,7 +136,7 @@ def test_few_designs(cli: Cli, tmp_path: Path, n: int) -> None:
 
 def test_scores_stay_scores(cli: Cli, table: Path, tmp_path: Path) -> None:
     """Designs with a measured column are scores once --truth says so; a table without the columns is none."""
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
     assert not is_designs(["insert", "target", "score"])
     ran = cli("report", table, "--truth", "target", "-o", tmp_path / "r.html")
     assert ran.code == 0, ran.err

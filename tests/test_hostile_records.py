@@ -20,7 +20,7 @@ from legscore.evaluate.saturation import read_saturation
 from legscore.system.entries import NUMBER, TEXT, check_entries
 from legscore.system.small_files import MOST_NESTED, parse_json
 
-pytest.importorskip("plotly", reason="the report needs legscore[report]")
+pytest.importorskip("matplotlib", reason="the report needs legscore[report]")
 Cli = Callable[..., Ran]
 RECORD: dict[str, Any] = {
     "legscore": "0.2.0", "models": [{"name": "m", "sha256": "ab", "training": {"preset": "p", "metrics": {"pearson": 0.5}}}],

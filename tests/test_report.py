@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -19,12 +21,12 @@ from conftest import Ran, random_dna
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.evaluate.report.collect import density
+from legscore.evaluate.report.collect import density, histogram
 from legscore.evaluate.report.order import in_order
 from legscore.evaluate.report.page import as_json
-from legscore.evaluate.saturation import read_saturation
+from legscore.evaluate.saturation import Place, read_saturation
 
-pytest.importorskip("plotly", reason="the report needs legscore[report]")
+pytest.importorskip("matplotlib", reason="figures need legscore[report]")
 Cli = Callable[..., Ran]
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"
 GENES = ("GAL1", HOSTILE, "<b>TDH3</b>")
@@ -98,7 +100,7 @@ def test_page_holds_everything_and_no_markup(cli: Cli, scores: Path, tmp_path: P
     assert data["rows"] == 181
     assert dict(data["status"]) == {"ok": 180, "edge": 1}
     assert sum(data["histograms"]["effect"]["counts"]) == 180
-    assert sum(map(sum, data["truth"]["raster"]["counts"])) == 180
+    assert sorted(data["truth"]["raster"]["points"]["row"]) == list(range(1, 181))
     assert data["heat"]["titles"] == list(GENES)
     assert data["floor"]["level"] == 8.0
     assert data["floor"]["weak_rows"] == 60
@@ -107,6 +109,23 @@ def test_page_holds_everything_and_no_markup(cli: Cli, scores: Path, tmp_path: P
     facts = dict(data["facts"])
     assert HOSTILE in facts["model 1"]
     assert "score rmse 0.01" in facts["fidelity"]
+
+
+def test_a_small_page_is_small(cli: Cli, tmp_path: Path) -> None:
+    """The library is in the page once and packed; its licence is in it and beside it."""
+    from importlib import resources
+
+    pq.write_table(pa.table({"id": ["a"] * 60, "score": np.arange(60.0)}), tmp_path / "s.parquet")
+    assert cli("report", tmp_path / "s.parquet", "-o", tmp_path / "r.html").code == 0
+    page = (tmp_path / "r.html").read_text()
+    assert len(page) < 800_000
+    packed = re.search(r'<script type="application/gzip" id="library">(.*?)</script>', page, re.S)
+    assert packed
+    text = gzip.decompress(base64.b64decode(packed[1]))
+    room = resources.files("legscore.evaluate.report")
+    assert text == (room / "plotly-cartesian.min.js").read_bytes()
+    assert b"MIT license" in text[:300]
+    assert "Permission is hereby granted" in (room / "plotly-cartesian.LICENSE").read_text()
 
 
 def test_largest_first_and_every_row_counted(cli: Cli, tmp_path: Path) -> None:
@@ -124,8 +143,6 @@ def test_largest_first_and_every_row_counted(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_packed_numbers_come_back(cli: Cli, scores: Path, tmp_path: Path) -> None:
-    import base64
-
     cli("report", scores, "-o", tmp_path / "r.html")
     heat = embedded((tmp_path / "r.html").read_text())["heat"]
     whole = np.frombuffer(base64.b64decode(heat["effect"]["data"]), "<i2").astype(float)
@@ -205,12 +222,68 @@ def test_the_table_shows_what_it_has(cli: Cli, scores: Path, tmp_path: Path) -> 
     assert names[names.index("effect") + 1] == "measured"
 
 
-def test_few_rows_get_fewer_cells() -> None:
+def test_few_rows_are_points_and_many_are_counted() -> None:
     rng = np.random.default_rng(0)
-    for n, cells in ((10, 30), (400, 40), (100_000, 90)):
-        raster = density(rng.normal(size=n), rng.normal(size=n))
-        assert raster is not None
-        assert (len(raster["counts"]), sum(map(sum, raster["counts"]))) == (cells, n)
+    x, y = rng.normal(size=2000), rng.normal(size=2000)
+    x[7] = np.nan
+    few = density(x, y)
+    assert few is not None
+    assert "counts" not in few
+    assert few["points"]["row"] == [row for row in range(1, 2001) if row != 8]
+    assert np.allclose(few["points"]["y"], np.delete(y, 7), rtol=1e-5)
+    many = density(rng.normal(size=2001), rng.normal(size=2001))
+    assert many is not None
+    assert "points" not in many
+    assert sum(map(sum, many["counts"])) == 2001
+
+
+def test_few_rows_get_wide_bars() -> None:
+    rng = np.random.default_rng(0)
+    for n, bins in ((10, 10), (400, 40), (100_000, 80)):
+        found = histogram(rng.normal(size=n))
+        assert found is not None
+        assert (len(found["counts"]), sum(found["counts"])) == (bins, n)
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["numbers", "text"])
+def test_tiles_know_their_place(tmp_path: Path, as_text: bool) -> None:
+    """`pos` runs up on the plus strand and down on the minus strand; a table without one place has none."""
+    rows = [
+        {"id": name, "chrom": "II", "pos": first + step * at, "offset": at, "alt_base": base, "effect": 0.5}
+        for name, first, step in (("up", 1001, 1), ("down", 5000, -1), ("odd", 7000, 2))
+        for at in range(12)
+        for base in "CGT"
+    ]
+    table = pa.Table.from_pylist(rows)
+    if as_text:
+        table = table.set_column(2, "pos", table["pos"].cast(pa.string()))
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = read_saturation(str(tmp_path / "t.parquet"))
+    assert [tile.place for tile in map(found.tile, range(3))] == [
+        Place("II", 1001, 1),
+        Place("II", 5000, -1),
+        None,
+    ]
+    pq.write_table(table.drop_columns(["chrom"]), tmp_path / "t.parquet")
+    assert read_saturation(str(tmp_path / "t.parquet")).tile(0).place is None
+
+
+def test_figures_say_positions_and_counts_in_plain_numbers(cli: Cli, scores: Path, tmp_path: Path) -> None:
+    def texts(path: Path) -> list[str]:
+        return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text())
+
+    assert cli("plot", "ism", scores, "--promoter", "GAL1", "-o", tmp_path / "i.svg").code == 0
+    assert {"1,000", "1,010"} <= set(texts(tmp_path / "i.svg"))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50_000)
+    table = pa.table({"measured": x, "score": x + rng.normal(size=len(x))})
+    for rows, shown in ((300, set()), (50_000, {"1", "10", "100"})):
+        pq.write_table(table.slice(0, rows), tmp_path / "m.parquet")
+        options = ("--truth", "measured", "--prediction", "score", "--force", "-o", tmp_path / "m.svg")
+        assert cli("plot", "scatter", tmp_path / "m.parquet", *options).code == 0
+        assert shown <= set(texts(tmp_path / "m.svg"))
+        assert ("rows" in texts(tmp_path / "m.svg")) == bool(shown)
+        assert not any("mathdefault" in text or "10^" in text for text in texts(tmp_path / "m.svg"))
 
 
 def test_chromosomes_in_order() -> None:
@@ -488,6 +561,45 @@ def test_measured_against_predicted_has_one_scale(page: Any) -> None:
     return [f.xaxis, f.yaxis].map(a => a._length / Math.abs(a.range[1] - a.range[0]))"""
     across, up = page.execute_script(sizes)
     assert across == pytest.approx(up, rel=0.01)
+
+
+def test_no_button_sends_anything(page: Any) -> None:
+    """Plotly's buttons only draw and save: none offers to share the chart with a service."""
+    titles = page.execute_script(
+        "return [...document.querySelectorAll('.modebar-btn')].map(b => b.getAttribute('data-title'))"
+    )
+    assert "Download plot as a PNG" in titles
+    assert not any("share" in title.lower() or "cloud" in title.lower() for title in titles)
+
+
+def test_the_heat_map_says_positions(page: Any) -> None:
+    axis = "return document.querySelector('#heat .js-plotly-plot').layout.xaxis"
+    page.execute_script(
+        "const s = document.getElementById('picker'); document.getElementById('find').value = ''; "
+        "document.getElementById('find').dispatchEvent(new Event('input')); s.value = '0'; "
+        "s.dispatchEvent(new Event('change'))"
+    )
+    shown = page.execute_script(axis)
+    assert shown["title"]["text"] == "II, position"
+    assert "<br>1,000" in shown["ticktext"][0]
+    assert shown["ticktext"][1] in "ACGT"
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(page: Any) -> None:
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_page(page, page.current_url)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        wide = """return [...document.querySelectorAll('section, h1, .js-plotly-plot, .bar > *')]
+            .filter(n => n.getBoundingClientRect().right > 391).map(n => n.id || n.className || n.tagName)"""
+        assert page.execute_script(wide) == []
+        assert page.execute_script("return document.querySelector('h1').getBoundingClientRect().width") > 250
+        marks = "return document.querySelector('#heat .js-plotly-plot').layout.xaxis.ticktext.length"
+        assert 1 <= page.execute_script(marks) <= LENGTH
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        open_page(page, page.current_url)
 
 
 def test_light_and_dark(page: Any) -> None:

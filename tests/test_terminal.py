@@ -162,7 +162,7 @@ HIDE = """
 import sys
 class Hide:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "plotly", "matplotlib"):
+        if name.split(".")[0] in ("torch", "matplotlib"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hide())
 """
@@ -183,7 +183,6 @@ sys.meta_path.insert(0, Hide())
             "train",
         ),
         ("plot training . -o t.png", "matplotlib", "report"),
-        ("report t.parquet -o r.html", "plotly", "report"),
     ],
 )
 def test_a_missing_package_is_one_line(hostile_table: Path, words: str, package: str, extra: str) -> None:

@@ -50,7 +50,7 @@ COMMANDS = {
 
 EXTRAS = {
     "torch": "train", "tensorly": "train", "lion_pytorch": "train", "matplotlib": "report",
-    "plotly": "report", "pyBigWig": "bigwig", "ray": "ray", "tensorrt": "gpu", "pycuda": "gpu",
+    "pyBigWig": "bigwig", "ray": "ray", "tensorrt": "gpu", "pycuda": "gpu",
 }  # fmt: skip
 """Packages that some commands need and a plain installation lacks → the pip extra that brings each."""
 

@@ -87,7 +87,7 @@ def scatter(
     output: str,
     force: bool,
 ) -> None:
-    """Measured against predicted values, as hexagons of counts.
+    """Measured against predicted values: points, or hexagons of counts for many rows.
 
     \b
     Example:

@@ -27,7 +27,8 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
     distributions, effect against ensemble SD, the prediction floor, the largest effects, heat maps of
     saturated promoters, a track along the genome, and measured against predicted values. A table that
     legscore design wrote gets a page on designs instead: target against score, error by target and that of
-    random sequences, diversity; into a folder with its pictures, or one page. Needs legscore[report].
+    random sequences, diversity; into a folder with its pictures, or one page. Its pictures need
+    legscore[report].
 
     \b
     Examples:

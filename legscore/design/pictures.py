@@ -21,7 +21,9 @@ P = ParamSpec("P")
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#9aa3ad"
 """Okabe and Ito's, which colour-blind readers tell apart."""
 HEXAGONS = (8, 36)
-"""Hexagons across: fewest and most; few designs get large ones."""
+"""Hexagons across: fewest and most."""
+MOST_POINTS = 2000
+"""Designs that are drawn as points; more are counted in hexagons."""
 SHADES = ["#cfe6f5", "#7cbfe8", "#1f6fa5", "#12263a"]
 STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
@@ -59,22 +61,28 @@ def target_and_score(table: pa.Table, agreement: Mapping[str, Any]) -> bytes:
     across = int(np.clip(1.6 * np.sqrt(len(target)), *HEXAGONS))
     shades = LinearSegmentedColormap.from_list("designs", SHADES)
     for axis, (_, label, prefix), score in zip(axes, panels, values, strict=True):
-        drawn = axis.hexbin(
-            target,
-            score,
-            gridsize=across,
-            extent=(low, high, low, high),
-            cmap=shades,
-            mincnt=1,
-            linewidths=0.2,
-        )
-        drawn.set_clim(1, max(2, float(np.max(drawn.get_array()))))
+        drawn = None
+        if len(target) <= MOST_POINTS:
+            axis.scatter(target, score, s=12, color=BLUE, alpha=0.5, linewidths=0)
+        else:
+            drawn = axis.hexbin(
+                target,
+                score,
+                gridsize=across,
+                extent=(low, high, low, high),
+                cmap=shades,
+                mincnt=1,
+                linewidths=0.2,
+            )
+            drawn.set_clim(1, max(2, float(np.max(drawn.get_array()))))
         axis.plot([low, high], [low, high], color="0.4", linewidth=0.8, linestyle="--")
         pearson, spearman = agreement.get(f"{prefix}pearson"), agreement.get(f"{prefix}spearman")
         if pearson is not None and spearman is not None:
             axis.set_title(f"Pearson {pearson:.3f}, Spearman {spearman:.3f}, n = {len(target):,}")
         axis.set(xlabel="target", ylabel=label, xlim=(low, high), ylim=(low, high), aspect="equal")
-        figure.colorbar(drawn, ax=axis, label="designs", ticks=MaxNLocator(integer=True, nbins=6), shrink=0.8)
+        if drawn is not None:
+            ticks = MaxNLocator(integer=True, nbins=6)
+            figure.colorbar(drawn, ax=axis, label="designs", ticks=ticks, shrink=0.8)
     return _bytes(figure)
 
 

@@ -30,11 +30,21 @@ _COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tile lies: the position (1-based) of offset 0, and 1 or -1, what each further offset adds."""
+
+    chrom: str
+    first: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Tile:
     """One promoter.
 
     Attributes:
         title: for people. sequence: 5' → 3' as scored, `.` where the base is not known.
+        place: on the genome; None where the table does not say it.
         effect_BL: float [4, length], changed to A, C, G, T; NaN where there is no score.
     """
 
@@ -42,6 +52,7 @@ class Tile:
     title: str
     sequence: str
     effect_BL: np.ndarray
+    place: Place | None = None
 
     @property
     def importance(self) -> np.ndarray:
@@ -56,7 +67,7 @@ class Saturation:
     """All tiles of a table, as arrays over the rows of changes.
 
     Attributes:
-        names_T: values of the tile column. titles_T: the same with gene names.
+        names_T: values of the tile column. titles_T: the same with gene names. places_T: where tiles lie.
         length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in
             BASES, -1 unknown.
         column: the tile column.
@@ -64,6 +75,7 @@ class Saturation:
 
     names_T: list[str]
     titles_T: list[str]
+    places_T: list[Place | None]
     length_T: np.ndarray
     effect_TBL: np.ndarray
     base_TL: np.ndarray
@@ -75,7 +87,8 @@ class Saturation:
     def tile(self, index: int) -> Tile:
         length = int(self.length_T[index])
         sequence = "".join(BASES[b] if b >= 0 else "." for b in self.base_TL[index, :length])
-        return Tile(self.names_T[index], self.titles_T[index], sequence, self.effect_TBL[index, :, :length])
+        effect_BL = self.effect_TBL[index, :, :length]
+        return Tile(self.names_T[index], self.titles_T[index], sequence, effect_BL, self.places_T[index])
 
     def find(self, name: str) -> Tile:
         """A tile by its name or by its title's gene name; InputError with the nearest names."""
@@ -103,7 +116,7 @@ def wanted_columns(names: Iterable[str]) -> list[str]:
     there = set(names)
     if not set(NEEDED) <= there or not there & set(TILE_COLUMNS):
         return []
-    return [n for n in (*NEEDED, *TILE_COLUMNS, *PLACE, "gene_name", "ref", "ref_base") if n in there]
+    return [n for n in (*NEEDED, *TILE_COLUMNS, *PLACE, "pos", "gene_name", "ref", "ref_base") if n in there]
 
 
 def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | None:
@@ -174,7 +187,27 @@ def _tiles(rows: pl.DataFrame, key: list[str]) -> Saturation | None:
     titles = [
         f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)
     ]
-    return Saturation(names, titles, length, effect, base, column)
+    return Saturation(names, titles, _places(rows, len(names)), length, effect, base, column)
+
+
+def _places(rows: pl.DataFrame, n_tiles: int) -> list[Place | None]:
+    """Where each tile lies, where `chrom` and `pos` of all its rows say one place."""
+    if not {"chrom", "pos"} <= set(rows.columns):
+        return [None] * n_tiles
+    pos = pl.col("pos").cast(pl.String).cast(pl.Int64, strict=False)
+    plus, minus = pos - pl.col("offset"), pos + pl.col("offset")
+    found = rows.group_by("#tile").agg(
+        pl.col("chrom").cast(pl.String).first(),
+        (pl.col("chrom").cast(pl.String).n_unique() == 1).alias("#one"),
+        *(side.first().alias(f"#{name}") for name, side in (("plus", plus), ("minus", minus))),
+        *((side.n_unique() == 1).alias(f"#{name}_fits") for name, side in (("plus", plus), ("minus", minus))),
+    )
+    places: list[Place | None] = [None] * n_tiles
+    for row in found.iter_rows(named=True):
+        for name, step in (("plus", 1), ("minus", -1)):
+            if row["#one"] and row["chrom"] and row[f"#{name}_fits"] and row[f"#{name}"] is not None:
+                places[row["#tile"]] = Place(row["chrom"], row[f"#{name}"], step)
+    return places
 
 
 def _names(tiles: pl.DataFrame, key: list[str]) -> list[str]:

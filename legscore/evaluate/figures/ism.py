@@ -19,8 +19,12 @@ from legscore.evaluate.figures.style import (
     new_figure,
     plain,
     save,
+    value_bar,
 )
 from legscore.evaluate.saturation import BASES, Tile
+
+EVERY = 10
+"""Positions that are multiples of it are written."""
 
 
 def draw_ism(tile: Tile, path: str) -> None:
@@ -46,11 +50,26 @@ def draw_ism(tile: Tile, path: str) -> None:
     heat.set_yticks(range(4), list(BASES))
     heat.set_xticks(range(length), list(tile.sequence), fontsize=5 if length > 60 else 7)
     heat.tick_params(axis="both", length=0)
-    heat.set(xlabel="sequence, 5' → 3' (dots: the base that is there)", ylabel="changed to")
-    figure.colorbar(image, ax=heat, label="effect", pad=0.01)
+    heat.set(ylabel="changed to")
+    _positions(heat, tile)
+    value_bar(figure, image, heat, "effect", pad=0.01)
     logo.set(title=plain(tile.title), ylabel="−mean effect")
     logo.tick_params(axis="x", length=0, labelbottom=False)
     save(figure, path)
+
+
+def _positions(axes: Any, tile: Tile) -> None:
+    """Below the letters: positions on the genome, or offsets where the table does not say where the tile
+    lies."""
+    place = tile.place
+    numbers = np.arange(len(tile.sequence)) * (place.step if place else 1) + (place.first if place else 0)
+    marked = np.flatnonzero(numbers % EVERY == 0)
+    below = axes.secondary_xaxis(-0.17)
+    below.set_xticks(marked, [f"{number:,}" for number in numbers[marked].tolist()])
+    below.tick_params(axis="x", length=2, labelsize=7)
+    below.spines["bottom"].set_visible(False)
+    where = f"position on {plain(place.chrom)}" if place else "offset"
+    below.set_xlabel(f"{where}; sequence 5' → 3' as scored, dots: the base that is there")
 
 
 def _logo(axes: Any, tile: Tile) -> None:

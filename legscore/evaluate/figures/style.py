@@ -79,6 +79,28 @@ def effect_colours() -> Any:
     )
 
 
+def count_bar(figure: Any, drawn: Any, axes: Any, label: str, **named: Any) -> None:
+    """A colour bar of counts on a logarithmic scale, its ticks written as they are: 1, 10, 100."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    bar = figure.colorbar(drawn, ax=axes, label=label, **named)
+    low, high = bar.vmin, bar.vmax
+    bar.locator = LogLocator(subs=(1.0,) if high / low > 300 else (1.0, 2.0, 5.0))
+    bar.formatter = FuncFormatter(lambda count, _: f"{count:,.0f}")
+    bar.minorlocator = LogLocator(subs="all")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.update_ticks()
+
+
+def value_bar(figure: Any, drawn: Any, axes: Any, label: str, **named: Any) -> None:
+    """A colour bar of values, without a power or an offset beside it."""
+    from matplotlib.ticker import FuncFormatter
+
+    figure.colorbar(
+        drawn, ax=axes, label=label, format=FuncFormatter(lambda value, _: f"{value:.6g}"), **named
+    )
+
+
 def plain(text: str) -> str:
     """A text that matplotlib draws as it is, within MOST_LETTERS: no mathematics between dollar signs, no
     control characters."""

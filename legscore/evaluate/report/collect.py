@@ -20,7 +20,9 @@ from legscore.evaluate.tables import Table, Tables, numbers
 from legscore.input.whole_table import is_plain
 from legscore.system.entries import is_number
 
-BINS, GRID, LEAST_GRID = 80, 90, 30
+BINS, LEAST_BINS, GRID = 80, 10, 90
+MOST_POINTS = 2000
+"""Rows that are drawn as points; more are counted on a raster."""
 TOP_ROWS = 1000
 MOST, LEAST_SPAN = 1e30, 1e-12
 NEAR_FLOOR = 0.25
@@ -132,12 +134,13 @@ def status_counts(scores: Scores) -> list[tuple[str, int]]:
 
 
 def histogram(values: np.ndarray) -> dict[str, Any] | None:
-    """Counts in BINS bins between the extremes; None where nothing is finite."""
+    """Counts in bins between the extremes, BINS and fewer for few rows; None where nothing is finite."""
     known = values[np.isfinite(values)]
     if not len(known):
         return None
     low, high = _span(known)
-    counts, _ = np.histogram(known, BINS, (low, high))
+    bins = int(np.clip(2 * math.sqrt(len(known)), LEAST_BINS, BINS))
+    counts, _ = np.histogram(known, bins, (low, high))
     return {
         "low": low,
         "high": high,
@@ -158,16 +161,19 @@ def _span(values: np.ndarray) -> tuple[float, float]:
 
 
 def density(x: np.ndarray, y: np.ndarray) -> dict[str, Any] | None:
-    """Rows counted on a square raster, GRID cells a side and fewer for few rows; None where no row has
-    both."""
+    """Up to MOST_POINTS rows as points, with their row numbers from 1; more counted on a raster, GRID cells a
+    side. None where no row has both values."""
     both = np.isfinite(x) & np.isfinite(y)
     if not both.any():
         return None
-    x, y = x[both], y[both]
+    row, x, y = np.flatnonzero(both) + 1, x[both], y[both]
     sides = [_span(x), _span(y)]
-    cells = int(np.clip(2 * math.sqrt(len(x)), LEAST_GRID, GRID))
-    counts, _, _ = np.histogram2d(x, y, cells, sides)
-    return {"x": sides[0], "y": sides[1], "counts": counts.T.astype(int).tolist(), "n": len(x)}
+    found: dict[str, Any] = {"x": sides[0], "y": sides[1], "n": len(x)}
+    if len(x) <= MOST_POINTS:
+        at = {name: [float(f"{v:.6g}") for v in values.tolist()] for name, values in (("x", x), ("y", y))}
+        return {**found, "points": {**at, "row": row.tolist()}}
+    counts, _, _ = np.histogram2d(x, y, GRID, sides)
+    return {**found, "counts": counts.T.astype(int).tolist()}
 
 
 def floor(scores: Scores) -> dict[str, Any]:

@@ -9,6 +9,7 @@ how many there are; the track counts every row into bins of 1, 2, 5, 10, … bas
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def heat_maps(scores: Scores, column: str | None) -> dict[str, Any] | None:
         "column": found.column,
         "of": len(found),
         "titles": [found.titles_T[t] for t in kept],
+        "places": [asdict(place) if (place := found.places_T[t]) else None for t in kept],
         "heads": heads.tolist(),
         "sequence": bases,
         "effect": packed(values),

@@ -1,5 +1,12 @@
 "use strict";
-(() => {
+// unpack the library and run it, which the page's policy allows by its hash; then draw
+const unpackLibrary = async () => {
+  const packed = Uint8Array.from(atob(document.getElementById("library").textContent), (c) => c.charCodeAt(0));
+  const script = document.createElement("script");
+  script.textContent = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  document.head.append(script);
+};
+const drawPage = () => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const page = document.getElementById("page");
   const MISSING = -32768, PAGE_ROWS = 50, COLUMNS = 1200, MOST_OPTIONS = 400;
@@ -42,7 +49,8 @@
   };
 
   // --- charts -------------------------------------------------------------------------------------------------------
-  const config = {displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]};
+  const isPhone = () => document.documentElement.clientWidth < 600;
+  const config = {displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "sendChartToCloud"]};
   const layout = (extra) => {
     const ink = css("--ink"), line = css("--line");
     const axis = {gridcolor: line, zerolinecolor: css("--soft"), linecolor: line, tickcolor: line, automargin: true};
@@ -57,7 +65,7 @@
   };
   const chart = (parent, draw, bare) => {
     const box = make("div", parent, undefined, "chart"), caption = make("div", box, "", "caption"), node = make("div", box);
-    const settings = bare ? {...config, displayModeBar: false} : config;
+    const settings = bare || isPhone() ? {...config, displayModeBar: false} : config;
     const again = () => {
       const {traces, extra, about} = draw();
       caption.textContent = about || "";
@@ -67,31 +75,41 @@
     node.again = again;
     let width = 0;
     new ResizeObserver(() => {
-      if (node.data && node.clientWidth !== width) { width = node.clientWidth; Plotly.Plots.resize(node); }
+      if (node.data && node.clientWidth !== width) { width = node.clientWidth; again(); Plotly.Plots.resize(node); }
     }).observe(node);
     return node;
   };
   const effectScale = () => [[0, css("--down")], [0.5, css("--zero")], [1, css("--up")]];
   const countScale = () => document.documentElement.dataset.theme === "dark"
     ? [[0, "#2f5878"], [0.35, "#3a7ba6"], [0.7, "#56b4e9"], [1, "#fff3b0"]] : [[0, "#a5d2f0"], [0.35, "#66aedb"], [0.7, "#1f6fa5"], [1, "#12263a"]];
-  const raster = (found, xName, yName, title, equality) => () => {
-    const n = found.counts.length, step = (side) => (side[1] - side[0]) / n;
-    const at = (side) => Array.from({length: n}, (_, i) => side[0] + (i + 0.5) * step(side));
-    const most = Math.max(...found.counts.map((row) => Math.max(...row)));
-    const ticks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((t) => t <= most);
-    const traces = [{
-      type: "heatmap", x: at(found.x), y: at(found.y), z: found.counts.map((row) => row.map((c) => c ? Math.log10(c) : null)),
-      customdata: found.counts, hovertemplate: `${plain(xName)} %{x:.3f}<br>${plain(yName)} %{y:.3f}<br>%{customdata} rows<extra></extra>`,
-      colorscale: countScale(), colorbar: {title: {text: "rows"}, tickvals: ticks.map(Math.log10), ticktext: ticks.map(whole), thickness: 12},
-      zmin: 0, hoverongaps: false,
-    }];
+  // few rows as points, many counted on a raster
+  const cloud = (found, xName, yName, title, equality) => () => {
+    const phone = isPhone();
+    const traces = [found.points ? points(found.points, xName, yName) : raster(found, xName, yName, phone)];
     if (equality) {
       const low = Math.min(found.x[0], found.y[0]), high = Math.max(found.x[1], found.y[1]);
       traces.push({type: "scatter", mode: "lines", x: [low, high], y: [low, high], line: {color: css("--soft"), dash: "dash", width: 1}, hoverinfo: "skip"});
     }
-    const extra = {xaxis: {title: {text: plain(xName)}}, yaxis: {title: {text: plain(yName)}}, height: equality ? 500 : 380};
+    const extra = {xaxis: {title: {text: plain(xName)}}, yaxis: {title: {text: plain(yName)}}, height: equality && !phone ? 500 : 380};
     if (equality) Object.assign(extra.yaxis, {scaleanchor: "x", constrain: "domain"});  // one scale, so that equality is at 45°
     return {traces, about: title, extra};
+  };
+  const points = (found, xName, yName) => ({
+    type: "scatter", mode: "markers", x: found.x, y: found.y, customdata: found.row,
+    marker: {size: found.x.length > 300 ? 4 : 6, color: css("--fill"), opacity: 0.75, line: {width: 0}},
+    hovertemplate: `row %{customdata}<br>${plain(xName)} %{x:.3f}<br>${plain(yName)} %{y:.3f}<extra></extra>`,
+  });
+  const raster = (found, xName, yName, phone) => {
+    const n = found.counts.length, step = (side) => (side[1] - side[0]) / n;
+    const at = (side) => Array.from({length: n}, (_, i) => side[0] + (i + 0.5) * step(side));
+    const most = Math.max(...found.counts.map((row) => Math.max(...row)));
+    const ticks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((t) => t <= most);
+    return {
+      type: "heatmap", x: at(found.x), y: at(found.y), z: found.counts.map((row) => row.map((c) => c ? Math.log10(c) : null)),
+      customdata: found.counts, hovertemplate: `${plain(xName)} %{x:.3f}<br>${plain(yName)} %{y:.3f}<br>%{customdata} rows<extra></extra>`,
+      colorscale: countScale(), zmin: 0, hoverongaps: false,
+      colorbar: {title: {text: "rows"}, tickvals: ticks.map(Math.log10), ticktext: ticks.map(whole), thickness: phone ? 8 : 12},
+    };
   };
 
   // --- parts of the page --------------------------------------------------------------------------------------------
@@ -155,7 +173,7 @@
     const label = data.main === "effect" ? "|effect|" : "score";
     const node = section("spread", `${label} against ${data.sd}`,
       "The SD is the spread between models trained from different seeds, not the error of a prediction. Effects that are small beside it depend on the seed.");
-    chart(node, raster(data.spread, data.sd, label, `${whole(data.spread.n)} rows`, false));
+    chart(node, cloud(data.spread, data.sd, label, `${whole(data.spread.n)} rows`, false));
   };
 
   const floor = () => {
@@ -179,7 +197,7 @@
       return m.value === null ? `${name}: none (${m.reason})` : `${name} ${m.value.toFixed(4)}`;
     });
     make("p", node, `${whole(t.raster.n)} rows with both: ${words.join(", ")}. legscore evaluate gives intervals.`);
-    chart(make("div", node, undefined, "square"), raster(t.raster, t.truth, t.prediction, "dashed: equality", true));
+    chart(make("div", node, undefined, "square"), cloud(t.raster, t.truth, t.prediction, "dashed: equality", true));
   };
 
   const top = () => {
@@ -240,7 +258,7 @@
     const h = data.heat;
     if (!h) return;
     const cut = h.titles.length < h.of ? `The ${whole(h.titles.length)} of ${whole(h.of)} promoters with the largest effects.` : `All ${whole(h.of)} promoters.`;
-    const node = section("heat", "Every change of a promoter", `${cut} Positions run 5' → 3' as scored; dots mark the base that is there. Bars: minus the mean effect of changing a base, so what the models need stands up.`);
+    const node = section("heat", "Every change of a promoter", `${cut} Bases run 5' → 3' as scored; dots mark the base that is there. Bars: minus the mean effect of changing a base, so what the models need stands up.`);
     const values = unpack(h.effect), bases = "ACGT", colours = {A: "#009e73", C: "#0072b2", G: "#e69f00", T: "#d55e00", ".": "#999999"};
     const bar = make("div", node, undefined, "bar");
     const filter = make("input", bar);
@@ -265,15 +283,26 @@
       const limit = Math.max(...z.flat().map((v) => Math.abs(v ?? 0))) || 1, x = Array.from({length}, (_, i) => i);
       const need = x.map((i) => { const known = z.map((row) => row[i]).filter((v) => v !== null); return known.length ? -known.reduce((a, b) => a + b, 0) / known.length : null; });
       const there = x.filter((i) => bases.includes(sequence[i]));
-      const letters = [...sequence], ticks = {tickmode: "array", tickvals: x, ticktext: letters, tickangle: 0, tickfont: {size: length > 90 ? 7 : 10}};
+      const room = Math.max(200, (picture ? picture.clientWidth : 900) - 120) / length;  // pixels a position
+      const letters = [...sequence], place = h.places[shown], dense = room < 7;
+      const position = (i) => place ? place.first + place.step * i : i;
+      const every = [5, 10, 20, 50, 100, 200].find((n) => n * room > 48) || 500;
+      const marked = (i) => (place ? position(i) % every === 0 : i % every === 0);
+      const shownTicks = dense ? x.filter(marked) : x;
+      const ticks = {
+        tickmode: "array", tickvals: shownTicks, tickangle: 0, tickfont: {size: room < 9 ? 8 : 10},
+        ticktext: shownTicks.map((i) => dense ? whole(position(i)) : marked(i) ? `${letters[i]}<br>${whole(position(i))}` : letters[i]),
+        title: {text: place ? `${plain(place.chrom)}, position` : "offset"},
+      };
+      const where = x.map((i) => place ? `offset ${i}, ${plain(place.chrom)}:${whole(position(i))}` : `offset ${i}`);
       return {
         traces: [
-          {type: "bar", x, y: need, yaxis: "y2", marker: {color: letters.map((c) => colours[c])}, customdata: letters,
-            hovertemplate: "%{customdata} at offset %{x}: %{y:.3f}<extra></extra>"},
+          {type: "bar", x, y: need, yaxis: "y2", marker: {color: letters.map((c) => colours[c])}, customdata: where, text: letters, textposition: "none",
+            hovertemplate: "%{text} at %{customdata}: %{y:.3f}<extra></extra>"},
           {type: "heatmap", x, y: [...bases], z, zmin: -limit, zmax: limit, colorscale: effectScale(), hoverongaps: false,
-            customdata: z.map(() => letters), hovertemplate: "offset %{x}: %{customdata} → %{y}, effect %{z:.3f}<extra></extra>",
-            colorbar: {title: {text: "effect"}, thickness: 12, len: 0.5, y: 0.22}},
-          {type: "scatter", mode: "markers", x: there, y: there.map((i) => sequence[i]), marker: {size: 4, color: css("--soft")}, hoverinfo: "skip"},
+            customdata: z.map(() => where), text: z.map(() => letters), hovertemplate: "%{customdata}: %{text} → %{y}, effect %{z:.3f}<extra></extra>",
+            colorbar: {title: {text: "effect"}, thickness: dense ? 8 : 12, len: 0.5, y: 0.22}},
+          {type: "scatter", mode: "markers", x: there, y: there.map((i) => sequence[i]), marker: {size: dense ? 2 : 4, color: css("--soft")}, hoverinfo: "skip"},
         ],
         about: h.titles[shown],
         extra: {
@@ -351,4 +380,7 @@
   for (const part of [head, facts, status, distributions, spread, floor, truth, top, heat, track]) part();
   for (const step of afterwards) step();
   document.documentElement.dataset.ready = "yes";
-})();
+};
+unpackLibrary().then(drawPage).catch((error) => {
+  document.getElementById("page").textContent = `This page cannot be drawn (${error}); it needs a browser of 2023 or later.`;
+});

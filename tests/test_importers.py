@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -385,8 +386,6 @@ def test_command_line(tmp_path: Path, cli: Any) -> None:
         ran = cli("import", *args)
         assert ran.code == 2
         assert ran.err.count("\n") == 1
-        import re
-
         assert re.search(message, ran.err), ran.err
     assert not (tmp_path / "y.safetensors").exists()
 
@@ -423,3 +422,83 @@ def test_native_dtype_is_kept_apart(tmp_path: Path) -> None:
     assert (checkpoint.arrays["stem.conv.weight"] == state[key].float().numpy()).all()
     assert checkpoint.arrays["stem.conv.weight"].dtype == np.float32
     assert toy_checkpoint().arrays["stem.conv.weight"].dtype == np.float32
+
+
+def human_set(folder: Path, names: list[str], config: dict[str, Any] | None) -> Path:
+    """A set as human_legnet leaves it: a folder for each network, the weights named by their epoch."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        save(folder / name / "last_model-epoch=24.ckpt", upstream_state("F3", toy("F3")), "F3")
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+HUMAN_CONFIG: dict[str, Any] = {
+    "stem_ch": 16, "stem_ks": 7, "ef_ks": 5, "ef_block_sizes": [8, 8], "resize_factor": 4, "pool_sizes": [2, 2],
+    "reverse_augment": True, "use_reverse_channel": False,
+}  # fmt: skip
+
+
+def test_a_whole_set_with_the_config_beside_it(tmp_path: Path, cli: Any) -> None:
+    """Alphabet and N come from whose config it is, folds from the folders' names; the set is an ensemble."""
+    source = human_set(tmp_path / "K562", ["model_1_2", "model_3_1"], HUMAN_CONFIG)
+    ran = cli("import", source, "-o", tmp_path / "k562", "--medium", "K562")
+    assert ran.code == 0, ran.err
+    assert "model_1_2" in ran.out
+    assert "folds not seen 1 and 2" in ran.out
+    assert "resize_factor" not in ran.out
+    found = sorted(path.name for path in (tmp_path / "k562").iterdir())
+    assert found == ["model_1_2.safetensors", "model_3_1.safetensors"]
+    member = load_checkpoint(tmp_path / "k562/model_3_1.safetensors")
+    assert member.training["folds_held_out"] == [3, 1]
+    assert (member.contract.alphabet, member.contract.n_value, member.contract.medium) == (
+        "AGCT",
+        0.0,
+        "K562",
+    )
+    ran = cli("import", source, "-o", tmp_path / "k562")
+    assert (ran.code, "--force" in ran.err) == (2, True)
+    ran = cli("import", source, "-o", tmp_path / "k562", "--force", "-v")
+    assert ran.code == 0, ran.err
+    assert "resize_factor 4 (the published code does not use it)" in ran.out
+
+
+def test_several_files_into_a_folder(tmp_path: Path, cli: Any) -> None:
+    files = [
+        save(tmp_path / f"best_model_test{t}_val{v}.ckpt", upstream_state("F3", toy("F3")), "F3")
+        for t, v in ((2, 1), (1, 3))
+    ]
+    (tmp_path / "config.json").write_text(json.dumps(HUMAN_CONFIG))
+    ran = cli("import", *files, "-o", tmp_path / "set")
+    assert ran.code == 0, ran.err
+    assert load_checkpoint(tmp_path / "set/best_model_test1_val3.safetensors").training["folds_held_out"] == [
+        3,
+        1,
+    ]
+
+
+def test_sets_that_cannot_be(tmp_path: Path, cli: Any) -> None:
+    """One line each, and nothing written."""
+    source = human_set(tmp_path / "set", ["model_1_2", "model_3_1"], {"something": "else"})
+    (tmp_path / "empty").mkdir()
+    same = human_set(tmp_path / "same", ["a", "b"], HUMAN_CONFIG)
+    odd = human_set(tmp_path / "odd", ["model_1_2", "model_2_3"], HUMAN_CONFIG)
+    (odd / "model_2_3/config.json").write_text(json.dumps(HUMAN_CONFIG | {"reverse_augment": False}))
+    wrong = human_set(tmp_path / "wrong", ["model_1_2", "model_2_3"], HUMAN_CONFIG)
+    (wrong / "model_2_3/config.json").write_text(json.dumps(HUMAN_CONFIG | {"ef_ks": 9}))
+    for given, message in (
+        ([source], "also needed"),
+        ([tmp_path / "empty"], "no .pth, .pt, .ckpt in it"),
+        ([same / "a/last_model-epoch=24.ckpt", same / "a"], "would both become"),
+        ([odd], "its contract .* is not that of"),
+        ([wrong], "config file says kernel 9, the tensors 5"),
+        ([same, "--pool-sizes", "4,4"], r"option says pools \(4, 4\), the config file \(2, 2\)"),
+        ([tmp_path / "none.ckpt", same], "no such file"),
+    ):
+        ran = cli("import", *given, "-o", tmp_path / "out")
+        assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+        assert re.search(message, ran.err), ran.err
+        assert not (tmp_path / "out").exists()
+    ran = cli("import", same, "-o", tmp_path / "x.safetensors")
+    assert (ran.code, "go into a folder" in ran.err) == (2, True)

@@ -11,18 +11,29 @@ import click
 from legscore.cli.output_options import force_option
 from legscore.dna.contract import ORIGIN
 from legscore.errors import ModelError, printable
+from legscore.model.checkpoint import Checkpoint
+from legscore.model.import_set import find_set, import_members
 from legscore.model.importers import import_checkpoint
 from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable
+from legscore.system.publish import check_writable, writing
 
 
-@click.command("import", short_help="Convert a published PyTorch checkpoint.")
-@click.argument("file", type=click.Path())
-@click.option("-o", "--output", required=True, metavar="OUT", help="Checkpoint to write (*.safetensors).")
+@click.command("import", short_help="Convert published PyTorch checkpoints.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="OUT",
+    help="Checkpoint to write (*.safetensors); for a folder or several files, the folder to write into.",
+)
 @click.option(
     "--config",
     metavar="JSON",
-    help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet).",
+    type=click.Path(),
+    help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet). "
+    "[for a set, the nearest to each file]",
 )
 @click.option(
     "--final-activation",
@@ -65,15 +76,23 @@ from legscore.system.publish import check_writable
 @click.option("--insert-max", type=int, help="Longest insert.")
 @click.option("--entry", metavar="NAME", help="Which entry of the file holds the network, such as ema.")
 @click.option("--note", help="A sentence about the model, shown whenever it is used.")
+@click.option("-v", "--verbose", is_flag=True, help="Also say what of a config the published code ignores.")
 @force_option
 def command(
-    file: str, output: str, force: bool, pool_sizes: str | None, note: str | None, **given: Any
+    files: tuple[str, ...],
+    output: str,
+    force: bool,
+    pool_sizes: str | None,
+    note: str | None,
+    verbose: bool,
+    **given: Any,
 ) -> None:
-    """Convert a published PyTorch checkpoint (needs legscore[train]).
+    """Convert published PyTorch checkpoints (needs legscore[train]).
 
     Reads the DREAM 2022 LegNet (F1), the optimised LegNet and its ablations (F2), the human MPRA LegNet (F3)
     and the LegNet-Generator (F5), also inside what training scripts wrap around them. What tensors do not
-    show is asked for, never guessed. Look-alikes are refused.
+    show is asked for, never guessed. Look-alikes are refused. A folder, or several files, become a folder of
+    checkpoints, each by the config.json or params.json beside it.
 
     \b
     Examples:
@@ -81,12 +100,25 @@ def command(
       legscore import last_model.ckpt --config params.json -o optimized.safetensors
       legscore import weights.ckpt --config config.json --alphabet AGCT --n-value 0 -o human.safetensors
       legscore import model_200.pth -o generator.safetensors
+      legscore import human_legnet/K562/ -o k562/ --medium K562
     """
+    a_set = len(files) > 1 or Path(files[0]).is_dir()
+    options = _options(pool_sizes, given)
+    if a_set:
+        _import_set(files, Path(output), options, note, force, verbose)
+        return
     target = Path(output)
     if target.suffix != ".safetensors":
         raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
     check_writable(target)
-    check_outputs({"-o": output}, [file, given["config"]], force=force)
+    check_outputs({"-o": output}, [*files, options["config"]], force=force)
+    checkpoint = _noted(import_checkpoint(files[0], **options), note)
+    checkpoint.save(target)
+    _tell(output, checkpoint, verbose)
+
+
+def _options(pool_sizes: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What `import_checkpoint` takes."""
     construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
     construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
     origin = {name: value for name in ORIGIN if (value := given.pop(name)) is not None}
@@ -98,11 +130,47 @@ def command(
             raise ModelError(
                 f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2"
             ) from None
-    checkpoint = import_checkpoint(file, construct=construct, origin=origin, pools=pools, **given)
-    if note:
-        checkpoint = replace(checkpoint, training={**checkpoint.training, "note": note})
-    checkpoint.save(target)
+    return {**given, "construct": construct, "origin": origin, "pools": pools}
+
+
+def _import_set(
+    files: tuple[str, ...],
+    folder: Path,
+    options: dict[str, Any],
+    note: str | None,
+    force: bool,
+    verbose: bool,
+) -> None:
+    """Convert a set, twice: nothing is written before every file could be converted, and none is kept."""
+    if folder.suffix == ".safetensors":
+        raise ModelError(f"{folder}: a folder or several files go into a folder; give -o FOLDER/")
+    found = find_set(files, options.pop("config"))
+    targets = [folder / f"{member.name}.safetensors" for member in found]
+    configs = {member.config for member in found if member.config}
+    check_outputs({"-o": targets}, [*files, *(member.path for member in found), *configs], force=force)
+    for _ in import_members(found, **options):
+        pass
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for member, checkpoint in import_members(found, **options):
+        checkpoint = _noted(checkpoint, note)
+        checkpoint.save(folder / f"{member.name}.safetensors")
+        if member is found[0]:
+            _tell(str(folder), checkpoint, verbose)
+        said = [f"config {member.config}"] if member.config else []
+        said += [f"folds not seen {member.folds[0]} and {member.folds[1]}"] if member.folds else []
+        click.echo(printable(f"{member.name}: {member.path}" + "".join(f", {text}" for text in said)))
+
+
+def _noted(checkpoint: Checkpoint, note: str | None) -> Checkpoint:
+    return replace(checkpoint, training={**checkpoint.training, "note": note}) if note else checkpoint
+
+
+def _tell(output: str, checkpoint: Checkpoint, verbose: bool) -> None:
+    """Family, contract and where each answer came from."""
     click.echo(f"{output}: family {checkpoint.family}, {checkpoint.architecture.n_parameters():,} parameters")
     click.echo(f"  contract: {printable(checkpoint.contract.describe())}")
     for name, choice in checkpoint.source["choices"].items():
+        if name == "config_ignored" and not verbose:
+            continue
         click.echo(printable(f"  {name.replace('_', ' ')}: {choice}"))

@@ -56,6 +56,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "rc_trained": False,
     },
 }
+IMPLIED_BY_CONFIG: dict[str, dict[str, Any]] = {
+    # Who has upstream's config trained with upstream's code, which reads AGCT; human_legnet's training writes
+    # 0 for N (0.25 cut to a whole number). An option overrides these: no line of the config says them.
+    "F2": {"alphabet": "AGCT", "n_value": 0.25},
+    "F3": {"alphabet": "AGCT", "n_value": 0.0},
+}
+IGNORED_KEYS = ("resize_factor", "se_reduction")
+"""Keys of a config that the published code reads and does not use: 4 in every network."""
 SE_TYPES = {"simple": "plain", "complex": "bilinear", "none": "none"}
 GENERATOR_INSERT, GENERATOR_RANGE = 80, (0.0, 17.0)
 """The published generator reads 80-bp inserts and was trained on expression in sorting bins 0-17."""
@@ -145,7 +153,12 @@ def import_checkpoint(
             published = {
                 name: value for name, value in published.items() if name not in ("alphabet", "n_value")
             }
+        published = published | (IMPLIED_BY_CONFIG.get(family, {}) if config else {})
         answers = Answers(family, options, configured, published)
+        if configured.get("ignored"):
+            answers.choices["config_ignored"] = (
+                f"{configured['ignored']} (the published code does not use it)"
+            )
         if stored.taken:
             answers.choices["weights"] = f"{stored.taken} (file)"
         meaning = Meaning(floor, unit, dict(construct or {}), dict(origin or {}))
@@ -171,6 +184,7 @@ def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
         fifth = {(True, False): "is_reverse", (False, True): "is_singleton"}
         flags = (bool(model.get("use_reverse_channel")), bool(model.get("use_single_channel")))
         return {
+            "ignored": ignored_keys(model),
             "final_activation": model.get("final_activation"),
             "concat_order": "fx,x" if model.get("res_block_type") == "concat" else None,
             "fifth_channel": fifth.get(flags),
@@ -186,6 +200,7 @@ def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
         }
     if family == "F3" and isinstance(data, dict) and "ef_block_sizes" in data:
         return {
+            "ignored": ignored_keys(data),
             "concat_order": "fx,x",
             "pools": None
             if data.get("pool_sizes") is None
@@ -200,6 +215,11 @@ def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
             },
         }
     raise ModelError(f"config file {path} is not one that the published code of family {family} writes")
+
+
+def ignored_keys(config: Mapping[str, Any]) -> str:
+    """Keys that the published code does not use, with their values, for people."""
+    return ", ".join(f"{name} {config[name]!r}" for name in IGNORED_KEYS if name in config)
 
 
 def whole_number(value: Any) -> int:

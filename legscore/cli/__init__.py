@@ -27,7 +27,7 @@ COMMANDS = {
         "legscore.cli.compile_plans",
         "Build the TensorRT plans of an ensemble for this machine's GPUs.",
     ),
-    "import": ("legscore.cli.import_model", "Convert a published PyTorch checkpoint."),
+    "import": ("legscore.cli.import_model", "Convert published PyTorch checkpoints."),
     "export": ("legscore.cli.export_model", "Write a generator as the published code's PyTorch file."),
     "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
     "ablate": ("legscore.cli.ablate", "Train variants of a recipe and compare them."),

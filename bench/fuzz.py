@@ -9,7 +9,13 @@ Inputs that did are kept with --keep FOLDER. Expected: none.
 
     python bench/fuzz.py [--inputs 100000] [--minutes 10] [--seed 1] [--processes 2] [--only parquet] \\
         [--keep FOLDER] [--save]
+    python bench/fuzz.py --each 20000 [--only merge,report] [--save]
     python bench/fuzz.py --replay parquet:123 [--seed 1]
+
+With --each, the kinds of `fuzz_companions.py` come one after the other, and the result of each is kept as it
+ends (`fuzz_companions.json`). What makes an input cheap: undamaged files are made once for a worker, which is
+one process for all its inputs; files lie in memory; objects of the set-up are left out of the collector's
+sight; figures are laid out once for each look (`fuzz_drawing.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,9 +37,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_companions import companion_targets
+from fuzz_companions import KINDS, companion_targets
+from fuzz_drawing import draw_cheaply
 from fuzz_targets import Target, targets
-from machine import finish
+from machine import RESULTS, describe, finish
 
 CPU_S, WALL_S, WALL_AGAIN_S = 10.0, 60.0, 300.0
 MEMORY_BYTES = 1 << 30
@@ -123,12 +131,13 @@ def judged(target: Target, path: Path, seen: Path) -> tuple[str, str]:
 def work(options: argparse.Namespace) -> None:
     """A worker: numbers options.first, first + step, … ; its place and findings go to files that the parent
     watches."""
-    import resource
-
     room = Path(options.worker)
     resource.setrlimit(resource.RLIMIT_DATA, (HARD_BYTES, HARD_BYTES))
     os.environ["LEGSCORE_CACHE"] = str(room / "cache")
     kinds = by_kind(every_target(room), options.only)
+    draw_cheaply()
+    gc.collect()
+    gc.freeze()
     round_ = [(i, nth, kind[0].share) for i, kind in enumerate(kinds) for nth in range(kind[0].share)]
     counts: Counter[tuple[str, str]] = Counter()
     with open(room / "found.jsonl", "a") as found:
@@ -148,7 +157,7 @@ def work(options: argparse.Namespace) -> None:
                 )
                 found.flush()
             _tell(room, counts)
-            if number // options.step % 50 == 0:
+            if number // options.step % 200 == 0:
                 gc.collect()
             if options.minutes and time.time() > options.until:
                 break
@@ -232,6 +241,7 @@ def main() -> None:
     )
     for name, default in (
         ("inputs", 100_000),
+        ("each", 0),
         ("seed", 1),
         ("processes", 2),
         ("first", 0),
@@ -250,7 +260,35 @@ def main() -> None:
     if options.replay:
         replay(options)
         return
-    started = time.perf_counter()
+    if options.each:
+        each(options)
+        return
+    result, found = searched(options)
+    # a run of some kinds does not take the place of one of all
+    finish("fuzz_some" if options.only else "fuzz", result, options.save)
+    if found:
+        raise SystemExit(1)
+
+
+def each(options: argparse.Namespace) -> None:
+    """--each inputs of one kind after the other; what ran is kept as soon as it is there."""
+    path, wrong = RESULTS / "fuzz_companions.json", 0
+    options.inputs = options.each
+    for kind in filter(None, (options.only or ",".join(KINDS)).split(",")):
+        options.only = kind
+        result, found = searched(options)
+        wrong += len(found)
+        if options.save:
+            kinds = json.loads(path.read_text())["kinds"] if path.exists() else {}
+            kinds[kind] = {**result, "machine": describe()}
+            path.write_text(json.dumps({"bench": "fuzz_companions", "kinds": kinds}, indent=1) + "\n")
+    if wrong:
+        raise SystemExit(1)
+
+
+def searched(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The inputs that options ask for, in watched processes; the result, and what went wrong."""
+    started, used = time.perf_counter(), _core_seconds()
     options.until = int(time.time() + 60 * options.minutes)
     base = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
@@ -278,16 +316,21 @@ def main() -> None:
     for finding in found[:40]:
         print(
             f"{finding['outcome']} {finding['target']}:{finding['number']}: "
-            f"{finding['why'].strip().splitlines()[-1][:300]}"
+            f"{finding['why'].strip().splitlines()[-1][:300]}",
+            flush=True,
         )
     result = {
         "inputs": sum(by_outcome.values()), "seed": options.seed, "seconds": round(seconds, 1),
-        "outcomes": dict(by_outcome), "targets": by_target, "found": len(found),
+        "core_seconds": round(_core_seconds() - used, 1), "outcomes": dict(by_outcome), "targets": by_target,
+        "found": len(found),
     }  # fmt: skip
-    # a run of some kinds does not take the place of one of all
-    finish("fuzz_companions" if options.only else "fuzz", result, options.save)
-    if found:
-        raise SystemExit(1)
+    return result, found
+
+
+def _core_seconds() -> float:
+    """Of all worker processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def keep(options: argparse.Namespace, found: list[dict[str, Any]], room: Path) -> None:

@@ -68,7 +68,7 @@ def record() -> dict[str, Any]:
 
 def parquet(rows: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(rows, sink)
+    pq.write_table(rows, sink, write_page_checksum=True)  # as legscore writes
     return sink.getvalue()
 
 
@@ -98,17 +98,34 @@ def companion_targets(world: Path) -> list[Target]:
     page, picture = world / "r.html", world / "p.svg"
     asked = ("--truth", "measured", "--prediction", "effect")
 
-    def evaluated(path: Path) -> None:
-        command("evaluate", path, *asked, "--by", "group", "--cluster", "offset", "--bootstrap", 10)
+    def evaluated(path: Path) -> bytes:
+        made = world / "e.json"
+        made.unlink(missing_ok=True)
+        how = ("--by", "group", "--cluster", "offset", "--bootstrap", 10, "-q", "--json", made)
+        command("evaluate", path, *asked, *how)
+        return made.read_bytes()
 
     def calibrated(path: Path) -> None:
         fitted = ("--bootstrap", 0, "--calibrate", "--coverage", 0.5, "-q", "-o", world / "c.out.json")
         command("evaluate", path, *asked, *fitted)
 
-    def reported(path: Path) -> None:
+    def reported(path: Path) -> bytes:
         command("report", path, "--truth", "measured", "-q", "-o", page)
+        return page.read_bytes().split(b'id="data">')[1].split(b"</script>")[0]
 
-    def beside(run: Callable[[Path], None]) -> Callable[[Path], None]:
+    def told(run: Callable[[Path], bytes]) -> Callable[[Path], None]:
+        """Where the footer is whole, checksums of pages tell all damage: what comes out is the good file's."""
+        right = run(_file(world / "input.parquet", good))
+
+        def run_and_compare(path: Path) -> None:
+            footer = good[-8 - int.from_bytes(good[-8:-4], "little") :]
+            whole = path.stat().st_size == len(good) and path.read_bytes().endswith(footer)
+            if run(path) != right and whole:
+                raise WrongOutputError("a damaged page was read")
+
+        return run_and_compare
+
+    def beside(run: Callable[[Path], object]) -> Callable[[Path], None]:
         """The damaged file lies beside a table as its record."""
 
         def with_record(path: Path) -> None:
@@ -124,12 +141,12 @@ def companion_targets(world: Path) -> list[Target]:
         for i in range(1, 6)
     ).encode()
     found = [
-        Target("report", ".parquet", (good,), damage.anywhere, reported),
+        Target("report", ".parquet", (good,), damage.anywhere, told(reported)),
         Target("report csv", ".csv", (plain,), damage.text, reported),
         Target("report metadata", ".parquet", (good,), metadata, reported),
         Target("report record", ".json", (known,), damage.json_file, beside(reported)),
         Target("report designs", ".csv", (text(designs()),), damage.text, lambda path: command("report", path, "-q", "-o", page)),
-        Target("evaluate", ".parquet", (good,), damage.anywhere, evaluated),
+        Target("evaluate", ".parquet", (good,), damage.anywhere, told(evaluated)),
         Target("evaluate csv", ".csv", (plain,), damage.text, evaluated),
         Target("evaluate record", ".json", (known,), damage.json_file, beside(calibrated)),
         Target("plot scatter", ".csv", (plain,), damage.text, lambda path: command("plot", "scatter", path, *asked, "-o", picture)),
@@ -292,6 +309,11 @@ def _interrupt(world: Path, model: Path, kept: Path) -> None:
         score(options, progress=lambda rows, members: tick)
     except StopError:
         shutil.move(f"{out}.parts", kept)
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
 
 
 def _same(made: Path, right: Path) -> None:

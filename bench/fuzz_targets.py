@@ -34,7 +34,7 @@ class Target:
     suffix: str
     seeds: tuple[bytes, ...]
     mutate: damage.Mutate
-    run: Callable[[Path], None]
+    run: Callable[[Path], object]
     kind: str = ""
     share: int = 1
 

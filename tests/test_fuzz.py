@@ -39,7 +39,7 @@ BOUNDED = settings(
 def fuzz(monkeypatch: pytest.MonkeyPatch) -> Any:
     """bench/fuzz.py, which lies outside the package."""
     monkeypatch.syspath_prepend(REPOSITORY / "bench")
-    names = ("machine", "fuzz_mutate", "fuzz_targets", "fuzz_companions", "fuzz")
+    names = ("machine", "fuzz_mutate", "fuzz_targets", "fuzz_companions", "fuzz_drawing", "fuzz")
     yield importlib.import_module("fuzz")
     for name in names:
         sys.modules.pop(name, None)

@@ -53,7 +53,7 @@ def main() -> None:
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(
-        build_graph(checkpoint, "plain").SerializeToString(), session_options, ["CPUExecutionProvider"]
+        build_graph(checkpoint, "plain").to_bytes(), session_options, ["CPUExecutionProvider"]
     )
     engines: dict[str, ThreadedEngine] = {}
     for precision in ("fp32", "bf16") if has_bf16 else ("fp32",):

@@ -23,6 +23,7 @@ from legscore.errors import LegscoreError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
 from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
+from legscore.model.onnx_model import FLOAT16, Node, OnnxModel, Value
 from legscore.run.plan import part_rows
 from legscore.run.stream import in_flight
 
@@ -98,8 +99,6 @@ def pass_seconds(engine: Any) -> float:
 
 def product_rate(gpu: Gpu, limits: Limits) -> float:
     """FLOP/s of the faster of two FP16 matrix products through TensorRT."""
-    from onnx import TensorProto, helper, numpy_helper
-
     from legscore.cuda.driver import PyCudaCard
     from legscore.engine.plans import TimingCache
     from legscore.engine.trt import common
@@ -110,14 +109,12 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
         with card.use():
             for m, k, n in PRODUCTS:
                 weight = np.random.default_rng(0).normal(0, 0.02, (k, n)).astype(np.float16)
-                x = helper.make_tensor_value_info("x", TensorProto.FLOAT16, [m, k])
-                y = helper.make_tensor_value_info("score", TensorProto.FLOAT16, [m, n])
-                node = helper.make_node("MatMul", ["x", "w"], ["score"])
-                graph = helper.make_graph([node], "product", [x], [y], [numpy_helper.from_array(weight, "w")])
-                model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+                x, y = Value("x", FLOAT16, [m, k]), Value("score", FLOAT16, [m, n])
+                product = Node("MatMul", ("x", "w"), ("score",), "score")
+                model = OnnxModel("product", [product], {"w": weight}, x, y)
                 settings = common.Settings("fp16", "ncl", 3, 0, tf32=False, refit=False)
                 timings = TimingCache(cache_folder("timing") / "products.cache")
-                stored = common.build(model.SerializeToString(), frozenset(), settings, timings)
+                stored = common.build(model.to_bytes(), frozenset(), settings, timings)
                 engine = common.load(stored)
                 held = [
                     card.allocate(max(1, size)) for size in (2 * m * k, 2 * m * n, stored.facts["scratch"])

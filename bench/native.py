@@ -52,7 +52,7 @@ class OpenVINO:
         import openvino
 
         core = openvino.Core()
-        model = core.read_model(build_graph(member, "rewritten", rank=4).SerializeToString())
+        model = core.read_model(build_graph(member, "rewritten", rank=4).to_bytes())
         model.reshape([BATCH, len(member.contract.channels), member.contract.length])
         compiled = core.compile_model(
             model,

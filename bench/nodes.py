@@ -44,7 +44,7 @@ def main() -> None:
     if options.precision == "fp32":
         forms["phases"] = (4, PhasedLowering)
     for name, (rank, lowering) in forms.items():
-        model = core.read_model(build_graph(checkpoint, rank=rank, lowering=lowering).SerializeToString())
+        model = core.read_model(build_graph(checkpoint, rank=rank, lowering=lowering).to_bytes())
         model.reshape({"x": [batch, *x.shape[1:]]})
         threads = usable_cores()
         settings = {

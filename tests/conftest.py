@@ -27,6 +27,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.onnx_model import OnnxModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -137,6 +138,14 @@ def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_model(toy_models: Path) -> Path:
     return toy_models / "member0.safetensors"
+
+
+def parsed(model: OnnxModel) -> Any:
+    """The model as the onnx package reads it, found right by its checker."""
+    onnx = pytest.importorskip("onnx", reason="looking into graphs needs onnx (legscore[test])")
+    message = onnx.load_from_string(model.to_bytes())
+    onnx.checker.check_model(message, full_check=True)
+    return message
 
 
 @dataclass(frozen=True)

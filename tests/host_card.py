@@ -177,7 +177,7 @@ def session(member: Checkpoint, form: GpuForm, batch: int) -> Any:
     if key not in _SESSIONS:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        graph = build_gpu_graph(member, form, batch).SerializeToString()
+        graph = build_gpu_graph(member, form, batch).to_bytes()
         _SESSIONS[key] = (
             member,
             onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]),

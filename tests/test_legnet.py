@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PUBLISHED, human_contract, toy_checkpoint, yeast_contract
+from conftest import PUBLISHED, human_contract, parsed, toy_checkpoint, yeast_contract
 
 torch = pytest.importorskip("torch", reason="the torch network needs legscore[train]")
 pytest.importorskip("tensorly")
@@ -26,7 +26,7 @@ PARAMETERS = {"original.pth": 1_852_846, "optimized.ckpt": 2_129_602, "human.ckp
 
 
 def run_graph(checkpoint: Checkpoint, x: np.ndarray, form: str = "rewritten", rank: int = 3) -> np.ndarray:
-    model = build_graph(checkpoint, form, rank).SerializeToString()
+    model = build_graph(checkpoint, form, rank).to_bytes()
     return ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
@@ -168,7 +168,7 @@ def test_cp_rank_rule_and_composition() -> None:
 def test_graph_is_what_tensorrt_8_6_parses() -> None:
     """Opset 17, IR 8, ReduceMean axes as attribute, no MatMul or Gemm behind the softmax, a free batch
     axis."""
-    model = build_graph(toy_checkpoint())
+    model = parsed(build_graph(toy_checkpoint()))
     assert (model.opset_import[0].version, model.ir_version) == (17, 8)
     kinds = [node.op_type for node in model.graph.node]
     assert not {"MatMul", "Gemm"} & set(kinds[kinds.index("Softmax") :])

@@ -81,10 +81,10 @@ def test_four_forms_build(builder: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("next(n for n in nodes if n.op_type == 'Sigmoid').op_type = 'Nonesuch'", "cannot read the graph"),
-        ("next(n for n in nodes if n.op_type == 'Cast').attribute[0].i = 10", "EngineError|AssertionError"),
+        ("swap('Sigmoid', kind='Nonesuch')", "cannot read the graph"),
+        ("swap('Cast', attributes={'to': 10})", "EngineError|AssertionError"),
         (
-            "skip(next(n for n in nodes if n.op_type == 'Cast' and n.attribute[0].i == 1))",
+            "skip(next(n for n in nodes if n.kind == 'Cast' and n.attributes['to'] == 1))",
             "EngineError|Assert",
         ),
     ],
@@ -95,11 +95,15 @@ def test_a_faulty_graph_does_not_build(builder: Any, fault: str, message: str) -
         "members = b.networks()\n"
         "case = next(case for case in b.cases() if case.name == 'F2 seed1 fp16 repack8 ncl sigmoid')\n"
         "model = b.graph(case, members)\n"
-        "nodes = model.graph.node\n"
+        "from dataclasses import replace\n"
+        "nodes = model.nodes\n"
+        "def swap(kind, **changes):\n"
+        "    i = next(i for i, node in enumerate(nodes) if node.kind == kind)\n"
+        "    nodes[i] = replace(nodes[i], **changes)\n"
         "def skip(cast):\n"
-        "    for node in nodes:\n"
-        "        for i, name in enumerate(node.input):\n"
-        "            if name == cast.output[0]: node.input[i] = cast.input[0]\n"
+        "    source = {cast.outputs[0]: cast.inputs[0]}\n"
+        "    for i, node in enumerate(nodes):\n"
+        "        nodes[i] = replace(node, inputs=tuple(source.get(name, name) for name in node.inputs))\n"
         "    nodes.remove(cast)\n"
         f"{fault}\n"
         "print(b.build(case, members, 'SM80', model))"

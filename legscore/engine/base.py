@@ -30,12 +30,9 @@ Watch = Callable[[float], object]
 def refusals(what: str) -> Iterator[None]:
     """OpenVINO's RuntimeErrors (also for memory that the system refuses) as an EngineError that ends with
     their last line, which says why; the lines before it name files of its source. Also a decorator."""
-    # what a graph raises that finds no memory to be serialised in
-    from google.protobuf.message import EncodeError
-
     try:
         yield
-    except (RuntimeError, MemoryError, EncodeError) as error:
+    except (RuntimeError, MemoryError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise EngineError(f"{what}: {lines[-1] if lines else type(error).__name__}") from error
 

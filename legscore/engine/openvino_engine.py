@@ -82,7 +82,7 @@ class OpenVINOEngine(ThreadedEngine):
             models = []
             for m in group:
                 graph = build_graph(members[m], written, rank=rank, lowering=lowering)
-                models.append(cpu.core.read_model(graph.SerializeToString()))
+                models.append(cpu.core.read_model(graph.to_bytes()))
                 members[m].release()
             return join(models, shape)
 

@@ -34,6 +34,7 @@ from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.gpu_graph import GPU_REWRITE_VERSION, GpuForm, build_gpu_graph, float_names
 from legscore.model.graph import REWRITE_VERSION
+from legscore.model.onnx_model import OnnxModel
 from legscore.system.log import Say
 from legscore.system.resources import cache_folder
 
@@ -101,11 +102,11 @@ class TensorRTCompiler:
             raise EngineError("tensorrt.refit needs TensorRT 10 or newer; set it to false in the recipe")
         self.timings = TimingCache(cache_folder("timing") / f"{kind}.cache")
 
-    def graph(self, member: int, batch: int) -> Any:
+    def graph(self, member: int, batch: int) -> OnnxModel:
         return build_gpu_graph(self.members[member], self.form, batch)
 
     def onnx(self, member: int, batch: int) -> bytes:
-        return bytes(self.graph(member, batch).SerializeToString(deterministic=True))
+        return self.graph(member, batch).to_bytes()
 
     def key(self, member: int, batch: int) -> dict[str, Any]:
         if (member, batch) not in self._keys:
@@ -114,17 +115,14 @@ class TensorRTCompiler:
 
     def _key(self, member: int, batch: int) -> dict[str, Any]:
         graph = self.graph(member, batch)
-        if self.settings.refit:  # one plan for all members: their weights are set later
-            for tensor in graph.graph.initializer:
-                tensor.ClearField("raw_data")
-        sha256 = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+        # with refit one plan is for all members: their weights are set later
+        sha256 = hashlib.sha256(graph.to_bytes(weights=not self.settings.refit)).hexdigest()
         build = {**vars(self.settings), "batch": batch, "groups": self.form.groups, "silu": self.form.silu}
         return plan_key(self.gpu, common.version(), sha256, build, REWRITE)
 
     def build(self, member: int, batch: int) -> Stored:
         graph = self.graph(member, batch)
-        onnx = bytes(graph.SerializeToString(deterministic=True))
-        return common.build(onnx, float_names(graph), self.settings, self.timings)
+        return common.build(graph.to_bytes(), float_names(graph), self.settings, self.timings)
 
     def open(self, stored: Stored) -> Any | None:
         return common.load(stored)

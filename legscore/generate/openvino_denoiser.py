@@ -30,7 +30,7 @@ class OpenVINODenoiser:
         self.cpu, self.batch, self.precision = cpu, cpu.batch, recipe.precision
         self.length, self.engine_s = checkpoint.contract.length, 0.0
         graph = build_graph(checkpoint, rank=4, probabilities=True)
-        model = cpu.core.read_model(graph.SerializeToString())
+        model = cpu.core.read_model(graph.to_bytes())
         model.reshape({"x": [self.batch, len(checkpoint.contract.channels), self.length]})
         self._queue = cpu.queue(cpu.core.compile_model(model, "CPU", cpu.settings), _store)
         self._x = self._out = np.empty((0, 0, 0), dtype=np.float32)

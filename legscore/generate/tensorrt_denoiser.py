@@ -27,6 +27,7 @@ from legscore.generate.card_denoiser import CardDenoiser
 from legscore.generate.sample import BATCH
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.gpu_graph import build_gpu_graph
+from legscore.model.onnx_model import OnnxModel
 from legscore.system.log import Say
 from legscore.system.resources import cache_folder
 
@@ -47,7 +48,7 @@ class LoopCompiler(TensorRTCompiler):
             )
         self.settings = replace(self.settings, refit=False)
 
-    def graph(self, member: int, batch: int) -> Any:
+    def graph(self, member: int, batch: int) -> OnnxModel:
         return build_gpu_graph(self.members[member], self.form, batch, loop=True)
 
 

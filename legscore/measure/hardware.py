@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from legscore.measure.rates import Job
+from legscore.model.onnx_model import FLOAT, Node, OnnxModel, Value
 from legscore.system.cores import usable_cores
 
 SHAPES = ((2400, 256, 512), (2400, 512, 256), (4096, 1024, 1024), (2048, 2048, 2048))
@@ -28,7 +29,6 @@ def has_bf16() -> bool:
 def matrix_products(precision: str) -> dict[str, Job]:
     """Matrix products in a precision (fp32, bf16), by name; work in FLOP."""
     import openvino
-    from onnx import TensorProto, helper, numpy_helper
 
     core, jobs = openvino.Core(), {}
     kind = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
@@ -36,25 +36,18 @@ def matrix_products(precision: str) -> dict[str, Job]:
     for m, k, n in SHAPES:
         weight = np.random.default_rng(0).normal(size=(k, n)).astype(np.float32)
         nodes = [  # the sum keeps the result small: what is timed is the product
-            helper.make_node("MatMul", ["x", "w"], ["y"]),
-            helper.make_node("ReduceSum", ["y", "axes"], ["score"], keepdims=0),
+            Node("MatMul", ("x", "w"), ("y",), "y"),
+            Node("ReduceSum", ("y", "axes"), ("score",), "score", {"keepdims": 0}),
         ]
-        graph = helper.make_graph(
-            nodes,
-            "gemm",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
-            [helper.make_tensor_value_info("score", TensorProto.FLOAT, [m])],
-            [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([1]), "axes")],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-        model.ir_version = 8
+        constants: dict[str, np.ndarray] = {"w": weight, "axes": np.array([1], dtype=np.int64)}
+        model = OnnxModel("gemm", nodes, constants, Value("x", FLOAT, [m, k]), Value("score", FLOAT, [m]))
         settings = {
             "INFERENCE_PRECISION_HINT": kind,
             "NUM_STREAMS": threads,
             "INFERENCE_NUM_THREADS": threads,
         }
         queue = openvino.AsyncInferQueue(
-            core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings), threads
+            core.compile_model(core.read_model(model.to_bytes()), "CPU", settings), threads
         )
         x = np.random.default_rng(1).normal(size=(m, k)).astype(np.float32)
         repeats = max(4, int(JOB_FLOP / (2 * m * k * n)))

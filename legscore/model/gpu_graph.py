@@ -21,16 +21,13 @@ The same architecture always gives the same names of nodes and weights: refittin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import Builder, Lowering, score_shape, to_model
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from legscore.model.onnx_model import ELEMENT_TYPE, FLOAT, FLOAT16, OnnxModel
 
 GPU_REWRITE_VERSION = 1
 """Part of every plan's key, with graph.REWRITE_VERSION; raised when the forms here change."""
@@ -71,9 +68,7 @@ class _GpuBuilder(Builder):
         self.form, self.half = form, form.precision == "fp16"
 
     def cast(self, x: str, half: bool) -> str:
-        from onnx import TensorProto
-
-        return self.op("Cast", x, to=TensorProto.FLOAT16 if half else TensorProto.FLOAT)
+        return self.op("Cast", x, to=FLOAT16 if half else FLOAT)
 
     def constant(self, array: np.ndarray) -> str:
         if self.half and array.dtype.kind == "f":
@@ -135,7 +130,7 @@ class _GpuLowering(Lowering):
         return wide, channels // size
 
 
-def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: bool = False) -> ModelProto:
+def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: bool = False) -> OnnxModel:
     """Lower one checkpoint for TensorRT.
 
     Args:
@@ -163,18 +158,15 @@ def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: 
     )
 
 
-def float_names(model: ModelProto) -> frozenset[str]:
+def float_names(model: OnnxModel) -> frozenset[str]:
     """Names of the nodes of a graph that compute in FP32 (each node has the name of its first output, or
     gives it)."""
-    from onnx import TensorProto
-
-    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
-    kinds |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    kinds: dict[str, object] = {model.input.name: model.input.element}
+    kinds |= {name: ELEMENT_TYPE[array.dtype.name] for name, array in model.constants.items()}
     found = set()
-    for node in model.graph.node:
-        to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)
-        kind = to if node.op_type == "Cast" else kinds[node.input[0]]
-        kinds |= dict.fromkeys(node.output, kind)
-        if kind == TensorProto.FLOAT:
-            found |= {node.name, *node.output}
+    for node in model.nodes:
+        kind = node.attributes["to"] if node.kind == "Cast" else kinds[node.inputs[0]]
+        kinds |= dict.fromkeys(node.outputs, kind)
+        if kind == FLOAT:
+            found |= {node.name, *node.outputs}
     return frozenset(found)

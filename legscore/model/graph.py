@@ -1,4 +1,4 @@
-"""Checkpoint → ONNX inference graph, with numpy and onnx alone (no torch, about 0.1 s a member).
+"""Checkpoint → ONNX inference graph, with numpy alone (no torch, about 0.1 s a member).
 
 Input `x` float32 [N, channels, length]: the four bases in the order A,G,C,T whatever the checkpoint's own
 order, then the contract's extra channels. Output `score` float32 [N]; of a generator its logits [N, 4,
@@ -23,19 +23,15 @@ Rewrites, all exact up to rounding:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from legscore.dna.contract import BASES
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.onnx_model import FLOAT, FLOAT16, AttributeValue, Node, OnnxModel, Value
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-OPSET = 17
-IR_VERSION = 8
 REWRITE_VERSION = 1
 """Part of every cache key; raised when the rewrites change."""
 BN_EPSILON = 1e-5
@@ -45,16 +41,14 @@ class Builder:
     """Collects nodes and float32 constants; every method returns the name of its result."""
 
     def __init__(self, rank: int) -> None:
-        self.nodes: list[object] = []
+        self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
         self.rank = rank
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
-        from onnx import helper
-
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: AttributeValue) -> str:
         stem = f"{kind.lower()}_{len(self.nodes)}"
         names = [stem] if outputs == 1 else [f"{stem}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=stem, **attributes))
+        self.nodes.append(Node(kind, inputs, tuple(names), stem, attributes))
         return names[0] if outputs == 1 else ",".join(names)
 
     def constant(self, array: np.ndarray) -> str:
@@ -325,7 +319,7 @@ def build_graph(
     *,
     probabilities: bool = False,
     lowering: type[Lowering] = Lowering,
-) -> ModelProto:
+) -> OnnxModel:
     """Lower one checkpoint.
 
     Args:
@@ -368,20 +362,9 @@ def score_shape(checkpoint: Checkpoint) -> list[int | str]:
 
 def to_model(
     builder: Builder, score: str, shape: list[int | str], score_shape: list[int | str], half: bool = False
-) -> ModelProto:
+) -> OnnxModel:
     """ONNX model of what a builder collected: x of `shape` (float16 if `half`, else float32) → score float32
     `score_shape`."""
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    builder.nodes.append(helper.make_node("Identity", [score], ["score"], name="score"))
-    graph = helper.make_graph(
-        builder.nodes,
-        "legnet",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT16 if half else TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, score_shape)],
-        [numpy_helper.from_array(array, name) for name, array in builder.constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="legscore")
-    model.ir_version = IR_VERSION
-    checker.check_model(model)
-    return model
+    nodes = [*builder.nodes, Node("Identity", (score,), ("score",), "score")]
+    x = Value("x", FLOAT16 if half else FLOAT, shape)
+    return OnnxModel("legnet", nodes, builder.constants, x, Value("score", FLOAT, score_shape))

@@ -242,6 +242,25 @@ def test_fasta_is_read_as_written(
     assert rows_of(path, ["id", "description", "sequence"]) == expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
+def test_fasta_headers_and_borders_of_blocks(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names end at the first white space, the rest of the line is the description, empty ones are null; lines
+    are joined without their ends and with the spaces inside; wherever a block of the file ends."""
+    path = tmp_path / "t.fa"
+    path.write_bytes(b"\n \n>a\nAC GT\n>b\n\n>c x  y \r\nA\r\n\r\nC\r\n> d\nG>T\n>e\t\n>>f\nN")
+    monkeypatch.setattr("legscore.input.fasta.BLOCK_BYTES", size)
+    assert rows_of(path, ["id", "description", "sequence"]) == [
+        ("a", None, "AC GT"),
+        ("b", None, ""),
+        ("c", "x  y ", "AC"),
+        ("", "d", "G>T"),
+        ("e", None, ""),
+        (">f", None, "N"),
+    ]
+
+
 PIECES = [
     b",",
     b"\t",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,9 @@ NOT_FASTA = (
     (b"\n@", "begins with '@': FASTQ is not read, write FASTA"),
     (b"\0", "holds a NUL byte: the file is damaged, copy or make it again"),
 )
-"""What no line of a FASTA file does; a reader in C would take a NUL for the end of the sequence."""
+"""What no line of a FASTA file does; many readers take a NUL for the end of the sequence."""
+HEADER = re.compile(rb"(\S*)\s?(.*)", re.S)
+"""A header's name and the rest."""
 
 
 class FastaSource(Source):
@@ -72,20 +75,44 @@ class FastaSource(Source):
         yield from without_first(self._records(rows), skip)
 
     def _records(self, rows: int) -> Iterator[pa.RecordBatch]:
-        import pysam
-
         records: list[tuple[str, str | None, str]] = []
         n_bases = 0
-        with pysam.FastxFile(str(self.path), persist=False) as file:
-            for record in file:
-                sequence = record.sequence or ""
-                records.append((record.name or "", record.comment, sequence))
-                n_bases += len(sequence)
-                if len(records) >= rows or n_bases >= MOST_BATCH_BASES:
-                    yield self._batch(records)
-                    records, n_bases = [], 0
+        for text in self._texts():
+            header, _, lines = text.partition(b"\n")
+            name, comment = HEADER.match(header.removesuffix(b"\r")).groups()  # type: ignore[union-attr]
+            sequence = lines.translate(None, b"\r\n").decode()
+            records.append((name.decode(), comment.decode() or None, sequence))
+            n_bases += len(sequence)
+            if len(records) >= rows or n_bases >= MOST_BATCH_BASES:
+                yield self._batch(records)
+                records, n_bases = [], 0
         if records:
             yield self._batch(records)
+
+    def _texts(self) -> Iterator[bytes]:
+        """Each record without the '>' that it begins with; pieces of long ones are joined once."""
+        pieces, held, is_first = [], b"", True
+        with self._text.open() as stream:
+            while block := bytes(stream.read(BLOCK_BYTES)):
+                block = held + block
+                held = b"\n" if block.endswith(b"\n") else b""  # a record may begin behind it
+                first, *more = block[: len(block) - len(held)].split(b"\n>")
+                pieces.append(first)
+                for text in more:
+                    record = b"".join(pieces)
+                    pieces = [text]
+                    if is_first:
+                        record = record.removeprefix(UTF8_MARK).lstrip(b"\r\n ")
+                        is_first = False
+                        if not record:  # the first '>' was not in the first line
+                            continue
+                        record = record.removeprefix(b">")
+                    yield record
+        record = b"".join([*pieces, held])
+        if is_first:
+            record = record.removeprefix(UTF8_MARK).lstrip(b"\r\n ").removeprefix(b">")
+        if record:  # a '>' with nothing behind it: the file was cut short, which the count of rows shows
+            yield record
 
     def _batch(self, records: list[tuple[str, str | None, str]]) -> pa.RecordBatch:
         arrays = [

@@ -18,7 +18,7 @@ from legscore.system.storage import Remote, stamp
 
 LOOKS = 3
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
-"""What pyarrow, pysam and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
+"""What pyarrow and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
 
 
 class Source(ABC):

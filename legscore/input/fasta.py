@@ -39,7 +39,8 @@ class FastaSource(Source):
         begin = self._text.head.removeprefix(UTF8_MARK).lstrip(b"\r\n ")
         if not begin.startswith(b">"):
             raise InputError(f"{path} is no FASTA file: it does not begin with '>'")
-        self.n_rows, at, since, last = 1, 0, 0, b""
+        lead, _, _ = self._text.head.partition(b">")
+        self.n_rows, at, since, last = int(not lead.endswith(b"\n")), 0, 0, b""
         with self._text.open() as stream:
             while block := bytes(stream.read(BLOCK_BYTES)):
                 since = since + len(block) if b">" not in block else len(block) - block.rfind(b">")

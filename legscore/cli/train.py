@@ -57,6 +57,26 @@ from legscore.train.options import MemberOptions
         "check."
     ),
 )
+@click.option(
+    "--from",
+    "start_from",
+    type=click.Path(),
+    metavar="MODELS",
+    help="Go on from these checkpoints (members take them in turn), with the recipe they were trained with.",
+)
+@click.option(
+    "--freeze",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --from: keep the stem and the first N blocks. [0]",
+)
+@click.option(
+    "--block-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
+    help="With --from: each block learns at X times the rate of the next. [1]",
+)
+@click.option("--new-head", is_flag=True, help="With --from: start with a new head, of the recipe's kind.")
 @training_options
 def command(
     data: str,
@@ -70,6 +90,10 @@ def command(
     lr_find: bool,
     fraction: float,
     predictors: tuple[str, ...],
+    start_from: str | None,
+    freeze: int | None,
+    block_rate: float | None,
+    new_head: bool,
     **given: Any,
 ) -> None:
     """Train LegNets on measured sequences (needs legscore[train]).
@@ -86,6 +110,7 @@ def command(
       legscore train measured.parquet -o models/ --lr-find
       legscore train measured.parquet -o models/ --folds all --set epochs=5 --resume
       legscore train measured.parquet -o generator/ --preset generator --predictor models/seed1.safetensors
+      legscore train few.parquet -o tuned/ --from models/ --freeze 2 --set max_lr=0.001 --set epochs=4
       torchrun --nproc-per-node 4 -m legscore train measured.parquet -o models/
     """
     if lr_find:
@@ -94,7 +119,16 @@ def command(
         refuse_given(("fraction",), "it is the share of a pass that --lr-find uses")
     members = MemberOptions(seeds, n_seeds, valid_fold, test_fold, folds, full)
     keep_freed_parts()
-    recipe = resolve_recipe(given)
+    starts: Any = ()
+    if start_from is None:
+        refuse_given(("freeze", "block_rate", "new_head"), "they say how to go on --from a checkpoint")
+    else:
+        from legscore.train.fine_tune import read_starts, recipe_of
+
+        starts = read_starts(
+            start_from, frozen_blocks=freeze or 0, block_rate=block_rate or 1.0, new_head=new_head
+        )
+    recipe = resolve_recipe(given, recipe_of(starts[0]) if starts else None)
 
     from legscore.train.train_models import find_rate, train_models
 
@@ -102,10 +136,15 @@ def command(
     also_read = (given["recipe_file"], given["construct"])
     with TrainingProgress(given["quiet"]) as progress:
         if not lr_find:
-            train_models(*asked, predictors=predictors, also_read=also_read, listener=progress)
+            train_models(*asked, predictors=predictors, starts=starts, also_read=also_read, listener=progress)
             return
         test = find_rate(
-            *asked, fraction=fraction, predictors=predictors, also_read=also_read, listener=progress
+            *asked,
+            fraction=fraction,
+            predictors=predictors,
+            starts=starts,
+            also_read=also_read,
+            listener=progress,
         )
     click.echo(f"{test.suggestion:.2e}")
     progress.say(f"suggested: --set max_lr={test.suggestion:.2g} (the recipe has {recipe.max_lr:g})")

@@ -134,10 +134,10 @@ def training_options(command: F) -> F:
     return command
 
 
-def resolve_recipe(given: dict[str, Any], changes: dict[str, Any] | None = None) -> Any:
-    """The recipe that the options ask for."""
+def resolve_recipe(given: dict[str, Any], recorded: Any = None) -> Any:
+    """The recipe that the options ask for; `recorded`: of a checkpoint, where options name none."""
     from legscore.train.construct import CONSTRUCTS, construct_file
-    from legscore.train.recipe import resolve
+    from legscore.train.recipe import changed, resolve
 
     settings = parse_settings(given["settings"])
     for option in ("bins", "target_sd", "target_shift"):
@@ -145,7 +145,9 @@ def resolve_recipe(given: dict[str, Any], changes: dict[str, Any] | None = None)
             settings[option] = given[option]
     if (name := given["construct"]) is not None:
         settings["construct"] = CONSTRUCTS[name] if name in CONSTRUCTS else construct_file(name)
-    return resolve(given["preset"], given["recipe_file"], settings | (changes or {}))
+    if recorded is not None and not (given["preset"] or given["recipe_file"]):
+        return changed(recorded, settings)
+    return resolve(given["preset"], given["recipe_file"], settings)
 
 
 def data_options(given: dict[str, Any]) -> Any:

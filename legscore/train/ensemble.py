@@ -12,6 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from legscore.system.json_records import difference
 from legscore.system.lock import take_lock
 from legscore.train.data import TrainingData
 from legscore.train.devices import World
+from legscore.train.fine_tune import FineTune
 from legscore.train.loop import Metrics, Trainer
 from legscore.train.metrics_log import MetricsLog
 from legscore.train.options import Listener, Member, TrainingOptions
@@ -87,12 +89,14 @@ def train_members(
     *,
     group: str = "",
     world: World | None = None,
+    starts: Sequence[FineTune] = (),
 ) -> list[Path]:
     """Train what is neither finished nor claimed by another process.
 
     Args:
         make: builds the trainer of a member with the path of its state file.
         listener: hears of metrics and of every step, and says when to stop.
+        starts: checkpoints that the members go on from, as `make` was given them.
         log: takes the metrics, under names that begin with `group` where they share a board.
 
     Returns:
@@ -114,7 +118,8 @@ def train_members(
             # the leading process decides: the others must not come to another answer
             todo = int(world.same(todo))
             if todo == FINISHED:
-                _check_same(target, member, recipe, data)
+                start = start_of(member, starts)
+                _check_same(target, member, recipe, data, start.record() if start else None)
                 listener.say(f"{target}: finished already")
                 continue
             if todo == CLAIMED:
@@ -148,10 +153,22 @@ def train_members(
     return [path for path in (folder / f"{member.name}.safetensors" for member in members) if path.exists()]
 
 
-def _check_same(path: Path, member: Member, recipe: Recipe, data: TrainingData) -> None:
+def start_of(member: Member, starts: Sequence[FineTune]) -> FineTune | None:
+    """The checkpoint that a member goes on from: seed 1 takes the first, and so on in turn."""
+    return starts[(member.seed - 1) % len(starts)] if starts else None
+
+
+def _check_same(
+    path: Path, member: Member, recipe: Recipe, data: TrainingData, start: dict[str, Any] | None
+) -> None:
     """LegscoreError when a finished member is not what is asked for now."""
     record = load_checkpoint(path).training
-    asked = {"recipe": recipe.to_json(), "data_sha256": data.sha256, "folds_held_out": list(member.held_out)}
+    asked = {
+        "recipe": recipe.to_json(),
+        "data_sha256": data.sha256,
+        "folds_held_out": list(member.held_out),
+        "from": start,
+    }
     if what := difference({name: record.get(name) for name in asked}, asked):
         raise LegscoreError(
             f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again"

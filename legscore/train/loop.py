@@ -25,6 +25,7 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.model.legnet import LegNet, state_arrays
 from legscore.train.data import TrainingData
 from legscore.train.devices import World, choose_device, choose_precision
+from legscore.train.fine_tune import FineTune
 from legscore.train.inputs import codes_of, encode, shift
 from legscore.train.optim import initialise, make_optimizer, make_schedule
 from legscore.train.predict import correlations, predict
@@ -77,8 +78,10 @@ class Trainer:
         device: str | None = None,
         compiled: bool = False,
         world: World | None = None,
+        start: FineTune | None = None,
     ) -> None:
-        """`held_out`: the validation fold, then test folds, if any; empty to train on everything."""
+        """`held_out`: the validation fold, then test folds, if any; empty to train on everything.
+        `start`: the checkpoint to go on from."""
         self.recipe, self.contract, self.data, self.seed = recipe, contract, data, seed
         self.held_out, self.state_path, self.world = held_out, state_path, world or World()
         self.device = choose_device(device)
@@ -112,8 +115,13 @@ class Trainer:
         self.steps = recipe.epochs * self.steps_per_epoch
         self.network = LegNet(recipe.architecture())
         initialise(self.network, torch.Generator().manual_seed(seed))
+        self.start = start
+        if start is not None:
+            start.check(recipe, contract)
+            start.put_into(self.network)
+            start.freeze(self.network)
         self.network.to(self.device)
-        self.optimizer = make_optimizer(self.network, recipe)
+        self.optimizer = make_optimizer(self.network, recipe, start)
         self.schedule = make_schedule(self.optimizer, recipe, self.steps)
         self.dtype = choose_precision(recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -139,6 +147,7 @@ class Trainer:
             "data": self.data.sha256,
             "precision": str(self.dtype).removeprefix("torch."),
             "processes": self.world.size,
+            **({"from": self.start.record()} if self.start else {}),
         }
 
     def resume(self) -> bool:
@@ -185,6 +194,8 @@ class Trainer:
         the device)."""
         x, expression = self.batch(self.step)
         self.network.train()
+        if self.start is not None:
+            self.start.still(self.network)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             logits = self.forward(x)
         loss = self.loss(logits.float(), expression)
@@ -315,6 +326,7 @@ class Trainer:
             "legscore": __version__,
             "torch": torch.__version__,
             "precision": self.identity()["precision"],
+            **({"from": self.start.record()} if self.start else {}),
         }
         if len(self.held_out) > 1:  # every process comes here: each scores its share
             test = np.flatnonzero(np.isin(self.data.fold_N, self.held_out[1:]))

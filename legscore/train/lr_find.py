@@ -60,9 +60,11 @@ def range_test(
     losses: list[float] = []
     smoothed: list[float] = []
     average = 0.0
+    groups = trainer.optimizer.param_groups
+    shares = [group["lr"] / groups[0]["lr"] for group in groups]  # a fine-tuned network's parts differ
     for i, rate in enumerate(rates):
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = float(rate)
+        for group, share in zip(groups, shares, strict=True):
+            group["lr"] = float(rate) * share
         loss = float(trainer.train_step(scheduled=False))
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         corrected = average / (1 - SMOOTHING ** (i + 1))

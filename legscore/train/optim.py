@@ -14,6 +14,7 @@ from torch import nn
 
 from legscore.errors import LegscoreError
 from legscore.model.legnet import Bilinear, LegNet
+from legscore.train.fine_tune import FineTune
 from legscore.train.recipe import Recipe
 
 BILINEAR_SD = 0.00075
@@ -43,10 +44,11 @@ def initialise(network: LegNet, generator: torch.Generator) -> None:
             nn.init.zeros_(module.bias)
 
 
-def make_optimizer(network: LegNet, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or Lion (betas 0.9, 0.99) with the recipe's rate and decay."""
+def make_optimizer(network: LegNet, recipe: Recipe, start: FineTune | None = None) -> torch.optim.Optimizer:
+    """AdamW or Lion (betas 0.9, 0.99) with the recipe's rate and decay; the rates of a start's parts."""
+    groups = start.groups(network, recipe.max_lr) if start else [{"params": list(network.parameters())}]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, lr=recipe.max_lr, weight_decay=recipe.weight_decay)
     try:
         from lion_pytorch import Lion
     except ImportError:
@@ -54,7 +56,7 @@ def make_optimizer(network: LegNet, recipe: Recipe) -> torch.optim.Optimizer:
             "optimizer lion needs the lion-pytorch package: pip install 'legscore[train]'"
         ) from None
     lion: torch.optim.Optimizer = Lion(
-        network.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
+        groups, lr=recipe.max_lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
     )
     return lion
 
@@ -76,7 +78,7 @@ def make_schedule(
             )
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            recipe.max_lr,
+            [group["lr"] for group in optimizer.param_groups],
             total_steps=steps,
             pct_start=recipe.pct_start,
             div_factor=recipe.lr_div,

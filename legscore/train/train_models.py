@@ -14,7 +14,8 @@ from legscore.system.overwrite import check_apart, check_outputs
 from legscore.train.columns import DataOptions
 from legscore.train.data import TrainingData, read_training_data
 from legscore.train.devices import World, choose_device, join_world
-from legscore.train.ensemble import plan_members, train_members
+from legscore.train.ensemble import plan_members, start_of, train_members
+from legscore.train.fine_tune import FineTune
 from legscore.train.generator import GeneratorTrainer
 from legscore.train.loop import Trainer
 from legscore.train.lr_find import RANGE_TEST_FILES, RangeTest, range_test, write_range_test
@@ -37,6 +38,7 @@ def train_models(
     options: TrainingOptions | None = None,
     *,
     predictors: Sequence[str] = (),
+    starts: Sequence[FineTune] = (),
     also_read: Sequence[str | None] = (),
     listener: Listener | None = None,
 ) -> list[Path]:
@@ -48,6 +50,7 @@ def train_models(
             checkpoints, made where it is missing.
         reading: columns and rows of the table; what the recipe says of folds and singletons comes from it.
         predictors: for a generator, checkpoints that score its designs after every epoch.
+        starts: checkpoints that members go on from in turn (`legscore.train.fine_tune.read_starts`).
         also_read: files that recipe and options came from, which must not be written over.
         listener: hears of progress; says when to stop.
 
@@ -70,13 +73,16 @@ def train_models(
     judges = load_members(predictors) if predictors else []
     if recipe.is_generator and not (judges or members.full):
         listener.say("validation: by loss alone; --predictor MODELS also scores designs after every epoch")
-    make = trainer_maker(recipe, table, options, compiled, judges, world)
+    make = trainer_maker(recipe, table, options, compiled, judges, world, starts)
     team = planned(members, table, recipe)
+    check_starts(team, starts, table, listener)
     targets = [folder / f"{member.name}.safetensors" for member in team]
-    check_apart({"-o": targets}, [data, *also_read], predictors)
+    check_apart({"-o": targets}, [data, *also_read], [*predictors, *(start.path for start in starts)])
     listener.begin()
     with contextlib.closing(MetricsLog(options.tensorboard if world.leads else None)) as log:
-        paths = train_members(team, folder, make, recipe, table, options, listener, log, world=world)
+        paths = train_members(
+            team, folder, make, recipe, table, options, listener, log, world=world, starts=starts
+        )
     world.leave()
     return paths
 
@@ -91,6 +97,7 @@ def find_rate(
     *,
     fraction: float = 0.1,
     predictors: Sequence[str] = (),
+    starts: Sequence[FineTune] = (),
     also_read: Sequence[str | None] = (),
     listener: Listener | None = None,
 ) -> RangeTest:
@@ -113,12 +120,19 @@ def find_rate(
         raise LegscoreError("--lr-find runs in one process; start it without torchrun")
     folder = make_folder(output)
     files = [folder / name for name in RANGE_TEST_FILES]
-    check_outputs({"-o": files}, [data, *also_read], predictors, force=options.force)
+    check_outputs(
+        {"-o": files},
+        [data, *also_read],
+        [*predictors, *(start.path for start in starts)],
+        force=options.force,
+    )
     compiled = compiles(options)
     table = read_for_recipe(data, recipe, reading or DataOptions(), options.floor, folder, listener)
     judges = load_members(predictors) if predictors else []
-    make = trainer_maker(recipe, table, options, compiled, judges)
-    trainer = make(planned(members, table, recipe)[0], folder / ".lr_find")
+    make = trainer_maker(recipe, table, options, compiled, judges, starts=starts)
+    team = planned(members, table, recipe)[:1]
+    check_starts(team, starts, table, listener)
+    trainer = make(team[0], folder / ".lr_find")
     listener.begin()
     test = range_test(trainer, fraction, progress=listener.test_step, stop=listener.stopped)
     written, picture = write_range_test(test, folder)
@@ -133,6 +147,19 @@ def planned(members: MemberOptions, data: TrainingData, recipe: Recipe) -> list[
         seeds = (HUMAN_SEED if recipe.preset == "human" else 1,)
     folds = "none" if members.full else members.folds or "one"
     return plan_members(data, seeds, folds=folds, valid=members.valid_fold, test=members.test_fold)
+
+
+def check_starts(
+    team: Sequence[Member], starts: Sequence[FineTune], data: TrainingData, listener: Listener
+) -> None:
+    """Say what each member goes on from; LegscoreError where that one saw a fold that is held out now."""
+    warned = set()
+    for member in team:
+        if start := start_of(member, starts):
+            listener.say(f"{member.name}: from {start.name}")
+            if (warning := start.check_folds(data, member.held_out)) and warning not in warned:
+                warned.add(warning)
+                listener.say(warning)
 
 
 def check_predictors(recipe: Recipe, predictors: Sequence[str]) -> None:
@@ -185,6 +212,7 @@ def trainer_maker(
     compiled: bool,
     judges: Sequence[Checkpoint] = (),
     world: World | None = None,
+    starts: Sequence[FineTune] = (),
 ) -> Callable[[Member, Path], Trainer]:
     """A function that builds the trainer of a member, given the path of its state file."""
 
@@ -194,7 +222,9 @@ def trainer_maker(
         )  # fmt: skip
         how: dict[str, Any] = {"device": options.device, "compiled": compiled, "world": world}
         if recipe.is_generator:
+            if starts:
+                raise LegscoreError("--from starts predictors; train generators from the beginning")
             return GeneratorTrainer(*given, predictors=judges, **how)
-        return Trainer(*given, **how)
+        return Trainer(*given, start=start_of(member, starts), **how)
 
     return make

@@ -218,10 +218,10 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         ([good, "-m", tmp_path / "plain.safetensors", *out, "--singleton", "1"], r"no is_singleton channel"),
         ([good, *model, "-o", tmp_path / "o.csv", "--per-model"], r"'score_per_model' .* text cannot hold"),
         ([good, *model, "-o", tmp_path / "o.csv", "--format", "tsv"], r"contradicts the extension"),
-        (["", *model, *out], r"'' is no input"),
+        (["", *model, *out], r"INPUT: an empty name was given"),
         (["-", *model, *out], r"streams are not read"),
-        ([good, "-m", "", *out], r"an empty name was given for a model"),
-        ([good, *model, "-o", ""], r"an empty name was given for the output"),
+        ([good, "-m", "", *out], r"--model: an empty name was given"),
+        ([good, *model, "-o", ""], r"--output: an empty name was given"),
         (
             [good, *model, *out, "--column", "sequence=id", "--column", "sequence=sequence"],
             r"sequence was given twice",

@@ -14,6 +14,7 @@ import threading
 
 import click
 
+from legscore.cli.effects import refuse_empty_values
 from legscore.cli.terminal import guard_streams
 from legscore.errors import LegscoreError, printable
 from legscore.system.allocator import use_system_pool
@@ -67,6 +68,7 @@ class LazyGroup(click.Group):
         if name in ("run", "merge", "bench"):
             use_system_pool()
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+        refuse_empty_values(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

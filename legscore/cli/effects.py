@@ -1,13 +1,17 @@
-"""Refuse options that were given but would have no effect."""
+"""Refuse options that were given but would have no effect, and values that are empty."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from legscore.errors import LegscoreError
+
+MAY_BE_EMPTY = {"flank5", "flank3", "adapter5", "adapter3"}
+"""Options whose empty text says something: no DNA."""
 
 
 def refuse_given(names: Collection[str], why: str) -> None:
@@ -29,3 +33,24 @@ def refuse_others(names: Collection[str], why: str) -> None:
     here."""
     every = {parameter.name or "" for parameter in click.get_current_context().command.params}
     refuse_given(every - set(names), why)
+
+
+def refuse_empty_values(command: click.Command) -> None:
+    """Have a command, and those below it, refuse values without a letter: what a shell leaves of a variable
+    that is not set. They would mean the same as no option at all, or the folder where the command runs."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            refuse_empty_values(inner)
+    for parameter in command.params:
+        if parameter.callback is None and parameter.name not in MAY_BE_EMPTY:
+            parameter.callback = _not_empty
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """The value as it is. LegscoreError where it, or one of several, is an empty text."""
+    several = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(one, str) and not one.strip() for one in several):
+        option = isinstance(parameter, click.Option)
+        name = max(parameter.opts, key=len) if option else parameter.human_readable_name.strip("[].")
+        raise LegscoreError(f"{name}: an empty name was given; is a shell variable unset?")
+    return value

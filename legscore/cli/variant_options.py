@@ -113,11 +113,14 @@ def build_options(given: Mapping[str, Any]) -> BuildOptions | None:
     Raises:
         LegscoreError: an option of OPTIONS without --fasta, or values that do not go together.
     """
-    values = {name: given[name] for name in OPTIONS if given[name] not in (None, (), False)}
+    # by identity: 0 bases are a choice, and 0 == False
+    values = {
+        name: given[name] for name in OPTIONS if given[name] not in (None, ()) and given[name] is not False
+    }
     if "fasta" not in values:
         if values:
-            name = next(iter(values)).replace("_", "-")
-            raise InputError(f"--{name} is about variants in a genome; give --fasta too")
+            name = next(iter(values)).replace("regions_bed", "regions").replace("biotypes", "biotype")
+            raise InputError(f"--{name.replace('_', '-')} is about variants in a genome; give --fasta too")
         return None
     from legscore.variants.options import BuildOptions
 

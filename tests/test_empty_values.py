@@ -1,0 +1,70 @@
+"""Values that say nothing are refused by every option of every command, and values that say 0 are heard."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pyarrow.parquet as pq
+import pytest
+from conftest import Ran, one_line
+
+from legscore.cli import COMMANDS
+from legscore.cli.effects import MAY_BE_EMPTY
+
+Cli = Callable[..., Ran]
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, (module, _) in COMMANDS.items():
+        command = importlib.import_module(module).command
+        if isinstance(command, click.Group):
+            yield from (((name, inner), command.commands[inner]) for inner in command.commands)
+        else:
+            yield (name,), command
+
+
+TEXTS = [
+    (words, parameter)
+    for words, command in commands()
+    for parameter in command.params
+    if isinstance(parameter.type, (click.Path, type(click.STRING))) and parameter.name not in MAY_BE_EMPTY
+]
+
+
+def test_every_text_is_asked_for() -> None:
+    assert len(TEXTS) > 90
+    assert {words[0] for words, _ in TEXTS} == set(COMMANDS) - {"doctor", "cache"}
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"), TEXTS, ids=[" ".join((*words, str(p.name))) for words, p in TEXTS]
+)
+def test_an_empty_value_is_refused(words: tuple[str, ...], parameter: click.Parameter, cli: Cli) -> None:
+    is_option = isinstance(parameter, click.Option)
+    for empty in ("", " "):
+        ran = cli(*words, *([max(parameter.opts, key=len)] if is_option else []), empty)
+        one_line(ran, "an empty name was given; is a shell variable unset?")
+        assert not is_option or max(parameter.opts, key=len) in ran.err
+
+
+def tiles(world: Path, cli: Cli, *options: object) -> list[tuple[str, int]]:
+    """Gene and start of each tile of gene A."""
+    out = world / "o.parquet"
+    words = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", "--length", 20, *options)
+    ran = cli("variants", *words, "-o", out, "--force")
+    assert ran.code == 0, ran.err
+    rows = pq.read_table(out).to_pylist()
+    return [(row["tss_source"], row["start"]) for row in rows if row["gene"] == "A"]
+
+
+def test_no_bases_are_a_number_of_bases(world: Path, cli: Cli) -> None:
+    """0 is not the same as nothing: starts at the ATG itself, and tiles downstream of the start alone."""
+    codon = tiles(world, cli, "--assume-utr", 0, "--upstream", 20)
+    assert {source for source, _ in codon} == {"assumed 0 from ATG"}
+    assert codon != tiles(world, cli, "--upstream", 20)
+    down = tiles(world, cli, "--upstream", 0, "--downstream", 20)
+    assert len(down) == 1
+    assert down != tiles(world, cli, "--downstream", 20)

@@ -103,8 +103,14 @@ def compiles(compiler: list[str], form: str) -> bool:
         return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def build_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -> str:
+def build_library(sources: Path, library: Path, extra: tuple[str, ...] = (), emulate: bool = False) -> str:
     """Build kernels/cpu with each form that the compiler takes.
+
+    Args:
+        sources: the folder of its text.
+        library: the file to write.
+        extra: flags for every object and for linking.
+        emulate: build the amx form on emulated tiles and FP16, for tests on CPUs without them.
 
     Returns:
         What was not built and why, or an empty string.
@@ -114,8 +120,13 @@ def build_library(sources: Path, library: Path, extra: tuple[str, ...] = ()) -> 
     if compiler is None:
         return "no C++ compiler was found: the native engine was not built; OpenVINO scores on CPUs"
     forms = [form for form in FORMS if compiles(compiler, form)]
+    flags_of = {form: flags for form, (flags, _) in FORMS.items()}
+    if emulate:
+        forms = list(FORMS)
+        flags_of["amx"] = ["-O2", *AVX512, "-include", str(HERE / "tests" / "data" / "emulated_amx.h")]
+        extra = (*extra, "-DLEGNET_EMULATED")
     built = [f"-DLEGNET_WITH_{form.upper()}" for form in forms if form != "portable"]
-    parts = {form: FORMS[form][0] for form in forms} | {"pack": ["-O2"], "api": ["-O2", *built]}
+    parts = {form: flags_of[form] for form in forms} | {"pack": ["-O2"], "api": ["-O2", *built]}
     with tempfile.TemporaryDirectory() as folder:
         objects = {name: str(Path(folder) / f"{name}.o") for name in parts}
         commands = [
@@ -146,18 +157,22 @@ class BuildCPU(Command):
     """`python setup.py build_cpu`: the library of kernels/cpu in place, for a bare checkout."""
 
     description = "build kernels/cpu in place"
-    user_options = [("sanitize", None, "with the address and undefined-behaviour sanitizers")]  # noqa: RUF012
+    user_options = [  # noqa: RUF012
+        ("sanitize", None, "with the address and undefined-behaviour sanitizers"),
+        ("emulate", None, "with the amx form on emulated tiles, for tests on CPUs without them"),
+        ("output=", None, "the file to write, instead of the one in place"),
+    ]
 
     def initialize_options(self) -> None:
-        self.sanitize = False
+        self.sanitize, self.emulate, self.output = False, False, None
 
     def finalize_options(self) -> None:
         pass
 
     def run(self) -> None:
         checks = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all") if self.sanitize else ()
-        library = HERE / "kernels" / "cpu" / LIBRARY
-        if complaint := build_library(HERE / "kernels" / "cpu", library, checks):
+        library = Path(self.output) if self.output else HERE / "kernels" / "cpu" / LIBRARY
+        if complaint := build_library(HERE / "kernels" / "cpu", library, checks, bool(self.emulate)):
             self.warn(complaint)
         if not library.is_file():
             raise SystemExit(1)

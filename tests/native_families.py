@@ -48,6 +48,22 @@ def families() -> dict[str, Checkpoint]:
     }
 
 
+def overflowing_at_poly_a() -> tuple[Checkpoint, np.ndarray]:
+    """A network that poly-A drives beyond FP16, as random windows do not; and codes uint8 [40, 150] whose window 17
+    has it."""
+    member = toy_checkpoint(1)
+    weight = member.arrays["stem.conv.weight"]
+    weight[:4] = 0.0
+    weight[:4, 0] = 1.0  # counts of A among 7
+    member.arrays["stem.norm.running_mean"][:4] = 6.5  # only 7 of 7 are above
+    member.arrays["stem.norm.weight"][:4], member.arrays["stem.norm.running_var"][:4] = 1.0, 1e-9
+    member.arrays["stem.norm.bias"][:4] = 0.0
+    member.arrays["blocks.0.expand.conv.weight"] *= 100.0
+    codes = np.random.default_rng(0).integers(1, 4, (40, 150), dtype=np.uint8)
+    codes[17, 40:60] = 0
+    return member, codes
+
+
 FAMILIES = families()
 HERE = [form for form in FORMS if library_path().is_file() and not missing_form(form)]
 

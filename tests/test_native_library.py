@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import random_batch, toy_checkpoint, yeast_contract
-from native_families import EXAMPLES, FAMILIES, HERE, NOT_BUILT, TRAINED, engine, scores
+from native_families import (
+    EXAMPLES,
+    FAMILIES,
+    HERE,
+    NOT_BUILT,
+    TRAINED,
+    engine,
+    overflowing_at_poly_a,
+    scores,
+)
 
 from legscore.dna.batch import Batch
 from legscore.dna.contract import reverse_complement
@@ -97,21 +106,9 @@ def test_singleton_channel_counts() -> None:
     assert (found[0] != found[1]).any()
 
 
-def test_strands_beyond_range_become_nan_and_leave_their_neighbours_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_strands_beyond_range_become_nan_and_leave_their_neighbours_alone() -> None:
     """Poly-A drives one channel beyond FP16; random windows do not."""
-    member = toy_checkpoint(1)
-    weight = member.arrays["stem.conv.weight"]
-    weight[:4] = 0.0
-    weight[:4, 0] = 1.0  # counts of A among 7
-    member.arrays["stem.norm.running_mean"][:4] = 6.5  # only 7 of 7 are above
-    member.arrays["stem.norm.weight"][:4], member.arrays["stem.norm.running_var"][:4] = 1.0, 1e-9
-    member.arrays["stem.norm.bias"][:4] = 0.0
-    member.arrays["blocks.0.expand.conv.weight"] *= 100.0
-    rng = np.random.default_rng(0)
-    codes = rng.integers(1, 4, (40, 150), dtype=np.uint8)
-    codes[17, 40:60] = 0
+    member, codes = overflowing_at_poly_a()
     for form in HERE:
         ours = engine(member, form=form, both_strands=False)
         found = ours.score(Batch(codes))[0]

@@ -59,8 +59,8 @@ struct Batch {
 
     Strand strand(int64_t at, int32_t length, bool reverse) const {
         const int64_t edit = at - plain;
-        if (edit < 0) return Strand{codes + at * length, -1, 0, (uint8_t)reverse};
-        return Strand{codes + (int64_t)window[edit] * length, offset[edit], base[edit], (uint8_t)reverse};
+        if (edit < 0) return Strand{codes + at * length, -1, 0, (uint8_t)reverse, nullptr};
+        return Strand{codes + (int64_t)window[edit] * length, offset[edit], base[edit], (uint8_t)reverse, nullptr};
     }
 };
 
@@ -113,6 +113,9 @@ EXPORT int32_t legnet_runs(int32_t form) {
     if (form == FORM_PORTABLE) return RUNS;
 #if defined(__x86_64__)
     if (form == FORM_AVX512) return has_avx512() ? RUNS : CPU_LACKS;
+#ifdef LEGNET_EMULATED  // its tiles are C++ (tests/data/emulated_amx.h)
+    if (form == FORM_AMX) return has_avx512() ? RUNS : CPU_LACKS;
+#endif
     if (!has_amx()) return CPU_LACKS;
 #if defined(__linux__)
     const long ask_for_state = 0x1023, tile_data = 18;
@@ -184,11 +187,27 @@ EXPORT int32_t legnet_score(int32_t form, const Network* const* nets, int32_t n_
     return 0;
 }
 
+// A generator's probabilities, out [count][4][length] in the order of its outputs, of x [count][channels][length]. 0, or 1 where *stop
+// became nonzero, or 2 where an activation left the range of its format.
+EXPORT int32_t legnet_bases(int32_t form, const Network* net, Work* work, const float* x, int32_t count, const volatile int32_t* stop,
+                            float* out) {
+    const RunUnit run = form_of(form);
+    const size_t row_in = (size_t)net->channels * net->length, row_out = (size_t)4 * net->length;
+    for (int32_t start = 0; start < count; start += net->unit) {
+        if (*stop) return 1;
+        const int32_t here = count - start < net->unit ? count - start : net->unit;
+        Strand strands[MOST_STRANDS];
+        for (int32_t i = 0; i < here; i++) strands[i] = Strand{nullptr, -1, 0, 0, x + (start + i) * row_in};
+        if (run(net, work, strands, here, 0, out + start * row_out, -1, nullptr) != 1) return 2;
+    }
+    return 0;
+}
+
 // bf16 panels [panels][length][32] before block `depth` of one window's strand, z domain. 1, 0 beyond the range, -1 for a code
 // beyond 4.
 EXPORT int32_t legnet_activations(int32_t form, const Network* net, Work* work, const uint8_t* codes, int32_t reverse,
                                   int32_t singleton, int32_t depth, uint16_t* activations) {
-    const Strand strand = {codes, -1, 0, (uint8_t)reverse};
+    const Strand strand = {codes, -1, 0, (uint8_t)reverse, nullptr};
     return form_of(form)(net, work, &strand, 1, singleton, nullptr, depth, activations);
 }
 

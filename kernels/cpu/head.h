@@ -1,10 +1,11 @@
 // head.h: the head: logits of each strand, and the score.
 //
-// shapes   from the last block's panels; out [strands]
+// shapes   from the last block's panels; out [strands], or [strands][4][length] of a generator
 // silu     with a final activation the 1 x 1 convolution runs as tiles over all rows, then SiLU, then the mean over positions
 // mean     without one the mean comes first (the same, up to rounding), and the convolution is a linear layer in FP32
 // bins     softmax and expectation in double with an exponential of its own, since those of libraries differ in their last bits
 // scalar   linear, SiLU, linear in FP32; normalisation is folded into both
+// bases    of a generator: the 1 x 1 convolution as tiles over all rows, [SiLU], softmax of the four bases at each position
 // twin     numpy
 
 static double exponential(double x) {  // e^x, x <= 0; relative error 1e-15
@@ -67,9 +68,42 @@ static void activated_means(const Network& net, Work& work, const uint16_t* x, c
             for (int32_t h = 0; h < 2; h++) store(work.logits + s * work.logits_stride + q * 32 + h * 16, sums[s][h] * share);
     }
 }
+// The softmax over the first four of a row's sums, in the z domain; false where one is not finite.
+static bool softmax_of_bases(const float* sums, float* out, int32_t length) {
+    double weight[4], total = 0.0;
+    float logits[4];
+    for (int32_t b = 0; b < 4; b++) {
+        logits[b] = sums[b] * (1.0f / MINUS_LOG2_E);
+        if ((bits_of(logits[b]) & 0x7fffffffu) >= 0x7f800000u) return false;
+    }
+    float most = logits[0];
+    for (int32_t b = 1; b < 4; b++) most = logits[b] > most ? logits[b] : most;
+    for (int32_t b = 0; b < 4; b++) {
+        weight[b] = exponential((double)logits[b] - (double)most);
+        total = total + weight[b];
+    }
+    for (int32_t b = 0; b < 4; b++) out[(size_t)b * length] = (float)(weight[b] / total);
+    return true;
+}
+static bool bases(const Network& net, Work& work, const uint16_t* x, const Rows& rows, float* out) {
+    const Product& product = net.head_product;
+    const size_t panel = (size_t)rows.all * 32;
+    for (int32_t m = 0; m < rows.computed; m += 32) {
+        tile_sums<32>(work, x + (size_t)(rows.gap + m) * 32, panel, product.steps, product.weights, product.bias);
+        for (int32_t r = 0; r < 32; r++) {
+            const int32_t s = (m + r) / rows.step, at = (m + r) % rows.step;
+            if (s >= rows.strands || at >= rows.length) continue;
+            float* sums = work.scratch + r * 32;
+            if (net.head_silu) store(sums, silu(load(sums)));
+            if (!softmax_of_bases(sums, out + (size_t)s * 4 * rows.length + at, rows.length)) return false;
+        }
+    }
+    return true;
+}
 // False where a score is not finite.
 static bool head(const Network& net, Work& work, const uint16_t* x, const Rows& rows, float* out) {
     const size_t stride = work.logits_stride;
+    if (net.head == HEAD_BASES) return bases(net, work, x, rows, out);
     if (net.head_silu) {
         activated_means(net, work, x, rows);
     } else {

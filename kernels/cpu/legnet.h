@@ -12,11 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LEGNET_ABI = 1, MOST_BLOCKS = 64, MOST_STRANDS = 8, MOST_PER_GROUP = 16, STAGES = 9 };
+enum { LEGNET_ABI = 2, MOST_BLOCKS = 64, MOST_STRANDS = 8, MOST_PER_GROUP = 16, STAGES = 9 };
 enum { FORM_PORTABLE = 0, FORM_AVX512 = 1, FORM_AMX = 2, FORMS = 3 };
 enum { JOIN_NONE = 0, JOIN_ADD = 1, JOIN_X_FX = 2, JOIN_FX_X = 3 };
 enum { GATE_NONE = 0, GATE_PLAIN = 1, GATE_BILINEAR = 2 };
-enum { HEAD_BINS = 0, HEAD_SCALAR = 1 };
+enum { HEAD_BINS = 0, HEAD_SCALAR = 1, HEAD_BASES = 2 };
 enum { STAGE_ENCODE, STAGE_STEM, STAGE_EXPAND, STAGE_GROUP, STAGE_SQUEEZE, STAGE_GATE, STAGE_PROJECT, STAGE_MIX, STAGE_HEAD };
 
 // A convolution as products of tiles: weights bf16 [panel of 32 outputs][step][2 halves][16 pairs][16 outputs][2], bias FP32 in
@@ -59,11 +59,13 @@ struct Network {
     size_t bytes, used;
 };
 
-// One strand to score: a window's codes with at most one base replaced (offset < 0: none), forwards or as reverse complement.
+// One strand to score: a window's codes with at most one base replaced (offset < 0: none), forwards or as reverse complement; or, of a
+// generator, its input itself [channels][length], where `values` is not null.
 struct Strand {
     const uint8_t* codes;
     int32_t offset;
     uint8_t base, reverse;
+    const float* values;
 };
 
 // Buffers of one thread.
@@ -84,7 +86,7 @@ struct Rows {
 };
 
 // Runs `count` strands of a unit. Returns 1, or 0 where an activation left the range of the formats (scores are then void).
-// depth < 0: the whole network, scores into out [count]; else blocks before `depth` only, and `activations` receives the bf16
+// depth < 0: the whole network, scores into out [count], or a generator's probabilities into out [count][4][length]; else blocks before `depth` only, and `activations` receives the bf16
 // panels [panels][length][32] of the first strand.
 typedef int32_t (*RunUnit)(const Network*, Work*, const Strand*, int32_t count, int32_t singleton, float* out, int32_t depth,
                            uint16_t* activations);

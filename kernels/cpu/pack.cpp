@@ -187,7 +187,7 @@ struct Packer {
         stem(width, c, k);
         for (int32_t i = 0; i < net.n_blocks; i++) block(net.blocks[i]);
         const int32_t last = net.last_width, logits = net.head == HEAD_SCALAR ? 2 * last : net.outputs;
-        if (net.head_silu)
+        if (net.head_silu || net.head == HEAD_BASES)
             product(net.head_product, panels_of(logits), net.last_panels, logits, last, 1, plain, plain);
         else
             dense(net.head_dense, (logits + 15) / 16 * 16, last, logits, last, true, false, true, plain, plain);
@@ -236,7 +236,7 @@ bool read_shape(Network& net, const int32_t* shape, int32_t n) {
     if (!within(net.length, 8, 600) || !within(net.channels, 4, 8) || !within(net.stem_kernel, 1, 31) || !within(net.kernel, 1, 31))
         return false;
     if (net.stem_kernel % 2 == 0 || net.kernel % 2 == 0 || !within(net.per_group, 1, MOST_PER_GROUP)) return false;
-    if (!within(net.join, 0, 3) || !within(net.gate, 0, 2) || !within(net.head, 0, 1) || !within(net.outputs, 1, 4096)) return false;
+    if (!within(net.join, 0, 3) || !within(net.gate, 0, 2) || !within(net.head, 0, 2) || !within(net.outputs, 1, 4096)) return false;
     if (!within(net.reverse_channel, -1, net.channels - 1) || !within(net.singleton_channel, -1, net.channels - 1)) return false;
     const int32_t *widths = shape + 14, *inner = widths + blocks + 1, *hidden = inner + blocks, *rank = hidden + blocks,
                   *pools = rank + blocks;
@@ -254,6 +254,7 @@ bool read_shape(Network& net, const int32_t* shape, int32_t n) {
         length /= pools[i];
         if (length < 1) return false;
     }
+    if (net.head == HEAD_BASES && (net.outputs != 4 || length != net.length)) return false;
     net.last_length = length, net.last_width = widths[blocks], net.last_panels = panels_of(net.last_width);
     const int32_t fitting = 768 / (net.length + net.gap);
     net.unit = fitting < 1 ? 1 : fitting > MOST_STRANDS ? MOST_STRANDS : fitting;

@@ -1,6 +1,7 @@
 // rows.h: what is done to rows between the products: strands encoded, gaps cleared, the gate, the residual sum, pooling.
 //
-// encode     codes -> bf16 [row][8]: four bases, the extra channels, zeros; 0.25 (or 0) in each base channel at an N
+// encode     codes -> bf16 [row][8]: four bases, the extra channels, zeros; 0.25 (or 0) in each base channel at an N; a generator's
+//            input is rounded to bf16
 // gate_rows  32 rows of a panel, FP16 times the strand's gate -> bf16
 // add_rows   x += f(x), bf16, rounded once
 // pool_rows  the largest of `pool` neighbours; in the z domain the least
@@ -22,6 +23,12 @@ static bool encode(const Network& net, uint16_t* input, const Strand* strands, c
     memset(input, 0, (size_t)(rows.all + 64) * 16);
     for (int32_t s = 0; s < rows.strands; s++) {
         const Strand& strand = strands[s];
+        if (strand.values) {
+            for (int32_t c = 0; c < net.channels; c++)
+                for (int32_t i = 0; i < rows.length; i++)
+                    input[(size_t)(rows.gap + s * rows.step + i) * 8 + c] = to_bf16(strand.values[c * rows.length + i]);
+            continue;
+        }
         for (int32_t i = 0; i < rows.length; i++) {
             const int32_t at = strand.reverse ? rows.length - 1 - i : i;
             uint8_t code = at == strand.offset ? strand.base : strand.codes[at];

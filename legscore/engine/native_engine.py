@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
 from legscore.dna.batch import Batch
 from legscore.engine.base import ThreadedEngine
+from legscore.engine.native_buffers import NativeBuffers
 from legscore.engine.native_library import (
     FORMS,
-    fastest_form,
     library_digest,
     load_library,
-    missing_form,
+    usable_form,
 )
 from legscore.engine.native_pack import PackedNetwork
 from legscore.engine.recipe import Recipe
@@ -42,7 +41,6 @@ STRETCHES_PER_THREAD = 4
 """Stretches that a batch is cut into for each thread, at least, so that all end at about the same time."""
 PROBES = 4
 """Windows of each member that must stay within range when the engine is opened."""
-STAGES = ("encode", "stem", "expand", "group", "squeeze", "gate", "project", "mix", "head")
 
 
 class NativeEngine(ThreadedEngine):
@@ -72,9 +70,7 @@ class NativeEngine(ThreadedEngine):
             the
                 formats, or the forms disagree.
         """
-        if form is not None and (why := missing_form(form)):
-            raise EngineError(f"engine native: {why}")
-        self.form = form or fastest_form()
+        self.form = usable_form(form)
         if threads is not None and threads < 1:
             raise EngineError(f"engine native: {threads} threads; at least one is needed")
         super().__init__(members[0].contract, both_strands=both_strands, is_singleton=is_singleton)
@@ -83,35 +79,17 @@ class NativeEngine(ThreadedEngine):
         self.windows = int(recipe.get("native", "windows"))
         self._library, self._halt = load_library(), ctypes.c_int32(0)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="legscore-native")
-        self._buffers: SimpleQueue[Any] = SimpleQueue()
-        self._made: list[Any] = []
+        self._buffers: NativeBuffers | None = None
         self._networks: list[PackedNetwork] = []
         try:
+            if len({member.architecture for member in members}) > 1:
+                raise EngineError("engine native: members of different shapes cannot be scored together")
             self._networks = list(self._pool.map(_packed, members))
-            self._make_buffers(members)
+            self._buffers = NativeBuffers(self._networks[0].handle, self.threads)
             list(self._pool.map(self._check, range(self.n_members)))
         except BaseException:
             self.close()
             raise
-
-    def _make_buffers(self, members: Sequence[Checkpoint]) -> None:
-        shapes = {m.architecture: network for m, network in zip(members, self._networks, strict=True)}
-        if len(shapes) > 1:
-            raise EngineError("engine native: members of different shapes cannot be scored together")
-        for _ in range(self.threads):
-            buffers = self._library.legnet_work(self._networks[0].handle)
-            if not buffers:
-                raise EngineError("engine native: there is no memory for the buffers of a thread")
-            self._made.append(buffers)
-            self._buffers.put(buffers)
-
-    @contextlib.contextmanager
-    def _buffers_of_a_thread(self) -> Iterator[Any]:
-        buffers = self._buffers.get()
-        try:
-            yield buffers
-        finally:
-            self._buffers.put(buffers)
 
     def _check(self, m: int) -> None:
         """The form against the portable one, and the range."""
@@ -139,6 +117,10 @@ class NativeEngine(ThreadedEngine):
                 f"engine native: activations of {name} leave the range of the formats (FP16: 65,504)"
             )
 
+    def _lent(self) -> contextlib.AbstractContextManager[Any]:
+        assert self._buffers is not None
+        return self._buffers.lent()
+
     def activations(self, m: int, codes_L: np.ndarray, depth: int, form: str | None = None) -> np.ndarray:
         """bf16 bits before block `depth` of a forward strand, uint16 [panels, positions, 32], in the
         library's own scale (-log2 e times the activation)."""
@@ -146,7 +128,7 @@ class NativeEngine(ThreadedEngine):
         n = -(-network.width[depth] // 32)
         out = np.zeros((n, network.length, 32), dtype=np.uint16)
         codes_L = np.ascontiguousarray(codes_L, dtype=np.uint8)
-        with self._buffers_of_a_thread() as buffers:
+        with self._lent() as buffers:
             done = self._library.legnet_activations(
                 FORMS.index(form or self.form), network.handle, buffers, codes_L.ctypes.data, 0,
                 int(self.is_singleton), depth, out.ctypes.data,
@@ -189,7 +171,7 @@ class NativeEngine(ThreadedEngine):
         """Scores_MN of windows first .. first + count - 1, in a thread of the pool."""
         handles = (ctypes.c_void_p * len(members))(*[self._networks[m].handle for m in members])
         out_MN = np.empty((len(members), count), dtype=np.float32)
-        with self._buffers_of_a_thread() as buffers:
+        with self._lent() as buffers:
             code = self._library.legnet_score(
                 FORMS.index(form), handles, len(members), buffers, batch.codes_WL.ctypes.data,
                 batch.window_E.ctypes.data, batch.offset_E.ctypes.data, batch.base_E.ctypes.data,
@@ -204,12 +186,7 @@ class NativeEngine(ThreadedEngine):
 
     def stage_ticks(self) -> dict[str, int]:
         """Ticks of the CPU's counter that each stage took in all threads since the last call."""
-        total = np.zeros(len(STAGES), dtype=np.uint64)
-        for buffers in self._made:
-            ticks = np.zeros(len(STAGES), dtype=np.uint64)
-            self._library.legnet_stages(buffers, ticks.ctypes.data)
-            total += ticks
-        return dict(zip(STAGES, map(int, total), strict=True))
+        return self._buffers.stage_ticks() if self._buffers else {}
 
     @property
     def bytes_per_member(self) -> int:
@@ -236,9 +213,8 @@ class NativeEngine(ThreadedEngine):
         self._pool.shutdown(wait=True, cancel_futures=True)
         for network in self._networks:
             network.close()
-        made, self._made = self._made, []
-        for buffers in made:
-            self._library.legnet_work_free(buffers)
+        if self._buffers:
+            self._buffers.close()
 
 
 def _packed(checkpoint: Checkpoint) -> PackedNetwork:

@@ -14,7 +14,7 @@ from pathlib import Path
 from legscore.errors import EngineError
 from legscore.system.resources import folder
 
-ABI = 1
+ABI = 2
 """Of legnet.h; a library of another is refused."""
 FORMS = ("portable", "avx512", "amx")
 WHY_NOT = {
@@ -41,6 +41,7 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
         Int,
         [Int, Pointer, Int, Pointer, *[Pointer] * 4, Long, Long, Int, Int, Int, Pointer, Pointer],
     ),
+    "legnet_bases": (Int, [Int, Pointer, Pointer, Pointer, Int, Pointer, Pointer]),
     "legnet_activations": (Int, [Int, Pointer, Pointer, Pointer, Int, Int, Int, Pointer]),
     "legnet_stages": (None, [Pointer, Pointer]),
     "legnet_rate": (ctypes.c_double, [Int, ctypes.c_double]),
@@ -85,6 +86,13 @@ def missing_form(form: str) -> str:
 def fastest_form() -> str:
     """The fastest form that runs here. EngineError without a library."""
     return next(form for form in reversed(FORMS) if not missing_form(form))
+
+
+def usable_form(asked: str | None) -> str:
+    """The form asked for, or the fastest that runs here. EngineError where it does not run here."""
+    if asked is not None and (why := missing_form(asked)):
+        raise EngineError(f"engine native: {why}")
+    return asked or fastest_form()
 
 
 def library_state() -> str:

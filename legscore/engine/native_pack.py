@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from legscore.dna.contract import BASES
 from legscore.engine.native_library import load_library
 from legscore.errors import EngineError, ModelError
 from legscore.model.architecture import Architecture
@@ -23,7 +24,7 @@ MOST_KERNEL, MOST_PER_GROUP, MOST_BLOCKS, MOST_POOL, MOST_CHANNELS = 31, 16, 64,
 MOST_WIDTH, MOST_INNER, MOST_OUTPUTS, MOST_HIDDEN, MOST_RANK = 4096, 8192, 4096, 4096, 8192
 JOINS = {"none": 0, "add": 1, "x,fx": 2, "fx,x": 3}
 GATES = ("none", "plain", "bilinear")
-HEADS = ("bins", "scalar")
+HEADS = ("bins", "scalar", "bases")
 REFUSALS = {
     1: "its shape is not covered",
     2: "its arrays do not fit its shape",
@@ -37,8 +38,6 @@ REFUSALS = {
 def uncovered(checkpoint: Checkpoint) -> str:
     """Why the native engine does not run a checkpoint, or an empty string."""
     a, contract = checkpoint.architecture, checkpoint.contract
-    if a.head not in HEADS:
-        return "it is a generator"
     limits = [
         ("a window", [contract.length], LENGTHS),
         ("a kernel", [a.stem_kernel, a.kernel], (1, MOST_KERNEL)),
@@ -119,6 +118,9 @@ def _gate(a: Architecture, w: Mapping[str, np.ndarray], at: str) -> list[np.ndar
 def _head(lowering: Lowering) -> list[np.ndarray]:
     w = lowering.arrays
     weight, bias = w["head.conv.weight"][:, :, 0].astype(np.float64), w["head.conv.bias"]
+    if lowering.a.head == "bases":
+        order = lowering.input_order[: len(BASES)]
+        return [weight[order], bias[order]]
     if lowering.a.head != "scalar":
         return [weight, bias]
     scale, shift = lowering.scale_shift("head.norm")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe
+from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
@@ -61,9 +61,11 @@ def open_denoiser(
     name, reason = choose_engine(request.engine)
     if name == "null":
         raise EngineError("engine null computes nothing; a generator cannot run on it")
-    if name == "native":
-        name, reason = "openvino", "engine native runs no generators"
     check_device(name, reason, request.device)
+    if name == "openvino" and prefers_native(request):
+        native = _native_if_good(checkpoint, request, f"the CPU has AMX; {reason}", say)
+        if native is not None:
+            return native
     recipe, why = choose_recipe(request, name, reason)
     say(f"generator: engine {name} ({reason}), precision {recipe.precision} ({why})")
     denoiser, agreement = _measured(name, checkpoint, recipe, request, say)
@@ -72,12 +74,32 @@ def open_denoiser(
             say(f"generator: {agreement}")
         return denoiser, agreement
     denoiser.close()
-    if request.precision != "auto" or request.recipe or recipe.precision == "fp32":
+    if request.precision != "auto" or request.recipe or recipe.precision == "fp32" or name == "native":
         raise EngineError(
             f"precision {recipe.precision} is too far from fp32 for this generator: {agreement.shortfall}"
         )
     say(f"generator: precision fp32 instead of {recipe.precision} ({agreement.shortfall})")
     return _measured(name, checkpoint, load_recipe("fp32"), request, say)
+
+
+def _native_if_good(
+    checkpoint: Checkpoint, request: Request, reason: str, say: Say
+) -> tuple[Denoiser, Agreement | None] | None:
+    """The native engine and its agreement, or None where it does not cover the generator or is too far from
+    FP32, which is said."""
+    recipe, why = choose_recipe(request, "native", reason)
+    say(f"generator: engine native ({reason}), precision {recipe.precision} ({why})")
+    try:
+        denoiser, agreement = _measured("native", checkpoint, recipe, request, say)
+    except EngineError as error:
+        say(f"generator: openvino instead of native ({error})")
+        return None
+    if agreement is None or not agreement.shortfall:
+        say(f"generator: {agreement}")
+        return denoiser, agreement
+    denoiser.close()
+    say(f"generator: openvino instead of native ({agreement.shortfall})")
+    return None
 
 
 def _measured(
@@ -103,6 +125,10 @@ def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, 
         if len(numbers) > 1:
             say(f"generator: on GPU {numbers[0]} alone; its loop uses one")
         return TensorRTDenoiser(checkpoint, recipe, gpus[numbers[0]], say)
+    if name == "native":
+        from legscore.generate.native_denoiser import NativeDenoiser
+
+        return NativeDenoiser(checkpoint, recipe)
     if name == "openvino":
         from legscore.generate.openvino_denoiser import OpenVINODenoiser
 

@@ -181,14 +181,14 @@ def targets(world: Path) -> list[Target]:
 
     def fasta(path: Path) -> None:
         Path(f"{path}.fai").unlink(missing_ok=True)
-        command("variants", "--fasta", path, "--regions", world / "t.bed", *to_table)
+        command("variants", "--fasta", path, "--tiles", world / "t.bed", *to_table)
 
     def index(path: Path) -> None:
         (world / "i.fa").write_bytes((world / "g.fa").read_bytes())
         path.replace(world / "i.fa.fai")
-        command("variants", "--fasta", world / "i.fa", "--regions", world / "t.bed", *to_table)
+        command("variants", "--fasta", world / "i.fa", "--tiles", world / "t.bed", *to_table)
 
-    bed, promoters = ("--regions", world / "t.bed"), ("--promoters", world / "g.gtf")
+    bed, promoters = ("--tiles", world / "t.bed"), ("--promoters", world / "g.gtf")
     fa = "".join(
         f">{name} some text\n{row}\n"
         for name, row in zip("abcd", table()["sequence"].to_pylist(), strict=False)
@@ -217,7 +217,7 @@ def targets(world: Path) -> list[Target]:
         Target("bcf", ".bcf", ((world / "v.bcf").read_bytes(),), damage.inside_gzip(damage.anywhere, damage.bgzip), built(*bed)),
         Target("gtf", ".gtf", (GTF.encode(),), damage.text, lambda path: command("variants", *genome, "--promoters", path, *to_table)),
         Target("gff3", ".gff3", (GFF.encode(),), damage.text, lambda path: command("variants", *genome, "--promoters", path, *to_table)),
-        Target("bed", ".bed", ((world / "t.bed").read_bytes(),), damage.text, lambda path: command("variants", *genome, "--regions", path, *to_table)),
+        Target("bed", ".bed", ((world / "t.bed").read_bytes(),), damage.text, lambda path: command("variants", *genome, "--tiles", path, *to_table)),
         Target("starts", ".tsv", (b"gene\ttss\nA\t290\nB\t282\n",), damage.text,
                lambda path: command("variants", *genome, *promoters, "--tss", path, *to_table)),
         Target("engine recipe", ".toml", tuple(path.read_bytes() for path in sorted(folder("engines").glob("*.toml"))), damage.text,

@@ -21,10 +21,9 @@ from legscore.engine.choose import Request
 from legscore.engine.open_engine import open_engine
 from legscore.model.ensemble import open_members
 from legscore.run.in_memory import Effects, Ensemble
-from legscore.run.options import Options
+from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.record import python_call
 from legscore.run.settings import check_singleton, resolve_rc
-from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.log import Say, StartProgress, finish, logged
 from legscore.variants.genome_run import score_request
 from legscore.variants.run_request import RunRequest, check_request, samples_asked

@@ -81,7 +81,7 @@ def test_other_alleles_that_are_no_bases(tmp_path: Path, rows: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.int8(), pa.uint32(), pa.null()])
-@pytest.mark.parametrize("how", ["--centered", "--regions"])
+@pytest.mark.parametrize("how", ["--centered", "--tiles"])
 def test_positions_that_no_genome_has(
     tmp_path: Path, rows: Any, cli: Any, kind: pa.DataType, how: str
 ) -> None:

@@ -240,7 +240,7 @@ def test_a_wrong_index_is_one_line(tmp_path: Path, cli: Any) -> None:
     path = write(tmp_path / "g.fa", fasta({"a": ONE}))
     write(path, fasta({"b": TWO, "a": ONE}), index=False)
     (tmp_path / "r.bed").write_text("a\t10\t90\n")
-    ran = cli("variants", "--fasta", path, "--regions", tmp_path / "r.bed", "-o", tmp_path / "o.parquet")
+    ran = cli("variants", "--fasta", path, "--tiles", tmp_path / "r.bed", "-o", tmp_path / "o.parquet")
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 1
     assert f"samtools faidx {path}" in ran.err

@@ -227,10 +227,10 @@ def test_options_without_effect_are_refused(tmp_path: Path, cli: Any) -> None:
     vcf = write(tmp_path / "v.vcf", [SNV])
     builder(tmp_path, vcf)
     given = ("variants", vcf, "--haplotypes", "--fasta", tmp_path / "g.fa", "-o", tmp_path / "o.parquet")
-    ran = cli(*given, "--regions", tmp_path / "t.bed", "--keep-outside")
+    ran = cli(*given, "--tiles", tmp_path / "t.bed", "--keep-outside")
     assert (ran.code, "--keep-outside is about single alleles" in ran.err) == (2, True), ran.err
     wrong = write(tmp_path / "w.vcf", [(50, "A", "T", ".", "0|1")])
-    ran = cli("variants", wrong, *given[2:], "--regions", tmp_path / "t.bed", "--on-mismatch", "fail")
+    ran = cli("variants", wrong, *given[2:], "--tiles", tmp_path / "t.bed", "--on-mismatch", "fail")
     assert (ran.code, "ref is 'A' but c:50" in ran.err) == (2, True), ran.err
 
 

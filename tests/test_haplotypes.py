@@ -308,7 +308,7 @@ def test_errors(tmp_path: Path, cli: Any) -> None:
         tmp_path / "v.vcf",
         "--fasta",
         tmp_path / "g.fa",
-        "--regions",
+        "--tiles",
         tmp_path / "t.bed",
         "-o",
         tmp_path / "o.parquet",

@@ -140,7 +140,7 @@ def test_what_unfolds_is_refused_where_it_does_not_fit(
 ) -> None:
     """60 MB as text, from a few kilobytes; a part may take 32 MiB of 256."""
     # it would hold the tests to it
-    monkeypatch.setattr("legscore.cli.run.limit_process_memory", lambda limits: None)
+    monkeypatch.setattr("legscore.system.memory.limit_process_memory", lambda limits: None)
     ran = cli(*words(RUN, file=FOLDER / name, model=toy_model, **place), "--memory", "256M", "-q")
     assert ran.code == 2
     assert "of columns sequence take more than 32 MiB" in ran.err

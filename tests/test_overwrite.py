@@ -106,7 +106,7 @@ COMMANDS = {
         *("run", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--contig-map", "X"),
         *("-m", "MODEL", "--engine", "null", "--log-json", "X", "-o", "o.csv"),
     ),
-    "variants": ("variants", "X", "--fasta", "g.fa", "--regions", "t.bed", "-o", "X"),
+    "variants": ("variants", "X", "--fasta", "g.fa", "--tiles", "t.bed", "-o", "X"),
     "variants --tss": (
         *("variants", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--tss", "X", "-o", "X"),
     ),
@@ -120,7 +120,7 @@ COMMANDS = {
     "design --from": ("design", "--method", "evolve", "--target", "3", "--from", "X", "-o", "X"),
     "design --training": (
         *("design", "--method", "evolve", "--target", "3", "--training", "t.csv", "-o", "o.csv"),
-        *("--fasta", "X"),
+        *("--fasta-out", "X"),
     ),
 }  # fmt: skip
 

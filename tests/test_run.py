@@ -675,7 +675,7 @@ def test_it_is_said_when_most_rows_have_no_score(world: Path, toy_model: Path, c
     rows = [f"1\t{p}\t{contig[p]}\t{other[contig[p]]}\n" for p in places]  # counted from 0
     (world / "zero.tsv").write_text("chrom\tpos\tref\talt\n" + "".join(rows))
     given = ("-m", toy_model, "--engine", "null", "--log-json", world / "events.jsonl")
-    genome = ("--fasta", world / "g.fa", "--regions", world / "t.bed")
+    genome = ("--fasta", world / "g.fa", "--tiles", world / "t.bed")
     ran = cli("run", world / "zero.tsv", *genome, *given, "-o", world / "o.parquet")
     assert ran.code == 0, ran.err
     assert "warning: most rows have no score" in ran.err

@@ -444,7 +444,7 @@ def test_saturation_with_changes_of_length(
     pl.DataFrame([{"chrom": "1", "pos": p, "ref": r, "alt": a} for p, r, a in rows]).write_csv(
         world / "all.csv"
     )
-    given = ("--fasta", world / "s.fa", "--regions", world / "t.bed", "--anchor", anchor, "--indel", indel)
+    given = ("--fasta", world / "s.fa", "--tiles", world / "t.bed", "--anchor", anchor, "--indel", indel)
     assert cli("variants", world / "all.csv", *given, "-o", world / "pairs.parquet").code == 0
     ran = cli("variants", "--saturate", "--saturate-indels", *given, "-o", world / "s.parquet")
     assert ran.code == 0, ran.err
@@ -549,7 +549,7 @@ def test_regions_of_an_indexed_vcf(world: Path, cli: Any) -> None:
                 "g.fa",
                 "--promoters",
                 "g.gtf",
-                "--regions",
+                "--tiles",
                 "r.bed",
                 "-o",
                 "o.parquet",
@@ -739,7 +739,7 @@ def test_whole_windows_from_the_genome(world: Path, contig: str, cli: Any) -> No
         world / "s.tsv",
         "--fasta",
         world / "g.fa",
-        "--regions",
+        "--tiles",
         world / "g.gtf",
         "--context",
         "genome",
@@ -748,7 +748,7 @@ def test_whole_windows_from_the_genome(world: Path, contig: str, cli: Any) -> No
         "-o",
         world / "x.csv",
     )
-    assert (ran.code, "--regions and --indel construct do not go with it" in ran.err) == (2, True)
+    assert (ran.code, "--tiles and --indel construct do not go with it" in ran.err) == (2, True)
 
 
 def test_only_contigs_in_use_must_have_their_length(world: Path, cli: Any) -> None:
@@ -790,7 +790,7 @@ def test_contigs_that_the_header_does_not_list(world: Path, contig: str, cli: An
         world / "x.vcf",
         "--fasta",
         world / "r.fa",
-        "--regions",
+        "--tiles",
         world / "r.bed",
         "-o",
         world / "x.parquet",

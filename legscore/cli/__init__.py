@@ -11,12 +11,15 @@ import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from legscore.cli.effects import refuse_empty_values
+from legscore.cli.sections import FORMER, suggested
 from legscore.cli.terminal import guard_streams
-from legscore.errors import LegscoreError, printable
+from legscore.errors import LegscoreError, nearest, printable
 from legscore.system.allocator import use_system_pool
 from legscore.version import __version__
 
@@ -46,6 +49,7 @@ COMMANDS = {
     ),
     "cache": ("legscore.cli.cache", "List or clear what is kept between runs."),
     "show": ("legscore.cli.show", "Print what checkpoints hold: contract, architecture, training."),
+    "completion": ("legscore.cli.completion", "Print what makes a shell complete legscore's words."),
 }
 """Command → module and short help (a test compares it with the command's own)."""
 
@@ -54,6 +58,10 @@ EXTRAS = {
     "pyBigWig": "bigwig", "ray": "ray", "tensorrt": "gpu", "pycuda": "gpu",
 }  # fmt: skip
 """Packages that some commands need and a plain installation lacks → the pip extra that brings each."""
+
+
+SYNONYMS = {"score": "run", "predict": "run", "convert": "import", "validate": "evaluate", "info": "show"}
+"""Names that people try → the command that does it."""
 
 
 class LazyGroup(click.Group):
@@ -70,6 +78,27 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         refuse_empty_values(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or a UsageError with the nearest name."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            meant = SYNONYMS.get(name.lower())
+            near = f' (did you mean "{meant}"?)' if meant else nearest(name.lower(), COMMANDS)
+            raise click.UsageError(f'there is no command "{name}"{near}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, none of which is imported."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -109,14 +138,15 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="legscore", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except LegscoreError as error:
         _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        _usage(error)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        _fail(error.format_message(), 2)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -138,7 +168,22 @@ def main() -> None:
         _fail(str(error), 2)
 
 
-def _fail(message: str, code: int) -> None:
+def _usage(error: click.UsageError) -> NoReturn:
+    """What is wrong with the words of a command, and what was meant; the help where nothing was said."""
+    context = error.ctx
+    if context is None or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(2)
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name}{suggested(context.command, error.option_name)}"
+    for former in FORMER:
+        message = message.replace(f" / '{former}'", "")
+    where = context.command_path.partition(" ")[2]
+    _fail(f"{where}: {message}; see {context.command_path} --help".lstrip(": "), 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     """One line, whatever names of files or columns it holds."""
     click.echo(f"legscore: {printable(message)}", err=True)
     sys.exit(code)

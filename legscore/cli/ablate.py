@@ -6,7 +6,11 @@ from typing import Any
 
 import click
 
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
+    DATA_SECTION,
+    NETWORK_SECTION,
+    PROGRESS_SECTION,
     TrainingProgress,
     data_options,
     how_to_train,
@@ -16,18 +20,48 @@ from legscore.cli.training_options import (
 from legscore.errors import LegscoreError
 from legscore.system.allocator import keep_freed_parts
 
+SECTIONS = (
+    Section(
+        "What to compare",
+        "output study variants_file only list_only n_seeds test_file valid_fold",
+        (
+            "legscore ablate data.parquet -o ablation/ --test native.parquet",
+            "legscore ablate data.parquet -o blocks/ --study architecture --seeds 3",
+            'legscore ablate data.parquet -o ablation/ --only original --only "no SE" --seeds 3',
+        ),
+    ),
+    DATA_SECTION._replace(
+        examples=("legscore ablate data.parquet -o ablation/ --where medium=complex --fold fold",)
+    ),
+    NETWORK_SECTION._replace(
+        examples=("legscore ablate data.parquet -o ablation/ --preset optimized --set epochs=5",)
+    ),
+    PROGRESS_SECTION._replace(examples=("legscore ablate data.parquet -o ablation/ --resume",)),
+)
 
-@click.command("ablate", short_help="Train variants of a recipe and compare them.")
-@click.argument("data", metavar="DATA")
+
+@click.command(
+    "ablate",
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    short_help="Train variants of a recipe and compare them.",
+)
+@click.argument("data", type=click.Path(), metavar="DATA")
 @click.option(
     "-o",
     "--output",
     required=True,
+    type=click.Path(),
     metavar="FOLDER",
     help="Folder of checkpoints and tables (made if missing).",
 )
 @click.option(
-    "--variants", "variants_file", metavar="TOML", help="Variants, instead of the published study's."
+    "--variants",
+    "variants_file",
+    type=click.Path(),
+    metavar="TOML",
+    show_default="those of the published study",
+    help="Variants to train.",
 )
 @click.option(
     "--study",
@@ -38,18 +72,26 @@ from legscore.system.allocator import keep_freed_parts
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this variant; repeat for more.")
 @click.option(
-    "--list", "list_only", is_flag=True, help="List the variants and their settings, train nothing."
+    "--list", "list_only", is_flag=True, help="List the variants and their settings; train nothing."
 )
 @click.option(
-    "--seeds", "n_seeds", type=click.IntRange(1, 50), default=5, show_default=True, help="Models per variant."
+    "--seeds",
+    "n_seeds",
+    type=click.IntRange(1, 50),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Models of each variant.",
 )
 @click.option(
     "--test",
     "test_file",
+    type=click.Path(),
     metavar="FILE",
-    help="Table to compare on, with DATA's columns. [the validation fold]",
+    show_default="the validation fold",
+    help="Table to compare on, with the columns of DATA.",
 )
-@click.option("--valid-fold", type=int, help="Fold that validates. [the last]")
+@click.option("--valid-fold", type=int, metavar="FOLD", show_default="the last", help="Fold that validates.")
 @training_options
 def command(
     data: str,
@@ -72,11 +114,8 @@ def command(
     trained again; several processes may share a FOLDER.
 
     \b
-    Examples:
-      legscore ablate measured.parquet -o ablation/ --test native.parquet
-      legscore ablate measured.parquet -o ablation/ --only original --only "no SE" --seeds 3 --set epochs=5
-      legscore ablate measured.parquet -o blocks/ --study architecture --preset optimized --seeds 3
-      legscore ablate measured.parquet -o ablation/ --variants mine.toml --resume
+    Example:
+      legscore ablate data.parquet -o ablation/ --test native.parquet
     """
     keep_freed_parts()
     recipe = resolve_recipe(given)

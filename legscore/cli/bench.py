@@ -10,35 +10,36 @@ from typing import Any
 
 import click
 
+from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import force_option
 from legscore.cli.progress import progress_bar
-from legscore.engine.choose import ENGINES, PRECISION_CHOICES
+from legscore.cli.sections import SectionedCommand
+from legscore.engine.names import ENGINES
 
-DRY_ENGINES = tuple(name for name in ENGINES if name != "null")
 RUN_S = 8.0
 """Seconds that one timed run should take: windows are chosen by the engine's rate."""
 
 
 @click.command(
-    "bench", short_help="Measure this machine: engine, limits, runs, and how long INPUT will take."
+    "bench",
+    cls=SectionedCommand,
+    short_help="Measure this machine: engine, limits, runs, and how long INPUT will take.",
 )
-@click.argument("source", required=False, metavar="[INPUT]")
-@click.option(
-    "-m", "--models", multiple=True, metavar="PATH", help="As for run. [bundled demonstration ensemble]"
-)
-@click.option("--engine", type=click.Choice(DRY_ENGINES), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
-@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to use, as for run.")
+@click.argument("source", required=False, type=click.Path(), metavar="[INPUT]")
+@model_option("A model, or a folder of models; repeat for more.")
+@engine_options(tuple(name for name in ENGINES if name != "null"))
+@device_option()
 @click.option(
     "--rounds",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Turns that each measurement takes.",
+    help="How often each measurement is taken.",
 )
 @click.option(
     "--json",
     "json_path",
+    type=click.Path(),
     metavar="FILE",
     help="Write everything as JSON too; - for standard output instead of text.",
 )

@@ -7,12 +7,13 @@ import time
 
 import click
 
+from legscore.cli.sections import SectionedCommand
 from legscore.errors import printable
 from legscore.system.caches import KINDS, clear, entries
 from legscore.system.resources import cache_folder
 
 
-@click.command("cache", short_help="List or clear what is kept between runs.")
+@click.command("cache", cls=SectionedCommand, short_help="List or clear what is kept between runs.")
 @click.argument("action", type=click.Choice(["list", "clear"]))
 @click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[KIND]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")

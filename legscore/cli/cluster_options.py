@@ -25,23 +25,29 @@ def cluster_options(command: F) -> F:
         click.option(
             "--ray",
             metavar="auto|local|HOST:PORT",
-            help=(
-                "Score on Ray: a cluster that this machine is part of, one started here for this run, or "
-                "one at an address."
-            ),
+            help="Score on Ray: on the cluster that this machine is part of, on one started here for this "
+            "run, or on one at an address.",
         ),
         click.option(
             "--workers",
             type=click.IntRange(1),
             metavar="N",
-            help="Workers on Ray. [as many as fit, and grow]",
+            show_default="as many as fit, also while the cluster grows",
+            help="Workers on Ray.",
         ),
-        click.option("--num-cpus", type=click.IntRange(1), metavar="N", help="Cores of each worker. [1]"),
+        click.option(
+            "--num-cpus",
+            type=click.IntRange(1),
+            metavar="N",
+            show_default="1",
+            help="Cores of each worker.",
+        ),
         click.option(
             "--num-gpus",
             type=click.FloatRange(0, min_open=True),
             metavar="N",
-            help="GPUs of each worker. [0]",
+            show_default="0",
+            help="GPUs of each worker.",
         ),
     )
     for option in reversed(every):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import click
 
-from legscore.engine.choose import Request, choose_engine, choose_recipe
-from legscore.engine.fit import choose_devices
-from legscore.model.checkpoint import load_members
-from legscore.system.resources import cache_folder, folder
+from legscore.cli.model_options import device_option, model_option
+from legscore.cli.output_options import quiet_option
+from legscore.cli.sections import SectionedCommand
 
 
-@click.command("compile", short_help="Build the TensorRT plans of an ensemble for this machine's GPUs.")
-@click.argument("models", nargs=-1, metavar="[MODELS]...")
+@click.command(
+    "compile",
+    cls=SectionedCommand,
+    short_help="Build the TensorRT plans of an ensemble for this machine's GPUs.",
+)
+@click.argument("folders", nargs=-1, type=click.Path(), metavar="[MODELS]...")
+@model_option("A model, or a folder of models; repeat for more. MODELS are added to them.")
 @click.option(
     "--engine",
     type=click.Choice(["tensorrt"]),
@@ -19,11 +23,18 @@ from legscore.system.resources import cache_folder, folder
     show_default=True,
     help="The engine that needs compiling.",
 )
-@click.option("--recipe", metavar="NAME|FILE", help="How to build. [fp16]")
-@click.option("--device", metavar="N|N,N|all", help="NVIDIA GPUs to build for, by number. [0]")
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@click.option(
+    "--recipe", type=click.Path(), metavar="NAME|FILE", show_default="fp16", help="Settings of the engine."
+)
+@device_option("NVIDIA GPUs to build for, by number.")
+@quiet_option
 def command(
-    models: tuple[str, ...], engine: str, recipe: str | None, device: str | None, quiet: bool
+    folders: tuple[str, ...],
+    models: tuple[str, ...],
+    engine: str,
+    recipe: str | None,
+    device: str | None,
+    quiet: bool,
 ) -> None:
     """Build the TensorRT plans of an ensemble for this machine's GPUs.
 
@@ -33,15 +44,19 @@ def command(
 
     \b
     Examples:
-      legscore compile models/
-      legscore compile models/ --recipe fp32 --device all
+      legscore compile -m models/
+      legscore compile -m models/ --recipe fp32 --device all
     """
+    from legscore.engine.choose import Request, choose_engine, choose_recipe
+    from legscore.engine.fit import choose_devices
+    from legscore.model.checkpoint import load_members
+    from legscore.system.resources import cache_folder, folder
 
     def say(line: str) -> None:
         if not quiet:
             click.echo(line, err=True)
 
-    members = load_members([*models] or [folder("bundled")], say=say)
+    members = load_members([*models, *folders] or [folder("bundled")], say=say)
     name, reason = choose_engine(engine)
     chosen, _ = choose_recipe(Request(engine=name, recipe=recipe), name, reason)
     from legscore.cuda.libcuda import find_gpus

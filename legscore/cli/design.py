@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from legscore.cli.effects import refuse_given, refuse_others
-from legscore.cli.output_options import force_option
+from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.output_options import force_option, quiet_option
 from legscore.cli.progress import ProgressBar
-from legscore.engine.choose import ENGINES, PRECISION_CHOICES
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import InputError
-from legscore.system.log import Say
+
+if TYPE_CHECKING:
+    from legscore.system.log import Say
 
 CURVE_TAKES = (
     "mutation_curve", "mutations", "mutation", "plot", "quiet", "start", "output", "models", "n", "seed",
@@ -23,42 +26,108 @@ Bar = Callable[[int, str], Callable[[int], object]]
 """Takes the work expected and its unit; gives what takes work done."""
 
 
-@click.command("design", short_help="Design sequences with a wanted score.")
-@click.option("-g", "--generator", metavar="GENERATOR", help="Generator, trained or imported.")
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODELS",
-    help="Predictors that score designs. [bundled models]",
+SECTIONS = (
+    Section(
+        "What to design",
+        "target n start length mutation_curve mutations mutation plot",
+        (
+            "legscore design -g generator.safetensors --target 12 --n 1000 -o designs.parquet",
+            "legscore design -g generator.safetensors --target 14 --from promoters.fa \\\n"
+            "    --keep TATAAA --start-mutations 20 -o edited.tsv",
+            "legscore design --mutation-curve --from native.fa -o curve.csv --plot curve.png",
+        ),
+    ),
+    Section(
+        "Models",
+        "generator models check rc",
+        ("legscore design -g generator.safetensors -m models/ --check held_out/ --target 9 -o d.fa",),
+    ),
+    Section(
+        "Rules that every design keeps",
+        "keep avoid gc max_homopolymer min_distance",
+        ("legscore design -g generator.safetensors --target 9 --avoid EcoRI --gc 30-50 -o d.fa",),
+    ),
+    Section(
+        "Output",
+        "output fasta report training force",
+        (
+            "legscore design -g generator.safetensors --target 6:15 --n 200 -o d.parquet \\\n"
+            "    --fasta-out d.fa --report report/",
+        ),
+    ),
+    Section(
+        "Search",
+        "method best_of calls seed steps shift start_mutations emphasis feed",
+        ("legscore design --method evolve --target 6:15 --n 50 --calls 1000 -o evolved.parquet",),
+    ),
+    Section(
+        "Engine and messages",
+        "engine precision device quiet help",
+        ("legscore design -g generator.safetensors --target 9 -o d.fa --engine torch --device 0",),
+    ),
+)
+
+
+@click.command(
+    "design", cls=SectionedCommand, sections=SECTIONS, short_help="Design sequences with a wanted score."
 )
 @click.option(
-    "--target", metavar="T", help="Score wanted: 12, a list 6,9,12, a range 6:15 or 6:15:0.5, or FILE:COLUMN."
+    "-g",
+    "--generator",
+    type=click.Path(),
+    metavar="GENERATOR",
+    help="Generator, trained or imported; for --method generator.",
+)
+@model_option("Models that score the designs (predictors).")
+@click.option(
+    "--target",
+    type=click.Path(),
+    metavar="T",
+    help="Score wanted: 12, a list 6,9,12, a range 6:15 or 6:15:0.5, or FILE:COLUMN.",
 )
 @click.option(
     "--n",
     type=int,
-    help="Designs in all, over all targets. [100, or the rows of FILE, or the sequences of --from]",
+    show_default="100, or the rows of FILE, or the sequences of --from",
+    help="Designs in all, over all targets.",
 )
 @click.option(
-    "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz), .fa, or -."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="OUT",
+    help="Parquet, .arrow, .csv, .tsv (also .gz), .fa, or - for standard output.",
 )
-@click.option("--fasta", metavar="FA", help="Also write the inserts as FASTA.")
 @click.option(
-    "--method", type=click.Choice(["generator", "greedy", "evolve"]), default="generator", show_default=True
+    "--fasta-out", "fasta", type=click.Path(), metavar="FA", help="Also write the inserts as FASTA."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["generator", "greedy", "evolve"]),
+    default="generator",
+    show_default=True,
+    help="Let a generator make them, or change sequences step by step and keep what scores better.",
 )
 @click.option(
     "--best-of",
     type=int,
     metavar="K",
-    help="Generator: candidates of which the one nearest to the target is taken. [1]",
+    show_default="1",
+    help="Candidates of the generator, of which the one nearest to the target is taken.",
 )
 @click.option(
-    "--calls", type=int, help="Predictor calls for each design. [best-of; greedy 5000, evolve 1000]"
+    "--calls",
+    type=int,
+    show_default="best-of; greedy 5000, evolve 1000",
+    help="Most sequences scored for each design.",
 )
 @click.option(
-    "--from", "start", metavar="FILE", help="Promoters to start from (FASTA or table); reports edits."
+    "--from",
+    "start",
+    type=click.Path(),
+    metavar="FILE",
+    help="Promoters to start from (FASTA or table); the output tells what was changed in them.",
 )
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Seed of the first candidate; each has its own."
@@ -69,37 +138,39 @@ Bar = Callable[[int, str], Callable[[int], object]]
     type=int,
     default=30,
     show_default=True,
-    help="Mutations told to the generator beyond those made.",
+    help="Mutations that the generator is told of beyond those made.",
 )
 @click.option(
-    "--start-mutations", type=int, help="Positions mutated in the first step, falling to 1. [steps]"
+    "--start-mutations",
+    type=int,
+    show_default="the number of steps",
+    help="Positions mutated in the first step, falling to 1.",
 )
 @click.option(
     "--emphasis",
     type=float,
     metavar="F",
-    help=(
-        "Tell the generator targets F times as far from the middle of its training data. [its own; "
-        "published 1]"
-    ),
+    show_default="the generator's own; published 1",
+    help="Tell the generator targets F times as far from the middle of its training data.",
 )
 @click.option(
     "--feed",
     type=click.Choice(["soft", "sample"]),
-    help="What a step hands on: probabilities (published), or bases drawn from them. [its own; soft]",
+    show_default="the generator's own; published soft",
+    help="What a step hands on: probabilities, or bases drawn from them.",
 )
 @click.option(
     "--keep",
     "keep",
     multiple=True,
     metavar="K",
-    help="PLACE:BASES, FIRST-LAST as in --from, or a motif. Repeat for more.",
+    help="Bases that stay: PLACE:BASES, FIRST-LAST of --from, or a motif; repeat for more.",
 )
 @click.option(
     "--avoid",
     multiple=True,
     metavar="MOTIF",
-    help="IUPAC motif or enzyme (EcoRI), on both strands. Repeat for more.",
+    help="Motif (IUPAC) or enzyme (EcoRI) that must not occur on either strand; repeat for more.",
 )
 @click.option("--gc", metavar="LOW-HIGH", help="G and C of the insert, such as 0.3-0.5 or 30-50.")
 @click.option("--max-homopolymer", type=int, metavar="N", help="Longest run of one base.")
@@ -108,18 +179,29 @@ Bar = Callable[[int, str], Callable[[int], object]]
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Hamming distance between any two designs.",
+    help="Bases in which any two designs differ, at least.",
 )
-@click.option("--length", type=int, help="Bases of the insert, for searches. [generator's; 80]")
+@click.option(
+    "--length", type=int, show_default="the generator's; 80", help="Bases of the insert, for searches."
+)
 @click.option(
     "--check",
     multiple=True,
+    type=click.Path(),
     metavar="MODELS",
-    help="Models that take no part and score the finished designs.",
+    help="Models that take no part in the design and score the results; repeat for more.",
 )
-@click.option("--training", metavar="FILE", help="Training sequences, to report the nearest to each design.")
 @click.option(
-    "--report", metavar="FOLDER", help="Pictures and numbers: target against score, error, diversity."
+    "--training",
+    type=click.Path(),
+    metavar="FILE",
+    help="Training sequences, to report the nearest to each design.",
+)
+@click.option(
+    "--report",
+    type=click.Path(),
+    metavar="FOLDER",
+    help="Pictures and numbers: target against score, error, diversity.",
 )
 @click.option(
     "--mutation-curve",
@@ -131,26 +213,26 @@ Bar = Callable[[int, str], Callable[[int], object]]
     default="0:300:10",
     show_default=True,
     metavar="A:B:STEP",
-    help="Counts of --mutation-curve.",
+    help="Numbers of mutations, for --mutation-curve.",
 )
 @click.option(
     "--mutation",
     type=click.Choice(["draw4", "sub3"]),
     default="draw4",
     show_default=True,
-    help="Kind of --mutation-curve.",
+    help="Draw any of the four bases anew, or one of the other three, for --mutation-curve.",
 )
-@click.option("--plot", metavar="PNG", help="Draw --mutation-curve.")
+@click.option("--plot", type=click.Path(), metavar="PNG", help="Picture of --mutation-curve.")
 @click.option(
     "--rc",
     type=click.Choice(["construct", "none"]),
-    help="Strands scored; none is the published way. [construct, if trained so]",
+    show_default="construct, for models trained on both strands",
+    help="Score both strands, or one as the published code does.",
 )
-@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
-@click.option("--device", metavar="N", help="NVIDIA GPU, by number. [0]")
+@engine_options()
+@device_option("NVIDIA GPU, by number.")
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@quiet_option
 def command(
     mutation_curve: bool,
     mutations: str,
@@ -171,16 +253,9 @@ def command(
     in every design, across the junctions with the flanks; impossible ones are an error before any work.
 
     \b
-    Examples:
+    Example:
       legscore design -g generator.safetensors -m models/ --target 12 --n 1000 -o designs.parquet
-      legscore design -g generator.safetensors --target 6:15 --n 200 --best-of 8 --avoid EcoRI --gc 30-50 \\
-          -o d.parquet
-      legscore design -g generator.safetensors --target 14 --from promoters.fa --keep TATAAA \\
-          --start-mutations 20 -o edited.tsv
-      legscore design --method evolve --target 6:15 --n 50 --calls 1000 -o evolved.parquet
-      legscore design --mutation-curve --from native.fa -m models/ -o curve.csv --plot curve.png
     """
-
     if mutation_curve:
         refuse_others(CURVE_TAKES, "--mutation-curve mutates and scores the sequences of --from, and no more")
     else:

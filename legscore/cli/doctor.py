@@ -6,10 +6,14 @@ import json
 
 import click
 
-from legscore.engine.doctor import examine
+from legscore.cli.sections import SectionedCommand
 
 
-@click.command("doctor", short_help="Say what this machine scores with, why, and what to install for more.")
+@click.command(
+    "doctor",
+    cls=SectionedCommand,
+    short_help="Say what this machine scores with, why, and what to install for more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def command(as_json: bool) -> None:
     """Say what this machine scores with, why, and what to install for more.
@@ -19,6 +23,8 @@ def command(as_json: bool) -> None:
       legscore doctor
       legscore doctor --json | python -m json.tool
     """
+    from legscore.engine.doctor import examine
+
     report = examine()
     if as_json:
         click.echo(json.dumps(report))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from legscore.cli.sections import FORMER
 from legscore.errors import LegscoreError
 
 MAY_BE_EMPTY = {"flank5", "flank3", "adapter5", "adapter3"}
@@ -43,14 +44,15 @@ def refuse_empty_values(command: click.Command) -> None:
             refuse_empty_values(inner)
     for parameter in command.params:
         if parameter.callback is None and parameter.name not in MAY_BE_EMPTY:
-            parameter.callback = _not_empty
+            parameter.callback = not_empty
 
 
-def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """The value as it is. LegscoreError where it, or one of several, is an empty text."""
     several = value if isinstance(value, tuple) else (value,)
     if any(isinstance(one, str) and not one.strip() for one in several):
         option = isinstance(parameter, click.Option)
-        name = max(parameter.opts, key=len) if option else parameter.human_readable_name.strip("[].")
+        shown = [name for name in parameter.opts if name not in FORMER]
+        name = max(shown, key=len) if option else parameter.human_readable_name.strip("[].")
         raise LegscoreError(f"{name}: an empty name was given; is a shell variable unset?")
     return value

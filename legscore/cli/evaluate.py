@@ -7,103 +7,147 @@ from typing import Any
 
 import click
 
-from legscore.cli.conditions import conditions
 from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import force_option
+from legscore.cli.sections import Section, SectionedCommand
+from legscore.cli.table_options import conditions, key_option, where_option
 from legscore.errors import InputError
 
+SECTIONS = (
+    Section(
+        "Columns and rows",
+        "truths predictions keys where by",
+        (
+            "legscore evaluate published.csv --truth measured --prediction legnet \\\n"
+            "    --prediction danq --by medium",
+            "legscore evaluate a.parquet b.parquet --key id --truth a:measured \\\n"
+            "    --prediction a:score --prediction b:score",
+        ),
+    ),
+    Section(
+        "Intervals",
+        "bootstrap cluster confidence seed",
+        ("legscore evaluate effects.parquet --truth delta --cluster promoter --bootstrap 2000",),
+    ),
+    Section(
+        "Effects of variants",
+        "variant substitutions replicates noise_sd noise_z",
+        ("legscore evaluate effects.parquet --variant --truth delta --cluster promoter",),
+    ),
+    Section(
+        "Ensembles and classes",
+        "curve plot class_weights class_column",
+        ("legscore evaluate per_model.parquet --truth expression --ensemble-curve --plot curve.png",),
+    ),
+    Section(
+        "Calibration",
+        "calibrate output coverage",
+        ("legscore evaluate effects.parquet --truth delta --calibrate -o calibration.json",),
+    ),
+    Section(
+        "Results",
+        "json_path csv_path force quiet help",
+        ("legscore evaluate scores.parquet --truth expression --json - | jq .",),
+    ),
+)
 
-@click.command("evaluate", short_help="Compare predictions with measurements.")
-@click.argument("paths", nargs=-1, required=True, metavar="PREDICTIONS...")
+
+@click.command(
+    "evaluate", cls=SectionedCommand, sections=SECTIONS, short_help="Compare predictions with measurements."
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PREDICTIONS...")
 @click.option(
     "--truth",
     "truths",
     multiple=True,
     required=True,
     metavar="COLUMN",
-    help="Measured values; once, or once per --prediction.",
+    help="Measured values; once, or once for each --prediction.",
 )
 @click.option(
     "--prediction",
     "predictions",
     multiple=True,
     metavar="COLUMN",
-    help="Predicted values; repeat to compare. [effect or score]",
+    show_default="effect, or score",
+    help="Predicted values; repeat to compare.",
 )
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="COLUMN",
-    help="Joins several files; repeat where rows need several columns.",
-)
+@key_option
 @click.option(
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Also split rows by the values of a column; repeat for combinations.",
+    help="Also split the rows by the values of a column; repeat for combinations.",
 )
 @click.option(
     "--cluster",
     metavar="COLUMN",
-    help="Resample whole clusters: rows that share a promoter, ancestor or family.",
+    help="Resample rows that belong together (of one promoter, ancestor or family) as one.",
 )
-@click.option(
-    "--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value; repeat for more."
-)
+@where_option
 @click.option(
     "--bootstrap",
     type=click.IntRange(0),
     default=10_000,
     show_default=True,
     metavar="N",
-    help="Resamples; 0 for no intervals.",
+    help="Resamples for the intervals; 0 for none.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of resamples, subsets and folds."
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Seed of resamples, subsets and folds.",
 )
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="Of intervals.",
+    help="Confidence of the intervals.",
 )
 @click.option(
     "--variant", is_flag=True, help="Columns are effects: by number of substitutions, signs, AUROC, AUPRC."
 )
 @click.option(
-    "--substitutions", metavar="COLUMN", help="Number of substitutions. [n_mut, or counted in the sequences]"
+    "--substitutions",
+    metavar="COLUMN",
+    show_default="n_mut, or counted in the sequences",
+    help="Number of substitutions.",
 )
 @click.option(
     "--replicate",
     "replicates",
     multiple=True,
     metavar="COLUMN",
-    help="Two replicates whose mean is the truth: noise, ceiling.",
+    help="A replicate of the measurement; give two, whose mean is the truth, to learn its noise.",
 )
 @click.option(
     "--noise-sd",
     type=click.FloatRange(0, min_open=True),
     metavar="SD",
-    help="SD of the error of the truth, where known.",
+    help="SD of the error of the truth, where it is known.",
 )
 @click.option(
     "--noise-z",
     type=click.FloatRange(0, min_open=True),
     default=1.96,
     show_default=True,
-    help="A change is beyond this many noise SDs.",
+    help="A change counts as one beyond so many SDs of the noise.",
 )
 @click.option(
     "--ensemble-curve",
     "curve",
     is_flag=True,
-    help="Metrics of the first k members and of random subsets (run --per-model).",
+    help="Also of the first k models and of random subsets (scores of run --per-model).",
 )
-@click.option("--plot", metavar="FILE", help="Also draw the ensemble curve: .png, .svg or .pdf.")
+@click.option(
+    "--plot", type=click.Path(), metavar="FILE", help="Picture of the ensemble curve: .png, .svg or .pdf."
+)
 @click.option(
     "--class-weights",
+    type=click.Path(),
     metavar="FILE",
     help="Table of class and weight: weighted scores as in the DREAM challenge.",
 )
@@ -111,19 +155,31 @@ from legscore.errors import InputError
     "--class",
     "class_column",
     metavar="COLUMN",
-    help="Class of each row for --class-weights (several with ;).",
+    help="Class of each row, for --class-weights (several with ; between).",
 )
-@click.option("--calibrate", is_flag=True, help="Fit intervals for effects; -o names the file.")
-@click.option("-o", "--output", metavar="FILE", help="Where --calibrate writes.")
+@click.option("--calibrate", is_flag=True, help="Fit intervals of effects; -o names the file.")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Where --calibrate writes.")
 @click.option(
     "--coverage",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
-    help="Of --calibrate's intervals.",
+    help="Coverage of the intervals that --calibrate fits.",
 )
-@click.option("--json", "json_path", metavar="FILE", help="All results as JSON.")
-@click.option("--csv", "csv_path", metavar="FILE", help="All results as one long CSV.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(),
+    metavar="FILE",
+    help="All results as JSON; - for standard output instead of the table.",
+)
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(),
+    metavar="FILE",
+    help="All results as one long CSV; - for standard output instead of the table.",
+)
 @force_option
 @click.option("-q", "--quiet", is_flag=True, help="No table.")
 def command(
@@ -146,14 +202,8 @@ def command(
     two files have is FILE:COLUMN.
 
     \b
-    Examples:
+    Example:
       legscore evaluate scores.parquet --truth expression --prediction score
-      legscore evaluate published.csv --truth measured --prediction legnet --prediction danq --by medium
-      legscore evaluate a.parquet b.parquet --key id --truth a:measured --prediction a:score --prediction \\
-          b:score
-      legscore evaluate effects.parquet --variant --truth delta --prediction effect --cluster promoter
-      legscore evaluate effects.parquet --truth delta --prediction effect --cluster promoter --calibrate \\
-          -o cal.json
     """
     from legscore.evaluate.evaluation import EvaluationOptions, evaluate
     from legscore.evaluate.show import lines

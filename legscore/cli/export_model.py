@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from legscore.cli.output_options import force_option
+from legscore.cli.sections import SectionedCommand
 from legscore.errors import ModelError
-from legscore.model.checkpoint import load_checkpoint
-from legscore.model.exporters import export_generator
-from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable
 
 
-@click.command("export", short_help="Write a generator as the published code's PyTorch file.")
+@click.command(
+    "export", cls=SectionedCommand, short_help="Write a generator as the published code's PyTorch file."
+)
 @click.argument("file", type=click.Path())
-@click.option("-o", "--output", required=True, metavar="OUT", help="File to write (*.pth).")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), metavar="OUT", help="File to write (*.pth)."
+)
 @force_option
 def command(file: str, output: str, force: bool) -> None:
     """Write a generator as the published code's PyTorch file (family F5; needs legscore[train]).
@@ -28,6 +29,11 @@ def command(file: str, output: str, force: bool) -> None:
     Example:
       legscore export examples/generator/yeast_complex_generator.safetensors -o generator.pth
     """
+    from legscore.model.checkpoint import load_checkpoint
+    from legscore.model.exporters import export_generator
+    from legscore.system.overwrite import check_outputs
+    from legscore.system.publish import check_writable
+
     target = Path(output)
     if target.suffix not in (".pth", ".pt"):
         raise ModelError(f"{output}: a PyTorch file's name ends in .pth or .pt")

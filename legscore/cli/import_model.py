@@ -4,21 +4,51 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from legscore.cli.output_options import force_option
-from legscore.dna.contract import ORIGIN
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import ModelError, printable
-from legscore.model.checkpoint import Checkpoint
-from legscore.model.import_set import find_set, import_members
-from legscore.model.importers import import_checkpoint
-from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable, writing
+
+if TYPE_CHECKING:
+    from legscore.model.checkpoint import Checkpoint
+
+SECTIONS = (
+    Section(
+        "Input and output",
+        "output entry force verbose help",
+        (
+            "legscore import checkpoint.pt --entry ema -o model.safetensors",
+            "legscore import human_legnet/K562/ -o k562/ --medium K562",
+        ),
+    ),
+    Section(
+        "What the tensors do not show",
+        "config final_activation concat_order fifth_channel alphabet n_value pool_sizes rc_trained",
+        (
+            "legscore import last_model.ckpt --config params.json -o optimized.safetensors",
+            "legscore import weights.ckpt --config config.json --alphabet AGCT --n-value 0 \\\n"
+            "    -o human.safetensors",
+        ),
+    ),
+    Section(
+        "What was measured",
+        "floor unit organism medium assay note",
+        ("legscore import model_300.pth -o complex.safetensors --floor 4",),
+    ),
+    Section(
+        "The construct, where it is not the published one",
+        "flank5 flank3 adapter5 adapter3 length insert_min insert_max",
+        ("legscore import model.pth -o ours.safetensors --flank5 TGCATTT --length 120",),
+    ),
+)
 
 
-@click.command("import", short_help="Convert published PyTorch checkpoints.")
+@click.command(
+    "import", cls=SectionedCommand, sections=SECTIONS, short_help="Convert published PyTorch checkpoints."
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @click.option(
     "-o",
@@ -30,10 +60,10 @@ from legscore.system.publish import check_writable, writing
 )
 @click.option(
     "--config",
-    metavar="JSON",
     type=click.Path(),
-    help="Upstream's own config: params.json (optimised LegNet) or config.json (human_legnet). "
-    "[for a set, the nearest to each file]",
+    metavar="JSON",
+    show_default="for a set, the nearest to each file",
+    help="The training's own settings: params.json (optimised LegNet) or config.json (human_legnet).",
 )
 @click.option(
     "--final-activation",
@@ -61,20 +91,20 @@ from legscore.system.publish import check_writable, writing
 @click.option(
     "--floor",
     type=float,
-    help="Prediction floor, kept in the contract (complex medium about 4, defined about 2.5).",
+    help="Lowest score that means something (complex medium about 4, defined about 2.5).",
 )
 @click.option("--unit", help="What the score is, when it is not the published assay's.")
 @click.option("--organism", help="Species that was measured, when it is not the published assay's.")
 @click.option("--medium", help="What its cells grew in, or the cell line: 'complex medium (YPD)', K562.")
 @click.option("--assay", help="The experiment, when it is not the published one.")
-@click.option("--flank5", help="Fixed DNA before the insert, when it is not the published construct's.")
+@click.option("--flank5", help="Fixed DNA before the insert.")
 @click.option("--flank3", help="Fixed DNA after the insert.")
 @click.option("--adapter5", help="The end of flank5 that an oligo carries.")
 @click.option("--adapter3", help="The start of flank3 that an oligo carries.")
-@click.option("--length", type=int, help="Bases of the window the model reads.")
+@click.option("--length", type=int, help="Bases that the model reads.")
 @click.option("--insert-min", type=int, help="Shortest insert.")
 @click.option("--insert-max", type=int, help="Longest insert.")
-@click.option("--entry", metavar="NAME", help="Which entry of the file holds the network, such as ema.")
+@click.option("--entry", metavar="NAME", help="Entry of the file that holds the network, such as ema.")
 @click.option("--note", help="A sentence about the model, shown whenever it is used.")
 @click.option("-v", "--verbose", is_flag=True, help="Also say what of a config the published code ignores.")
 @force_option
@@ -97,11 +127,12 @@ def command(
     \b
     Examples:
       legscore import model_300.pth -o complex.safetensors --floor 4
-      legscore import last_model.ckpt --config params.json -o optimized.safetensors
-      legscore import weights.ckpt --config config.json --alphabet AGCT --n-value 0 -o human.safetensors
       legscore import model_200.pth -o generator.safetensors
-      legscore import human_legnet/K562/ -o k562/ --medium K562
     """
+    from legscore.model.importers import import_checkpoint
+    from legscore.system.overwrite import check_outputs
+    from legscore.system.publish import check_writable
+
     a_set = len(files) > 1 or Path(files[0]).is_dir()
     options = _options(pool_sizes, given)
     if a_set:
@@ -119,6 +150,8 @@ def command(
 
 def _options(pool_sizes: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """What `import_checkpoint` takes."""
+    from legscore.dna.contract import ORIGIN
+
     construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
     construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
     origin = {name: value for name in ORIGIN if (value := given.pop(name)) is not None}
@@ -142,6 +175,10 @@ def _import_set(
     verbose: bool,
 ) -> None:
     """Convert a set, twice: nothing is written before every file could be converted, and none is kept."""
+    from legscore.model.import_set import find_set, import_members
+    from legscore.system.overwrite import check_outputs
+    from legscore.system.publish import writing
+
     if folder.suffix == ".safetensors":
         raise ModelError(f"{folder}: a folder or several files go into a folder; give -o FOLDER/")
     found = find_set(files, options.pop("config"))

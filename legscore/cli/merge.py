@@ -7,20 +7,23 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.sections import SectionedCommand
 from legscore.errors import OutputError
-from legscore.output.shards import merge_shards
-from legscore.run.finished import checksums_of, finished_record, read_for
-from legscore.system.overwrite import check_apart
-from legscore.system.publish import check_writable, publishing, writing, written_by
-from legscore.system.storage import is_remote
 
 
-@click.command("merge", short_help="Join the shards of a run into one output.")
-@click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv, .tsv (also .gz).")
+@click.command("merge", cls=SectionedCommand, short_help="Join the shards of a run into one output.")
+@click.argument("shards", nargs=-1, required=True, type=click.Path(), metavar="SHARD...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="OUT",
+    help="Parquet, .arrow, .csv, .tsv (also .gz).",
+)
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@quiet_option
 def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> None:
     """Join the shards of a run into one output.
 
@@ -33,6 +36,12 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
       legscore run all.parquet -m models/ -o part2.parquet --shard 2/2
       legscore merge part1.parquet part2.parquet -o scores.parquet
     """
+    from legscore.output.shards import merge_shards
+    from legscore.run.finished import checksums_of, finished_record, read_for
+    from legscore.system.overwrite import check_apart
+    from legscore.system.publish import check_writable, publishing, writing, written_by
+    from legscore.system.storage import is_remote
+
     if output == "-":
         raise OutputError("shards are joined to a file, not to standard output")
     if remote := next((path for path in (*shards, output) if is_remote(path)), None):

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.conditions import conditions
 from legscore.cli.output_options import force_option
+from legscore.cli.sections import SectionedCommand
+from legscore.cli.table_options import conditions, key_option, tile_column_option, where_option
+
+picture_option = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Picture: .png, .svg or .pdf.",
+)
 
 
 @click.group("plot", short_help="Draw figures: a promoter, a scatter, an ensemble curve, a training.")
@@ -36,18 +46,15 @@ def _check_picture(path: str, inputs: Iterable[str], force: bool) -> None:
     check_outputs({"-o": path}, inputs, force=force)
 
 
-@command.command("ism")
-@click.argument("scores", metavar="SCORES")
-@click.option("--promoter", required=True, metavar="NAME", help="Tile to draw, by its name or its gene's.")
+@command.command("ism", cls=SectionedCommand)
+@click.argument("scores", type=click.Path(), metavar="SCORES")
 @click.option(
-    "--tile",
-    "column",
-    metavar="COLUMN",
-    help="Column that names tiles. [tile_id, promoter, gene, gene_id or id]",
+    "--promoter", required=True, metavar="NAME", help="Promoter to draw, by its name or its gene's."
 )
-@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+@tile_column_option
+@picture_option
 @force_option
-def ism(scores: str, promoter: str, column: str | None, output: str, force: bool) -> None:
+def ism(scores: str, promoter: str, tile: str | None, output: str, force: bool) -> None:
     """Heat map and logo of one promoter whose every change was scored.
 
     \b
@@ -58,13 +65,13 @@ def ism(scores: str, promoter: str, column: str | None, output: str, force: bool
     from legscore.evaluate.saturation import read_saturation
 
     _check_picture(output, [scores], force)
-    tile = read_saturation(scores, column).find(promoter)
-    draw_ism(tile, output)
-    click.echo(f"{output}: {tile.title}, {len(tile.sequence)} positions", err=True)
+    found = read_saturation(scores, tile).find(promoter)
+    draw_ism(found, output)
+    click.echo(f"{output}: {found.title}, {len(found.sequence)} positions", err=True)
 
 
-@command.command("scatter")
-@click.argument("predictions", nargs=-1, required=True, metavar="PREDICTIONS...")
+@command.command("scatter", cls=SectionedCommand)
+@click.argument("predictions", nargs=-1, required=True, type=click.Path(), metavar="PREDICTIONS...")
 @click.option("--truth", required=True, metavar="COLUMN", help="Measured values, on the x axis.")
 @click.option(
     "--prediction",
@@ -74,9 +81,9 @@ def ism(scores: str, promoter: str, column: str | None, output: str, force: bool
     metavar="COLUMN",
     help="Predicted values; a panel for each.",
 )
-@click.option("--key", "keys", multiple=True, metavar="COLUMN", help="Joins several files.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+@key_option
+@where_option
+@picture_option
 @force_option
 def scatter(
     predictions: tuple[str, ...],
@@ -103,9 +110,9 @@ def scatter(
     click.echo(f"{output}: {summary}", err=True)
 
 
-@command.command("ensemble-curve")
-@click.argument("evaluation", metavar="JSON")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+@command.command("ensemble-curve", cls=SectionedCommand)
+@click.argument("evaluation", type=click.Path(), metavar="JSON")
+@picture_option
 @force_option
 def ensemble_curve(evaluation: str, output: str, force: bool) -> None:
     """Quality against the number of members, from evaluate --ensemble-curve --json.
@@ -120,9 +127,9 @@ def ensemble_curve(evaluation: str, output: str, force: bool) -> None:
     draw_curve(read_points(evaluation), output)
 
 
-@command.command("training")
-@click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Picture: .png, .svg or .pdf.")
+@command.command("training", cls=SectionedCommand)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUNS...")
+@picture_option
 @force_option
 def training(runs: tuple[str, ...], output: str, force: bool) -> None:
     """Loss, validation correlations and learning rate of trainings: their folder or .metrics.jsonl files.

@@ -6,20 +6,25 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.sections import SectionedCommand
+from legscore.cli.table_options import tile_column_option
 
 
-@click.command("report", short_help="Write a page that shows scores in the browser.")
-@click.argument("scores", metavar="SCORES")
+@click.command("report", cls=SectionedCommand, short_help="Write a page that shows scores in the browser.")
+@click.argument("scores", type=click.Path(), metavar="SCORES")
 @click.option(
-    "-o", "--output", required=True, metavar="OUT", help="The page, .html; of designs also a folder."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="OUT",
+    help="The page, .html; of designs also a folder.",
 )
 @click.option("--truth", metavar="COLUMN", help="Measured values, to set against the predictions.")
-@click.option(
-    "--tile", metavar="COLUMN", help="Column that names promoters. [tile_id, promoter, gene, gene_id or id]"
-)
+@tile_column_option
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@quiet_option
 def command(scores: str, output: str, truth: str | None, tile: str | None, force: bool, quiet: bool) -> None:
     """Write a page that shows scores in the browser.
 

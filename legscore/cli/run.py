@@ -6,152 +6,190 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
-from legscore.cli.output_options import force_option
+from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.output_options import force_option, quiet_option
 from legscore.cli.progress import ProgressBar
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
-from legscore.engine.choose import ENGINES, PRECISION_CHOICES, choose_engine
 from legscore.errors import InputError, printable
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.run.options import DIRECT, Options, Staging
-from legscore.run.verify import DEFAULT_SHARE, closing_line
-from legscore.system.allocator import give_back_freed_parts
-from legscore.system.log import Progress, RunLog, Say, finish, logged
-from legscore.system.memory import Limits, limit_process_memory
-from legscore.system.publish import record_of
-from legscore.variants.genome_run import score_request
-from legscore.variants.run_request import RunRequest, check_request, samples_asked
+from legscore.run.options import DEFAULT_SHARE, DIRECT, Options, Staging
+
+if TYPE_CHECKING:
+    from legscore.system.log import Progress, RunLog, Say
+    from legscore.variants.run_request import RunRequest
+
+SECTIONS = (
+    Section(
+        "Input",
+        "kind columns sequence_is max_n",
+        ("legscore run oligos.csv --column sequence=dna --sequence-is oligo -o out.csv",),
+    ),
+    Section(
+        "Models",
+        "models rc singleton out_of_fold until_se allow_duplicates",
+        ("legscore run variants.parquet -m a.safetensors -m more/ -o scores.parquet",),
+    ),
+    Section(
+        "Output",
+        "output format_ force keep per_model calibration shuffle_null file_rows",
+        (
+            "legscore run variants.parquet -o scores.tsv --keep id,gene --per-model",
+            "legscore run promoters.fa -o - | head",
+        ),
+    ),
+    Section(
+        "Genome and tiles",
+        "fasta promoters regions_bed centered region length upstream downstream step biotypes tss "
+        "assume_utr orientation contig_map on_mismatch anchor indel context keep_outside "
+        "haplotypes samples",
+        (
+            "legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf \\\n"
+            "    -m models/ -o scores.parquet",
+            "legscore run cohort.vcf.gz --fasta genome.fa --tiles tiles.bed -o scored.vcf.gz",
+        ),
+    ),
+    Section(
+        "Interrupted runs and shards",
+        "restart shard part_rows",
+        ("legscore run all.parquet -o part3.parquet --shard 3/64",),
+    ),
+    Section(
+        "Cluster",
+        "ray workers num_cpus num_gpus",
+        ("legscore run all.parquet -o scores/ --ray auto --num-gpus 1",),
+    ),
+    Section(
+        "Engine and memory",
+        "memory engine precision device",
+        ("legscore run variants.parquet -o scores.parquet --memory 8G",),
+    ),
+    Section(
+        "Advanced",
+        "dry_run verify recipe log_json quiet help",
+        ("legscore run variants.parquet -o scores.parquet --dry-run",),
+    ),
+)
 
 
-@click.command("run", short_help="Score sequences or variants with an ensemble.")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(
+    "run", cls=SectionedCommand, sections=SECTIONS, short_help="Score sequences or variants with an ensemble."
+)
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(), metavar="INPUT...")
 @click.option(
     "-o",
     "--output",
     required=True,
+    type=click.Path(),
     metavar="OUT",
-    help="Parquet, .arrow, .csv, .tsv (also .gz), OUT/ for a folder of Parquet files, - for standard "
-    "output; of genomes also "
-    ".vcf.gz, .bcf, .bedgraph, .bw.",
+    help="Where the scores go. The ending says the format: .parquet, .arrow, .csv, .tsv (also .gz); of "
+    "variants in a genome also .vcf, .vcf.gz, .bcf, .bedgraph, .bw. OUT/ is a folder of Parquet files, - is "
+    "standard output.",
 )
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODELS",
-    help="Checkpoint, directory of them, or bundled; repeat for an ensemble. An existing path goes before a "
-    "name. [bundled, a demonstration ensemble for yeast]",
+@model_option(
+    "A model, or a folder of models; repeat for more. Several are an ensemble, whose mean is the score."
 )
 @click.option(
     "--kind",
     type=click.Choice(list(KINDS)),
-    help="What a row is, where columns fit two kinds: ref+alt pair, edit of a sequence, sequence.",
+    help="What a row is, where its columns fit two kinds: a pair of sequences, an edit of one, or a "
+    "sequence.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Input column for a role, e.g. sequence=dna.",
+    help="Which column plays a role, such as sequence=dna; repeat for more.",
 )
 @click.option(
     "--sequence-is",
     type=click.Choice([*SEQUENCE_IS, "auto"]),
     default="auto",
-    show_default=True,
-    help="Insert, oligo (insert with both adapters) or the model's whole window.",
+    show_default="auto, by the first rows",
+    help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the model reads.",
 )
 @click.option(
     "--rc",
     type=click.Choice(RC_MODES),
-    help=(
-        "Second strand: of the whole construct, of the insert in its flanks, or none. [construct for "
-        "models trained on both]"
-    ),
+    show_default="construct, for models trained on both strands",
+    help="What is turned around for the second strand: the whole construct, the insert alone, or nothing.",
 )
 @click.option(
     "--singleton",
     type=click.IntRange(0, 1),
     default=0,
     show_default=True,
-    help="Value of the is_singleton channel.",
+    help="Value of the input is_singleton, of models that have it.",
 )
 @click.option(
     "--max-n",
     type=click.IntRange(0),
     metavar="N",
-    help="Rows with more N's than this get status invalid_base. By default rows get mostly_n where more than "
-    "half of a sequence's own bases are no A, C, G or T.",
+    show_default="half of the sequence",
+    help="Most letters other than A, C, G and T; rows with more are not scored.",
 )
 @click.option(
     "--keep",
     default="auto",
-    show_default=True,
+    show_default="auto, all but the sequences",
     metavar="COLS",
-    help="Input columns to carry over: names with commas, all, none; auto leaves scored sequences out.",
+    help="Input columns to carry over: names with commas, all, or none.",
 )
-@click.option("--per-model", is_flag=True, help="Also write every member's values, as fixed-size lists.")
+@click.option("--per-model", is_flag=True, help="Also write the values of every model.")
+@engine_options()
 @click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="null writes zeros (for tests of the pipeline).",
+    "--recipe",
+    type=click.Path(),
+    metavar="NAME|FILE",
+    show_default="that of the precision",
+    help="Settings of the engine.",
 )
-@click.option("--precision", type=click.Choice(PRECISION_CHOICES), default="auto", show_default=True)
-@click.option("--recipe", metavar="NAME|FILE", help="Engine recipe instead of the precision's own.")
+@device_option()
 @click.option(
-    "--device",
-    metavar="N|N,N|all",
-    help="NVIDIA GPUs to use, by number; several share the work, in order. [0]",
-)
-@click.option(
-    "--format", "format_", type=click.Choice(["arrow", "tsv"]), help="Format on standard output. [tsv]"
+    "--format",
+    "format_",
+    type=click.Choice(["arrow", "tsv"]),
+    show_default="tsv",
+    help="Format on standard output.",
 )
 @click.option("--allow-duplicates", is_flag=True, help="Accept the same model twice; it then weighs twice.")
 @click.option(
     "--out-of-fold",
     metavar="COLUMN",
-    help=(
-        "Score each row only with members that did not train on its fold: column of folds, or mmh3 to hash "
-        "as training did."
-    ),
+    help="Score each row only with models that were not trained on it: column of folds, or mmh3 to hash as "
+    "training did.",
 )
 @click.option(
     "--until-se",
     type=float,
     metavar="SE",
-    help=(
-        "Stop adding members to a row once the standard error of its effect (or score) is below SE. [all "
-        "members]"
-    ),
+    show_default="all models for every row",
+    help="Stop adding models to a row once the standard error of its effect (or score) is below SE.",
 )
 @click.option(
     "--shuffle-null",
     type=click.IntRange(1),
     metavar="N",
-    help="Add p and q: the same change in N dinucleotide-shuffled inserts. Scores N times as many rows.",
+    help="Add p and q: how often the same change has a larger effect in N shuffled inserts. Takes N times as "
+    "long.",
 )
 @force_option
+@click.option("--restart", is_flag=True, help="Begin anew, where an interrupted run could be resumed.")
 @click.option(
-    "--restart",
-    is_flag=True,
-    help="Begin anew where an interrupted run left parts, instead of going on with it.",
-)
-@click.option(
-    "--shard", metavar="I/N", help="Score only slice I of N; legscore merge joins the outputs. Tables only."
+    "--shard", metavar="I/N", help="Score slice I of N of a table; legscore merge joins the outputs."
 )
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory of the run, such as 8G: parts under way and read buffers fit it, and the system holds the "
-    "process to it "
-    "once the models are open. [half of the machine's, not held]",
+    show_default="half of the machine's",
+    help="Most memory of the run, such as 8G. When given, the system holds the run to it once the models are "
+    "open.",
 )
 @click.option(
     "--verify",
@@ -159,38 +197,31 @@ from legscore.variants.run_request import RunRequest, check_request, samples_ask
     default=DEFAULT_SHARE,
     show_default=True,
     metavar="SHARE",
-    help="Share of the windows that is scored again in FP32, with every member; a difference ends the run. "
-    "0 is off.",
+    help="Share of the sequences that is scored again in another way; a difference ends the run. 0 is off.",
 )
 @click.option(
     "--calibration",
+    type=click.Path(),
     metavar="FILE",
-    help="Add effect_low, effect_high: intervals fitted by evaluate --calibrate.",
+    help="Add effect_low and effect_high, from a file that legscore evaluate --calibrate made.",
 )
-@click.option(
-    "--log-json",
-    metavar="FILE",
-    help="Append events as JSON lines: start, part, retry, resume, warning, finish.",
-)
+@click.option("--log-json", type=click.Path(), metavar="FILE", help="Append events as JSON lines.")
 @click.option(
     "--part-rows",
     type=click.IntRange(1),
     metavar="N",
-    help=(
-        "Rows of a part, the unit of resuming and of sharing out; recorded in the output. [by members and "
-        "engine]"
-    ),
+    show_default="by models and engine",
+    help="Rows that are scored, kept and resumed together.",
 )
 @click.option(
     "--file-rows",
     type=click.IntRange(1),
     metavar="N",
-    help="Most rows of a file where the output is a folder OUT/. [1,048,576]",
+    show_default="1,048,576",
+    help="Most rows of a file, where the output is a folder.",
 )
 @click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Write nothing: say how many parts and windows there are and, from 30 seconds, the time.",
+    "--dry-run", is_flag=True, help="Write nothing; say how much there is to do, and how long it will take."
 )
 @cluster_options
 @variant_options
@@ -202,25 +233,23 @@ from legscore.variants.run_request import RunRequest, check_request, samples_ask
     hidden=True,
     help="Windows × members a second that --engine null pretends.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@quiet_option
 def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: bool, **given: Any) -> None:
     """Score sequences or variants with an ensemble.
 
-    A row of INPUT (Parquet, Arrow, CSV, TSV, FASTA; files, directories of Parquet, patterns) is a pair
-    (ref_sequence, alt_sequence), an edit (sequence, offset from 0, alt_base, optionally ref_base), or a
-    sequence. Every row comes out, in order, with a status; scores are null unless it is ok.
+    INPUT is a table (Parquet, Arrow, CSV, TSV), FASTA, a folder of Parquet files or a pattern; with --fasta a
+    VCF, a BCF or a table of variants; - is standard input. A row of a table is a pair (columns ref_sequence,
+    alt_sequence), an edit (sequence, offset counted from 0, alt_base), or a sequence. Every row comes out, in
+    order, with a status; the score is missing unless the status is ok.
 
     \b
-    Examples:
+    Example:
       legscore run examples/promoter_variants.parquet -o scores.parquet
-      legscore run variants.parquet -m models/ -o scores.parquet --per-model
-      legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -m models/ -o scores.parquet
-      legscore run cohort.vcf.gz --fasta genome.fa --regions tiles.bed -o scored.vcf.gz
-      legscore run all.parquet -m models/ -o part3.parquet --shard 3/64
-      legscore run all.parquet -m models/ -o scores/ --ray auto
-      legscore run all.parquet -m models/ -o scores.parquet --ray auto --num-gpus 1
-      legscore run promoters.fa -m a.safetensors -m b.safetensors -o - | head
     """
+    from legscore.system.log import finish, logged
+    from legscore.variants.genome_run import score_request
+    from legscore.variants.run_request import check_request
+
     request, cluster = asked(format=format_, **given), cluster_settings(given)
     if dry_run and (request.build is not None or request.shuffles):
         raise InputError("--dry-run looks at a table: make it with legscore variants first")
@@ -264,6 +293,8 @@ def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: boo
 
 def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> RunRequest:
     """What the options of the command line ask for."""
+    from legscore.variants.run_request import RunRequest, samples_asked
+
     names = Options.__dataclass_fields__
     options = Options(
         columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
@@ -279,6 +310,10 @@ def hold_memory(options: Options, *, by_workers: bool) -> None:
     Not with Ray, where it bounds the workers: a Ray started here would inherit what is held. Not with engines
     that reserve more than they use.
     """
+    from legscore.engine.choose import choose_engine
+    from legscore.system.allocator import give_back_freed_parts
+    from legscore.system.memory import Limits, limit_process_memory
+
     if (
         options.memory
         and not by_workers
@@ -303,6 +338,9 @@ def expected(job: Options, workers: Any, say: Say) -> list[str]:
 
 def closing(record: dict[str, Any]) -> list[str]:
     """Summary lines: rows by status, windows, rate."""
+    from legscore.run.verify import closing_line
+    from legscore.system.publish import record_of
+
     counts = ", ".join(f"{name} {count:,}" for name, count in record["status"].items())
     saved = record["windows_asked"] - record["windows_scored"]
     lines = [

@@ -6,14 +6,18 @@ import json
 
 import click
 
-from legscore.errors import printable
-from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+from legscore.cli.model_options import model_option
+from legscore.cli.sections import SectionedCommand
+from legscore.errors import InputError, printable
 
 
-@click.command("show", short_help="Print what checkpoints hold: contract, architecture, training.")
-@click.argument("models", nargs=-1, required=True, metavar="MODELS...")
+@click.command(
+    "show", cls=SectionedCommand, short_help="Print what checkpoints hold: contract, architecture, training."
+)
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[MODELS]...")
+@model_option("The same as MODELS, as in other commands.", default=None)
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest, one JSON object a line.")
-def command(models: tuple[str, ...], as_json: bool) -> None:
+def command(paths: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
     """Print what checkpoints hold: contract, architecture, training.
 
     \b
@@ -21,7 +25,11 @@ def command(models: tuple[str, ...], as_json: bool) -> None:
       legscore show models/
       legscore show model.safetensors --json | python -m json.tool
     """
-    for path in find_checkpoints(models, lambda line: click.echo(line, err=True)):
+    from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+
+    if not (models or paths):
+        raise InputError("legscore show needs models: name a checkpoint, a folder of them, or bundled")
+    for path in find_checkpoints([*models, *paths], lambda line: click.echo(line, err=True)):
         checkpoint = load_checkpoint(path)
         if as_json:
             click.echo(json.dumps({"path": str(path), "sha256": checkpoint.sha256, **checkpoint.manifest()}))

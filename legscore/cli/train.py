@@ -7,7 +7,11 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
+    DATA_SECTION,
+    NETWORK_SECTION,
+    PROGRESS_SECTION,
     TrainingProgress,
     data_options,
     how_to_train,
@@ -17,64 +21,110 @@ from legscore.cli.training_options import (
 from legscore.system.allocator import keep_freed_parts
 from legscore.train.options import MemberOptions
 
+SECTIONS = (
+    DATA_SECTION,
+    NETWORK_SECTION,
+    Section(
+        "Which models to train",
+        "output seeds n_seeds valid_fold test_fold folds full",
+        (
+            "legscore train data.parquet -o models/ --seeds 5",
+            "legscore train data.parquet -o models/ --folds all",
+        ),
+    ),
+    Section(
+        "Learning-rate test, and generators",
+        "lr_find fraction predictors",
+        (
+            "legscore train data.parquet -o models/ --lr-find",
+            "legscore train data.parquet -o generator/ --preset generator \\\n"
+            "    --predictor models/seed1.safetensors",
+        ),
+    ),
+    Section(
+        "Training a model further",
+        "start_from freeze block_rate new_head",
+        ("legscore train few.parquet -o tuned/ --from models/ --freeze 2 --set max_lr=0.001",),
+    ),
+    PROGRESS_SECTION,
+)
 
-@click.command("train", short_help="Train LegNets on measured sequences.")
-@click.argument("data", metavar="DATA")
+
+@click.command(
+    "train", cls=SectionedCommand, sections=SECTIONS, short_help="Train LegNets on measured sequences."
+)
+@click.argument("data", type=click.Path(), metavar="DATA")
 @click.option(
-    "-o", "--output", required=True, metavar="FOLDER", help="Folder of the checkpoints (made if missing)."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="FOLDER",
+    help="Folder of the checkpoints (made if missing).",
 )
 @click.option(
     "--seed",
     "seeds",
     type=click.IntRange(0),
     multiple=True,
-    help="Seed of a member; repeat for an ensemble. [1; human: 777]",
+    metavar="N",
+    show_default="1; human: 777",
+    help="Seed of a model; repeat for an ensemble.",
 )
-@click.option("--seeds", "n_seeds", type=click.IntRange(1, 256), help="Members with seeds 1..N.")
-@click.option("--valid-fold", type=int, help="Fold that validates. [the last]")
-@click.option("--test-fold", type=int, help="A second fold kept out, measured at the end.")
 @click.option(
-    "--folds", type=click.Choice(["all", "pairs"]), help="A member per fold (cross-validation), or per pair."
+    "--seeds", "n_seeds", type=click.IntRange(1, 256), metavar="N", help="N models, with the seeds 1 to N."
+)
+@click.option("--valid-fold", type=int, metavar="FOLD", show_default="the last", help="Fold that validates.")
+@click.option(
+    "--test-fold", type=int, metavar="FOLD", help="Another fold kept out, on which the end is measured."
+)
+@click.option(
+    "--folds",
+    type=click.Choice(["all", "pairs"]),
+    help="Cross-validation: a model for each fold, or for each pair of folds.",
 )
 @click.option("--full", is_flag=True, help="Train on every row; nothing validates.")
 @click.option(
-    "--lr-find", is_flag=True, help="Learning-rate range test: writes lr_find.csv and .png, trains nothing."
+    "--lr-find",
+    is_flag=True,
+    help="Learning-rate range test: writes lr_find.csv and lr_find.png, trains nothing.",
 )
 @click.option(
     "--fraction",
     type=click.FloatRange(0, 100, min_open=True),
     default=0.1,
     show_default=True,
-    help="Share of a pass that --lr-find uses.",
+    help="Share of a pass over the data that --lr-find uses.",
 )
 @click.option(
     "--predictor",
     "predictors",
     multiple=True,
+    type=click.Path(),
     metavar="MODELS",
-    help=(
-        "For --preset generator: models that score designs after every epoch. Keep others for the final "
-        "check."
-    ),
+    help="For --preset generator: models that score designs after every epoch. Keep others for the final "
+    "check.",
 )
 @click.option(
     "--from",
     "start_from",
     type=click.Path(),
     metavar="MODELS",
-    help="Go on from these checkpoints (members take them in turn), with the recipe they were trained with.",
+    help="Train these models further (members take them in turn), by the recipe that they were trained with.",
 )
 @click.option(
     "--freeze",
     type=click.IntRange(0),
     metavar="N",
-    help="With --from: keep the stem and the first N blocks. [0]",
+    show_default="0",
+    help="With --from: keep the stem and the first N blocks as they are.",
 )
 @click.option(
     "--block-rate",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="X",
-    help="With --from: each block learns at X times the rate of the next. [1]",
+    show_default="1",
+    help="With --from: each block learns at X times the rate of the next.",
 )
 @click.option("--new-head", is_flag=True, help="With --from: start with a new head, of the recipe's kind.")
 @training_options
@@ -98,20 +148,15 @@ def command(
 ) -> None:
     """Train LegNets on measured sequences (needs legscore[train]).
 
-    DATA is a table with sequence and expression, or the challenge's headerless sequence<TAB>expression. Each
-    seed gives one checkpoint that `legscore run` scores. An interrupted training goes on with --resume and
-    ends with the same weights. Several processes may share one FOLDER; torchrun puts several GPUs on each
-    member.
+    DATA is a table with columns sequence and expression, or the challenge's sequence<TAB>expression without
+    a header. Each seed gives one model that `legscore run` scores with. An interrupted training is resumed
+    by --resume and ends with the same weights. Several processes may share one FOLDER; torchrun puts several
+    GPUs on each model.
 
     \b
     Examples:
-      legscore train measured.parquet -o models/ --preset optimized --seeds 5
-      legscore train train_sequences.txt -o models/ --full --seed 1
-      legscore train measured.parquet -o models/ --lr-find
-      legscore train measured.parquet -o models/ --folds all --set epochs=5 --resume
-      legscore train measured.parquet -o generator/ --preset generator --predictor models/seed1.safetensors
-      legscore train few.parquet -o tuned/ --from models/ --freeze 2 --set max_lr=0.001 --set epochs=4
-      torchrun --nproc-per-node 4 -m legscore train measured.parquet -o models/
+      legscore train data.parquet -o models/ --preset optimized --seeds 5
+      torchrun --nproc-per-node 4 -m legscore train data.parquet -o models/
     """
     if lr_find:
         refuse_given(("resume", "save_every", "log_every", "tensorboard"), "--lr-find trains nothing")

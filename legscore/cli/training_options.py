@@ -11,60 +11,69 @@ from typing import Any, TypeVar
 
 import click
 
-from legscore.cli.conditions import conditions
+from legscore.cli.output_options import quiet_option
 from legscore.cli.progress import ProgressBar
+from legscore.cli.sections import Section
+from legscore.cli.table_options import conditions, where_option
 from legscore.errors import LegscoreError
 from legscore.train.options import Listener, TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_OPTIONS = [
-    click.option("--sequence", "sequence_column", metavar="NAME", help="Column of sequences. [sequence]"),
+    click.option(
+        "--sequence",
+        "sequence_column",
+        metavar="NAME",
+        show_default="sequence",
+        help="Column of sequences.",
+    ),
     click.option(
         "--expression",
         "expression_column",
         metavar="NAME",
-        help=("Column of expression values. [expression]"),
+        show_default="expression",
+        help="Column of expression values.",
     ),
     click.option(
         "--singleton",
         "singleton_column",
         metavar="NAME",
-        help=("Column of singleton flags. [whole expressions]"),
+        show_default="rows whose expression is a whole number",
+        help="Column of singleton flags.",
     ),
     click.option(
-        "--weight", "weight_column", metavar="NAME", help=("Column of sampling weights, such as read counts.")
+        "--weight", "weight_column", metavar="NAME", help="Column of sampling weights, such as read counts."
     ),
     click.option(
         "--fold",
         "fold_column",
         metavar="NAME",
-        help=("Column of fold numbers; 'hash' for mmh3. [fold, if there]"),
+        show_default="fold, if there is one",
+        help="Column of fold numbers; hash for mmh3 of the sequences.",
     ),
     click.option(
         "--split",
         "split_column",
         metavar="NAME",
-        help=("Column saying train or valid; other rows stay out. [split]"),
+        show_default="split",
+        help="Column that says train or valid; other rows stay out.",
     ),
-    click.option(
-        "--where",
-        multiple=True,
-        metavar="COLUMN=VALUE",
-        help=("Use only rows with this value; repeat for more."),
-    ),
+    where_option,
     click.option(
         "--sequence-is",
         type=click.Choice(["insert", "oligo", "window", "auto"]),
         default="auto",
-        show_default=True,
+        show_default="auto, by the first rows",
+        help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the "
+        "model reads.",
     ),
     click.option(
         "--out-of-range",
         type=click.Choice(["error", "clip", "drop"]),
         default="error",
         show_default=True,
-        help="Expression outside the bins.",
+        help="What to do with expression outside the bins.",
     ),
 ]
 RECIPE_OPTIONS = [
@@ -73,48 +82,101 @@ RECIPE_OPTIONS = [
         type=click.Choice(
             ["noginet", "noginet-defined", "noginet-complex", "optimized", "human", "generator"]
         ),
-        help="Published network. [noginet]",
+        show_default="noginet",
+        help="Published network to train.",
     ),
     click.option(
-        "--recipe", "recipe_file", metavar="TOML", help=("File of recipe settings over the preset's.")
+        "--recipe",
+        "recipe_file",
+        type=click.Path(),
+        metavar="TOML",
+        help="File of settings that differ from the preset's.",
     ),
     click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help=("One recipe setting: epochs=5, optimizer=lion."),
+        help="One setting, such as epochs=5 or optimizer=lion; repeat for more.",
     ),
     click.option(
         "--construct",
+        type=click.Path(),
         metavar="NAME|TOML",
-        help=("yeast, human, or a file with flanks, adapters and lengths."),
+        show_default="the preset's",
+        help="DNA around the insert: yeast, human, or a file with flanks, adapters and lengths.",
     ),
-    click.option("--bins", type=int, help="Bins of the head. [18]"),
-    click.option("--target-sd", type=float, help="SD of the soft target, in bins. [0.5]"),
-    click.option("--target-shift", type=float, help="Added to the expression before binning. [0.5]"),
-    click.option("--floor", type=float, help="Prediction floor to keep in the contract."),
-    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1. [the GPU, if there is one]"),
-    click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [on GPUs only]"),
+    click.option("--bins", type=int, show_default="18", help="Bins of expression that the network predicts."),
+    click.option(
+        "--target-sd", type=float, show_default="0.5", help="Width (SD) of a target over the bins, in bins."
+    ),
+    click.option(
+        "--target-shift", type=float, show_default="0.5", help="Added to the expression before binning."
+    ),
+    click.option("--floor", type=float, help="Lowest score that means something, for the checkpoint to say."),
+    click.option(
+        "--device",
+        metavar="N|cpu",
+        show_default="the first GPU, if there is one",
+        help="NVIDIA GPU by number, or cpu; PyTorch's names (cuda:1, mps) work too.",
+    ),
+    click.option(
+        "--compile/--no-compile",
+        "compiled",
+        default=None,
+        show_default="on GPUs only",
+        help="Use torch.compile.",
+    ),
     click.option(
         "--save-every",
         type=click.IntRange(1),
         default=500,
         show_default=True,
+        metavar="N",
         help="Steps between saved states.",
     ),
     click.option(
-        "--log-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between metrics."
+        "--log-every",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        metavar="N",
+        help="Steps between metrics.",
     ),
     click.option(
-        "--resume", is_flag=True, help=("Go on from saved states; finished members are skipped either way.")
+        "--resume",
+        is_flag=True,
+        help="Resume an interrupted training. Finished models are left as they are either way.",
     ),
-    click.option("--tensorboard", metavar="FOLDER", help="Also write metrics for TensorBoard."),
     click.option(
-        "--force", is_flag=True, help="Train finished and unfinished members anew, and replace tables."
+        "--tensorboard", type=click.Path(), metavar="FOLDER", help="Also write metrics for TensorBoard."
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error."),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="Train all models anew, finished and unfinished ones, and replace their tables.",
+    ),
+    quiet_option,
 ]
+DATA_SECTION = Section(
+    "Data",
+    "sequence_column expression_column singleton_column weight_column fold_column split_column where "
+    "sequence_is out_of_range",
+    (
+        "legscore train data.parquet --sequence seq --expression yfp \\\n"
+        "    --where medium=complex -o models/",
+    ),
+)
+NETWORK_SECTION = Section(
+    "Network and recipe",
+    "preset recipe_file settings construct bins target_sd target_shift floor",
+    ("legscore train data.parquet --preset optimized --set epochs=5 -o models/",),
+)
+PROGRESS_SECTION = Section(
+    "Interrupted trainings, progress and machine",
+    "resume save_every force log_every tensorboard device compiled quiet help",
+    ("legscore train data.parquet --folds all -o models/ --resume",),
+)
 DATA_FIELDS = [
     "sequence_column",
     "expression_column",

@@ -15,89 +15,119 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "fasta": click.option("--fasta", metavar="FASTA", help="Genome, plain or bgzipped, with its .fai."),
+    "fasta": click.option(
+        "--fasta", type=click.Path(), metavar="FASTA", help="Genome, plain or bgzipped, with its .fai index."
+    ),
     "promoters": click.option(
-        "--promoters", metavar="GTF", help="Tiles upstream of the transcription starts of a GTF or GFF3."
+        "--promoters",
+        type=click.Path(),
+        metavar="GTF",
+        help="Tiles upstream of the transcription starts of the genes in a GTF or GFF3.",
     ),
     "regions_bed": click.option(
-        "--regions", "regions_bed", metavar="BED", help="Tiles from a BED file; its strand is honoured."
+        "--tiles",
+        "--regions",
+        "regions_bed",
+        type=click.Path(),
+        metavar="BED",
+        help="Tiles as a BED file lists them, on the strand that it says.",
     ),
     "centered": click.option(
-        "--centered", is_flag=True, help="A tile around each variant, which has index ⌊length/2⌋."
+        "--centered", is_flag=True, help="A tile around each variant, which is in its middle."
     ),
     "orientation": click.option(
         "--orientation",
         type=click.Choice(["+", "-", "gene"]),
-        help="Strand of centered tiles; gene: that of the nearest tile's gene. [+]",
+        show_default="+",
+        help="Strand of centered tiles; gene: that of the nearest tile's gene.",
     ),
     "length": click.option(
         "--length",
         type=click.IntRange(1),
         metavar="N",
-        help="Bases of a tile. [80, or the model's insert where it has one length]",
+        show_default="80, or the model's insert where it has one length",
+        help="Bases of a tile.",
     ),
     "upstream": click.option(
         "--upstream",
         type=click.IntRange(0),
         metavar="N",
-        help="Tiles reach this far upstream of the start. [160, or two tiles where one is longer]",
+        show_default="160, or two tiles where one is longer",
+        help="Tiles reach this far upstream of the start.",
     ),
     "downstream": click.option(
-        "--downstream", type=click.IntRange(0), metavar="N", help="And this far downstream. [0]"
+        "--downstream", type=click.IntRange(0), metavar="N", show_default="0", help="And this far downstream."
     ),
     "step": click.option(
-        "--step", type=click.IntRange(1), metavar="N", help="From one tile of a gene to the next. [40]"
+        "--step",
+        type=click.IntRange(1),
+        metavar="N",
+        show_default="40",
+        help="From one tile of a gene to the next.",
     ),
     "biotypes": click.option(
         "--biotype",
         "biotypes",
         multiple=True,
         metavar="NAME",
-        help="Genes of this biotype; repeat, or all. [protein_coding]",
+        show_default="protein_coding",
+        help="Genes of this biotype; repeat for more, or all.",
     ),
-    "tss": click.option("--tss", metavar="TSV", help="Transcription starts: columns gene and tss (1-based)."),
+    "tss": click.option(
+        "--tss",
+        type=click.Path(),
+        metavar="TSV",
+        help="Transcription starts instead of the annotation's: columns gene and tss (counted from 1).",
+    ),
     "assume_utr": click.option(
         "--assume-utr",
         type=click.IntRange(0),
         metavar="N",
-        help="Take the base N upstream of the ATG as the start.",
+        help="Take the base N upstream of the start codon as the transcription start.",
     ),
     "contig_map": click.option(
         "--contig-map",
         multiple=True,
+        type=click.Path(),
         metavar="NAME=FASTA_NAME|FILE",
-        help="Contig names, where the rules do not find them.",
+        help="What a contig is called in the FASTA, where legscore does not find it.",
     ),
     "on_mismatch": click.option(
         "--on-mismatch",
         type=click.Choice(["status", "fail", "use-fasta"]),
-        help="When REF is not the genome's base. [status]",
+        show_default="status",
+        help="Where REF is not the genome's base: say so in the status, stop, or use the genome's base.",
     ),
     "anchor": click.option(
         "--anchor",
         type=click.Choice(["3", "5", "center"]),
-        help="End of the tile that stays when an allele changes its length. [3]",
+        show_default="3",
+        help="End of the tile that stays in place when an insertion or deletion changes its length.",
     ),
     "indel": click.option(
         "--indel",
         type=click.Choice(["refill", "construct"]),
-        help="Refill from the genome, or let the insert change its length. [refill]",
+        show_default="refill",
+        help="Fill the tile up from the genome after an insertion or deletion, or let its length change.",
     ),
     "context": click.option(
         "--context",
         type=click.Choice(["construct", "genome"]),
-        help="Tiles are inserts of the model's construct, or fill its whole window. [construct]",
+        show_default="construct",
+        help="Put tiles into the model's construct, or take all that the model reads from the genome.",
     ),
     "keep_outside": click.option(
-        "--keep-outside", is_flag=True, help="Also write alleles that lie in no tile (status no_window)."
+        "--keep-outside", is_flag=True, help="Also write variants that lie in no tile (status no_window)."
     ),
     "region": click.option(
         "--region",
         multiple=True,
         metavar="CHROM:FROM-TO",
-        help="Only records of an indexed VCF in this region, CHROM, CHROM:POS or CHROM:FROM-TO; repeat.",
+        help="Only variants in this region of an indexed VCF, as bcftools writes it; repeat for more.",
     ),
 }
+NAMED = {"regions_bed": "tiles", "biotypes": "biotype"}
+"""Options whose name is not that of their parameter."""
 
 
 def variant_options(command: F) -> F:
@@ -119,8 +149,8 @@ def build_options(given: Mapping[str, Any]) -> BuildOptions | None:
     }
     if "fasta" not in values:
         if values:
-            name = next(iter(values)).replace("regions_bed", "regions").replace("biotypes", "biotype")
-            raise InputError(f"--{name.replace('_', '-')} is about variants in a genome; give --fasta too")
+            name = NAMED.get(first := next(iter(values)), first.replace("_", "-"))
+            raise InputError(f"--{name} is about variants in a genome; give --fasta too")
         return None
     from legscore.variants.options import BuildOptions
 
@@ -133,9 +163,15 @@ def haplotype_options(command: F) -> F:
         click.option(
             "--haplotypes",
             is_flag=True,
-            help="One row per distinct haplotype and tile, instead of per allele.",
+            help="A row for each distinct haplotype of a tile, instead of each allele.",
         ),
-        click.option("--samples", metavar="all|A,B|FILE", help="Whose haplotypes. [all]"),
+        click.option(
+            "--samples",
+            type=click.Path(),
+            metavar="all|A,B|FILE",
+            show_default="all",
+            help="Samples whose haplotypes are rows.",
+        ),
     )
     for option in reversed(both):
         command = option(command)

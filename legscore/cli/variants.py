@@ -6,21 +6,66 @@ from typing import Any
 
 import click
 
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
 from legscore.errors import InputError, printable
-from legscore.variants.run_request import samples_asked
+
+SECTIONS = (
+    Section(
+        "Input",
+        "fasta columns region samples haplotypes contig_map",
+        (
+            "legscore variants snvs.csv --column pos=start_1based --fasta genome.fa \\\n"
+            "    --tiles tiles.bed -o variants.parquet",
+        ),
+    ),
+    Section(
+        "Tiles",
+        "promoters regions_bed centered length upstream downstream step biotypes tss "
+        "assume_utr orientation context",
+        (
+            "legscore variants cohort.vcf.gz --fasta genome.fa --promoters genes.gtf \\\n"
+            "    -o variants.parquet",
+        ),
+    ),
+    Section(
+        "Variants",
+        "saturate saturate_indels on_mismatch anchor indel keep_outside",
+        (
+            "legscore variants --saturate --fasta genome.fa --promoters genes.gtf \\\n"
+            "    --assume-utr 50 -o all_snvs.parquet",
+        ),
+    ),
+    Section(
+        "Output",
+        "output force quiet help",
+        ("legscore variants cohort.vcf.gz --fasta genome.fa --centered -o variants.csv.gz",),
+    ),
+)
 
 
-@click.command("variants", short_help="Build the variants that run scores, from a genome.")
-@click.argument("source", required=False, metavar="[VARIANTS]")
+@click.command(
+    "variants",
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    short_help="Build the variants that run scores, from a genome.",
+)
+@click.argument("source", required=False, type=click.Path(), metavar="[VARIANTS]")
 @click.option(
-    "-o", "--output", required=True, metavar="OUT", help="Parquet, .arrow, .csv or .tsv (also .gz)."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="OUT",
+    help="Parquet, .arrow, .csv or .tsv (also .gz).",
 )
 @variant_options
-@click.option("--saturate", is_flag=True, help="Every single-base change in every tile, instead of VARIANTS.")
+@click.option("--saturate", is_flag=True, help="Every single-base change of every tile, instead of VARIANTS.")
 @click.option(
-    "--saturate-indels", is_flag=True, help="With --saturate: every deletion and insertion of one base too."
+    "--saturate-indels",
+    is_flag=True,
+    help="With --saturate: every deletion and insertion of one base too.",
 )
 @haplotype_options
 @click.option(
@@ -28,10 +73,10 @@ from legscore.variants.run_request import samples_asked
     "columns",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Column of a table of alleles for chrom, pos, ref, alt or variant_id, e.g. pos=start_1based.",
+    help="Column of a table of variants for chrom, pos, ref, alt or variant_id, such as pos=start_1based.",
 )
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on standard error.")
+@quiet_option
 def command(
     source: str | None,
     output: str,
@@ -44,19 +89,18 @@ def command(
 ) -> None:
     """Build the variants that run scores, from a genome.
 
-    VARIANTS is a VCF or BCF, or a table with chrom, pos (1-based), ref, alt. Every allele in a tile becomes a
-    row with the tile's sequence as it is and as the allele makes it, in the gene's 5'→3' direction. Without
-    VARIANTS: the tiles themselves, or with --saturate every single-base change in them.
+    VARIANTS is a VCF or BCF, or a table with chrom, pos (counted from 1), ref and alt. Every allele in a tile
+    becomes a row: the tile's sequence as it is, and as the allele makes it, in the gene's 5'→3' direction.
+    Without VARIANTS the tiles themselves are written, or with --saturate every single-base change of them.
 
     \b
-    Examples:
+    Example:
       legscore variants cohort.vcf.gz --fasta genome.fa --promoters genes.gtf -o variants.parquet
-      legscore variants --saturate --fasta genome.fa.gz --promoters genes.gtf --assume-utr 50 -o \\
-          all_snvs.parquet
-      legscore variants snvs.csv --fasta genome.fa --regions tiles.bed -o variants.parquet
     """
     if given["fasta"] is None:
         raise InputError("legscore variants needs the genome: --fasta FASTA")
+    from legscore.variants.run_request import samples_asked
+
     build, samples = build_options(given), samples_asked(given["haplotypes"], given["samples"])
     assert build is not None
     from legscore.variants.make import make

@@ -32,7 +32,7 @@ def check(output: str, fasta: str | None, report: str | None) -> None:
     if not _is_fasta(output):
         output_format(output)
     if fasta is not None and not _is_fasta(fasta):
-        raise OutputError(f"--fasta {fasta}: a FASTA file's name ends in {', '.join(FASTA)}")
+        raise OutputError(f"--fasta-out {fasta}: a FASTA file's name ends in {', '.join(FASTA)}")
     for path in (output, fasta):
         if path not in (None, "-"):
             check_writable(Path(str(path)))

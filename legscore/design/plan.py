@@ -48,7 +48,7 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     check_outputs(
         {
             "-o": written_by(options.output),
-            "--fasta": options.fasta,
+            "--fasta-out": options.fasta,
             "--report": None if options.report is None else f"{options.report.rstrip('/')}/",
         },
         [options.start, options.training, options.target.rpartition(":")[0]],

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from legscore.engine.machine import GPU_EXTRA, missing_for_tensorrt, nvidia_driver
+from legscore.engine.names import ENGINES, PRECISION_CHOICES
 from legscore.engine.native_library import library_path, missing_form
 from legscore.engine.recipe import ENGINES_OF, Recipe, load_recipe
 from legscore.errors import EngineError
-
-ENGINES = ("auto", "openvino", "native", "torch", "tensorrt", "null")
-PRECISION_CHOICES = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)

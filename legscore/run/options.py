@@ -8,8 +8,10 @@ from typing import Any
 
 from legscore.errors import LegscoreError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.publish import is_dataset
+
+DEFAULT_SHARE = 0.001
+"""Of the windows, that is scored again in FP32 while a run goes on (`legscore.run.verify`)."""
 
 
 @dataclass(frozen=True)

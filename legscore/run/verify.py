@@ -30,10 +30,10 @@ from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.forward import Forward, take_matrix_buffer
 from legscore.rows.groups import Group
+from legscore.run.options import DEFAULT_SHARE
 from legscore.system.cores import usable_cores
 from legscore.system.memory import is_process_limited, memory_limit_lifted
 
-DEFAULT_SHARE = 0.001
 REFERENCE = "numpy fp32"
 """What records call the network that scores windows again."""
 LIMIT_FACTOR = 5.0

@@ -84,11 +84,11 @@ def choose_device(asked: str | None) -> torch.device:
     if asked is None:
         return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     try:
-        device = torch.device(asked)
+        device = torch.device(f"cuda:{asked}" if asked.isdigit() else asked)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
-        raise LegscoreError(f"--device {asked} is no device to train on; write cpu, cuda or cuda:1")
+        raise LegscoreError(f"--device {asked} is no device to train on; write the number of a GPU, or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise LegscoreError(f"--device {asked}: this torch ({torch.__version__}) finds no NVIDIA GPU")
     if "TORCHELASTIC_RUN_ID" in os.environ and device.type == "cuda":

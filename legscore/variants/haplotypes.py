@@ -130,7 +130,7 @@ class HaplotypeBuilder:
     ) -> None:
         options = setting.options
         if setting.tiles is None or options.centered or not isinstance(records, VcfRecords):
-            raise InputError("--haplotypes needs a VCF or BCF, and tiles from --promoters or --regions")
+            raise InputError("--haplotypes needs a VCF or BCF, and tiles from --promoters or --tiles")
         if options.region:
             raise InputError("--haplotypes reads whole files; leave --region out, or cut the VCF first")
         if options.keep_outside:

@@ -91,21 +91,21 @@ class BuildOptions:
         if self.promoters is None and (self.tss is not None or self.assume_utr is not None):
             raise LegscoreError("--tss and --assume-utr need --promoters")
         if self.promoters is not None and self.regions_bed is not None:
-            raise LegscoreError("--promoters and --regions both say which tiles to make; give one")
+            raise LegscoreError("--promoters and --tiles both say which tiles to make; give one")
         by_gene = self.centered and self.orientation == "gene"
         if by_gene and self.promoters is None:
             raise LegscoreError("--orientation gene needs --promoters, which says where the genes are")
         if self.centered and (self.regions_bed is not None or (self.promoters is not None and not by_gene)):
             raise LegscoreError(
-                "--centered makes a tile around each variant; --promoters and --regions do not go with it"
+                "--centered makes a tile around each variant; --promoters and --tiles do not go with it"
             )
         if self.context == "genome" and (self.regions_bed is not None or self.indel == "construct"):
             raise LegscoreError(
-                "--context genome fills windows of one --length; --regions and --indel construct do not go "
+                "--context genome fills windows of one --length; --tiles and --indel construct do not go "
                 "with it"
             )
         if not self.centered and self.promoters is None and self.regions_bed is None:
-            raise LegscoreError("say which tiles to make: --promoters GTF, --regions BED, or --centered")
+            raise LegscoreError("say which tiles to make: --promoters GTF, --tiles BED, or --centered")
         self._check_idle()
 
     def _check_idle(self) -> None:

@@ -116,7 +116,7 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
             raise InputError("--haplotypes is about variants in a genome; give --fasta too")
         if any(name.lower().endswith(VCF) for name in inputs):
             raise InputError(
-                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --regions BED or --centered"
+                f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --tiles BED or --centered"
             )
     if request.to_vcf and (request.build is None or request.samples or not inputs[0].lower().endswith(VCF)):
         raise InputError(

@@ -73,7 +73,7 @@ def saturated(setting: Setting, counts: Saturated, *, with_indels: bool = False)
         InputError: there are no tiles.
     """
     if setting.tiles is None:
-        raise InputError("--saturate needs tiles: give --promoters or --regions")
+        raise InputError("--saturate needs tiles: give --promoters or --tiles")
     frame = setting.tiles.frame
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     minus, edge = frame["strand"].to_numpy() == "-", frame["edge"].to_numpy()

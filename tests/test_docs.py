@@ -17,6 +17,7 @@ import pytest
 from conftest import REPOSITORY
 
 import legscore
+from legscore.rows.schema import STATUSES
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 GENOME = REPOSITORY / "examples/genome"
@@ -141,6 +142,12 @@ def test_readmes_python_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_every_status_is_explained() -> None:
+    table = (REPOSITORY / "docs/rows-and-statuses.md").read_text()
+    for status in STATUSES:
+        assert f"`{status}`" in table, status
 
 
 def test_the_toy_genome_is_what_its_script_makes(tmp_path: Path) -> None:

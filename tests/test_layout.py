@@ -255,7 +255,8 @@ PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 def command_lines(text: str) -> list[str]:
     """Every legscore command line in the code blocks of a page."""
     blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.M | re.S)
-    return [line for block in blocks for line in re.findall(r"^(?:.*&& )?(legscore [^\n]+)$", block, re.M)]
+    joined = [block.replace("\\\n", " ") for block in blocks]
+    return [line for block in joined for line in re.findall(r"^(?:.*&& )?(legscore [^\n]+)$", block, re.M)]
 
 
 @pytest.mark.parametrize("name", PAGE_NAMES)

@@ -36,6 +36,8 @@ td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
 td.dna{font-family:ui-monospace,monospace;font-size:12px}
 .facts td{white-space:normal;overflow-wrap:anywhere}
 .facts th{vertical-align:top}
+.picture{overflow-x:auto}
+@media (max-width:600px){main{padding:8px}section{padding:10px}img{max-width:none;width:max(100%,430px)}}
 """
 SHOWN = {
     "row": "row", "insert": "insert", "target": "target", "score": "score", "score_sd": "SD",
@@ -165,8 +167,8 @@ def _section(title: str, *parts: str, about: str = "") -> str:
 
 def _picture(png: bytes, alt: str) -> str:
     return (
-        f'<img alt="{html.escape(alt)}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">\n'
+        f'<div class="picture"><img alt="{html.escape(alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}"></div>\n'
     )
 
 
@@ -236,7 +238,7 @@ def _by_target(rows: Sequence[Mapping[str, float]]) -> str:
     ]
     shown = [
         [
-            f"{row['target_low']:.4g}–{row['target_high']:.4g}",
+            " – ".join(dict.fromkeys(f"{row[side]:.4g}" for side in ("target_low", "target_high"))),
             f"{row['n']:,}",
             *(_number(row[key]) for key in ("score", "error", "mae", *(("random_mae",) if random else ()))),
         ]

@@ -22,8 +22,8 @@ BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#9aa3ad"
 """Okabe and Ito's, which colour-blind readers tell apart."""
 HEXAGONS = (8, 36)
 """Hexagons across: fewest and most."""
-MOST_POINTS = 2000
-"""Designs that are drawn as points; more are counted in hexagons."""
+FEW, MOST_POINTS = 300, 2000
+"""Designs that are drawn as large points, and as points at all; more are counted in hexagons."""
 SHADES = ["#cfe6f5", "#7cbfe8", "#1f6fa5", "#12263a"]
 STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
@@ -63,7 +63,7 @@ def target_and_score(table: pa.Table, agreement: Mapping[str, Any]) -> bytes:
     for axis, (_, label, prefix), score in zip(axes, panels, values, strict=True):
         drawn = None
         if len(target) <= MOST_POINTS:
-            axis.scatter(target, score, s=12, color=BLUE, alpha=0.5, linewidths=0)
+            axis.scatter(target, score, s=30 if len(target) <= FEW else 12, color=BLUE, alpha=0.6, lw=0)
         else:
             drawn = axis.hexbin(
                 target,
@@ -101,7 +101,8 @@ def error_by_target(table: pa.Table, rows: Sequence[Mapping[str, float]]) -> byt
     )
     if all("random_mae" in row for row in rows):
         random = [row["random_mae"] for row in rows]
-        axis.plot(middle, random, color=RED, linestyle="--", label="mean |error| of random sequences")
+        label = "mean |error| of random sequences"
+        axis.plot(middle, random, color=RED, linestyle="--", marker="_", label=label)
     axis.axhline(0, color="0.4", linewidth=0.8)
     axis.set(xlabel="target", ylabel="score − target")
     figure.legend(loc="outside upper center", ncols=4)

@@ -42,6 +42,10 @@ class ClusterError(LegscoreError):
     """A cluster cannot be reached, its machines do not agree, or parts could not be scored on it."""
 
 
+class LegscoreWarning(UserWarning):
+    """Something that nobody asked to hear of and should know: a long measurement, a change of precision."""
+
+
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -74,5 +78,7 @@ def shorten(names: Iterable[object], most: int = 6) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A suggestion such as ` (did you mean "sequence"?)`, or an empty string."""
-    near = get_close_matches(name, list(known), n=1)
+    listed = list(known)
+    near = [one for one in listed if one.casefold() == name.casefold()]
+    near = near or get_close_matches(name, listed, n=1)
     return f' (did you mean "{near[0]}"?)' if near else ""

@@ -257,9 +257,9 @@ def test_events_of_a_function(world: Path, toy_model: Path) -> None:
         "part",
         "finish",
     ]
-    with pytest.raises(LegscoreError, match="--log-json"):
+    with pytest.raises(LegscoreError, match="choose another log_json"):
         legscore.score_file(world / "s.csv", world / "o.parquet", log_json=world / "s.csv")
-    with pytest.raises(InputError, match="--samples says whose haplotypes"):
+    with pytest.raises(InputError, match="samples says whose haplotypes; give haplotypes=True"):
         legscore.score_genome(
             world / "v.vcf", world / "o.parquet", fasta=world / "g.fa", centered=True, samples="all"
         )

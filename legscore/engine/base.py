@@ -14,7 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -144,6 +144,13 @@ class ThreadedEngine(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """As `Engine.describe`."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an engine cannot be pickled: it holds threads and compiled networks. Pickle the "
+            "legscore.Ensemble, "
+            "which is loaded anew, or load the models where they are needed"
+        )
 
     def interrupt(self) -> None:
         self._stop.set()

@@ -16,7 +16,7 @@ from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import REWRITE_VERSION
 from legscore.system.allocator import trim
-from legscore.system.log import Say
+from legscore.system.log import Notice, Say
 from legscore.system.resources import cache_folder
 from legscore.version import __version__
 
@@ -65,7 +65,7 @@ def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine
             "use --precision fp32"
             + (" on another engine" if recipe.precision == "fp32" or name == "native" else "")
         )
-    say(f"precision: fp32 instead of {recipe.precision} ({shortfall} for this ensemble)")
+    say(Notice(f"precision: fp32 instead of {recipe.precision} ({shortfall} for this ensemble)"))
     engine, shortfall = _build_measured(name, members, load_recipe("fp32"), request, say)
     if shortfall:
         engine.close()
@@ -85,12 +85,12 @@ def _native_if_good(
     try:
         engine, shortfall = _build_measured("native", members, recipe, request, say)
     except EngineError as error:
-        say(f"engine: openvino instead of native ({error})")
+        say(Notice(f"engine: openvino instead of native ({error})"))
         return None
     if not shortfall:
         return engine
     engine.close()
-    say(f"engine: openvino instead of native ({shortfall} for this ensemble)")
+    say(Notice(f"engine: openvino instead of native ({shortfall} for this ensemble)"))
     return None
 
 
@@ -176,7 +176,11 @@ def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], reci
         return ""
 
     def measured() -> fid.Fidelity:
-        say(f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine")
+        say(
+            Notice(
+                f"fidelity: measuring {recipe.precision} against fp32, once for these models on this machine"
+            )
+        )
         found = measure(engine, members)
         trim()
         return found

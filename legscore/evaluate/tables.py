@@ -166,7 +166,9 @@ class Tables:
             kind = table.opened.schema.field(column).type
             if not (_is_list(kind) if name in lists else is_plain(kind)):
                 wanted = (
-                    "lists of numbers, as run --per-model writes them" if name in lists else "text or numbers"
+                    "lists of numbers, as legscore run --per-model writes them"
+                    if name in lists
+                    else "text or numbers"
                 )
                 raise InputError(
                     f"{names.get(name, '--where')} {name}: the column holds {kind}; it must hold {wanted}"
@@ -297,7 +299,8 @@ def lists(values: pl.Series, name: str) -> np.ndarray:
     """A column of lists of equal length as float64 [rows, members]; NaN where there is none."""
     if not isinstance(values.dtype, pl.List | pl.Array):
         raise InputError(
-            f"{name}: the column holds {values.dtype}; it must hold lists, as run --per-model writes them"
+            f"{name}: the column holds {values.dtype}; it must hold lists, as legscore run --per-model "
+            "writes them"
         )
     rows = values.cast(pl.List(pl.Float64))
     lengths = rows.list.len().drop_nulls().unique().to_list()

@@ -23,15 +23,16 @@ RANGE_BYTES = 64 << 20
 """Of an object in a store that are kept while it is read."""
 
 
-def _of_run(schema: pa.Schema) -> bytes | None:
+def run_metadata_of(schema: pa.Schema) -> bytes | None:
+    """What `legscore run` wrote into a schema's metadata, as it stands there."""
     return (schema.metadata or {}).get(b"legscore")
 
 
-def _made_by(schema: pa.Schema) -> dict[str, Any]:
+def made_by(schema: pa.Schema) -> dict[str, Any]:
     """The `variants` entry of legscore's metadata, where the file has one; nothing where it is not as
     legscore writes it."""
     try:
-        record = json.loads(_of_run(schema) or b"{}")
+        record = json.loads(run_metadata_of(schema) or b"{}")
     except (ValueError, RecursionError):
         return {}
     made = record.get("variants") if isinstance(record, dict) else None
@@ -56,7 +57,7 @@ class ParquetSource(Source):
             if self._ranges:
                 self._ranges.keep_footer(file.metadata.serialized_size + 8)
             self.schema, self.n_rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
-            self.made_by, self.run_record = _made_by(file.schema_arrow), _of_run(file.schema_arrow)
+            self.made_by, self.run_record = made_by(file.schema_arrow), run_metadata_of(file.schema_arrow)
             self.row_groups = (file.metadata.num_row_groups, self._footer_hash())
         """How many row groups the file has, and a hash of its footer: where they lie, their rows, sizes and
         statistics."""
@@ -93,7 +94,7 @@ class ArrowSource(Source):
         super().__init__(path)
         with self._open() as reader:
             self.schema = reader.schema.remove_metadata()
-            self.made_by, self.run_record = _made_by(reader.schema), _of_run(reader.schema)
+            self.made_by, self.run_record = made_by(reader.schema), run_metadata_of(reader.schema)
         with self._open(self.schema.names[:1]) as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
                 self.n_rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))

@@ -7,6 +7,7 @@ them later gets what was read first, or an error: the file's hash is compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class StoredArrays(Mapping[str, np.ndarray]):
     def release(self) -> None:
         """Let go of the arrays until somebody asks for them."""
         self._arrays = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the arrays: where they are unpickled the file may not be."""
+        return dict, (dict(self._held()),)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._held()[name]

@@ -1,54 +1,69 @@
-"""An ensemble that scores arrays in memory: same engine, windows, strands and statuses as a run on files."""
+"""An ensemble that scores sequences and tables in memory: same engine, windows, strands and statuses as a run
+on files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, overload
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from html import escape
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
+from legscore.engine.choose import Request
 from legscore.engine.fidelity import Fidelity
-from legscore.errors import InputError
-from legscore.input.column_types import as_text, is_text
+from legscore.engine.open_engine import open_engine
+from legscore.errors import InputError, ModelError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.ensemble import open_members
 from legscore.rows.reduce import Results, reduce_scores
-from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUSES
-from legscore.rows.window import SNIFF_ROWS, Windower, Windows, decide_sequence_is
+from legscore.rows.schema import OK, SEQUENCE_IS, STATUSES
+from legscore.rows.window import Windower, Windows
+from legscore.run.memory_results import Effects, SaturationMaps
+from legscore.run.memory_rows import MemoryRows, named_sequences, rows_of
+from legscore.run.options import Options
 from legscore.run.plan import part_rows
-from legscore.run.settings import resolve_rc
+from legscore.run.python_words import speaks_python, warn_of_notice
+from legscore.run.saturation_maps import changes_of, maps_of
+from legscore.run.settings import check_singleton, resolve_rc
 from legscore.run.stream import in_flight
+from legscore.system.log import Say
+from legscore.system.notebook import Bar, progress_bar
 
-
-@dataclass(frozen=True)
-class Effects:
-    """Effects of N pairs of sequences; scores and effects in the unit of the models' contract.
-
-    Attributes:
-        ref_score: float32 [N], mean over members.
-        alt_score: float32 [N], mean over members.
-        effect: float32 [N], alt_score - ref_score within each member, then their mean.
-        effect_sd: float32 [N], spread between members (sample SD; NaN with one member). No prediction error.
-        status: text [N], each one of `legscore.rows.schema.STATUSES`.
-    """
-
-    ref_score: np.ndarray
-    alt_score: np.ndarray
-    effect: np.ndarray
-    effect_sd: np.ndarray
-    status: np.ndarray
+WHAT = {"sequence": "sequence", "pair": "pair", "edit": "change"}
+"""What messages call a row, by its kind."""
 
 
 class Ensemble:
-    """A loaded ensemble on an engine; close it, or use it in a `with` statement. Threads may share it."""
+    """A loaded ensemble on an engine, as `legscore.load_ensemble` gives it.
+
+    Close it, or use it in a `with` statement. Threads may share it: their calls are scored one after the
+    other, each with its own result. It can be pickled: what is written are the paths of its models, their
+    hashes, and how it was loaded, and who unpickles it loads it anew. It does not survive a fork.
+
+    Example:
+        ```python
+        with legscore.load_ensemble("models/") as ensemble:
+            scores = ensemble.score(frame, columns={"sequence": "promoter"})
+        ```
+    """
 
     def __init__(
-        self, members: Sequence[Checkpoint], engine: Engine, rc: str, rows_at_once: int | None = None
+        self,
+        members: Sequence[Checkpoint],
+        engine: Engine,
+        rc: str,
+        request: Request,
+        rows_at_once: int | None = None,
+        bar: Bar = None,
     ) -> None:
-        self._members, self._engine, self._rc = list(members), engine, rc
+        self._members, self._engine, self._rc, self._request = list(members), engine, rc, request
+        self._bar, self._given_rows = bar, rows_at_once
         self._rows_at_once = rows_at_once or part_rows(len(members), engine.name)
 
     @property
@@ -74,21 +89,47 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self._members)
 
-    @overload
+    def __repr__(self) -> str:
+        n = len(self)
+        return (
+            f"<Ensemble of {n} model{'' if n == 1 else 's'} on {self._engine.name}"
+            f"{f' ({self._engine.precision})' if self._engine.precision else ''}: {self.contract.describe()}>"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(member.name for member in self._members)
+        rows = {
+            "models": f"{len(self)}: {names}",
+            "engine": f"{self._engine.name} {self._engine.precision}",
+            "fidelity": str(self.fidelity or "the FP32 reference itself"),
+            "reads": self.contract.describe(),
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table><caption>Ensemble</caption><tbody>{cells}</tbody></table>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if unsaved := [member.name for member in self._members if not (member.path and member.sha256)]:
+            raise TypeError(f"model {unsaved[0]} is in no file: save it, and load the ensemble from there")
+        paths = [os.path.abspath(member.path) for member in self._members]
+        hashes = [member.sha256 for member in self._members]
+        return _reopened, (paths, hashes, self._request, self._rc, self._given_rows, self._bar)
+
+    @speaks_python
     def score(
-        self, sequences: Any, *, sequence_is: str = ..., per_member: Literal[False] = ..., invalid: str = ...
-    ) -> np.ndarray: ...
-    @overload
-    def score(
-        self, sequences: Any, *, sequence_is: str = ..., per_member: bool, invalid: str = ...
-    ) -> np.ndarray: ...
-    def score(
-        self, sequences: Any, *, sequence_is: str = "auto", per_member: bool = False, invalid: str = "raise"
+        self,
+        sequences: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        sequence_is: str = "auto",
+        per_member: bool = False,
+        invalid: str = "raise",
     ) -> np.ndarray:
-        """Scores of sequences.
+        """Scores of N sequences.
 
         Args:
-            sequences: list of str, numpy array, Arrow array, polars or pandas Series; N sequences.
+            sequences: list, numpy array, Arrow array, polars or pandas Series of N texts; or a table (polars,
+                pandas, pyarrow, DuckDB, anything with `__arrow_c_stream__`) with a column `sequence`.
+            columns: column of a role, where a table calls it otherwise: `{"sequence": "dna"}`.
             sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
             per_member: return each member's scores instead of their mean.
             invalid: `raise` an InputError at the first sequence without a score (one of which more than half
@@ -100,78 +141,241 @@ class Ensemble:
         Raises:
             InputError: no texts, or with `invalid="raise"` the first sequence that cannot be scored.
             ValueError: `sequence_is` or `invalid` is not known.
+
+        Example:
+            ```python
+            ensemble.score(["ACGTTTGACAGCTAGCTCAGTCCTAGGTATAATGCTAGC"])  # array([3.41], dtype=float32)
+            ```
         """
-        results = self._run("sequence", {"sequence": sequences}, sequence_is, invalid, per_member)
+        rows = rows_of("sequence", {"sequences": sequences}, columns)
+        results = self._run(rows, self._sequence_is(rows, sequence_is, invalid), invalid, per_member)
         if per_member:
             return np.concatenate([r.per_model["score_per_model"] for r in results]).T
         return np.concatenate([r.columns["score"] for r in results])
 
-    def effects(self, ref: Any, alt: Any, *, sequence_is: str = "auto", invalid: str = "raise") -> Effects:
+    @speaks_python
+    def effects(
+        self,
+        ref: Any,
+        alt: Any = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        sequence_is: str = "auto",
+        invalid: str = "raise",
+    ) -> Effects:
         """Effects of N pairs of sequences: alt - ref within each member, then mean and SD over members.
 
         Args:
-            ref: N sequences, in any container that `score` takes; `alt`: those they are changed to.
+            ref: N sequences, in any container that `score` takes; or, without `alt`, a table with the columns
+                `ref_sequence` and `alt_sequence`.
+            alt: what they are changed to, N sequences.
+            columns: column of a role, where a table calls it otherwise.
             sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
             invalid: `raise` an InputError at the first pair without an effect, or give it `nan`. Equal
                 sequences are one (status `ref_equals_alt`).
 
         Returns:
-            Effects of N pairs.
+            Effects of N pairs: arrays of float32 [N], and their statuses.
 
         Raises:
             InputError: as `score`, or `ref` and `alt` differ in length.
             ValueError: `sequence_is` or `invalid` is not known.
+
+        Example:
+            ```python
+            ensemble.effects(frame["ref"], frame["alt"]).effect  # float32 [N]
+            ```
         """
-        results = self._run("pair", {"ref_sequence": ref, "alt_sequence": alt}, sequence_is, invalid, False)
+        given = {"ref": ref} if alt is None else {"ref": ref, "alt": alt}
+        rows = rows_of("pair", given, columns)
+        return self._effects(rows, sequence_is, invalid)
+
+    @speaks_python
+    def score_edits(
+        self,
+        sequences: Any,
+        offset: Any = None,
+        alt_base: Any = None,
+        *,
+        ref_base: Any = None,
+        columns: Mapping[str, str] | None = None,
+        sequence_is: str = "auto",
+        invalid: str = "raise",
+    ) -> Effects:
+        """Effects of N single-base changes, each in its own sequence or all in one.
+
+        A sequence that stands in many rows is read once, so that this is faster than `effects` on spelt-out
+        pairs.
+
+        Args:
+            sequences: N sequences in any container that `score` takes, or one text for all; or, alone, a
+                table with the columns `sequence`, `offset` and `alt_base` (`ref_base` and `refill` are read
+                too).
+            offset: places of the changes, N whole numbers from 0, on the sequence's own strand.
+            alt_base: N bases that come in.
+            ref_base: N bases that should be there; a row where another one is has status `ref_mismatch`.
+            columns: column of a role, where a table calls it otherwise.
+            sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
+            invalid: `raise` an InputError at the first change without an effect, or give it `nan`.
+
+        Returns:
+            Effects of N changes: arrays of float32 [N], and their statuses.
+
+        Raises:
+            InputError: as `score`; columns that are missing, or differ in length.
+            ValueError: `sequence_is` or `invalid` is not known.
+
+        Example:
+            ```python
+            ensemble.score_edits(promoter, offset=[10, 11], alt_base=["A", "T"]).effect  # float32 [2]
+            ```
+        """
+        given = {"sequences": sequences, "offset": offset, "alt_base": alt_base, "ref_base": ref_base}
+        rows = rows_of("edit", {name: value for name, value in given.items() if value is not None}, columns)
+        return self._effects(rows, sequence_is, invalid)
+
+    @speaks_python
+    def saturate(
+        self,
+        sequences: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        sequence_is: str = "auto",
+        invalid: str = "raise",
+    ) -> SaturationMaps:
+        """Effects of every single-base change of N sequences: their saturation maps.
+
+        Args:
+            sequences: N sequences in any container that `score` takes; or a table with a column `sequence`
+                (and one of `tile_id`, `promoter`, `gene`, `gene_id`, `id` or `name`, which names the maps).
+            columns: column of a role, where a table calls it otherwise; `name` is a role too.
+            sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
+            invalid: `raise` an InputError at the first sequence that cannot be scored, or leave its map
+                `nan`.
+
+        Returns:
+            SaturationMaps: `effect_NBL`, float32 [N, 4, longest]; `maps[0]` is the first, `maps.to_arrow()`
+                a table
+            of changes.
+
+        Raises:
+            InputError: as `score`.
+            ValueError: `sequence_is` or `invalid` is not known.
+
+        Example:
+            ```python
+            maps = ensemble.saturate([promoter])
+            legscore.plot_saturation(maps[0])
+            ```
+        """
+        texts, names = named_sequences(sequences, columns)
+        rows = rows_of("sequence", {"sequences": texts}, None)
+        sequence_is = self._sequence_is(rows, sequence_is, invalid)
+        results = self._run(rows, sequence_is, invalid, False)
+        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
+        score = np.concatenate([r.columns["score"] for r in results])
+        good = np.flatnonzero(status == STATUSES[OK])
+        changes = None
+        if len(good):
+            edits = rows_of("edit", {"sequences": changes_of(texts, good)}, None)
+            changes = self._effects(edits, sequence_is, "nan")
+        return maps_of(texts, names, status, score, changes)
+
+    @speaks_python
+    def score_table(
+        self,
+        data: Any,
+        *,
+        kind: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        sequence_is: str = "auto",
+        max_n: int | None = None,
+        keep: str = "auto",
+        per_model: bool = False,
+        calibration: str | None = None,
+        part_rows: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Score a table as `legscore.score_table` does, with this ensemble and its engine.
+
+        The ensemble has to stay open until the reader has been read.
+
+        Args:
+            data: a table or a stream of them, see `legscore.score_table`.
+            kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
+            columns: column of a role, where the table calls it otherwise.
+            sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
+            max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
+            keep: columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
+            per_model: also every member's values, as fixed-size lists.
+            calibration: file made by `legscore.calibrate_effects`: adds effect_low and effect_high.
+            part_rows: rows scored at once; by members and engine when None.
+
+        Returns:
+            Reader of the results, as of `legscore.score_table`.
+
+        Raises:
+            InputError: the table cannot be read, or has no columns to score.
+        """
+        from legscore.run.table_stream import Loaded, score_stream
+
+        options = Options(
+            inputs=(), output="-", format="arrow", kind=kind, columns=dict(columns or {}), keep=keep,
+            sequence_is=sequence_is, max_n=max_n, per_model=per_model, calibration=calibration,
+            part_rows=part_rows, rc=self._rc, singleton=int(self._request.is_singleton),
+        )  # fmt: skip
+        return score_stream(data, options, bar=self._bar, loaded=Loaded(self._members, self._engine))
+
+    def _effects(self, rows: MemoryRows, sequence_is: str, invalid: str) -> Effects:
+        results = self._run(rows, self._sequence_is(rows, sequence_is, invalid), invalid, False)
         columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
         status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
         return Effects(status=status, **columns)
 
-    def _run(
-        self, kind: str, given: dict[str, Any], sequence_is: str, invalid: str, per_member: bool
-    ) -> list[Results]:
+    def _sequence_is(self, rows: MemoryRows, asked: str, invalid: str) -> str:
+        """What the sequences are. ValueError for a word that is not known, here or for `invalid`."""
         if invalid not in ("raise", "nan"):
             raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
-        if sequence_is not in (*SEQUENCE_IS, "auto"):
-            raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}, auto")
-        columns = {role: to_arrow(texts) for role, texts in given.items()}
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) > 1:
-            raise InputError(f"ref and alt have different numbers of sequences: {sorted(lengths)}")
-        n = lengths.pop()
-        if sequence_is == "auto":
-            sequence_is = decide_sequence_is(next(iter(columns.values()))[:SNIFF_ROWS], self.contract)
-        resolve_rc(self.contract, self._rc, sequence_is)
-        windower = Windower(self.contract, KINDS[kind], sequence_is, self._rc)
-        step = self._rows_at_once
+        if asked not in (*SEQUENCE_IS, "auto"):
+            raise ValueError(f"sequence_is is {asked!r}; known are {', '.join(SEQUENCE_IS)}, auto")
+        decided = rows.decide_sequence_is(self.contract) if asked == "auto" else asked
+        resolve_rc(self.contract, self._rc, decided)
+        return decided
+
+    def _run(self, rows: MemoryRows, sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
+        """Results of the rows, part by part, in order."""
+        windower = Windower(self.contract, rows.roles.kind, sequence_is, self._rc)
+        start = 0
 
         def windows() -> Iterator[Windows]:
-            for start in range(0, max(n, 1), step):
-                windowed = windower({role: column[start : start + step] for role, column in columns.items()})
+            nonlocal start
+            for columns in rows.parts(self._rows_at_once):
+                windowed = windower(columns)
                 bad = np.flatnonzero(windowed.status_N != OK)
                 if invalid == "raise" and len(bad):
                     raise InputError(
-                        f"sequence {start + bad[0]} has status {STATUSES[windowed.status_N[bad[0]]]} (read "
-                        f"as {sequence_is}); "
-                        "pass invalid='nan' to score the others"
+                        f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status "
+                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass "
+                        f"invalid='nan' to "
+                        "score the others"
                     )
+                start += len(windowed.status_N)
                 yield windowed
 
-        def checked(results: Results) -> Results:
-            if invalid == "raise" and (results.status_N != OK).any():
-                raise InputError(
-                    "a score is not finite (status nonfinite); pass invalid='nan' to get the others"
-                )
-            return results
+        with progress_bar(self._bar, "scoring", rows.n_rows) as advance:
 
-        scored = in_flight(windows(), lambda w: self._engine.submit(w.batch), self._engine.depth)
-        reduced = (
-            reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member) for w, s in scored
-        )
-        return [checked(results) for results in reduced]
+            def submit(windowed: Windows) -> Future[np.ndarray]:
+                n = len(windowed.status_N)
+                return self._engine.submit(windowed.batch, watch=lambda share: advance(share * n))
+
+            scored = in_flight(windows(), submit, self._engine.depth)
+            reduced = (
+                reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member)
+                for w, s in scored
+            )
+            return [_finite(results, invalid) for results in reduced]
 
     def close(self) -> None:
-        """Release the engine."""
+        """Release the engine; scoring afterwards is an error."""
         self._engine.close()
 
     def __enter__(self) -> Ensemble:
@@ -181,25 +385,48 @@ class Ensemble:
         self.close()
 
 
-def to_arrow(texts: Any) -> pa.Array:
-    """Sequences of any common container as an Arrow text array. InputError for what holds no text."""
-    if isinstance(texts, (str, bytes)):
-        raise InputError("pass a list of sequences, not one string")
-    if hasattr(texts, "to_arrow"):
-        texts = texts.to_arrow()
-    if isinstance(texts, np.ndarray):
-        if texts.ndim != 1:
-            raise InputError(f"sequences must be one-dimensional, not of shape {texts.shape}")
-        texts = texts.tolist()
-    elif not isinstance(texts, (pa.Array, pa.ChunkedArray)) and isinstance(texts, Iterable):
-        texts = list(texts)
-    try:
-        array = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, from_pandas=True)
-        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        if not is_text(array.type):
-            raise pa.ArrowTypeError(f"values are {array.type}")
-        return as_text(array)
-    except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"sequences must be text ({error})") from error
+def _finite(results: Results, invalid: str) -> Results:
+    if invalid == "raise" and (results.status_N != OK).any():
+        raise InputError("a score is not finite (status nonfinite); pass invalid='nan' to get the others")
+    return results
+
+
+def open_ensemble(
+    paths: Sequence[str],
+    request: Request,
+    rc: str | None = None,
+    *,
+    allow_duplicates: bool = False,
+    rows_at_once: int | None = None,
+    bar: Bar = None,
+    say: Say = lambda line: None,
+) -> Ensemble:
+    """Load checkpoints and build their engine; `request.both_strands` follows `rc`. Errors as of
+    `legscore.load_ensemble`."""
+    members = open_members(paths, allow_duplicates, say)
+    contract = members[0].contract
+    rc = resolve_rc(contract, rc, "insert")
+    check_singleton(contract, int(request.is_singleton))
+    request = replace(request, both_strands=rc == "construct")
+    return Ensemble(members, open_engine(members, request, say), rc, request, rows_at_once, bar)
+
+
+def _reopened(
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    request: Request,
+    rc: str,
+    rows_at_once: int | None,
+    bar: bool | None,
+) -> Ensemble:
+    """The ensemble that was pickled, loaded anew. ModelError when a file is another one by now."""
+    found = open_ensemble(
+        paths, request, rc, allow_duplicates=True, rows_at_once=rows_at_once, bar=bar, say=warn_of_notice
+    )
+    for member, sha256 in zip(found.members, hashes, strict=True):
+        if member.sha256 != sha256:
+            found.close()
+            raise ModelError(
+                f"{member.path}: the file has changed since the ensemble was pickled; load it anew"
+            )
+    return found

@@ -75,7 +75,12 @@ class PreparedModels:
 
 @contextlib.contextmanager
 def prepared(
-    options: Options, say: Say = lambda line: None, opener: OpenEngine | None = None
+    options: Options,
+    say: Say = lambda line: None,
+    opener: OpenEngine | None = None,
+    *,
+    data: Input | None = None,
+    members: list[Checkpoint] | None = None,
 ) -> Iterator[Plan]:
     """Check everything and build the engine; the plan of the run, whose engine is closed at the end.
 
@@ -83,15 +88,17 @@ def prepared(
         options: what to do.
         say: receives one line for every decision.
         opener: opens the engine; `legscore.engine.open.open_engine` when None.
+        data: the input, where it is no file of `options.inputs`.
+        members: the ensemble, where it is loaded already.
 
     Raises:
         LegscoreError: input, models, options or output do not go together.
     """
     shard = Shard.parse(options.shard) if options.shard else None
-    source = prepare_input(options)
+    source = prepare_input(options, data)
     for line in source.opened.notes:
         say(line)
-    models = prepare_models(options, source, say)
+    models = prepare_models(options, source, say, members)
     schema = output_schema(
         source.opened,
         source.carried,
@@ -145,28 +152,32 @@ def own_outputs(output: str) -> list[str]:
     return [f"{base_of(output)}{SUFFIX}", record_of(output), *folder]
 
 
-def prepare_input(options: Options) -> PreparedInput:
-    """Open the input, find its roles, and choose what is carried over.
+def prepare_input(options: Options, data: Input | None = None) -> PreparedInput:
+    """Open the input (`data`, where it is no file), find its roles, and choose what is carried over.
 
     Raises:
         LegscoreError: the input cannot be read, its columns fit no kind or several, or it is the output.
     """
     format_name, limits = output_format(options.output, options.format), Limits.of(options.memory)
-    opened = open_input(options.inputs, own_outputs=own_outputs(options.output)).within(limits)
+    opened = data or open_input(options.inputs, own_outputs=own_outputs(options.output))
+    opened = opened.within(limits)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
     carried = choose_carried_columns(opened, roles, options.keep)
     return PreparedInput(opened, roles, tuple(carried), limits, format_name)
 
 
-def prepare_models(options: Options, source: PreparedInput, say: Say) -> PreparedModels:
-    """Load the ensemble and settle how it reads the rows; each decision is said.
+def prepare_models(
+    options: Options, source: PreparedInput, say: Say, members: list[Checkpoint] | None = None
+) -> PreparedModels:
+    """Load the ensemble (or take `members`) and settle how it reads the rows; each decision is said.
 
     Raises:
         LegscoreError: the models, the input and the options do not go together.
     """
     opened, roles = source.opened, source.roles
-    members = in_context(opened, open_members(options.models, options.allow_duplicates, say), say)
+    loaded = members or open_members(options.models, options.allow_duplicates, say)
+    members = in_context(opened, loaded, say)
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)

@@ -28,11 +28,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from legscore.errors import LegscoreError
+from legscore.errors import LegscoreError, LegscoreWarning
 from legscore.system.publish import writing
 
 Say = Callable[[str], object]
 """Takes one line of text for the user."""
+
+
+class Notice(str):
+    """A line that is worth a warning where nobody listens to lines: something takes long, or is not what was
+    asked for."""
+
+    __slots__ = ()
+
+
 Progress = Callable[[float], object]
 """Takes the rows done since its last call (a share of a part's rows, so not whole), from any thread."""
 StartProgress = Callable[[int, int], Progress]
@@ -87,14 +96,14 @@ class RunLog:
             self.warnings[kind] += 1
             first = self.warnings[kind] == 1
         if first:
-            self._say(f"warning: {message}")
+            self._say(Notice(f"warning: {message}"))
             self.event("warning", kind=kind, message=message)
 
     def close(self) -> None:
         """Say how many warnings were not said, and close the file."""
         for kind, count in self.warnings.items():
             if count > 1:
-                self._say(f"warning: {kind}: {count:,} in all")
+                self._say(Notice(f"warning: {kind}: {count:,} in all"))
         if self._stream is not None:
             with contextlib.suppress(OSError):  # every line was flushed when it was written
                 self._stream.close()
@@ -107,7 +116,10 @@ def logged(path: str | None, say: Say) -> Iterator[RunLog]:
     log = RunLog(path, say)
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, LegscoreWarning):  # what was said already
+            before(message, category, *where, **more)
+            return
         log.warn(category.__name__, " ".join(str(message).split()))
 
     warnings.showwarning = show

@@ -1,83 +1,24 @@
-"""legscore from Python: scores of arrays in memory, and the commands `run` and `variants` as functions.
+"""Files of sequences and of variants: `legscore run` as functions.
 
-    import legscore
-    with legscore.load_ensemble(["a.safetensors", "b.safetensors"]) as ensemble:
-        scores = ensemble.score(sequences)              # float32 [N]
-        effects = ensemble.effects(ref, alt).effect     # float32 [N]
-    legscore.score_file("variants.parquet", "scores.parquet", models="models/")
-    legscore.score_genome("cohort.vcf.gz", "scored.vcf.gz", fasta="genome.fa", regions_bed="tiles.bed")
-
-Options have the names, meanings and defaults of the commands'; the functions write the very bytes that the
-commands write.
+Options have the names, meanings and defaults of the command's; the functions write the very bytes that it
+writes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from legscore.engine.choose import Request
-from legscore.engine.open_engine import open_engine
-from legscore.model.ensemble import open_members
-from legscore.run.in_memory import Effects, Ensemble
+from legscore.api.calls import Paths, listed, record_of, run_request, text_of
 from legscore.run.options import DEFAULT_SHARE, Options
+from legscore.run.python_words import speaks_python
 from legscore.run.record import python_call
-from legscore.run.settings import check_singleton, resolve_rc
-from legscore.system.log import Say, StartProgress, finish, logged
-from legscore.variants.genome_run import score_request
-from legscore.variants.run_request import RunRequest, check_request, samples_asked
-
-__all__ = ["Effects", "Ensemble", "build_variants", "load_ensemble", "score_file", "score_genome"]
-
-T = TypeVar("T")
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+from legscore.system.log import Say, StartProgress
+from legscore.variants.run_request import RunRequest, samples_asked
 
 
-def load_ensemble(
-    paths: Paths = (),
-    *,
-    engine: str = "auto",
-    precision: str = "auto",
-    recipe: str | None = None,
-    rc: str | None = None,
-    singleton: int = 0,
-    allow_duplicates: bool = False,
-    device: str | None = None,
-    rows_at_once: int | None = None,
-    say: Say | None = None,
-) -> Ensemble:
-    """Load 1 to 256 checkpoints and build their engine.
-
-    Args:
-        paths: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
-        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which gives zeros.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
-        recipe: engine recipe by name or path, instead of the precision's own.
-        rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
-        singleton: value of the is_singleton channel, 0 or 1.
-        allow_duplicates: accept the same model twice; it then weighs twice.
-        device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
-        rows_at_once: sequences windowed and scored at once, which bounds memory; by members and engine when
-            None.
-        say: called with one line of text for every decision.
-
-    Returns:
-        The ensemble; close it, or use it in a `with` statement.
-
-    Raises:
-        ModelError: a checkpoint is missing or damaged, or they do not belong together.
-        EngineError: what was asked for cannot be served here.
-    """
-    told = say or _nobody
-    members = open_members(_listed(paths), allow_duplicates, told)
-    contract = members[0].contract
-    rc = resolve_rc(contract, rc, "insert")
-    check_singleton(contract, singleton)
-    request = Request(engine, precision, recipe, rc == "construct", bool(singleton), device=device)
-    return Ensemble(members, open_engine(members, request, told), rc, rows_at_once)
-
-
+@speaks_python
 def score_file(
     inputs: Paths,
     output: str | os.PathLike[str],
@@ -111,7 +52,7 @@ def score_file(
     part_rows: int | None = None,
     file_rows: int | None = None,
     say: Say | None = None,
-    progress: StartProgress | None = None,
+    progress: bool | StartProgress | None = None,
 ) -> dict[str, Any]:
     """Score tables of sequences or of pairs of them: `legscore run` as a function.
 
@@ -149,8 +90,10 @@ def score_file(
         log_json: file to append events to, as JSON lines.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
-        say: called with one line of text for every decision.
-        progress: called with (rows, members); returns what takes the rows done since its last call.
+        say: called with one line of text for every decision, such as `print`; without it only what should not
+            be missed is told, as `legscore.LegscoreWarning`.
+        progress: whether to show a bar (`tqdm.auto`): in notebooks only when None; or what is called with
+            (rows, members) and returns what takes the rows done since its last call.
 
     Returns:
         The run's record (rows by status, times in seconds, rates, engine, fidelity), also in OUTPUT.run.json.
@@ -160,12 +103,13 @@ def score_file(
             scored is kept for the next call.
     """
     given = dict(locals())
-    options = _of(Options, {**given, "inputs": _listed(inputs), "columns": dict(columns or {})})
+    options = record_of(Options, {**given, "inputs": listed(inputs), "columns": dict(columns or {})})
     call = python_call("legscore.score_file", given)
     request = RunRequest(options, shuffles=shuffle_null or 0, command=call)
-    return _run(request, _path(log_json), say, progress)
+    return run_request(request, text_of(log_json), say, progress)
 
 
+@speaks_python
 def score_genome(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -217,7 +161,7 @@ def score_genome(
     part_rows: int | None = None,
     file_rows: int | None = None,
     say: Say | None = None,
-    progress: StartProgress | None = None,
+    progress: bool | StartProgress | None = None,
 ) -> dict[str, Any]:
     """Score the alleles of a VCF, or of a table, in tiles of a genome: `legscore run --fasta` as a function.
 
@@ -272,8 +216,10 @@ def score_genome(
         log_json: file to append events to, as JSON lines.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
-        say: called with one line of text for every decision.
-        progress: called with (rows, members); returns what takes the rows done since its last call.
+        say: called with one line of text for every decision, such as `print`; without it only what should not
+            be missed is told, as `legscore.LegscoreWarning`.
+        progress: whether to show a bar (`tqdm.auto`): in notebooks only when None; or what is called with
+            (rows, members) and returns what takes the rows done since its last call.
 
     Returns:
         The run's record (rows by status, times in seconds, rates, engine, fidelity), also in OUTPUT.run.json.
@@ -286,136 +232,10 @@ def score_genome(
     from legscore.variants.options import BuildOptions
 
     request = RunRequest(
-        _of(Options, {**given, "inputs": [os.fspath(source)]}),
-        _of(BuildOptions, given),
+        record_of(Options, {**given, "inputs": [os.fspath(source)]}),
+        record_of(BuildOptions, given),
         samples_asked(haplotypes, samples),
         shuffle_null or 0,
         python_call("legscore.score_genome", given),
     )
-    return _run(request, _path(log_json), say, progress)
-
-
-def build_variants(
-    source: str | os.PathLike[str] | None,
-    output: str | os.PathLike[str],
-    *,
-    fasta: str | os.PathLike[str],
-    promoters: str | os.PathLike[str] | None = None,
-    regions_bed: str | os.PathLike[str] | None = None,
-    centered: bool = False,
-    orientation: str = "+",
-    length: int | None = None,
-    upstream: int | None = None,
-    downstream: int = 0,
-    step: int = 40,
-    biotypes: Sequence[str] = ("protein_coding",),
-    tss: str | os.PathLike[str] | None = None,
-    assume_utr: int | None = None,
-    contig_map: Sequence[str] = (),
-    on_mismatch: str = "status",
-    anchor: str = "3",
-    indel: str = "refill",
-    context: str = "construct",
-    keep_outside: bool = False,
-    region: Sequence[str] = (),
-    saturate: bool = False,
-    saturate_indels: bool = False,
-    haplotypes: bool = False,
-    samples: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    force: bool = False,
-    say: Say | None = None,
-) -> int:
-    """Write the table of sequences that `score_file` scores: `legscore variants` as a function.
-
-    Args:
-        source: VCF or BCF, or a table with chrom, pos (1-based), ref, alt; None for the tiles themselves, or
-            with `saturate` every change in them.
-        output: file to write, whose ending decides the format: .parquet, .arrow, .csv or .tsv (also .gz).
-        fasta: genome, plain or bgzipped, with its .fai.
-        promoters: tiles upstream of the transcription starts of a GTF or GFF3.
-        regions_bed: tiles from a BED file, whose strand is honoured; instead of promoters.
-        centered: a tile around each variant, which has index ⌊length/2⌋; instead of both.
-        orientation: strand of centered tiles: `+`, `-`, or `gene` for that of the nearest tile's gene.
-        length: bases of a tile; 80 when None.
-        upstream: bases upstream of a start that tiles reach; 160, or two long tiles, when None.
-        downstream: bases downstream of a start that tiles reach.
-        step: bases from one tile of a gene to the next.
-        biotypes: of the genes that get tiles; `("all",)` for every one.
-        tss: table of transcription starts: columns gene and tss (1-based).
-        assume_utr: instead, take the base so many upstream of the ATG as the start.
-        contig_map: `NAME=FASTA_NAME`, or files of such lines, where the rules do not find contigs' names.
-        on_mismatch: when REF is not the genome's base: `status`, `fail` or `use-fasta`.
-        anchor: end of the tile that stays when an allele changes its length: `3`, `5` or `center`.
-        indel: `refill` from the genome, or `construct`: the insert changes its length.
-        context: tiles are inserts of the model's `construct`, or fill its whole window (`genome`).
-        keep_outside: also write alleles that lie in no tile, with status no_window.
-        region: only records of an indexed VCF in these regions: `CHROM`, `CHROM:POS`, `CHROM:FROM-TO`.
-        saturate: every single-base change in every tile, instead of `source`.
-        saturate_indels: with `saturate`, every deletion and insertion of one base too.
-        haplotypes: one row per distinct haplotype and tile, instead of per allele.
-        samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
-        columns: {role: column} of a table of alleles; roles are chrom, pos, ref, alt and variant_id.
-        force: replace an output that is there already.
-        say: called with one line of text for every decision.
-
-    Returns:
-        Rows written.
-
-    Raises:
-        LegscoreError: genome, source, options or output do not go together; nothing of the output is left.
-    """
-    given = dict(locals())
-    from legscore.variants.make import make
-    from legscore.variants.options import BuildOptions
-
-    made = make(
-        None if source is None else os.fspath(source),
-        os.fspath(output),
-        _of(BuildOptions, given),
-        saturate=saturate,
-        indels=saturate_indels,
-        samples=samples_asked(haplotypes, samples),
-        columns=columns,
-        force=force,
-        say=say or _nobody,
-    )
-    return made.rows
-
-
-def _run(
-    request: RunRequest, log_json: str | None, say: Say | None, progress: StartProgress | None
-) -> dict[str, Any]:
-    """Do it, and tell the file of events, where there is one."""
-    check_request(request, log_json)
-    told = say or _nobody
-    if log_json is None:
-        record, lines = score_request(request, say=told, progress=progress)
-    else:
-        with logged(log_json, told) as log:
-            record, lines = score_request(request, say=told, progress=progress, log=log)
-            finish(log, record)
-    for line in lines:
-        told(line)
-    return record
-
-
-def _nobody(line: str) -> None:
-    """Hears what is said where nobody listens."""
-
-
-def _of(record: type[T], given: Mapping[str, Any]) -> T:
-    """The fields of a record among the arguments of a call, paths as text."""
-    fields = record.__dataclass_fields__  # type: ignore[attr-defined]
-    values = {name: given[name] for name in fields if name in given}
-    if "models" in values:
-        values["models"] = _listed(values["models"])
-    return record(**{name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in values.items()})
-
-
-def _listed(paths: Paths) -> list[str]:
-    return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
-
-
-def _path(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.fspath(path)
+    return run_request(request, text_of(log_json), say, progress)

@@ -1,0 +1,72 @@
+"""What the functions of the API share: paths as text, records of options, who hears of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from legscore.run.python_words import told_in_python
+from legscore.system.log import Progress, Say, StartProgress, finish, logged
+from legscore.system.notebook import progress_bar
+from legscore.variants.genome_run import score_request
+from legscore.variants.run_request import RunRequest, check_request
+
+T = TypeVar("T")
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def run_request(
+    request: RunRequest,
+    log_json: str | None,
+    say: Say | None,
+    progress: bool | StartProgress | None,
+) -> dict[str, Any]:
+    """Do it, show how far it is, and tell the file of events, where there is one."""
+    check_request(request, log_json)
+    told = told_in_python(say)
+    with _started(progress) as start:
+        if log_json is None:
+            record, lines = score_request(request, say=told, progress=start)
+        else:
+            with logged(log_json, told) as log:
+                record, lines = score_request(request, say=told, progress=start, log=log)
+                finish(log, record)
+    for line in lines:
+        told(line)
+    return record
+
+
+@contextlib.contextmanager
+def _started(progress: bool | StartProgress | None) -> Iterator[StartProgress]:
+    """What a run calls once its rows are known; bars are closed at the end."""
+    if callable(progress):
+        yield progress
+        return
+    with contextlib.ExitStack() as stack:
+
+        def start(rows: int, members: int) -> Progress:
+            label = "scoring" if members == 1 else f"scoring × {members} models"
+            return stack.enter_context(progress_bar(progress, label, rows))
+
+        yield start
+
+
+def record_of(record: type[T], given: Mapping[str, Any]) -> T:
+    """The fields of a record among the arguments of a call, paths as text."""
+    fields = record.__dataclass_fields__  # type: ignore[attr-defined]
+    values = {name: given[name] for name in fields if name in given}
+    if "models" in values:
+        values["models"] = listed(values["models"])
+    return record(**{name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in values.items()})
+
+
+def listed(paths: Paths) -> list[str]:
+    """One path or several, as texts."""
+    return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
+
+
+def text_of(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text."""
+    return None if path is None else os.fspath(path)

@@ -4,8 +4,7 @@ on files."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -18,25 +17,20 @@ from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.engine.fidelity import Fidelity
 from legscore.engine.open_engine import open_engine
-from legscore.errors import InputError, ModelError
+from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
-from legscore.rows.reduce import Results, reduce_scores
-from legscore.rows.schema import OK, SEQUENCE_IS, STATUSES
-from legscore.rows.window import Windower, Windows
+from legscore.rows.schema import OK, STATUSES
 from legscore.run.memory_results import Effects, SaturationMaps
-from legscore.run.memory_rows import MemoryRows, named_sequences, rows_of
+from legscore.run.memory_rows import named_sequences, rows_of
 from legscore.run.options import Options
 from legscore.run.plan import part_rows
 from legscore.run.python_words import speaks_python, warn_of_notice
+from legscore.run.row_scorer import RowScorer
 from legscore.run.saturation_maps import changes_of, maps_of
 from legscore.run.settings import check_singleton, resolve_rc
-from legscore.run.stream import in_flight
 from legscore.system.log import Say
-from legscore.system.notebook import Bar, progress_bar
-
-WHAT = {"sequence": "sequence", "pair": "pair", "edit": "change"}
-"""What messages call a row, by its kind."""
+from legscore.system.notebook import Bar
 
 
 class Ensemble:
@@ -64,7 +58,8 @@ class Ensemble:
     ) -> None:
         self._members, self._engine, self._rc, self._request = list(members), engine, rc, request
         self._bar, self._given_rows = bar, rows_at_once
-        self._rows_at_once = rows_at_once or part_rows(len(members), engine.name)
+        step = rows_at_once or part_rows(len(members), engine.name)
+        self._scorer = RowScorer(self.contract, engine, rc, step, bar)
 
     @property
     def contract(self) -> Contract:
@@ -148,7 +143,9 @@ class Ensemble:
             ```
         """
         rows = rows_of("sequence", {"sequences": sequences}, columns)
-        results = self._run(rows, self._sequence_is(rows, sequence_is, invalid), invalid, per_member)
+        results = self._scorer.results(
+            rows, self._scorer.sequence_is(rows, sequence_is, invalid), invalid, per_member
+        )
         if per_member:
             return np.concatenate([r.per_model["score_per_model"] for r in results]).T
         return np.concatenate([r.columns["score"] for r in results])
@@ -188,7 +185,7 @@ class Ensemble:
         """
         given = {"ref": ref} if alt is None else {"ref": ref, "alt": alt}
         rows = rows_of("pair", given, columns)
-        return self._effects(rows, sequence_is, invalid)
+        return self._scorer.effects(rows, sequence_is, invalid)
 
     @speaks_python
     def score_edits(
@@ -232,7 +229,7 @@ class Ensemble:
         """
         given = {"sequences": sequences, "offset": offset, "alt_base": alt_base, "ref_base": ref_base}
         rows = rows_of("edit", {name: value for name, value in given.items() if value is not None}, columns)
-        return self._effects(rows, sequence_is, invalid)
+        return self._scorer.effects(rows, sequence_is, invalid)
 
     @speaks_python
     def saturate(
@@ -270,15 +267,15 @@ class Ensemble:
         """
         texts, names = named_sequences(sequences, columns)
         rows = rows_of("sequence", {"sequences": texts}, None)
-        sequence_is = self._sequence_is(rows, sequence_is, invalid)
-        results = self._run(rows, sequence_is, invalid, False)
+        sequence_is = self._scorer.sequence_is(rows, sequence_is, invalid)
+        results = self._scorer.results(rows, sequence_is, invalid, False)
         status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
         score = np.concatenate([r.columns["score"] for r in results])
         good = np.flatnonzero(status == STATUSES[OK])
         changes = None
         if len(good):
             edits = rows_of("edit", {"sequences": changes_of(texts, good)}, None)
-            changes = self._effects(edits, sequence_is, "nan")
+            changes = self._scorer.effects(edits, sequence_is, "nan")
         return maps_of(texts, names, status, score, changes)
 
     @speaks_python
@@ -325,55 +322,6 @@ class Ensemble:
         )  # fmt: skip
         return score_stream(data, options, bar=self._bar, loaded=Loaded(self._members, self._engine))
 
-    def _effects(self, rows: MemoryRows, sequence_is: str, invalid: str) -> Effects:
-        results = self._run(rows, self._sequence_is(rows, sequence_is, invalid), invalid, False)
-        columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
-        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
-        return Effects(status=status, **columns)
-
-    def _sequence_is(self, rows: MemoryRows, asked: str, invalid: str) -> str:
-        """What the sequences are. ValueError for a word that is not known, here or for `invalid`."""
-        if invalid not in ("raise", "nan"):
-            raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
-        if asked not in (*SEQUENCE_IS, "auto"):
-            raise ValueError(f"sequence_is is {asked!r}; known are {', '.join(SEQUENCE_IS)}, auto")
-        decided = rows.decide_sequence_is(self.contract) if asked == "auto" else asked
-        resolve_rc(self.contract, self._rc, decided)
-        return decided
-
-    def _run(self, rows: MemoryRows, sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
-        """Results of the rows, part by part, in order."""
-        windower = Windower(self.contract, rows.roles.kind, sequence_is, self._rc)
-        start = 0
-
-        def windows() -> Iterator[Windows]:
-            nonlocal start
-            for columns in rows.parts(self._rows_at_once):
-                windowed = windower(columns)
-                bad = np.flatnonzero(windowed.status_N != OK)
-                if invalid == "raise" and len(bad):
-                    raise InputError(
-                        f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status "
-                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass "
-                        f"invalid='nan' to "
-                        "score the others"
-                    )
-                start += len(windowed.status_N)
-                yield windowed
-
-        with progress_bar(self._bar, "scoring", rows.n_rows) as advance:
-
-            def submit(windowed: Windows) -> Future[np.ndarray]:
-                n = len(windowed.status_N)
-                return self._engine.submit(windowed.batch, watch=lambda share: advance(share * n))
-
-            scored = in_flight(windows(), submit, self._engine.depth)
-            reduced = (
-                reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member)
-                for w, s in scored
-            )
-            return [_finite(results, invalid) for results in reduced]
-
     def close(self) -> None:
         """Release the engine; scoring afterwards is an error."""
         self._engine.close()
@@ -383,12 +331,6 @@ class Ensemble:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _finite(results: Results, invalid: str) -> Results:
-    if invalid == "raise" and (results.status_N != OK).any():
-        raise InputError("a score is not finite (status nonfinite); pass invalid='nan' to get the others")
-    return results
 
 
 def open_ensemble(

@@ -1,0 +1,85 @@
+"""Rows in memory → results: windowed and scored part by part, overlapping, as a run on files does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+
+from legscore.dna.contract import Contract
+from legscore.engine.base import Engine
+from legscore.errors import InputError
+from legscore.rows.reduce import Results, reduce_scores
+from legscore.rows.schema import OK, SEQUENCE_IS, STATUSES
+from legscore.rows.window import Windower, Windows
+from legscore.run.memory_results import Effects
+from legscore.run.memory_rows import MemoryRows
+from legscore.run.settings import resolve_rc
+from legscore.run.stream import in_flight
+from legscore.system.notebook import Bar, progress_bar
+
+WHAT = {"sequence": "sequence", "pair": "pair", "edit": "change"}
+"""What messages call a row, by its kind."""
+
+
+class RowScorer:
+    """Scores rows with one engine, `step` rows at a time; threads may share it."""
+
+    def __init__(self, contract: Contract, engine: Engine, rc: str, step: int, bar: Bar) -> None:
+        self._contract, self._engine, self._rc, self._step, self._bar = contract, engine, rc, step, bar
+
+    def effects(self, rows: MemoryRows, sequence_is: str, invalid: str) -> Effects:
+        results = self.results(rows, self.sequence_is(rows, sequence_is, invalid), invalid, False)
+        columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
+        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
+        return Effects(status=status, **columns)
+
+    def sequence_is(self, rows: MemoryRows, asked: str, invalid: str) -> str:
+        """What the sequences are. ValueError for a word that is not known, here or for `invalid`."""
+        if invalid not in ("raise", "nan"):
+            raise ValueError(f"invalid is {invalid!r}; it must be 'raise' or 'nan'")
+        if asked not in (*SEQUENCE_IS, "auto"):
+            raise ValueError(f"sequence_is is {asked!r}; known are {', '.join(SEQUENCE_IS)}, auto")
+        decided = rows.decide_sequence_is(self._contract) if asked == "auto" else asked
+        resolve_rc(self._contract, self._rc, decided)
+        return decided
+
+    def results(self, rows: MemoryRows, sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
+        """Results of the rows, part by part, in order."""
+        windower = Windower(self._contract, rows.roles.kind, sequence_is, self._rc)
+        start = 0
+
+        def windows() -> Iterator[Windows]:
+            nonlocal start
+            for columns in rows.parts(self._step):
+                windowed = windower(columns)
+                bad = np.flatnonzero(windowed.status_N != OK)
+                if invalid == "raise" and len(bad):
+                    raise InputError(
+                        f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status "
+                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass "
+                        f"invalid='nan' to "
+                        "score the others"
+                    )
+                start += len(windowed.status_N)
+                yield windowed
+
+        with progress_bar(self._bar, "scoring", rows.n_rows) as advance:
+
+            def submit(windowed: Windows) -> Future[np.ndarray]:
+                n = len(windowed.status_N)
+                return self._engine.submit(windowed.batch, watch=lambda share: advance(share * n))
+
+            scored = in_flight(windows(), submit, self._engine.depth)
+            reduced = (
+                reduce_scores(s, w.index_NKS, w.status_N, w.n_count_N, per_model=per_member)
+                for w, s in scored
+            )
+            return [_finite(results, invalid) for results in reduced]
+
+
+def _finite(results: Results, invalid: str) -> Results:
+    if invalid == "raise" and (results.status_N != OK).any():
+        raise InputError("a score is not finite (status nonfinite); pass invalid='nan' to get the others")
+    return results

@@ -275,6 +275,18 @@ def test_statuses_of_alleles(tmp_path: Path) -> None:
     assert [row["variant_id"] for row in rows[:2]] == ["c:5:A:G", "c:5:C:G"]
 
 
+def test_missing_alleles_of_a_vcf_are_no_bases(tmp_path: Path) -> None:
+    """NA and NaN, as programs write them, read as bases (N is one); beside a REF of N they are."""
+    case = {
+        "contig": "ACGTNNGTACGTACGTACGTTTTT",
+        "variants": [(9, "A", "NA"), (9, "A", "nan"), (9, "A", "NaN"), (9, "A", "AN"), (5, "N", "NA"), (9, "A", "NAA")],
+        "tiles": [(0, 20, "+")],
+    }  # fmt: skip
+    rows = build(tmp_path, case, keep_outside=True)
+    assert [row["status"] for row in rows] == [*["null_sequence"] * 3, "ok", "ok", "ok"]
+    assert all((row["alt_sequence"] is None) == (row["status"] != "ok") for row in rows)
+
+
 def test_use_fasta_and_fail(tmp_path: Path) -> None:
     case = {"contig": "ACGTACGTACGT", "variants": [(3, "T", "C"), (4, "AA", "CC")], "tiles": [(0, 12, "-")]}
     rows = build(tmp_path, case, on_mismatch="use-fasta")

@@ -133,6 +133,42 @@ def test_an_intron_longer_than_any(tmp_path: Path) -> None:
     assert len(loci(read_annotation(write(tmp_path, text(2_500_000))))) == 2
 
 
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize("names", ["T", None], ids=["exons of a transcript", "exons of the gene alone"])
+def test_gene_rows_say_where_loci_are(tmp_path: Path, strand: str, names: str | None) -> None:
+    """A gene whose own row stands twice, without rows for transcripts: two loci, each with its exons."""
+
+    def copy(at: int) -> str:
+        transcript = "" if names is None else f' transcript_id "{names}";'
+        exons = ((at, at + 99), (at + 200, at + 299))
+        return row("chr1", "gene", at, at + 299, strand, 'gene_id "G";') + "".join(
+            row("chr1", "exon", *exon, strand, f'gene_id "G";{transcript}') for exon in exons
+        )
+
+    found = loci(read_annotation(write(tmp_path, copy(501) + copy(2001))))
+    assert [(one[2], one[3]) for one in found] == [(500, 800), (2000, 2300)]
+    twice = row("chr1", "gene", 501, 800, strand, 'gene_id "G";') * 2 + copy(501)
+    assert len(loci(read_annotation(write(tmp_path, twice)))) == 1
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_a_file_that_keeps_a_transcript_together(tmp_path: Path, is_sorted: bool) -> None:
+    """Exons alone, without numbers: the rows of one ID at two places of such a file are two loci. Where the file
+    is sorted by position, rows of overlapping transcripts take turns and tell nothing."""
+    lines = []
+    for i, at in enumerate(range(3000, 1000, -100)):
+        lines += [gtf("chr1", "exon", at, at + 20, "+", f"g{i}", f"t{i}")]
+        lines += [gtf("chr1", "exon", at + 40, at + 60, "+", f"g{i}", f"t{i}")]
+    one = gtf("chr1", "exon", 201, 250, "+", "N", "NR_1")
+    two = gtf("chr1", "exon", 4001, 4050, "+", "N", "NR_1")
+    lines = [one, *lines, two]
+    if is_sorted:
+        lines.sort(key=lambda line: int(line.split("\t")[3]))
+    found = [one for one in loci(read_annotation(write(tmp_path, "".join(lines)))) if one[0] == "N"]
+    wanted = [(200, 4050)] if is_sorted else [(200, 250), (4000, 4050)]
+    assert [(one[2], one[3]) for one in found] == wanted
+
+
 def test_transcript_rows_say_where_loci_are(tmp_path: Path) -> None:
     rows = [("transcript", 100, 900), ("exon", 100, 300), ("exon", 700, 900)]
     one = "".join(gtf("chr1", feature, a, b, "+", "D", "N") for feature, a, b in rows)
@@ -295,6 +331,35 @@ def test_a_cds_below_an_operon_alone_is_a_gene(tmp_path: Path) -> None:
         ("aX", 99),
         ("bX", 499),
     ]
+
+
+def of_gene(at: int, gene: str, transcript: str) -> str:
+    """A gene of 400 bases with a transcript, an exon and a CDS."""
+    return (
+        row("chr1", "gene", at, at + 399, "+", f"ID={gene};biotype=protein_coding")
+        + row("chr1", "mRNA", at, at + 399, "+", f"ID={transcript};Parent={gene}")
+        + row("chr1", "exon", at, at + 399, "+", f"Parent={transcript}")
+        + row("chr1", "CDS", at + 100, at + 299, "+", f"Parent={transcript}")
+    )
+
+
+def test_one_id_for_a_gene_and_a_transcript(tmp_path: Path, genome: Genome) -> None:
+    """A transcript that has its gene's ID, or another gene's: no gene is lost, and none has a false start."""
+    for name, text in (("own", of_gene(1001, "X", "X")), ("other", of_gene(1001, "1", "2"))):
+        path = write(tmp_path, text + of_gene(2001, "2", "3"), f"{name}.gff3")
+        first = "X" if name == "own" else "1"
+        wanted = {(first, "chr1", 1001, "+"), ("2", "chr1", 2001, "+")}
+        assert starts(promoter_tiles(path, genome, OPTIONS)) == wanted
+
+
+@pytest.mark.parametrize("feature", ["protein_match", "cDNA_match", "similarity"])
+@pytest.mark.parametrize("name", ["ID=e1;", ""])
+def test_alignments_are_no_genes(tmp_path: Path, genome: Genome, feature: str, name: str) -> None:
+    evidence = row("chr1", feature, 3001, 3200, "+", "ID=m") + row(
+        "chr1", "exon", 3001, 3200, "+", f"{name}Parent=m"
+    )
+    path = write(tmp_path, of_gene(1001, "g", "t") + evidence, "a.gff3")
+    assert starts(promoter_tiles(path, genome, OPTIONS)) == {("g", "chr1", 1001, "+")}
 
 
 def test_ids_of_gff3_that_stand_twice(tmp_path: Path) -> None:

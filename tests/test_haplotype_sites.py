@@ -150,6 +150,16 @@ def test_an_allele_over_the_tile_that_cannot_be_applied(
     assert counted(tmp_path, vcf, "S0") == {"ok": 1, "ref_equals_alt": 1}
 
 
+@pytest.mark.parametrize(("alt", "unsupported"), [("<DEL>", 2), ("<CNV>", 2), ("<INS>", 0), ("<ins:me>", 0)])
+def test_a_variant_of_unknown_length_begins_behind_its_position(
+    tmp_path: Path, alt: str, unsupported: int
+) -> None:
+    """POS is the base before the tile. The first of those that it takes away lies in it; an insertion takes none."""
+    vcf = write(tmp_path / "v.vcf", [(START, base(START), alt, "SVTYPE=X", "0|0", "1|1"), SNV])
+    wanted = {"ok": 1, "ref_equals_alt": 1, "unsupported_allele": 2} if unsupported else KNOWN
+    assert counted(tmp_path, vcf) == wanted
+
+
 def test_a_star_needs_its_deletion(tmp_path: Path) -> None:
     deletion = (44, CONTIG[43:47], CONTIG[43], ".", "0|1")
     star = (46, base(46), "*", ".", "0|1")

@@ -93,6 +93,19 @@ def test_an_index_of_another_version_is_refused(
         prove_index(path, made, list(CONTIGS))
 
 
+@pytest.mark.parametrize("kind", ["tbi", "csi"])
+def test_the_advice_makes_the_index_that_is_looked_for(tmp_path: Path, kind: str) -> None:
+    """htslib prefers a .csi: a new .tbi beside an old .csi would change nothing."""
+    path = vcf(tmp_path / "v.vcf.gz", PLACES)
+    made = index(path, kind)
+    vcf(path, PLACES[:4000] + PLACES[4010:])
+    with pytest.raises(
+        InputError, match="names places where no block begins|begins where none does"
+    ) as refused:
+        prove_index(path, made, list(CONTIGS))
+    assert ("tabix -f -C -p vcf" in str(refused.value)) == (kind == "csi")
+
+
 def test_the_other_way_round_too(tmp_path: Path) -> None:
     """An index of no records, of another number of contigs, and damaged ones."""
     path = vcf(tmp_path / "v.vcf.gz", PLACES)

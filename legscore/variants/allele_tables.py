@@ -7,7 +7,6 @@ and never becomes bases.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from legscore.input.column_types import is_text
 from legscore.input.read import Part, open_input
 from legscore.input.text import TextSource
 from legscore.variants.allele_blocks import BLOCK_RECORDS, Block, Records
-from legscore.variants.alleles import clipped, reads
+from legscore.variants.alleles import LIKE_BASES, any_case, clipped, reads
 from legscore.variants.genome import UPPER
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -39,15 +38,8 @@ UNORDERED = (("a1", "a2"), ("allele1", "allele2"), ("effect_allele", "other_alle
 ROLES = tuple(ALIASES)
 
 
-def _any_case(*words: str) -> pa.Array:
-    """Words in every mixture of upper and lower case."""
-    cases = (itertools.product(*zip(word, word.upper(), strict=True)) for word in words)
-    return pa.array(["".join(letters) for found in cases for letters in found], pa.large_string())
-
-
-LIKE_BASES = _any_case("na", "nan")
 MISSING_TEXTS = pa.concat_arrays(
-    [pa.array(["", "."], pa.large_string()), LIKE_BASES, _any_case("null", "none")]
+    [pa.array(["", "."], pa.large_string()), LIKE_BASES, any_case("null", "none")]
 )
 """What tables write for no value. NA and NAN are bases all the same where the genome has an N there."""
 

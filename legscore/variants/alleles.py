@@ -9,6 +9,7 @@ letters, with ever fewer alleles in them.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,16 @@ FARTHEST = 1 << 40
 """No contig is longer."""
 NOT_SEQUENCE = r"^<|[\[\]]|^\*$|^\.|\.$"
 """Symbolic, breakend, overlapping-deletion and missing alleles."""
+
+
+def any_case(*words: str) -> pa.Array:
+    """Words in every mixture of upper and lower case."""
+    cases = (itertools.product(*zip(word, word.upper(), strict=True)) for word in words)
+    return pa.array(["".join(letters) for found in cases for letters in found], pa.large_string())
+
+
+LIKE_BASES = any_case("na", "nan", "nat")
+"""What programs write for a missing value and what reads as bases."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ def canonical(
     Args:
         contig: uint8 letters.
         pos_A: int64, 1-based position of the first letter of ref.
-        ref, alt: text; a null is `null_sequence`.
+        ref, alt: text; a null is `null_sequence`, and so is an ALT that reads NA or NaN beside a REF that
+            does not begin with N.
         use_fasta: take the genome's letters for a REF that differs, instead of `ref_mismatch`.
         align: False trims from the left first and moves nothing: alleles stay where they are written.
     """
@@ -95,6 +107,9 @@ def canonical(
         status[where & (status == OK)] = STATUS_CODE[name]
 
     mark(refs.is_null | alts.is_null | (refs.length == 0) | (alts.length == 0), "null_sequence")
+    if len(like := np.flatnonzero(pc.is_in(alt, LIKE_BASES).to_numpy(zero_copy_only=False))):
+        like = like[~refs.is_null[like] & (refs.length[like] > 0)]
+        mark(np.isin(np.arange(n), like[refs.flat[refs.start[like]] != ord("N")]), "null_sequence")
     odd_alt = _holds(alts, NO_BASE)
     other = np.zeros(n, dtype=bool)
     if odd_alt.any():

@@ -20,7 +20,7 @@ from legscore.errors import InputError
 from legscore.variants.features import CODING, StatedContigs, read_features, with_places
 from legscore.variants.gff3 import gff_links, gff_names, link
 from legscore.variants.gtf import gtf_names, with_genes_of_exons
-from legscore.variants.loci import KEY, with_loci
+from legscore.variants.loci import KEY, with_copies, with_loci
 
 ROW = [
     *("line", "kind", "feature", "chrom", "start", "end", "strand"),
@@ -75,7 +75,7 @@ def read_annotation(path: str | Path) -> Annotation:
     rows, dialect = _read_rows(path, contigs)
     genes = rows.filter(pl.col("kind") == "gene")
     below = rows.filter(pl.col("kind") != "gene")
-    transcripts = _transcripts(below.filter(ON_A_STRAND))
+    transcripts = _transcripts(with_copies(below.filter(ON_A_STRAND), genes))
     if not len(transcripts):
         raise InputError(f"{path} holds no transcript, exon or CDS with a strand; pass a GTF or GFF3 file")
     said = _said(transcripts, dialect)

@@ -3,7 +3,9 @@
 A parent may be a transcript, a gene, or neither (a protein, an operon). Those that are neither lead on by
 their own Parent or Derives_from, or are passed over. A CDS or exon that has no parent (Prokka, Prodigal) is a
 gene of its own. A transcript below another one (a mature microRNA) is none. Where no row has the ID that a
-Parent names, it is taken as a transcript (files without rows for them) or, from a transcript, as a gene.
+Parent names, it is taken as a transcript (files without rows for them) or, from a transcript, as a gene. One ID
+may be that of a gene and of a transcript: parts mean the transcript, transcripts the gene. What lies below an
+alignment (`match`, `protein_match`) is no gene.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import polars as pl
 
 PREFIX = r"^(gene|transcript|CDS|rna)[:-]"
 """Of Ensembl's and NCBI's IDs; not part of the name."""
+EVIDENCE = r"(?i)match|similarity|alignment|^hsp$"
+"""Features that say where another sequence fits."""
 MOST_STEPS = 8
 """From a part to its transcript through features that are none."""
 BEST_PARENT = {
@@ -41,10 +45,12 @@ def gff_names(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def gff_links(frame: pl.DataFrame) -> pl.DataFrame:
-    """Of features that genes are not made of: own, and the ID that each leads on to (null for none), one a
-    row."""
+    """Of features that genes are not made of: own, whether it is an alignment, and the ID that each leads on to
+    (null for none), one a row."""
     leads = pl.coalesce(_value("Derives_from"), _value("Parent"))
-    links = frame.select(_value("ID").alias("own"), leads.alias("to")).filter(pl.col("own").is_not_null())
+    aligned = pl.col("feature").str.contains(EVIDENCE).alias("aligned")
+    links = frame.select(_value("ID").alias("own"), aligned, leads.alias("to"))
+    links = links.filter(pl.col("own").is_not_null())
     return links.with_columns(pl.col("to").str.split(",")).explode("to").unique(maintain_order=True)
 
 
@@ -56,12 +62,15 @@ def link(rows: pl.DataFrame, links: pl.DataFrame) -> pl.DataFrame:
     genes = rows.filter(pl.col("kind") == "gene").with_columns(
         pl.col("own").alias("gene"), pl.lit(None, pl.String).alias("transcript")
     )
-    kind_of = (
-        rows.filter((pl.col("kind") != "part") & pl.col("own").is_not_null())
-        .select(pl.col("own").alias("to"), pl.col("kind").alias("is"))
-        .unique("to", keep="last")
+    is_gene = (pl.col("kind") == "gene").any().alias("is_gene")
+    named = rows.filter((pl.col("kind") != "part") & pl.col("own").is_not_null())
+    kind_of = named.group_by(pl.col("own").alias("to")).agg(
+        is_gene, (pl.col("kind") == "transcript").any().alias("is_transcript")
     )
-    below = _parents(rows.filter(pl.col("kind") != "gene"), links, kind_of)
+    below = rows.filter(pl.col("kind") != "gene")
+    aligned = links.filter("aligned")["own"].unique()
+    below = below.filter(~pl.col("parents").is_in(aligned.implode()).fill_null(False))
+    below = _parents(below, links.drop("aligned").unique(maintain_order=True), kind_of)
     transcripts = _transcripts(below.filter(pl.col("kind") == "transcript"))
     parts = _parts(below.filter(pl.col("kind") == "part"), transcripts)
     found = transcripts.filter(pl.col("is") != "transcript")  # else: below a transcript
@@ -79,7 +88,7 @@ def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> 
     """Rows times their parents of the best kind. `to` is the parent's ID, `is` its kind: transcript, gene,
     unknown (no row has the ID) or nothing."""
     rows = rows.with_columns(pl.col("parents").str.split(",").alias("to")).explode("to")
-    rows = rows.join(kind_of, on="to", how="left", maintain_order="left")
+    rows = _with_kinds(rows, kind_of)
     if len(links):
         for _ in range(MOST_STEPS):
             lost = pl.col("is").is_null() & pl.col("to").is_in(links["own"].implode())
@@ -87,7 +96,7 @@ def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> 
             if not len(onward):
                 break
             onward = onward.join(links.rename({"own": "own_"}), on="own_", how="left", maintain_order="left")
-            onward = onward.drop("own_").join(kind_of, on="to", how="left", maintain_order="left")
+            onward = _with_kinds(onward.drop("own_"), kind_of)
             rows = pl.concat([rows.filter(~lost), onward.select(rows.columns)])
         astray = pl.col("is").is_null() & pl.col("to").is_in(links["own"].implode())
         rows = rows.with_columns(pl.when(~astray).then("to").alias("to"))
@@ -102,6 +111,19 @@ def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> 
     )
     rows = rows.filter(pl.col("_rank") == pl.col("_rank").min().over("line")).drop("_rank")
     return rows.unique(["line", "to"], keep="first", maintain_order=True).sort("line", maintain_order=True)
+
+
+def _with_kinds(rows: pl.DataFrame, kind_of: pl.DataFrame) -> pl.DataFrame:
+    """Add `is`, the kind of the row that `to` names: that which a row of this kind lies below, where rows of two
+    kinds have the ID. No row lies below itself."""
+    rows = rows.join(kind_of, on="to", how="left", maintain_order="left")
+    gene = pl.when("is_gene").then(pl.lit("gene"))
+    other = (pl.col("kind") == "part") | (pl.col("to") != pl.col("own")).fill_null(True)
+    transcript = pl.when(pl.col("is_transcript") & other).then(pl.lit("transcript"))
+    found = pl.when(pl.col("kind") == "part").then(pl.coalesce(transcript, gene))
+    return rows.with_columns(found.otherwise(pl.coalesce(gene, transcript)).alias("is")).drop(
+        "is_gene", "is_transcript"
+    )
 
 
 def _transcripts(rows: pl.DataFrame) -> pl.DataFrame:

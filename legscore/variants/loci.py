@@ -1,9 +1,10 @@
 """Which rows of an annotation make one transcript: an ID may stand at several places of a genome.
 
 A transcript is the rows of one gene and transcript ID on one strand of one contig, at one locus. Two rows for
-transcripts that do not overlap are two loci, and what lies outside all of them is another one. Without such
-rows loci are apart where exon numbers begin anew, where a second coding stretch begins (coding bases go on
-from exon to exon in one transcript), and where an intron would be longer than any known.
+transcripts that do not overlap are two loci, and what lies outside all of them is another one; so are two
+rows of one gene that do not overlap. Without such rows loci are apart where exon numbers begin anew, where a
+second coding stretch begins (coding bases go on from exon to exon in one transcript), where an intron would be
+longer than any known, and where a file that keeps the rows of a transcript together has them at two places.
 """
 
 from __future__ import annotations
@@ -14,7 +15,32 @@ from legscore.variants.features import CODING
 
 MOST_INTRON = 2_000_000
 """The longest introns of vertebrates have 1.2 million bases."""
-KEY = ("gene", "transcript", "chrom", "strand")
+KEY = ("gene", "transcript", "chrom", "strand", "copy")
+GROUPED = 0.9
+"""Share of transcripts whose rows follow each other from which on a file counts as one that keeps them so."""
+
+
+def with_copies(rows: pl.DataFrame, genes: pl.DataFrame) -> pl.DataFrame:
+    """Add `copy`: which of the stretches of its gene a row lies in, from 0 in the order of the contig, where the
+    gene has rows of its own at several; else null.
+
+    Args:
+        rows: gene, chrom, strand, start, end and `line`, in the order of lines.
+        genes: gene, chrom, strand, start and end of genes' rows.
+    """
+    on = ["gene", "chrom", "strand"]
+    several = genes.filter(pl.len().over(on) > 1).sort(*on, "start", "end")
+    reach = pl.col("end").cum_max().shift(1).over(on)
+    begins = (reach.is_null() | (pl.col("start") > reach)).cum_sum().over(on).cast(pl.Int64) - 1
+    places = several.with_columns(begins.alias("copy")).group_by(*on, "copy", maintain_order=True).agg(
+        pl.col("start").min().alias("_from"), pl.col("end").max().alias("_to")
+    ).filter(pl.len().over(on) > 1)  # fmt: skip
+    if not len(places):
+        return rows.with_columns(pl.lit(None, pl.Int64).alias("copy"))
+    held = rows.select("line", *on, "start", "end").join(places, on=on, how="inner")
+    held = held.filter((pl.col("start") >= pl.col("_from")) & (pl.col("end") <= pl.col("_to")))
+    held = held.select("line", *on, "copy").unique(["line", *on], keep="first")
+    return rows.join(held, on=["line", *on], how="left", nulls_equal=True, maintain_order="left")
 
 
 def with_loci(rows: pl.DataFrame) -> pl.DataFrame:
@@ -26,6 +52,7 @@ def with_loci(rows: pl.DataFrame) -> pl.DataFrame:
             `exon_number`, in the order of lines.
     """
     rows = rows.with_columns(_keys(rows).alias("key"))
+    rows = rows.with_columns(_apart_in_file(rows).alias("key"))
     doubtful = pl.col("key").is_in(_doubtful(rows).implode())
     some = rows.filter(doubtful)
     if not len(some):
@@ -44,13 +71,46 @@ def with_loci(rows: pl.DataFrame) -> pl.DataFrame:
 def _keys(rows: pl.DataFrame) -> pl.Series:
     """A number for each KEY. Rows of a transcript mostly follow each other: only the first of a run is
     compared with others."""
-    changes = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in KEY)
-    run = rows.select(changes.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series()
-    run = run - run.min() if len(run) else run
+    run = _runs(rows, *KEY)
     firsts = rows.select(*KEY, run.alias("_run")).unique("_run", keep="first", maintain_order=True)
     numbers = firsts.select(KEY).unique(maintain_order=True).with_row_index("key")
     known = firsts.join(numbers, on=list(KEY), how="left", nulls_equal=True, maintain_order="left")
     return known["key"].cast(pl.Int64).gather(run)
+
+
+def _runs(rows: pl.DataFrame, *names: str) -> pl.Series:
+    """A number from 0 for each run of rows that agree in these columns."""
+    changes = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
+    run = rows.select(changes.fill_null(True).cum_sum().cast(pl.Int64) - 1).to_series()
+    return run - run.min() if len(run) else run
+
+
+def _apart_in_file(rows: pl.DataFrame) -> pl.Series:
+    """Keys, a further one for each place of a file that otherwise keeps a transcript's rows together: one without
+    a row of its own and without exon numbers, whose stretches do not overlap. A file sorted by position tells
+    nothing."""
+    run, n_keys = _runs(rows, "key"), rows["key"].n_unique()
+    n_runs = run.n_unique()
+    if n_runs == n_keys or n_keys < GROUPED * n_runs:
+        return rows["key"]
+    numbered = rows.with_columns(run.alias("_run"))
+    if numbered.select((pl.col("start").diff() >= 0).all().over("chrom").all()).item():
+        return rows["key"]
+    places = (
+        numbered.group_by("_run", maintain_order=True)
+        .agg(
+            pl.col("key").first(),
+            pl.col("start").min(),
+            pl.col("end").max(),
+            ((pl.col("kind") == "transcript") | pl.col("exon_number").is_not_null()).any().alias("_told"),
+        )
+        .filter((pl.len() > 1).over("key") & ~pl.col("_told").any().over("key"))
+        .sort("key", "start", "end")
+    )
+    apart = (pl.col("start") > pl.col("end").cum_max().shift(1)).fill_null(True).all().over("key")
+    further = places.filter(apart & (pl.int_range(pl.len()).over("key") > 0)).with_row_index("_new")
+    found = numbered.join(further.select("_run", "_new"), on="_run", how="left", maintain_order="left")
+    return found.select(pl.coalesce(pl.col("_new").cast(pl.Int64) + n_keys, "key").alias("key")).to_series()
 
 
 def _doubtful(rows: pl.DataFrame) -> pl.Series:

@@ -20,7 +20,7 @@ from legscore.errors import InputError
 from legscore.input.source import READ_ERRORS, first_line
 from legscore.variants.allele_blocks import BLOCK_RECORDS, Block, Records
 from legscore.variants.allele_tables import TableRecords
-from legscore.variants.vcf_file import first_column, is_vcf, open_vcf, unreadable
+from legscore.variants.vcf_file import check_line_ends, first_column, is_vcf, open_vcf, unreadable
 from legscore.variants.vcf_index import index_of, prove_index, remake
 from legscore.variants.vcf_regions import parse_regions
 
@@ -62,6 +62,7 @@ class VcfRecords(Records):
             self.lengths = {name: header.contigs[name].length for name in header.contigs}
             self.contigs = list(self.lengths)
             is_text = file.format == "VCF"
+            self._lone_returns = is_text and not len(header.samples)
         if is_text and not self.contigs:
             self.contigs = first_column(path)
         self._regions = parse_regions(regions, self.contigs, path)
@@ -84,6 +85,8 @@ class VcfRecords(Records):
         n_read = 0
         chosen = bool(self._regions) and self._numbered
         fetched = bool(self._regions) and not chosen
+        if self._lone_returns and not fetched:
+            check_line_ends(self.path)
         with open_vcf(self.path, self._index if fetched else None) as file:
             file.subset_samples([])
             if not self._regions:

@@ -50,6 +50,11 @@ def is_symbol(alt: str) -> bool:
     return SYMBOL.match(alt) is not None
 
 
+def _covers(alt: str) -> bool:
+    """Whether an ALT is a structural variant of bases that are there: an insertion is of none."""
+    return alt.startswith("<") and alt not in UNSPECIFIED and not alt.upper().startswith("<INS")
+
+
 def covered(
     where: str, chrom: str, pos: int, ref: str, alts: Sequence[str], info: str, block_lengths: Sequence[int]
 ) -> tuple[int, int]:
@@ -68,8 +73,10 @@ def covered(
     if found := _LENGTHS.search(info):
         lengths = [int(text) if text.lstrip("-").isdecimal() else 0 for text in found[1].split(",")]
         for alt, length in zip(alts, lengths * len(alts) if len(lengths) == 1 else lengths, strict=False):
-            if alt.startswith("<") and not alt.startswith("<INS"):  # inserted bases cover none
+            if _covers(alt):
                 end = max(end, pos + abs(length))
+    if any(map(_covers, alts)):  # POS is the base before; of what has no length, one base at least is known
+        end = max(end, pos + 1)
     for alt in alts:
         if (mate := _MATE.search(alt)) and mate[1] == chrom:
             start, end = min(start, int(mate[2]) - 1), max(end, int(mate[2]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def open_vcf(path: Path, index: Path | None = None) -> Iterator[Any]:
                 stack.callback(_close_stream, file)
             else:
                 given = {} if index is None else {"index_filename": str(index)}
-                file = stack.enter_context(pysam.VariantFile(str(path), **given))
+                file = pysam.VariantFile(str(path), **given)
+                stack.push(_closing(path, file))
             try:
                 list(file.header.contigs), list(file.header.samples)
             except UnicodeDecodeError:
@@ -76,6 +79,19 @@ def _plain_gzip(path: Path) -> bool:
     return head[:2] == b"\x1f\x8b" and head[12:14] != b"BC"
 
 
+def _closing(path: Path, file: Any) -> Callable[..., None]:
+    """Closes the file; InputError where that tells of damage that nothing has told of before."""
+
+    def close(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            file.close()
+        except READ_ERRORS as damage:
+            if kind is None:
+                raise InputError(f"{path} cannot be read to its end; is it cut short or damaged?") from damage
+
+    return close
+
+
 def _close_stream(file: Any) -> None:
     """Damage has been reported by the reader; pysam says it again on closing, with a TypeError where the file
     has no name."""
@@ -103,6 +119,29 @@ def first_column(path: Path) -> list[str]:
             f"{path} cannot be read: {first_line(error)}; is it cut short or damaged?"
         ) from error
     return [name.decode("utf-8", "replace").strip() for name in names if name.strip()]
+
+
+MERGED = re.compile(rb"\r(?!\r*\n)[^\t\r\n]+\t\d+\t")
+"""A record behind a carriage return: htslib takes it for the end of the record before."""
+SCAN_BYTES = 1 << 20
+
+
+def check_line_ends(path: Path) -> None:
+    """InputError for the line of a text VCF in which a carriage return alone ends a record. For files without
+    samples: in others such a line has too many columns."""
+    n_lines, rest = 0, b""
+    # the reader of the records tells of damage
+    with contextlib.suppress(*READ_ERRORS), opened(path) as stream:
+        while chunk := stream.read(SCAN_BYTES):
+            text = rest + chunk
+            if b"\r" in text and (found := MERGED.search(text)):
+                line = n_lines + 1 + text.count(b"\n", 0, found.start())
+                raise InputError(
+                    f"{path}, line {line}: a carriage return ends a record, and line feeds end others; write "
+                    "line feeds alone: tr '\\r' '\\n'"
+                )
+            kept = text.rfind(b"\n") + 1
+            n_lines, rest = n_lines + text.count(b"\n"), text[kept:][-SCAN_BYTES:]
 
 
 def unreadable(path: Path, n_read: int, error: Exception) -> InputError:
@@ -147,6 +186,10 @@ def _header_trouble(path: Path) -> str | None:
             for number, line in enumerate(stream, 1):
                 if number == 1 and line[:3] == b"BCF":
                     return None
+                if number == 1 and line.startswith(codecs.BOM_UTF8):
+                    return "it begins with a byte order mark; remove its first three bytes: tail -c +4"
+                if number == 1 and b"\r" in line.rstrip(b"\r\n"):
+                    return "its lines end in carriage returns alone; write line feeds: tr '\\r' '\\n'"
                 if number == 1 and not line.startswith(b"##fileformat=VCF"):
                     return (
                         "line 1 is not ##fileformat=VCFv4.x but "

@@ -42,9 +42,11 @@ def index_of(path: Path) -> Path | None:
     return next((p for p in (Path(f"{path}.csi"), Path(f"{path}.tbi")) if p.is_file()), None)
 
 
-def remake(path: Path) -> str:
-    """The command that makes the index of a file."""
-    return f"bcftools index -f {path}" if path.suffix.lower() == ".bcf" else f"tabix -f -p vcf {path}"
+def remake(path: Path, index: Path | None = None) -> str:
+    """The command that makes the index of a file; in the form of `index`, which is looked for first otherwise."""
+    if path.suffix.lower() == ".bcf":
+        return f"bcftools index -f {path}"
+    return f"tabix -f {'-C ' if index and index.suffix == '.csi' else ''}-p vcf {path}"
 
 
 def prove_index(path: Path, index: Path, contigs: list[str]) -> list[str]:
@@ -66,9 +68,11 @@ def prove_index(path: Path, index: Path, contigs: list[str]) -> list[str]:
         older = index.stat().st_mtime_ns < path.stat().st_mtime_ns
         why = _difference(path, places, end, contigs, None if older else LOOKS)
     except DAMAGE as error:
-        why = f"cannot be read ({first_line(error)})"
+        closing = "BGZFile" in str(error)  # what pysam says where no block begins at an offset
+        why = "names places where no block begins" if closing else f"cannot be read ({first_line(error)})"
     if why:
-        raise InputError(f"{index} {why}; it is not the index of this file. Make it with: {remake(path)}")
+        advice = f"Make it with: {remake(path, index)}"
+        raise InputError(f"{index} {why}; it is not the index of this file. {advice}")
     return names
 
 

@@ -250,7 +250,7 @@ def test_usage_errors(cli: Any) -> None:
     for args, message in (
         (("run",), "Missing argument"),
         (("run", "x", "-o", "y", "--engine", "cuda"), "is not one of"),
-        (("walk",), "No such command"),
+        (("walk",), "there is no command"),
     ):
         ran = cli(*args)
         assert ran.code == 2

@@ -69,4 +69,5 @@ def engine_options(engines: tuple[str, ...] = ENGINES) -> Callable[[F], F]:
 
 def _number_of_gpu(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """The number alone of a GPU as PyTorch calls it. LegscoreError for an empty text."""
-    return re.sub(r"\bcuda:(?=\d)", "", text) if not_empty(context, parameter, text) else None
+    not_empty(context, parameter, text)
+    return None if text is None else re.sub(r"\bcuda:(?=\d)", "", text)

@@ -24,7 +24,7 @@ PAGES = {
 
 def command_help() -> str:
     """Every command with the help that it prints."""
-    lines = ["# Commands", "", "What `legscore COMMAND --help` prints."]
+    lines = ["# Command reference", "", "What `legscore COMMAND --help` prints."]
 
     def show(command: click.Command, context: click.Context, depth: int) -> None:
         lines.extend(

@@ -249,7 +249,12 @@ def test_help_texts() -> None:
 
 
 PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "bench/README.md"]
+    [
+        *REPOSITORY.glob("*.md"),
+        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "examples").glob("*/README.md"),
+        REPOSITORY / "bench/README.md",
+    ]
 )
 PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 

@@ -496,6 +496,45 @@ def test_unquoted_values(tmp_path: Path, form: str) -> None:
     assert [(g, a) for g, _, a, *_ in loci(read_annotation(write(tmp_path, text)))] == [("A", 99), ("B", 299)]
 
 
+def test_names_that_only_some_rows_have(tmp_path: Path) -> None:
+    """The first name of a transcript counts, whichever of its rows has it; rows of genes may stand between."""
+    name, other = ' gene_name "{}"; gene_biotype "{}";', ' gene_name "no"; gene_biotype "no";'
+    text = (
+        gtf("chr1", "transcript", 101, 200, "+", "A", "A.1")
+        + gtf("chr1", "exon", 101, 120, "+", "A", "A.1")
+        + gtf("chr1", "exon", 181, 200, "+", "A", "A.1", name.format("Anna", "first"))
+        + gtf("chr1", "CDS", 181, 190, "+", "A", "A.1", other)
+        + gtf("chr1", "exon", 301, 320, "-", "B", "B.1", name.format("Bert", "second"))
+        + gtf("chr1", "exon", 401, 420, "-", "B", "B.2")
+        + gtf("chr1", "exon", 501, 520, "-", "B", "B.1", other)
+        + gtf("chr1", "exon", 441, 460, "-", "B", "B.2", name.format("", " third "))
+    )
+    found = read_annotation(write(tmp_path, text)).transcripts
+    assert found.select("gene_name", "biotype", "start", "end").rows() == [
+        ("Anna", "first", 100, 200),
+        ("Bert", "second", 300, 520),
+        (None, "third", 400, 460),
+    ]
+
+
+def test_values_without_quotes_in_later_rows(tmp_path: Path) -> None:
+    text = gtf("chr1", "exon", 101, 120, "+", "A", "A.1", ' gene_name "Anna";')
+    text += row("chr1", "exon", 301, 320, "+", "gene_id B; transcript_id B.1; gene_name Bert;")
+    found = read_annotation(write(tmp_path, text)).transcripts
+    assert found.select("gene", "gene_name").rows() == [("A", "Anna"), ("B", "Bert")]
+
+
+def test_lines_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of every size give the same transcripts, with their line numbers."""
+    rows = [gtf("chr1", "exon", at, at + 50, "+", f"G{at}", f"G{at}.1", " n" * at) for at in (1, 90, 200)]
+    path = write(tmp_path, "#!x\n" + "\n".join(rows) + ">chr1\nACGT\n")
+    expected = read_annotation(path).transcripts
+    assert expected["line"].to_list() == [2, 4, 6]
+    for size in (7, 64, 333):
+        monkeypatch.setattr("legscore.variants.lines.CHUNK_BYTES", size)
+        assert read_annotation(path).transcripts.equals(expected)
+
+
 def test_what_is_left_out_is_said(tmp_path: Path, genome: Genome) -> None:
     kind = ' gene_biotype "protein_coding";'
     text = gtf("chr1", "exon", 500, 900, "+", "A", "tA", kind)

@@ -89,6 +89,20 @@ def test_shards_that_say_anything(tmp_path: Path, shards: list[Path], cli: Cli, 
 
 
 @pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [("options", "singleton", False), ("contract", "rc_trained", 1)],
+)
+def test_a_number_in_the_place_of_a_truth_value_is_another_run(
+    tmp_path: Path, shards: list[Path], cli: Cli, where: str, name: str, value: Any
+) -> None:
+    """In Python true equals 1; the joined file would carry the wrong one."""
+    metadata = metadata_of(shards[0])
+    metadata[where][name] = value
+    rewrite(shards[0], metadata)
+    one_line(cli("merge", *shards, "-o", tmp_path / "m.parquet"), f"{where} {name}")
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"[]",

@@ -43,9 +43,10 @@ def difference(before: Any, now: Any, where: str = "", words: tuple[str, str] = 
             if found := difference(before[key], now[key], place, words):
                 return found
         return ""
-    return "" if before == now else f"{where} {words[0]} {_short(before)}, {words[1]} {_short(now)}"
+    # as they are written: in Python true equals 1, and 1 equals 1.0
+    was, is_now = (json.dumps(value, default=repr) for value in (before, now))
+    return "" if was == is_now else f"{where} {words[0]} {_short(was)}, {words[1]} {_short(is_now)}"
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
+def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."

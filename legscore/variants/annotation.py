@@ -26,7 +26,6 @@ ROW = [
     *("line", "kind", "feature", "chrom", "start", "end", "strand"),
     *("gene", "gene_name", "biotype", "transcript", "exon_number"),
 ]
-GIVEN_BY_GFF3 = ["own", "parents", "tag"]
 TRANSCRIPT = [
     "gene",
     "gene_name",
@@ -108,7 +107,8 @@ def _read_rows(path: Path, contigs: StatedContigs) -> tuple[pl.DataFrame, str]:
             rows = with_places(rows, path)
             named = gtf_names(rows) if dialect == "GTF" else gff_names(rows)
             used.append(named.drop("source", "score", "phase"))
-        links.append(gff_links(frame.filter(pl.col("kind").is_null())))
+        if dialect != "GTF":
+            links.append(gff_links(frame.filter(pl.col("kind").is_null())))
     if not used:
         raise InputError(f"{path} holds no gene, transcript, exon or CDS; pass a GTF or GFF3 file")
     rows = pl.concat(used)

@@ -21,6 +21,7 @@ PARTS = ("exon", *CODING)
 GENES = r"^\w*gene$"
 TRANSCRIPTS = r"^(transcript|\w*_gene_segment|\w*RNA|\w*transcript)$"
 WHOLE_CONTIGS = ("region", "chromosome", "contig", "supercontig", "scaffold")
+NO_ROW = r"^(#|>|track[ \t]|browser[ \t])"
 SPELLING = {"cds": "CDS", "exon": "exon", "gene": "gene", "transcript": "transcript", "mrna": "mRNA"}
 STATED_LENGTHS = (
     r"^##sequence-region\s+(?P<name>\S+)\s+1\s+(?P<length>\d+)",
@@ -72,11 +73,13 @@ def read_features(path: Path, contigs: StatedContigs) -> Iterator[pl.DataFrame]:
     """
     for lines in read_lines(path):
         text, feature = pl.col("text"), pl.col("feature")
-        sequences = lines.filter(text.str.contains(r"^(##FASTA\b|>)"))["line"]
+        is_row = ~text.str.contains(NO_ROW)
+        others = lines.filter(~is_row)
+        sequences = others.filter(text.str.contains(r"^(##FASTA\b|>)"))["line"]
         if len(sequences):
-            lines = lines.filter(pl.col("line") < sequences[0])
-        contigs.take_comments(lines.filter(text.str.starts_with("#"))["text"])
-        lines = lines.filter(~text.str.contains(r"^(#|track[ \t]|browser[ \t])"))
+            lines, others = (frame.filter(pl.col("line") < sequences[0]) for frame in (lines, others))
+        contigs.take_comments(others["text"])
+        lines = lines.filter(is_row)
         frame = split_fields(lines, COLUMNS, whole=True)
         spelt = feature.str.to_lowercase().replace_strict(SPELLING, default=None, return_dtype=pl.String)
         frame = frame.with_columns(pl.coalesce(spelt, feature).alias("feature"))

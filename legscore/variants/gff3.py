@@ -26,22 +26,31 @@ BEST_PARENT = {
 
 
 def gff_names(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add own and parents (IDs as written), gene_name, biotype, and tag: the name of a gene without a row."""
-    own = _value("ID")
-    tag = pl.coalesce(_value("locus_tag"), _value("gene"), own, _value("Name"))
-    is_gene = pl.col("kind") == "gene"
-    parents = _value("Parent")
-    biotype = pl.coalesce(_value("gene_biotype"), _value("gene_type"), _value("biotype"))
-    # SGD's Name is the systematic one
-    name = pl.coalesce(_value("gene_name"), _value("gene"), _value("Name"))
-    return frame.with_columns(
-        own.alias("own"),
-        parents.alias("parents"),
-        tag.alias("tag"),
-        pl.when(is_gene | parents.is_null()).then(name.str.replace(PREFIX, "")).alias("gene_name"),
-        pl.when(is_gene).then(biotype).alias("biotype"),
+    """Add own and parents (IDs as written), gene_name, biotype, and exon_number, which GFF3 has not. Names and
+    biotypes are those of genes' rows and of rows without a parent."""
+    frame = frame.with_columns(
+        _value("ID").alias("own"),
+        _value("Parent").alias("parents"),
         pl.lit(None, pl.Int64).alias("exon_number"),
     )
+    is_gene = pl.col("kind") == "gene"
+    # SGD's Name is the systematic one
+    name = pl.coalesce(_value("gene_name"), _value("gene"), _value("Name"))
+    biotype = pl.coalesce(_value("gene_biotype"), _value("gene_type"), _value("biotype"))
+    named = frame.select(is_gene | pl.col("parents").is_null()).to_series().arg_true()
+    values = frame[named].select(
+        name.str.replace(PREFIX, "").alias("gene_name"), pl.when(is_gene).then(biotype).alias("biotype")
+    )
+    empty = pl.repeat(None, len(frame), dtype=pl.String, eager=True)
+    return frame.with_columns(empty.scatter(named, column).alias(column.name) for column in values)
+
+
+def _with_tags(rows: pl.DataFrame, where: pl.Expr) -> pl.DataFrame:
+    """Add tag, the name of a gene without a row, to rows `where` it is asked for; null elsewhere."""
+    asked = rows.select(where).to_series().arg_true()
+    tag = pl.coalesce(_value("locus_tag"), _value("gene"), "own", _value("Name"))
+    empty = pl.repeat(None, len(rows), dtype=pl.String, eager=True)
+    return rows.with_columns(empty.scatter(asked, rows[asked].select(tag).to_series()).alias("tag"))
 
 
 def gff_links(frame: pl.DataFrame) -> pl.DataFrame:
@@ -80,14 +89,17 @@ def link(rows: pl.DataFrame, links: pl.DataFrame) -> pl.DataFrame:
 
 
 def _value(name: str) -> pl.Expr:
-    found = pl.col("attributes").str.extract(rf"(?:^|;)\s*{name}=([^;]*)").str.strip_chars()
-    return pl.when(found != "").then(found)
+    found = pl.col("attributes").str.extract(rf"(?:^|;)\s*{name}=([^;]*)")
+    return found.str.strip_chars().replace("", None)
 
 
 def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> pl.DataFrame:
     """Rows times their parents of the best kind. `to` is the parent's ID, `is` its kind: transcript, gene,
     unknown (no row has the ID) or nothing."""
-    rows = rows.with_columns(pl.col("parents").str.split(",").alias("to")).explode("to")
+    rows = rows.with_columns(pl.col("parents").alias("to"))
+    several = rows["to"].str.contains(",", literal=True).any() or False
+    if several:
+        rows = rows.with_columns(pl.col("to").str.split(",")).explode("to")
     rows = _with_kinds(rows, kind_of)
     if len(links):
         for _ in range(MOST_STEPS):
@@ -95,6 +107,7 @@ def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> 
             onward = rows.filter(lost).drop("is").rename({"to": "own_"})
             if not len(onward):
                 break
+            several = True
             onward = onward.join(links.rename({"own": "own_"}), on="own_", how="left", maintain_order="left")
             onward = _with_kinds(onward.drop("own_"), kind_of)
             rows = pl.concat([rows.filter(~lost), onward.select(rows.columns)])
@@ -102,6 +115,11 @@ def _parents(rows: pl.DataFrame, links: pl.DataFrame, kind_of: pl.DataFrame) -> 
         rows = rows.with_columns(pl.when(~astray).then("to").alias("to"))
     unknown = pl.when(pl.col("to").is_not_null()).then(pl.lit("unknown")).otherwise(pl.lit("nothing"))
     rows = rows.with_columns(pl.coalesce("is", unknown).alias("is"))
+    return _best_parents(rows) if several else rows
+
+
+def _best_parents(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of the parents of each row those of the best kind, each once."""
     is_part, ranks = pl.col("kind") == "part", dict[str, pl.Expr]()
     for kind, order in BEST_PARENT.items():
         numbers = {parent: rank for rank, parent in enumerate(order)}
@@ -130,6 +148,7 @@ def _transcripts(rows: pl.DataFrame) -> pl.DataFrame:
     """Transcripts: named by their ID, or by their line where they have none; below their gene, or a gene of
     their own."""
     below_gene = pl.col("is").is_in(["gene", "unknown"])
+    rows = _with_tags(rows, ~below_gene)
     gene = pl.when(below_gene).then("to").otherwise("tag")
     unnamed = pl.when(gene.is_not_null()).then(pl.format("line {}", "line"))
     return rows.with_columns(gene.alias("gene"), pl.coalesce("own", unnamed).alias("transcript"))
@@ -139,6 +158,7 @@ def _parts(rows: pl.DataFrame, transcripts: pl.DataFrame) -> pl.DataFrame:
     """Parts with the genes of their transcripts. Where an ID stands at several loci, that which holds the
     part counts."""
     alone, of_gene = pl.col("is") == "nothing", pl.col("is") == "gene"
+    rows = _with_tags(rows, alone)
     gene = pl.when(alone).then("tag").otherwise(pl.when(pl.col("is") != "transcript").then("to"))
     name = pl.when(alone).then(pl.coalesce("own", "tag")).otherwise(pl.when(~of_gene).then("to"))
     rows = rows.with_columns(gene.alias("gene"), name.alias("transcript"))
@@ -146,10 +166,14 @@ def _parts(rows: pl.DataFrame, transcripts: pl.DataFrame) -> pl.DataFrame:
         "transcript", "chrom", pl.col("gene").alias("_gene"), pl.col("start").alias("_start"),
         pl.col("end").alias("_end"), (pl.col("is") == "transcript").alias("_lower"),
     )  # fmt: skip
+    n_parts = len(rows)
     rows = rows.join(loci, on=["transcript", "chrom"], how="left", maintain_order="left")
-    inside = ((pl.col("start") >= pl.col("_start")) & (pl.col("end") <= pl.col("_end"))).fill_null(False)
-    rows = rows.with_columns(inside.alias("_inside"))
-    rows = rows.filter(pl.col("_inside") | ~pl.col("_inside").any().over("line", "transcript"))
+    if several := len(rows) > n_parts:
+        inside = ((pl.col("start") >= pl.col("_start")) & (pl.col("end") <= pl.col("_end"))).fill_null(False)
+        rows = rows.with_columns(inside.alias("_inside"))
+        rows = rows.filter(pl.col("_inside") | ~pl.col("_inside").any().over("line", "transcript"))
     rows = rows.filter(~pl.col("_lower").fill_null(False))
     rows = rows.with_columns(pl.coalesce("gene", "_gene").alias("gene"))
-    return rows.unique(["line", "gene", "transcript"], keep="first", maintain_order=True)
+    if several:
+        rows = rows.unique(["line", "gene", "transcript"], keep="first", maintain_order=True)
+    return rows

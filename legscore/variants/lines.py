@@ -22,7 +22,8 @@ import pyarrow as pa
 from legscore.errors import InputError
 from legscore.variants.bgzip import check_end, is_bgzip, is_gzip
 
-CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 8 << 20
+"""Freed memory of this size is used again by the next chunk, not fetched from the system."""
 MOST_BASES = 1 << 40
 MOST_LINE_BYTES = 64 << 20
 """A packed file of a few kilobytes can hold a line without end."""
@@ -80,10 +81,11 @@ def split_fields(lines: pl.DataFrame, columns: list[str], *, whole: bool = False
 
 def _split(chunk: bytes) -> pl.DataFrame:
     """Column `text`: the lines of a chunk that ends in a line feed."""
-    try:
-        chunk.decode()
-    except UnicodeDecodeError:
-        chunk = text_of(chunk).encode()
+    if not chunk.isascii():
+        try:
+            chunk.decode()
+        except UnicodeDecodeError:
+            chunk = text_of(chunk).encode()
     ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")) + 1
     offsets = np.concatenate([[0], ends]).astype(np.int64)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(chunk)]
@@ -101,26 +103,27 @@ def _chunks(path: Path) -> Iterator[bytes]:
         if packed and is_bgzip(path):
             check_end(path, str(path))
         with gzip.open(path) if packed else open(path, "rb") as stream:
-            rest = stream.read(CHUNK_BYTES)
-            if rest[:2] in UTF_16:
+            chunk = stream.read(CHUNK_BYTES)
+            if chunk[:2] in UTF_16:
                 raise InputError(f"{path} is UTF-16 text; write it as UTF-8: iconv -f UTF-16 -t UTF-8 {path}")
-            chunk = rest = rest.removeprefix(codecs.BOM_UTF8)
-            end, n_lines = _line_end(rest), 0
+            chunk, rest, end, n_lines = chunk.removeprefix(codecs.BOM_UTF8), b"", b"", 0
             while chunk:
-                end = end or _line_end(rest)
-                cut = rest.rfind(end) + 1 if end else 0
+                end = end or _line_end(rest + chunk)
+                cut = chunk.rfind(end) + 1 if end else 0
                 if cut:
-                    lines = _with_line_feeds(rest[:cut], end, path, n_lines)
+                    whole = b"".join((rest, memoryview(chunk)[:cut]))
+                    lines = _with_line_feeds(whole, end, path, n_lines)
                     yield lines
                     n_lines += lines.count(b"\n")
-                    rest = rest[cut:]
+                    rest = chunk[cut:]
+                else:
+                    rest += chunk
                 if len(rest) > MOST_LINE_BYTES:
                     raise InputError(
                         f"{path} has a line of more than {MOST_LINE_BYTES >> 20} MiB; is it packed twice, "
                         "or no text?"
                     )
                 chunk = stream.read(CHUNK_BYTES)
-                rest += chunk
             if rest:
                 end = end or b"\n"
                 yield _with_line_feeds(rest.rstrip(b"\r") + end, end, path, n_lines)

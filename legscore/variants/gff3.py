@@ -3,9 +3,9 @@
 A parent may be a transcript, a gene, or neither (a protein, an operon). Those that are neither lead on by
 their own Parent or Derives_from, or are passed over. A CDS or exon that has no parent (Prokka, Prodigal) is a
 gene of its own. A transcript below another one (a mature microRNA) is none. Where no row has the ID that a
-Parent names, it is taken as a transcript (files without rows for them) or, from a transcript, as a gene. One ID
-may be that of a gene and of a transcript: parts mean the transcript, transcripts the gene. What lies below an
-alignment (`match`, `protein_match`) is no gene.
+Parent names, it is taken as a transcript (files without rows for them) or, from a transcript, as a gene. An
+ID may be that of a gene and of a transcript: parts mean the transcript, transcripts the gene. What lies below
+an alignment (`match`, `protein_match`) is no gene.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _with_tags(rows: pl.DataFrame, where: pl.Expr) -> pl.DataFrame:
 
 
 def gff_links(frame: pl.DataFrame) -> pl.DataFrame:
-    """Of features that genes are not made of: own, whether it is an alignment, and the ID that each leads on to
-    (null for none), one a row."""
+    """Of features that genes are not made of: own, whether it is an alignment, and the ID that each leads on
+    to (null for none), one a row."""
     leads = pl.coalesce(_value("Derives_from"), _value("Parent"))
     aligned = pl.col("feature").str.contains(EVIDENCE).alias("aligned")
     links = frame.select(_value("ID").alias("own"), aligned, leads.alias("to"))
@@ -132,8 +132,8 @@ def _best_parents(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_kinds(rows: pl.DataFrame, kind_of: pl.DataFrame) -> pl.DataFrame:
-    """Add `is`, the kind of the row that `to` names: that which a row of this kind lies below, where rows of two
-    kinds have the ID. No row lies below itself."""
+    """Add `is`, the kind of the row that `to` names; where rows of two kinds have the ID, the kind that a row
+    like this lies below. No row lies below itself."""
     rows = rows.join(kind_of, on="to", how="left", maintain_order="left")
     gene = pl.when("is_gene").then(pl.lit("gene"))
     other = (pl.col("kind") == "part") | (pl.col("to") != pl.col("own")).fill_null(True)

@@ -3,8 +3,8 @@
 A transcript is the rows of one gene and transcript ID on one strand of one contig, at one locus. Two rows for
 transcripts that do not overlap are two loci, and what lies outside all of them is another one; so are two
 rows of one gene that do not overlap. Without such rows loci are apart where exon numbers begin anew, where a
-second coding stretch begins (coding bases go on from exon to exon in one transcript), where an intron would be
-longer than any known, and where a file that keeps the rows of a transcript together has them at two places.
+second coding stretch begins (coding bases go on from exon to exon in one transcript), where an intron would
+be longer than any known, and where a file that keeps a transcript's rows together has them at two places.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ GROUPED = 0.9
 
 
 def with_copies(rows: pl.DataFrame, genes: pl.DataFrame) -> pl.DataFrame:
-    """Add `copy`: which of the stretches of its gene a row lies in, from 0 in the order of the contig, where the
-    gene has rows of its own at several; else null.
+    """Add `copy`: which of its gene's rows a row lies in, from 0 in the order of the contig, where the gene
+    has several that do not overlap; else null.
 
     Args:
         rows: gene, chrom, strand, start, end and `line`, in the order of lines.
@@ -86,9 +86,9 @@ def _runs(rows: pl.DataFrame, *names: str) -> pl.Series:
 
 
 def _apart_in_file(rows: pl.DataFrame) -> pl.Series:
-    """Keys, a further one for each place of a file that otherwise keeps a transcript's rows together: one without
-    a row of its own and without exon numbers, whose stretches do not overlap. A file sorted by position tells
-    nothing."""
+    """Keys, with a further one for each place at which a file that keeps transcripts together has one, where
+    it has neither a row of its own nor exon numbers, and its stretches do not overlap. A file sorted by
+    position tells nothing."""
     run, n_keys = _runs(rows, "key"), rows["key"].n_unique()
     n_runs = run.n_unique()
     if n_runs == n_keys or n_keys < GROUPED * n_runs:

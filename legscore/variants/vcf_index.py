@@ -43,7 +43,7 @@ def index_of(path: Path) -> Path | None:
 
 
 def remake(path: Path, index: Path | None = None) -> str:
-    """The command that makes the index of a file; in the form of `index`, which is looked for first otherwise."""
+    """The command that makes the index of a file, in the form of `index`: of two, the .csi is used."""
     if path.suffix.lower() == ".bcf":
         return f"bcftools index -f {path}"
     return f"tabix -f {'-C ' if index and index.suffix == '.csi' else ''}-p vcf {path}"

@@ -41,6 +41,9 @@ TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
     "tensorrt-rtx-cu13-bindings==1.7.1.116; platform_machine == 'x86_64' and sys_platform == 'linux'",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0; platform_machine == 'x86_64' and sys_platform == 'linux'",
 ]
+TRITON_TEST = [  # kernels in its interpreter, and compiled for GPUs that are not here; 1 GB unpacked
+    "triton>=3.3; platform_machine == 'x86_64' and sys_platform == 'linux'"
+]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
     *TRAIN,
@@ -273,6 +276,7 @@ setup(
         "bench": BENCH,
         "docs": DOCS,
         "trt-test": TRT_TEST,
+        "triton-test": TRITON_TEST,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.11"],
     },

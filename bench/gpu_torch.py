@@ -34,7 +34,7 @@ def measure(
     CUDA graphs."""
     import torch
 
-    from legscore.engine.torch_engine import _reordered
+    from legscore.engine.torch_reference import reordered
 
     member = open_members([limits.model] if limits.model else [], False, print)[0]
     flop = 2.0 * member.architecture.multiply_adds(member.contract.length)
@@ -44,10 +44,10 @@ def measure(
     rows: list[dict[str, Any]] = []
     # cuDNN's TF32 is on by default: not FP32, and further from it than the check below allows
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        truth = _reordered(member)(small).numpy()
+        truth = reordered(member)(small).numpy()
         for kind in (torch.float32, torch.float16) if cuda else (torch.float32,):
             name = "fp32" if kind == torch.float32 else "fp16"
-            network = _reordered(member).to(device, kind)
+            network = reordered(member).to(device, kind)
             found = network(small.to(device, kind)).float().cpu().numpy()
             error = float(np.abs(found - truth).max())
             if not error <= (1e-3 if name == "fp32" else 0.1 * float(truth.std())):

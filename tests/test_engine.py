@@ -182,7 +182,7 @@ def test_a_reference_that_is_built_wrongly_judges_nobody(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(openvino_engine, "build_graph", wrong)
     with (
-        pytest.raises(EngineError, match="its fp32 network on OpenVINO scores .* as published scores"),
+        pytest.raises(EngineError, match="its network in openvino fp32 scores .* as published scores"),
         reference_engine(member, is_singleton=False),
     ):
         pass
@@ -254,7 +254,7 @@ def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytes
         ),
         (Request("openvino", device="0"), r"--device 0: engine openvino \(asked for\) uses no NVIDIA GPU"),
         (Request("null", device="0"), r"--device 0: engine null \(asked for\) uses no NVIDIA GPU"),
-        (Request("openvino", "fp16"), "fp16 needs TensorRT"),
+        (Request("openvino", "fp16"), "fp16 is for engines tensorrt and torch"),
         (Request("openvino", "bf16", "fp32"), "--recipe fp32 is fp32, --precision bf16"),
         (
             Request("openvino", "auto", "quick"),

@@ -285,7 +285,7 @@ def test_run_from_the_command_line(
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 256)
     text = (resources.folder("engines") / "fp16.toml").read_text()
     small = tmp_path / "small.toml"
-    small.write_text(text.replace("batch = [4096, 2048, 1024, 512, 256]", "batch = [128]"))
+    small.write_text(text.replace("batch = [256, 128, 64]", "batch = [128]"))
     ran = cli("compile", folder, "--recipe", small)
     assert ran.code == 0, ran.err
     assert "plans: 3 for passes of 128 rows" in ran.err

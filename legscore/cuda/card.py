@@ -15,6 +15,11 @@ import numpy as np
 from legscore.cuda.launches import Launch
 from legscore.errors import EngineError
 
+WAY_OUT = (
+    "the run has ended and no score was written for it; run it again, and look for Xid messages in "
+    "dmesg if it repeats"
+)
+
 
 class CardError(EngineError):
     """The GPU or its driver failed; nothing can be scored on this card any more."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pycuda.driver as cuda
 
-from legscore.cuda.card import CardError
+from legscore.cuda.card import WAY_OUT, CardError
 from legscore.cuda.image import Images, RejectedError, load_images
 from legscore.cuda.launches import BLOCK, SOURCE, Launch
 from legscore.cuda.libcuda import Gpu
@@ -30,10 +30,6 @@ atexit.register(_CONTEXTS.clear)
 
 NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING, for which PyCUDA has no name."""
-WAY_OUT = (
-    "the run has ended and no score was written for it; run it again, and look for Xid messages in "
-    "dmesg if it repeats"
-)
 
 
 class _Memory:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE
+
+if TYPE_CHECKING:  # engines run where pyarrow is not installed
+    import pyarrow as pa
 
 MISSING_WORDS = (b"NA", b"NAN", b"NULL", b"NONE", b"N/A", b"<NA>", b"#N/A", b".")
 _UPPER = np.frombuffer(bytes(range(256)).upper(), dtype=np.uint8)
@@ -63,6 +66,8 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
     Args:
         table: uint8 [256], what each byte becomes.
     """
+    import pyarrow as pa
+
     texts = texts.cast(pa.large_string()) if not pa.types.is_large_string(texts.type) else texts
     _, offset_buffer, data_buffer = texts.buffers()
     n = len(texts)
@@ -139,6 +144,8 @@ def unique_rows(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, length = codes_NL.shape
     if n == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
+    import pyarrow as pa
+
     hashed = hash_rows(codes_NL)
     inverse = pa.array(hashed).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     first = _first_rows(inverse)

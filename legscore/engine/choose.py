@@ -87,8 +87,6 @@ def check_device(name: str, reason: str, device: str | None) -> None:
         return
     if name != "torch" or not nvidia_driver():
         raise EngineError(f"--device {device}: engine {name} ({reason}) uses no NVIDIA GPU")
-    if not device.isdigit():
-        raise EngineError(f"--device {device}: engine torch uses one GPU; name one number")
 
 
 def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Recipe, str]:
@@ -106,7 +104,11 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
     elif engine == "tensorrt":
         recipe, why = load_recipe("fp16"), "the recipe for GPUs"
     elif engine == "torch":
-        recipe, why = load_recipe("fp32"), "torch is the reference"
+        from legscore.engine.torch_engine import best_device
+
+        on_gpu = best_device() == "cuda"
+        recipe = load_recipe("fp16" if on_gpu else "fp32")
+        why = "the recipe for GPUs" if on_gpu else "torch is the reference"
     elif engine == "native":
         recipe, why = load_recipe("bf16"), "the native engine's own"
     else:
@@ -120,8 +122,8 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
         here = f"engine {engine}" + (f" ({reason})" if reason else "")
         if recipe.precision == "fp16":
             raise EngineError(
-                f"precision fp16 needs TensorRT, and this is {here}; use {known}, or pip install "
-                f"'{GPU_EXTRA}'"
+                f"precision fp16 is for engines tensorrt and torch, and this is {here}; use {known}, or pip "
+                f"install '{GPU_EXTRA}' for NVIDIA GPUs"
             )
         raise EngineError(f"precision {recipe.precision}: {here} computes in {known}")
     if engine not in recipe.settings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
 from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
-from legscore.engine.reference import REFERENCE, reference_engine
+from legscore.engine.reference import reference_engine, reference_key, reference_name
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import REWRITE_VERSION
 from legscore.system.allocator import trim
 from legscore.system.log import Notice, Say
 from legscore.system.resources import cache_folder
@@ -99,10 +99,7 @@ def _build(
 ) -> ThreadedEngine:
     both, singleton = request.both_strands, request.is_singleton
     if name == "torch":
-        from legscore.engine.torch_engine import TorchEngine
-
-        device = None if request.device is None else f"cuda:{request.device}"
-        return TorchEngine(members, recipe, both_strands=both, is_singleton=singleton, device=device)
+        return _on_torch(members, recipe, request, say)
     if name == "tensorrt":
         return _on_cards(members, recipe, request, say)
     if name == "native":
@@ -128,27 +125,59 @@ def _build(
     return engine
 
 
+def _on_torch(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
+    """PyTorch on its best device, or on each GPU chosen, as one engine."""
+    from legscore.engine.torch_engine import TorchEngine, best_device, gpu_names
+
+    make = partial(
+        TorchEngine,
+        members,
+        recipe,
+        both_strands=request.both_strands,
+        is_singleton=request.is_singleton,
+        say=say,
+    )
+    if best_device() != "cuda":
+        return make()
+    names, makers = gpu_names(), list[Callable[[], ThreadedEngine]]()
+    for number in choose_devices(request.device, names):
+        say(f"gpu: {number} ({names[number]})")
+        makers.append(partial(make, device=f"cuda:{number}"))
+    return _as_one(makers)
+
+
 def _on_cards(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
     """TensorRT on each card chosen, as one engine."""
     from legscore.cuda.libcuda import find_gpus
-    from legscore.engine.card_engine import Cards
     from legscore.engine.tensorrt_engine import TensorRTEngine
 
     gpus, _ = find_gpus()
+    makers = list[Callable[[], ThreadedEngine]]()
+    for number in choose_devices(request.device, [gpu.name for gpu in gpus]):
+        gpu = gpus[number]
+        say(f"gpu: {number} ({gpu.name}, compute capability {gpu.compute})")
+        makers.append(
+            partial(
+                TensorRTEngine,
+                members,
+                recipe,
+                gpu,
+                both_strands=request.both_strands,
+                is_singleton=request.is_singleton,
+                say=say,
+            )
+        )
+    return _as_one(makers)
+
+
+def _as_one(makers: Sequence[Callable[[], ThreadedEngine]]) -> ThreadedEngine:
+    """An engine on each card as one; when a later one cannot be made, the earlier ones are closed."""
+    from legscore.engine.card_engine import Cards
+
     opened: list[ThreadedEngine] = []
     try:
-        for number in choose_devices(request.device, [gpu.name for gpu in gpus]):
-            say(f"gpu: {number} ({gpus[number].name}, compute capability {gpus[number].compute})")
-            opened.append(
-                TensorRTEngine(
-                    members,
-                    recipe,
-                    gpus[number],
-                    both_strands=request.both_strands,
-                    is_singleton=request.is_singleton,
-                    say=say,
-                )
-            )
+        for make in makers:
+            opened.append(make())
     except BaseException:
         for engine in opened:
             engine.close()
@@ -197,11 +226,9 @@ def _record(
     """Where the fidelity of this engine is remembered, and its key; None for models that are not files."""
     if not all(m.sha256 for m in members):
         return None
-    import openvino
-
     key: dict[str, Any] = {
         "engine": engine.describe(),
-        "reference": {"openvino": openvino.get_version(), "rewrite": REWRITE_VERSION},
+        "reference": reference_key(),
         "legscore": __version__,
         "models": [m.sha256 for m in members],
         "windows": fid.per_member(len(members), recipe.precision),
@@ -216,7 +243,7 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
     computed together share their probe.
 
     Raises:
-        EngineError: OpenVINO cannot compile a reference.
+        EngineError: the reference of a member cannot be had.
     """
     pairs = []
     for group in engine.computed_together or consecutive(len(members), 1):
@@ -224,4 +251,4 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
         for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
             with reference_engine(members[m], is_singleton=engine.is_singleton) as reference:
                 pairs.append((found, reference.score_forward(batch, 0)))
-    return fid.compare(pairs, REFERENCE)
+    return fid.compare(pairs, reference_name())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import EngineError, nearest, shorten
-from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
+from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU, TORCH_GROUPS, TORCH_KERNELS
 from legscore.system.resources import folder
 from legscore.system.small_files import read_small
 
@@ -80,7 +80,14 @@ def _correlation(value: Any) -> str:
 TABLES: dict[str, dict[str, Check]] = {
     "openvino": {"batch": _number(1, MOST), "streams": _streams, "joined": _number(1, 50)},
     "native": {"windows": _number(1, MOST)},
-    "torch": {"batch": _number(1, MOST)},
+    "torch": {
+        "batch": _batches,
+        "batch_of": _batches_of,
+        "groups": _one_of(TORCH_GROUPS),
+        "kernels": _one_of(TORCH_KERNELS),
+        "compile": _of(bool),
+        "cuda_graph": _of(bool),
+    },
     "tensorrt": {
         "batch": _batches,
         "batch_of": _batches_of,
@@ -104,7 +111,7 @@ REQUIRED = {
 ENGINES_OF = {
     "fp32": ("openvino", "torch", "tensorrt"),
     "bf16": ("openvino", "native", "torch"),
-    "fp16": ("tensorrt",),
+    "fp16": ("tensorrt", "torch"),
 }
 """Engines that compute in each precision."""
 
@@ -121,12 +128,12 @@ class Recipe:
     def get(self, table: str, key: str) -> Any:
         return self.settings[table][key]
 
-    def batches(self, gpu: str) -> list[int]:
-        """Rows of a TensorRT pass to try on a GPU of this name, largest first. The longest name that is part
-        of it wins."""
-        table: dict[str, list[int]] = self.get("tensorrt", "batch_of")
+    def batches(self, gpu: str, engine: str = "tensorrt") -> list[int]:
+        """Rows of a pass to try on a GPU of this name, largest first. The longest name that is part of it
+        wins."""
+        table: dict[str, list[int]] = self.get(engine, "batch_of")
         fitting = [name for name in table if name.lower() in gpu.lower()]
-        return table[max(fitting, key=len)] if fitting else self.get("tensorrt", "batch")
+        return table[max(fitting, key=len)] if fitting else self.get(engine, "batch")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -160,6 +167,8 @@ def load_recipe(name: str) -> Recipe:
         for key in TABLES[table]:
             if key not in data.get(table, {}):
                 raise EngineError(f"recipe {path}: lacks {table}.{key}")
+    if precision != "fp16" and data.get("torch", {}).get("kernels") == "triton":
+        raise EngineError(f"recipe {path}: torch.kernels triton compute in FP16 only; use torch")
     if precision == "fp32" and data.get("tensorrt", {}).get("layout") == "hwc8":
         raise EngineError(f"recipe {path}: tensorrt.layout hwc8 holds FP16 only; use ncl or nc1l")
     return Recipe(path.stem, precision, data, hashlib.sha256(text.encode()).hexdigest())

@@ -1,4 +1,5 @@
-"""The FP32 reference: one member's rewritten network on OpenVINO, compiled anew from its arrays.
+"""The FP32 reference: one member's rewritten network on OpenVINO, compiled anew from its arrays; where
+OpenVINO is not installed, the network as published in PyTorch.
 
 Fidelity is measured against it, and members that share a refitted TensorRT plan are compared with it. It is
 never taken from the cache of networks, and before it judges others it is compared with the network as
@@ -9,7 +10,9 @@ faults would not show between them.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +23,33 @@ from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.forward import Forward
+from legscore.model.graph import REWRITE_VERSION
 
-REFERENCE = "openvino fp32"
-"""What fidelity records call it."""
 PROVED_WINDOWS = 2
 ABSOLUTE, RELATIVE = 1e-3, 2e-5
 """How far it may be from the network in numpy: in score units, and as a share of the score. Rounding makes
 1e-5."""
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def reference_name() -> str:
+    """What fidelity records call the reference here."""
+    return "openvino fp32" if has_openvino() else "torch fp32"
+
+
+def reference_key() -> dict[str, Any]:
+    """What the reference's numbers depend on here."""
+    if has_openvino():
+        import openvino
+
+        return {"openvino": openvino.get_version(), "rewrite": REWRITE_VERSION}
+    import torch
+
+    return {"torch": torch.__version__}
 
 
 @contextlib.contextmanager
@@ -39,12 +62,7 @@ def reference_engine(member: Checkpoint, *, is_singleton: bool) -> Iterator[Thre
     Raises:
         EngineError: OpenVINO cannot compile the network, or compiles another one.
     """
-    from legscore.engine.openvino_engine import OpenVINOEngine
-
-    with refusals("OpenVINO cannot compile the fp32 reference"):
-        engine = OpenVINOEngine(
-            [member], load_recipe("fp32"), both_strands=False, is_singleton=is_singleton, form="rewritten"
-        )
+    engine = _opened(member, is_singleton)
     try:
         _prove(engine, member, is_singleton)
         yield engine
@@ -53,12 +71,26 @@ def reference_engine(member: Checkpoint, *, is_singleton: bool) -> Iterator[Thre
         member.release()
 
 
+def _opened(member: Checkpoint, is_singleton: bool) -> ThreadedEngine:
+    if not has_openvino():
+        from legscore.engine.torch_reference import PublishedNetwork
+
+        return PublishedNetwork(member, is_singleton=is_singleton)
+    from legscore.engine.openvino_engine import OpenVINOEngine
+
+    with refusals("OpenVINO cannot compile the fp32 reference"):
+        return OpenVINOEngine(
+            [member], load_recipe("fp32"), both_strands=False, is_singleton=is_singleton, form="rewritten"
+        )
+
+
 def _prove(engine: ThreadedEngine, member: Checkpoint, is_singleton: bool) -> None:
     codes_NL = probe(member.contract, PROVED_WINDOWS, 0).codes_WL
     found_N = engine.score_forward(Batch(codes_NL), 0)
     expected_N = Forward(member, both_strands=False, is_singleton=is_singleton).score(codes_NL)
     if not np.allclose(found_N, expected_N, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        product = "OpenVINO" if has_openvino() else "PyTorch"
         raise EngineError(
-            f"{member.name}: its fp32 network on OpenVINO scores {found_N[0]:.5f} where the network as "
-            f"published scores {expected_N[0]:.5f}; this OpenVINO computes wrongly here, install another"
+            f"{member.name}: its network in {reference_name()} scores {found_N[0]:.5f} where the network as "
+            f"published scores {expected_N[0]:.5f}; {product} computes wrongly here, install another version"
         )

@@ -28,7 +28,7 @@ from legscore.engine.arrange import Arrangement, arrange, obtain
 from legscore.engine.card_engine import CardEngine
 from legscore.engine.plans import PlanCache, Stored, TimingCache, plan_key
 from legscore.engine.recipe import Recipe
-from legscore.engine.reference import REFERENCE, reference_engine
+from legscore.engine.reference import reference_engine, reference_name
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
@@ -322,7 +322,7 @@ class TensorRTEngine(CardEngine):
             probe = fid.probe(member.contract, fid.LEAST, m)
             with reference_engine(member, is_singleton=self.is_singleton) as reference:
                 pair = self.score_forward(probe, m), reference.score_forward(probe, 0)
-            found = fid.compare([pair], REFERENCE)
+            found = fid.compare([pair], reference_name())
             if shortfall := found.shortfall(self.recipe.settings["fidelity"]):
                 raise EngineError(
                     f"refit: {member.name}: {shortfall}; set tensorrt.refit to false in the recipe"

@@ -135,12 +135,18 @@ def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, 
         return OpenVINODenoiser(checkpoint, recipe)
     import torch
 
-    from legscore.engine.torch_engine import best_device
+    from legscore.engine.torch_engine import best_device, gpu_names
     from legscore.generate.torch_denoiser import TorchDenoiser
     from legscore.model.legnet import from_checkpoint
 
-    device = torch.device(f"cuda:{request.device}" if request.device is not None else best_device())
-    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    kind, number = best_device(), ""
+    if kind == "cuda":
+        numbers = choose_devices(request.device, gpu_names())
+        if len(numbers) > 1:
+            say(f"generator: on GPU {numbers[0]} alone; its loop uses one")
+        number = f":{numbers[0]}"
+    device = torch.device(kind + number)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision, torch.float32)
     return TorchDenoiser(from_checkpoint(checkpoint).to(device), checkpoint.contract, device, dtype)
 
 

@@ -29,12 +29,17 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import Builder, Lowering, score_shape, to_model
 from legscore.model.onnx_model import ELEMENT_TYPE, FLOAT, FLOAT16, OnnxModel
 
-GPU_REWRITE_VERSION = 1
+GPU_REWRITE_VERSION = 2
 """Part of every plan's key, with graph.REWRITE_VERSION; raised when the forms here change."""
 GROUPS = ("depthwise", "repack8", "repack16", "repack32", "native")
 LAYOUTS = ("ncl", "nc1l", "hwc8")
 SILU = ("sigmoid", "tanh")
+TORCH_GROUPS = ("shifted", "repack8", "repack16", "repack32", "native")
+TORCH_KERNELS = ("torch", "triton")
+"""How engine torch writes grouped convolutions, and whose kernels it runs (`engine.torch_network`)."""
 FP16_MAX = 65504.0
+BILINEAR_SHIFT = 4
+"""Powers of two that each of the bilinear layer's first two factors gives up, at most."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +121,43 @@ class _GpuLowering(Lowering):
     def packed(self, weight: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
         if not self.form.groups.startswith("repack"):
             return weight, groups
-        size, (channels, each, taps) = int(self.form.groups.removeprefix("repack")), weight.shape
-        if size % each or channels % size:
-            raise ModelError(
-                f"grouped convolutions of {channels} channels, {each} a group, cannot be repacked to {size} "
-                "a group; "
-                "choose another tensorrt.groups in the recipe"
-            )
-        wide = np.zeros((channels, size, taps), dtype=weight.dtype)
-        rows = np.arange(channels)
-        for i in range(each):
-            wide[rows, rows // each * each % size + i] = weight[:, i]
-        return wide, channels // size
+        return repacked(weight, groups, int(self.form.groups.removeprefix("repack")), "tensorrt")
+
+    def factors(self, at: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return balanced(*super().factors(at))
+
+
+def repacked(weight: np.ndarray, groups: int, size: int, engine: str) -> tuple[np.ndarray, int]:
+    """A grouped convolution's weight [channels, each, taps] block-diagonally, `size` channels a group and
+    zeros elsewhere, and its number of groups.
+
+    Raises:
+        ModelError: such groups cannot be made; `engine` is the recipe's table that asks for them.
+    """
+    channels, each, taps = weight.shape
+    if size % each or channels % size:
+        raise ModelError(
+            f"grouped convolutions of {channels} channels, {each} a group, cannot be repacked to {size} "
+            f"a group; choose another {engine}.groups in the recipe"
+        )
+    wide = np.zeros((channels, size, taps), dtype=weight.dtype)
+    rows = np.arange(channels)
+    for i in range(each):
+        wide[rows, rows // each * each % size + i] = weight[:, i]
+    return wide, channels // size
+
+
+def balanced(
+    left: np.ndarray, right: np.ndarray, joined: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Factors of the bilinear layer, powers of two moved from the first two to the third: their products
+    would come within a sixth of FP16's range on repetitive sequences, where trained weights of the third are
+    far below 1. Exact, and as many as leave the third below 2^10."""
+    largest = float(np.abs(joined).max(initial=0.0))
+    room = 10 - np.frexp(largest)[1] if 0 < largest < np.inf else 0
+    shift = int(np.clip(room // 2, 0, BILINEAR_SHIFT))
+    down = np.float32(2.0**-shift)
+    return left * down, right * down, joined * np.float32(4.0**shift)
 
 
 def build_gpu_graph(checkpoint: Checkpoint, form: GpuForm, batch: int, *, loop: bool = False) -> OnnxModel:

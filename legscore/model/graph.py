@@ -225,18 +225,25 @@ class Lowering:
             total = self.b.op("Add", total, term) if total else term
         return self.b.silu(total)
 
-    def bilinear(self, y: str, at: str) -> str:
+    def factors(self, at: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Factors of the bilinear layer, float32: the CP weights folded into the third."""
         a, b, c = (self.arrays[f"{at}.factor_{i}"].astype(np.float64) for i in range(3))
-        weights, bias = self.arrays[f"{at}.weights"].astype(np.float64), self.arrays[f"{at}.bias"]
+        weights = self.arrays[f"{at}.weights"].astype(np.float64)
+        return a.astype(np.float32), b.astype(np.float32), (c * weights).astype(np.float32)
+
+    def bilinear(self, y: str, at: str) -> str:
+        bias = self.arrays[f"{at}.bias"]
         if self.plain:
-            n = a.shape[0]
+            a, b, c = (self.arrays[f"{at}.factor_{i}"].astype(np.float64) for i in range(3))
+            weights, n = self.arrays[f"{at}.weights"].astype(np.float64), a.shape[0]
             full = np.einsum("r,ir,jr,kr->ijk", weights, a, b, c, optimize=True).reshape(n * n, -1)
             outer = self.b.op("Mul", self.b.unsqueeze(y, 2), self.b.unsqueeze(y, 1))
             flat = self.b.op("Reshape", outer, self.b.constant(np.array([-1, n * n], dtype=np.int64)))
             return self.b.linear(flat, full.T.astype(np.float32), bias)
-        left = self.b.op("MatMul", y, self.b.constant(a.astype(np.float32)))
-        right = self.b.op("MatMul", y, self.b.constant(b.astype(np.float32)))
-        return self.b.linear(self.b.op("Mul", left, right), (c * weights).astype(np.float32), bias)
+        a, b, c = self.factors(at)
+        left = self.b.op("MatMul", y, self.b.constant(a))
+        right = self.b.op("MatMul", y, self.b.constant(b))
+        return self.b.linear(self.b.op("Mul", left, right), c, bias)
 
     def block(self, x: str, i: int, length: int) -> str:
         at, inner, g = f"blocks.{i}", self.a.inner_widths[i], self.a.filters_per_group

@@ -215,8 +215,7 @@ class LegNet(nn.Module):
 def from_checkpoint(checkpoint: Checkpoint) -> LegNet:
     """The network of a checkpoint, in evaluation mode, float32 on the CPU.
 
-    Its first convolution keeps the checkpoint's own alphabet order; `legscore.engine.torch_engine` reorders
-    it.
+    Its first convolution keeps the checkpoint's own alphabet order; `engine.torch_reference` reorders it.
     """
     network = LegNet(checkpoint.architecture)
     state = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}

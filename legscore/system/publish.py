@@ -217,13 +217,15 @@ def sync_folder(folder: Path) -> None:
 def writing(path: Path | str) -> Iterator[None]:
     """Turn a refusal of the operating system or of Arrow into an OutputError that names `path`; a broken pipe
     passes."""
-    import pyarrow as pa
-
     try:
         yield
     except BrokenPipeError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except Exception as error:
+        # what Arrow raises can only be told from others where Arrow is loaded; engines run without it
+        arrow = sys.modules.get("pyarrow")
+        if not isinstance(error, (OSError, *([arrow.ArrowException] if arrow else []))):
+            raise
         raise OutputError(f"{path} cannot be written: {reason(error)}") from error
 
 

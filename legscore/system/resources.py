@@ -29,7 +29,8 @@ def folder(name: str) -> Path:
 
 def cache_folder(name: str) -> Path:
     """This user's cache folder for `name`; LEGSCORE_CACHE moves it. Nothing is created here."""
+    if moved := os.environ.get("LEGSCORE_CACHE"):
+        return Path(moved) / name
     from platformdirs import user_cache_dir
 
-    base = Path(os.environ.get("LEGSCORE_CACHE") or user_cache_dir("legscore", appauthor=False))
-    return base / name
+    return Path(user_cache_dir("legscore", appauthor=False)) / name

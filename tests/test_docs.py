@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import json
 import os
 import re
 import shutil
@@ -199,24 +198,3 @@ def test_figures_of_the_manual_name_their_file() -> None:
             if figure.search(line)
         ]
         assert not told or "bench/results/" in text, f"{page.name}: {told[0]}"
-
-
-def test_schema_of_the_record_is_json(tmp_path: Path) -> None:
-    """The record beside an output, which several pages name, is JSON with the parts they name."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "legscore",
-            "run",
-            str(GENOME / "edits.tsv"),
-            "-o",
-            str(tmp_path / "o.parquet"),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "o.parquet.run.json").read_text())
-    assert {"models", "engine", "options"} <= set(record), sorted(record)

@@ -48,14 +48,14 @@ def families() -> dict[str, Checkpoint]:
     }
 
 
-def overflowing_at_poly_a() -> tuple[Checkpoint, np.ndarray]:
-    """A network that poly-A drives beyond FP16, as random windows do not; and codes uint8 [40, 150] whose window 17
-    has it."""
-    member = toy_checkpoint(1)
+def overflowing_at_poly_a(run: int = 7) -> tuple[Checkpoint, np.ndarray]:
+    """A network that `run` (odd) times A drives beyond FP16, and nothing less; and codes uint8 [40, 150] of whose
+    forward strands that of window 17 has them."""
+    member = toy_checkpoint(1, stem_kernel=run)
     weight = member.arrays["stem.conv.weight"]
     weight[:4] = 0.0
-    weight[:4, 0] = 1.0  # counts of A among 7
-    member.arrays["stem.norm.running_mean"][:4] = 6.5  # only 7 of 7 are above
+    weight[:4, 0] = 1.0  # counts of A among `run`
+    member.arrays["stem.norm.running_mean"][:4] = run - 0.5  # only all of them are above
     member.arrays["stem.norm.weight"][:4], member.arrays["stem.norm.running_var"][:4] = 1.0, 1e-9
     member.arrays["stem.norm.bias"][:4] = 0.0
     member.arrays["blocks.0.expand.conv.weight"] *= 100.0

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import PUBLISHED, one_line, random_batch, toy_checkpoint, yeast_contract
-from native_families import EXAMPLES, FAMILIES, FP32, HERE, NOT_BUILT, TRAINED, scores
+from native_families import EXAMPLES, FAMILIES, FP32, HERE, NOT_BUILT, TRAINED, overflowing_at_poly_a, scores
 
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
@@ -22,6 +23,14 @@ from legscore.engine.open_engine import open_engine as opened
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.errors import EngineError
 from legscore.model.checkpoint import load_checkpoint
+
+OPENVINO_BF16 = {
+    "original.pth": (0.0063, 0.016),
+    "optimized.ckpt": (0.0232, 0.053),
+    "human.ckpt": (0.0244, 0.060),
+}
+"""RMSE and largest error of OpenVINO bf16 on the published vectors: the tolerance of bf16. PyTorch's autocast to bf16 is
+further off (0.0070, 0.0302 and 0.0324)."""
 
 pytestmark = pytest.mark.skipif(not library_path().is_file(), reason=NOT_BUILT)
 
@@ -76,8 +85,9 @@ def test_published_vectors(shared: Path, file: str) -> None:
     assert not uncovered(member)
     codes = np.stack([encode_text(str(sequence)) for sequence in vectors["sequence"]])
     error = scores(member, Batch(codes))[0] - vectors["score_rc_averaged"]
-    assert np.sqrt((error**2).mean()) <= 0.02  # OpenVINO bf16: 0.006, 0.023, 0.024
-    assert np.abs(error).max() <= 0.045
+    rmse, most = OPENVINO_BF16[file]
+    assert np.sqrt((error**2).mean()) <= rmse
+    assert np.abs(error).max() <= most
 
 
 def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +117,27 @@ def test_auto_asks_for_amx_and_for_a_precision_that_it_has(monkeypatch: pytest.M
     assert choose.prefers_native(Request(precision="bf16"))
     for other in (Request(precision="fp32"), Request(engine="openvino"), Request(recipe="bf16")):
         assert not choose.prefers_native(other)
+
+
+def test_a_row_whose_activations_leave_fp16_is_nonfinite_and_the_others_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any
+) -> None:
+    """Through `legscore run`: on either strand, whichever the engine's form."""
+    monkeypatch.setattr(fid, "TOTAL", 128)
+    overflowing_at_poly_a(run=15)[0].save(tmp_path / "member.safetensors")
+    good = ["".join("ACGT"[i] for i in row) for row in np.random.default_rng(0).integers(0, 4, (12, 80))]
+    rows = [*good, good[0][:30] + "A" * 20 + good[0][50:], good[1][:30] + "T" * 20 + good[1][50:]]
+    (tmp_path / "rows.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
+    for engine in ("native", "openvino"):
+        out = tmp_path / f"{engine}.parquet"
+        ran = cli(
+            "run", tmp_path / "rows.csv", "-m", tmp_path / "member.safetensors", "-o", out, "--engine", engine
+        )
+        assert ran.code == 0, ran.err
+        table = pq.read_table(out).to_pydict()
+        bad = {12, 13} if engine == "native" else set()  # FP32 and bf16 reach further
+        assert {i for i, status in enumerate(table["status"]) if status == "nonfinite"} == bad
+        assert {i for i, score in enumerate(table["score"]) if score is None} == bad
 
 
 def test_a_missing_or_foreign_library_says_what_to_do(

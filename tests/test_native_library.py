@@ -237,6 +237,17 @@ def test_activations_beyond_fp16_are_no_wrong_numbers() -> None:
         member.arrays[name] *= shape
         with pytest.raises(EngineError, match="leave the range of the formats"):
             engine(member)
+        if name.startswith("blocks.0"):  # of a second member: the first block when it is opened
+            with pytest.raises(EngineError, match="member 2 leave the range"):
+                engine([toy_checkpoint(2), member])
+            continue
+        others = engine(
+            [toy_checkpoint(2), member]
+        )  # the rest while scoring starts, before any score is given
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"member 2 leave the range.*--engine openvino"):
+                others.score(Batch(batch.codes_WL[:1]), [0])
+        others.close()
     member = toy_checkpoint(1)
     member.arrays["blocks.0.se.excite.weight"][:] = (
         0.0  # every window alike, so that those at the edge differ

@@ -7,9 +7,10 @@ depend neither on neighbours nor on the order, the number of threads or the form
 their bits are the same.
 
 When it is opened the form is checked against the portable one: a strand of the first member through the whole
-network, one block of every other member, bit for bit; and a few windows of every member must stay within
-the range of the formats (FP16 between expansion and gate: 65,504). When scoring, a strand that leaves it
-becomes NaN.
+network, one block of every other member, bit for bit. A few windows of every member must stay within the
+range of the formats (FP16 between expansion and gate: 65,504): those of the first at opening, the others
+while scoring starts, and no scores are given before that has ended. When scoring, a strand that leaves the
+range becomes NaN.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ from legscore.system.cores import usable_cores
 
 STRETCHES_PER_THREAD = 4
 """Stretches that a batch is cut into for each thread, at least, so that all end at about the same time."""
+LEFT_RANGE = (
+    "engine native: activations of member {} leave the range of the formats (FP16: 65,504); use --engine "
+    "openvino"
+)
 PROBES = 4
 """Windows of each member that must stay within range when the engine is opened."""
 
@@ -81,41 +86,47 @@ class NativeEngine(ThreadedEngine):
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="legscore-native")
         self._buffers: NativeBuffers | None = None
         self._networks: list[PackedNetwork] = []
+        self._checks: list[Future[None]] = []
         try:
             if len({member.architecture for member in members}) > 1:
                 raise EngineError("engine native: members of different shapes cannot be scored together")
             self._networks = list(self._pool.map(_packed, members))
             self._buffers = NativeBuffers(self._networks[0].handle, self.threads)
-            list(self._pool.map(self._check, range(self.n_members)))
+            list(self._pool.map(self._prove, range(self.n_members)))
+            self._stay_in_range(0)
+            self._checks = [self._pool.submit(self._stay_in_range, m) for m in range(1, self.n_members)]
         except BaseException:
             self.close()
             raise
 
-    def _check(self, m: int) -> None:
-        """The form against the portable one, and the range."""
+    def _prove(self, m: int) -> None:
+        """The form against the portable one: a whole strand of the first member, one block of another."""
+        if self.form == "portable":
+            return
+        codes = self._probe(m).codes_WL[:1]
+        if m == 0:
+            ours, theirs = (
+                self._stretch(Batch(codes), [0], 0, 1, False, form) for form in (self.form, "portable")
+            )
+        else:
+            ours, theirs = (self.activations(m, codes[0], 1, form) for form in (self.form, "portable"))
+        if ours.tobytes() != theirs.tobytes():
+            raise EngineError(
+                f"engine native: forms {self.form} and portable disagree on member {m + 1}; this CPU or this "
+                "build cannot be trusted; use --engine openvino"
+            )
+
+    def _stay_in_range(self, m: int) -> None:
+        """A few windows of a member, whose activations must stay within the formats."""
+        batch = self._probe(m)
+        found_MN = self._stretch(batch, [m], 0, batch.n_windows, self.both_strands, self.form)
+        if not np.isfinite(found_MN).all():
+            raise EngineError(LEFT_RANGE.format(m + 1))
+
+    def _probe(self, m: int) -> Batch:
         from legscore.engine.fidelity import probe
 
-        batch, name = probe(self.contract, PROBES // 2, m), f"member {m + 1}"
-        codes = np.ascontiguousarray(batch.expand())
-        if self.form != "portable":
-            if m == 0:
-                ours, theirs = (
-                    self._stretch(Batch(codes[:1]), [0], 0, 1, False, form)
-                    for form in (self.form, "portable")
-                )
-            else:
-                ours, theirs = (self.activations(m, codes[0], 1, form) for form in (self.form, "portable"))
-            if ours.tobytes() != theirs.tobytes():
-                raise EngineError(
-                    f"engine native: forms {self.form} and portable disagree on {name}; this CPU or this "
-                    "build cannot be trusted; use --engine openvino"
-                )
-        if not np.isfinite(
-            self._stretch(Batch(codes), [m], 0, len(codes), self.both_strands, self.form)
-        ).all():
-            raise EngineError(
-                f"engine native: activations of {name} leave the range of the formats (FP16: 65,504)"
-            )
+        return Batch(np.ascontiguousarray(probe(self.contract, PROBES // 2, m).expand()))
 
     def _lent(self) -> contextlib.AbstractContextManager[Any]:
         assert self._buffers is not None
@@ -134,9 +145,7 @@ class NativeEngine(ThreadedEngine):
                 int(self.is_singleton), depth, out.ctypes.data,
             )  # fmt: skip
         if done != 1:
-            raise EngineError(
-                f"engine native: member {m + 1} leaves the range of the formats in its first blocks"
-            )
+            raise EngineError(LEFT_RANGE.format(m + 1))
         return out
 
     def _score(
@@ -163,6 +172,9 @@ class NativeEngine(ThreadedEngine):
             for future in pending:
                 future.cancel()
             wait(pending)
+        while self._checks:  # what opening left to be done: nothing is scored before it has ended
+            self._checks[-1].result()
+            self._checks.pop()
         return scores_MN
 
     def _stretch(

@@ -19,24 +19,35 @@ __all__ = [
     "Contract",
     "Effects",
     "Ensemble",
+    "EvaluationResults",
     "LegscoreError",
     "LegscoreWarning",
     "SaturationMap",
     "SaturationMaps",
     "__version__",
     "build_variants",
+    "calibrate_effects",
+    "design_sequences",
+    "evaluate_predictions",
+    "import_model",
     "load_ensemble",
+    "mutation_curve",
+    "plot_saturation",
     "score_file",
     "score_genome",
     "score_table",
 ]
 
 if TYPE_CHECKING:
+    from legscore.api.designing import design_sequences, mutation_curve
+    from legscore.api.evaluating import calibrate_effects, evaluate_predictions, plot_saturation
+    from legscore.api.importing import import_model
     from legscore.api.loading import load_ensemble, score_table
     from legscore.api.scoring import score_file, score_genome
     from legscore.api.variant_tables import build_variants
     from legscore.dna.contract import Contract
     from legscore.errors import LegscoreError, LegscoreWarning
+    from legscore.evaluate.results import EvaluationResults
     from legscore.run.in_memory import Ensemble
     from legscore.run.memory_results import Effects, SaturationMap, SaturationMaps
 
@@ -44,12 +55,19 @@ _HOME = {
     "Contract": "legscore.dna.contract",
     "Effects": "legscore.run.memory_results",
     "Ensemble": "legscore.run.in_memory",
+    "EvaluationResults": "legscore.evaluate.results",
     "LegscoreError": "legscore.errors",
     "LegscoreWarning": "legscore.errors",
     "SaturationMap": "legscore.run.memory_results",
     "SaturationMaps": "legscore.run.memory_results",
     "build_variants": "legscore.api.variant_tables",
+    "calibrate_effects": "legscore.api.evaluating",
+    "design_sequences": "legscore.api.designing",
+    "evaluate_predictions": "legscore.api.evaluating",
+    "import_model": "legscore.api.importing",
     "load_ensemble": "legscore.api.loading",
+    "mutation_curve": "legscore.api.designing",
+    "plot_saturation": "legscore.api.evaluating",
     "score_file": "legscore.api.scoring",
     "score_genome": "legscore.api.scoring",
     "score_table": "legscore.api.loading",

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "evaluate": (*DATA, "output", "model", "run"),
     "design": (*DATA, "output", "model", "engine", "generate", "run"),
     "api": (*DATA, "output", "model", "engine", "generate", "run", "variants", "evaluate", "design"),
-    "__init__": ("version", "errors", "dna", "run", "api"),
+    "__init__": ("version", "errors", "dna", "run", "evaluate", "api"),
     "cli": (
         *(*DATA, "output", "model", "cuda", "engine", "generate", "run"),
         *("measure", "cluster", "train", "variants", "evaluate", "design", "api"),

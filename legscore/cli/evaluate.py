@@ -232,13 +232,7 @@ def command(
         force=force,
     )
     if not given["predictions"]:
-        tables = Tables(paths, given["keys"])
-        found = next((name for name in ("effect", "score") if tables.has(name)), None)
-        if found is None:
-            raise InputError(
-                f"{tables.all[0].name} has neither effect nor score; name the predictions with --prediction"
-            )
-        given["predictions"] = (found,)
+        given["predictions"] = (Tables(paths, given["keys"]).default_prediction(),)
     options = EvaluationOptions(paths=paths, where=conditions(where), **given)
     result = evaluate(options, say=lambda line: click.echo(line, err=True))
     calibration = None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from legscore.cli.output_options import force_option
 from legscore.cli.sections import Section, SectionedCommand
-from legscore.errors import ModelError, printable
+from legscore.errors import printable
 
 if TYPE_CHECKING:
     from legscore.model.checkpoint import Checkpoint
@@ -129,78 +127,17 @@ def command(
       legscore import model_300.pth -o complex.safetensors --floor 4
       legscore import model_200.pth -o generator.safetensors
     """
-    from legscore.model.importers import import_checkpoint
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import check_writable
+    from legscore.model.import_files import import_files
 
-    a_set = len(files) > 1 or Path(files[0]).is_dir()
-    options = _options(pool_sizes, given)
-    if a_set:
-        _import_set(files, Path(output), options, note, force, verbose)
-        return
-    target = Path(output)
-    if target.suffix != ".safetensors":
-        raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
-    check_writable(target)
-    check_outputs({"-o": output}, [*files, options["config"]], force=force)
-    checkpoint = _noted(import_checkpoint(files[0], **options), note)
-    checkpoint.save(target)
-    _tell(output, checkpoint, verbose)
-
-
-def _options(pool_sizes: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """What `import_checkpoint` takes."""
-    from legscore.dna.contract import ORIGIN
-
-    construct_keys = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
-    construct = {key: value for key in construct_keys if (value := given.pop(key)) is not None}
-    origin = {name: value for name in ORIGIN if (value := given.pop(name)) is not None}
-    pools = None
-    if pool_sizes is not None:
-        try:
-            pools = tuple(int(size) for size in pool_sizes.split(","))
-        except ValueError:
-            raise ModelError(
-                f"--pool-sizes {pool_sizes}: whole numbers with commas, such as 2,2,2,2"
-            ) from None
-    return {**given, "construct": construct, "origin": origin, "pools": pools}
-
-
-def _import_set(
-    files: tuple[str, ...],
-    folder: Path,
-    options: dict[str, Any],
-    note: str | None,
-    force: bool,
-    verbose: bool,
-) -> None:
-    """Convert a set, twice: nothing is written before every file could be converted, and none is kept."""
-    from legscore.model.import_set import find_set, import_members
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import writing
-
-    if folder.suffix == ".safetensors":
-        raise ModelError(f"{folder}: a folder or several files go into a folder; give -o FOLDER/")
-    found = find_set(files, options.pop("config"))
-    targets = [folder / f"{member.name}.safetensors" for member in found]
-    configs = {member.config for member in found if member.config}
-    check_outputs({"-o": targets}, [*files, *(member.path for member in found), *configs], force=force)
-    for _ in import_members(found, **options):
-        pass
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for member, checkpoint in import_members(found, **options):
-        checkpoint = _noted(checkpoint, note)
-        checkpoint.save(folder / f"{member.name}.safetensors")
-        if member is found[0]:
-            _tell(str(folder), checkpoint, verbose)
-        said = [f"config {member.config}"] if member.config else []
-        said += [f"folds not seen {member.folds[0]} and {member.folds[1]}"] if member.folds else []
-        click.echo(printable(f"{member.name}: {member.path}" + "".join(f", {text}" for text in said)))
-
-
-def _noted(checkpoint: Checkpoint, note: str | None) -> Checkpoint:
-    return replace(checkpoint, training={**checkpoint.training, "note": note}) if note else checkpoint
+    for number, done in enumerate(
+        import_files(files, output, pool_sizes=pool_sizes, note=note, force=force, **given)
+    ):
+        if number == 0:
+            _tell(output, done.checkpoint, verbose)
+        if (member := done.member) is not None:
+            said = [f"config {member.config}"] if member.config else []
+            said += [f"folds not seen {member.folds[0]} and {member.folds[1]}"] if member.folds else []
+            click.echo(printable(f"{member.name}: {member.path}" + "".join(f", {text}" for text in said)))
 
 
 def _tell(output: str, checkpoint: Checkpoint, verbose: bool) -> None:

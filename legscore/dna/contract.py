@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Output:
     floor: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Contract:
     """Sequence contract of a checkpoint; every member of an ensemble has the same one.
 
@@ -205,6 +206,17 @@ class Contract:
         """What was measured, for people: organism, medium and assay as far as they are known."""
         known = [self.organism or "organism unknown", self.medium, self.assay]
         return ", ".join(text for text in known if text)
+
+    def __repr__(self) -> str:
+        return f"<Contract: {self.describe()}>"
+
+    def _repr_html_(self) -> str:
+        shown = {"score" if not self.is_generator else "targets": self.output.unit,
+                 "measured": self.describe_origin(), "reads": f"{self.length} bp: {' '.join(self.channels)}",
+                 "insert": f"{self.insert_min}-{self.insert_max} bp", "flank5": self.flank5, "flank3":
+                 self.flank3, "strands": "both" if self.rc_trained else "forward"}  # fmt: skip
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in shown.items())
+        return f"<table><caption>Contract</caption><tbody>{cells}</tbody></table>"
 
     def describe(self) -> str:
         """One line for people."""

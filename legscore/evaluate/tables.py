@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
 from legscore.evaluate.provenance import run_metadata
+from legscore.input.arrow_stream import as_table, table_input
 from legscore.input.read import Input, open_input
 from legscore.input.whole_table import is_plain, read_columns
 from legscore.rows.schema import STATUSES
@@ -86,14 +87,33 @@ class Selection:
             raise InputError(f"no rows are left to evaluate: of {self.rows:,}, {what}{hint}")
 
 
+class TableInMemory(str):
+    """A table where a path may stand: its name, for messages and for columns that two tables have."""
+
+    data: Any
+
+    @classmethod
+    def named(cls, name: str, data: Any) -> TableInMemory:
+        """InputError for what is no table."""
+        found = as_table(data)
+        if isinstance(found, pa.RecordBatchReader):  # looked at more than once
+            found = found.read_all()
+        table = cls(name)
+        table.data = table_input(data if found is None else found, name)
+        return table
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> str:
+        return str(self)
+
+
 class Tables:
-    """Open prediction files, and find columns in them by name."""
+    """Open prediction files, or tables in memory, and find columns in them by name."""
 
     def __init__(self, paths: Sequence[str], keys: Sequence[str] = ()) -> None:
         self.keys = list(keys)
         self.all: list[Table] = []
         for path in paths:
-            opened = open_input([path])
+            opened = path.data if isinstance(path, TableInMemory) else open_input([path])
             name = Path(path).name or path
             stem = name.split(".")[0]
             if any(stem == table.stem for table in self.all):
@@ -140,6 +160,15 @@ class Tables:
         raise InputError(
             f"{option} {name}: {no}{nearest(column or name, known)}; there are {shorten(known, 12)}"
         )
+
+    def default_prediction(self) -> str:
+        """The column that is evaluated where none is named. InputError where there is none."""
+        found = next((name for name in ("effect", "score") if self.has(name)), None)
+        if found is None:
+            raise InputError(
+                f"{self.all[0].name} has neither effect nor score; name the predictions with --prediction"
+            )
+        return found
 
     def has(self, name: str) -> bool:
         return any(name in table.columns for table in self.all) or (

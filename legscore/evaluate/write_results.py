@@ -79,13 +79,14 @@ def write_csv(path: Path, found: Evaluation) -> None:
     ):
         out = csv.DictWriter(stream, CSV_COLUMNS, restval="")
         out.writeheader()
-        for row in _rows(found):
+        for row in statistics_of(found):
             out.writerow(
                 {name: "" if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
             )
 
 
-def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
+def statistics_of(found: Evaluation) -> Iterator[dict[str, Any]]:
+    """Every statistic, comparison, class and point of the curve, as {column: value}."""
     for group in found.groups:
         yield from _group_rows(group)
     for group in found.groups:

@@ -33,7 +33,7 @@ one network at a time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """A validated model. `arrays` are float32, named as `architecture.shapes()`; `sha256` is that of the file
     (empty before it was written)."""
@@ -50,6 +50,9 @@ class Checkpoint:
     def __post_init__(self) -> None:
         _check_consistent(self.architecture, self.contract)
         _check_arrays(self.architecture, self.arrays)
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.name}: {self.family}, {self.contract.describe()}>"
 
     def release(self) -> None:
         """Let go of the arrays of a file; they are read again when somebody asks for them."""

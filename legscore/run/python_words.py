@@ -25,7 +25,7 @@ ARGUMENTS = {
     "--column": "columns", "--tiles": "regions_bed", "--regions": "regions_bed", "--biotype": "biotypes",
     "--truth": "truths", "--prediction": "predictions", "--key": "keys", "--replicate": "replicates",
     "--class": "class_column", "--ensemble-curve": "curve",
-    "--calibrate": "legscore.calibrate_effects",
+    "--fasta-out": "fasta", "--calibrate": "legscore.calibrate_effects",
 }  # fmt: skip
 """Options whose argument has another name than theirs."""
 FLAGS = {

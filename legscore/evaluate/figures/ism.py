@@ -28,6 +28,11 @@ EVERY = 10
 
 
 def draw_ism(tile: Tile, path: str) -> None:
+    """The figure of one tile, in a file."""
+    save(ism_figure(tile), path)
+
+
+def ism_figure(tile: Tile) -> Any:
     """Logo above, heat map below, positions from the tile's 5' end."""
     length = len(tile.sequence)
     figure = new_figure(max(5.0, 0.13 * length + 1.2), 3.0)
@@ -55,7 +60,7 @@ def draw_ism(tile: Tile, path: str) -> None:
     value_bar(figure, image, heat, "effect", pad=0.01)
     logo.set(title=plain(tile.title), ylabel="−mean effect")
     logo.tick_params(axis="x", length=0, labelbottom=False)
-    save(figure, path)
+    return figure
 
 
 def _positions(axes: Any, tile: Tile) -> None:

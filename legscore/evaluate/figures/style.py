@@ -11,6 +11,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 GREY = "#666666"
 DPI = 200
+SCREEN_DPI = 130
 MOST_LETTERS = 80
 MOST = 1e30
 
@@ -56,6 +58,18 @@ def new_figure(width: float, height: float) -> Any:
         }
     )
     return Figure(figsize=(width, height), layout="constrained")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that notebooks show, whatever backend matplotlib has there."""
+
+    figure: Any
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.figure.savefig(stream, format="png", dpi=SCREEN_DPI)
+        return stream.getvalue()
 
 
 def save(figure: Any, path: str) -> None:

@@ -26,8 +26,8 @@ BEST_PARENT = {
 
 
 def gff_names(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add own and parents (IDs as written), gene_name, biotype, and exon_number, which GFF3 has not. Names and
-    biotypes are those of genes' rows and of rows without a parent."""
+    """Add own and parents (IDs as written), gene_name, biotype, and exon_number, which GFF3 has not. Names
+    and biotypes are those of genes' rows and of rows without a parent."""
     frame = frame.with_columns(
         _value("ID").alias("own"),
         _value("Parent").alias("parents"),

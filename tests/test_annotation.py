@@ -10,11 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from legscore.errors import InputError
+from legscore.errors import InputError, LegscoreError
 from legscore.variants.annotation import Annotation, read_annotation
 from legscore.variants.genome import Genome
+from legscore.variants.options import BuildOptions
 from legscore.variants.promoters import PromoterOptions, promoter_tiles
 from legscore.variants.tiles import Tiles, region_tiles
+from legscore.variants.tss import choose_transcripts, transcription_starts
 
 DRAW = random.Random(11)
 LENGTHS = {"chr1": 5000, "chr2": 4000, "chrX": 3000}
@@ -579,3 +581,63 @@ def test_line_ends_and_marks_change_nothing(tmp_path: Path, genome: Genome, end:
         ("D", "chr1", 1000, "+"),
         ("D", "chr2", 1500, "-"),
     }
+
+
+TAGGED = {
+    "gencode.gtf": (
+        'chr1\tH\ttranscript\t{a}\t{b}\t.\t+\t.\tgene_id "G{g}"; transcript_id "{t}"; gene_type "protein_coding"; '
+        'tag "basic"; tag "{tag}"; level 2;\n',
+        {"canonical": "Ensembl_canonical", "mane": "MANE_Select"},
+    ),
+    "ensembl.gff3": (
+        "chr1\te\tmRNA\t{a}\t{b}\t.\t+\t.\tID=transcript:{t};Parent=gene:G{g};biotype=protein_coding;tag=basic,{tag}\n",
+        {"canonical": "Ensembl_canonical", "mane": "Ensembl_canonical,MANE_Select"},
+    ),
+    "refseq.gff3": (
+        "chr1\tBestRefSeq\tmRNA\t{a}\t{b}\t.\t+\t.\tID=rna-{t};Parent=gene-G{g};tag={tag}\n",
+        {"canonical": "RefSeq Select", "mane": "MANE Select"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_transcripts_by_their_tags(tmp_path: Path, name: str) -> None:
+    """One of three is canonical in gene 1, one MANE Select in gene 2, none of gene 3; other tags say nothing."""
+    line, tags = TAGGED[name]
+    text = ""
+    for g, marked in ((1, "canonical"), (2, "mane"), (3, "")):
+        if "gff3" in name:
+            gene = f"ID=gene{'-' if 'refseq' in name else ':'}G{g};gene_biotype=protein_coding"
+            text += f"chr1\te\tgene\t{1000 * g}\t{1000 * g + 900}\t.\t+\t.\t{gene}\n"
+        for t in range(3):
+            tag = tags[marked] if marked and t == g else "not_MANE_Selected"
+            text += line.format(a=1000 * g + 10 * t, b=1000 * g + 900, g=g, t=f"T{g}{t}", tag=tag)
+    path = write(tmp_path, text, name)
+
+    def starts(asked: str) -> list[tuple[str, int]]:
+        options, said = PromoterOptions(transcripts=asked), list[str]()
+        annotation = read_annotation(path)
+        found = transcription_starts(choose_transcripts(annotation, options, said), annotation, options, said)
+        if asked != "all":
+            assert any("genes have none and are left out" in text for text in said)
+        return list(found.select("gene", "tss").rows())
+
+    assert len(starts("all")) == 9
+    assert starts("canonical") == [("G1", 1009), ("G2", 2019)]
+    assert starts("mane") == [("G2", 2019)]
+
+
+def test_tags_that_are_not_there(tmp_path: Path) -> None:
+    line, _ = TAGGED["gencode.gtf"]
+    path = write(tmp_path, line.format(a=10, b=90, g=1, t="T", tag="Ensembl_canonical"))
+    options = PromoterOptions(transcripts="mane")
+    with pytest.raises(
+        InputError, match="tags no transcript of these genes as MANE Select; --transcripts canonical"
+    ):
+        choose_transcripts(read_annotation(path), options, [])
+    with pytest.raises(LegscoreError, match="--tss gives others"):
+        BuildOptions("g.fa", promoters="a.gtf", tss="t.tsv", transcripts="mane")
+    with pytest.raises(LegscoreError, match="transcripts is 'one'; known are all, canonical, mane"):
+        BuildOptions("g.fa", promoters="a.gtf", transcripts="one")
+    with pytest.raises(LegscoreError, match="--transcripts is about the tiles of genes"):
+        BuildOptions("g.fa", regions_bed="t.bed", transcripts="mane")

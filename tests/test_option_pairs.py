@@ -116,7 +116,7 @@ ONLY_RECORDED = {*ENGINE, "part_rows", "context"}
 """They say what computes, or how rows are to be read: their effect is in the metadata."""
 GENOME = {
     "promoters": ("g.gtf",), "regions_bed": ("t.bed",), "centered": (), "orientation": ("-",), "length": (30,),
-    "upstream": (60,), "downstream": (25,), "step": (7,), "biotypes": ("all",), "tss": ("tss.tsv",),
+    "upstream": (60,), "downstream": (25,), "step": (7,), "biotypes": ("all",), "transcripts": ("mane",), "tss": ("tss.tsv",),
     "assume_utr": (5,), "contig_map": ("odd=1",), "on_mismatch": ("use-fasta",), "anchor": ("5",),
     "indel": ("construct",), "context": ("genome",), "keep_outside": (), "region": ("1:288-1000", "odd:1-500", "none:1-9"),
     "haplotypes": (), "samples": ("s2",), "saturate": (), "saturate_indels": (), "columns": ("alt=other",),

@@ -26,6 +26,7 @@ def build_variants(
     downstream: int = 0,
     step: int = 40,
     biotypes: Sequence[str] = ("protein_coding",),
+    transcripts: str = "all",
     tss: str | os.PathLike[str] | None = None,
     assume_utr: int | None = None,
     contig_map: Sequence[str] = (),
@@ -59,6 +60,7 @@ def build_variants(
         downstream: bases downstream of a start that tiles reach.
         step: bases from one tile of a gene to the next.
         biotypes: of the genes that get tiles; `("all",)` for every one.
+        transcripts: of each gene: `all`, or those tagged `canonical` or MANE Select (`mane`).
         tss: table of transcription starts: columns gene and tss (1-based).
         assume_utr: instead, take the base so many upstream of the ATG as the start.
         contig_map: `NAME=FASTA_NAME`, or files of such lines, where the rules do not find contigs' names.

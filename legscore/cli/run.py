@@ -45,8 +45,8 @@ SECTIONS = (
     ),
     Section(
         "Genome and tiles",
-        "fasta promoters regions_bed centered region length upstream downstream step biotypes tss "
-        "assume_utr orientation contig_map on_mismatch anchor indel context keep_outside "
+        "fasta promoters regions_bed centered region length upstream downstream step biotypes transcripts "
+        "tss assume_utr orientation contig_map on_mismatch anchor indel context keep_outside "
         "haplotypes samples",
         (
             "legscore run cohort.vcf.gz --fasta genome.fa --promoters genes.gtf \\\n"

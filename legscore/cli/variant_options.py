@@ -73,6 +73,12 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         show_default="protein_coding",
         help="Genes of this biotype; repeat for more, or all.",
     ),
+    "transcripts": click.option(
+        "--transcripts",
+        type=click.Choice(["all", "canonical", "mane"]),
+        show_default="all",
+        help="Of each gene: all, or the one that the annotation tags as canonical or as MANE Select.",
+    ),
     "tss": click.option(
         "--tss",
         type=click.Path(),

@@ -22,7 +22,7 @@ SECTIONS = (
     ),
     Section(
         "Tiles",
-        "promoters regions_bed centered length upstream downstream step biotypes tss "
+        "promoters regions_bed centered length upstream downstream step biotypes transcripts tss "
         "assume_utr orientation context",
         (
             "legscore variants cohort.vcf.gz --fasta genome.fa --promoters genes.gtf \\\n"

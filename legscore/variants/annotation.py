@@ -24,7 +24,7 @@ from legscore.variants.loci import KEY, with_copies, with_loci
 
 ROW = [
     *("line", "kind", "feature", "chrom", "start", "end", "strand"),
-    *("gene", "gene_name", "biotype", "transcript", "exon_number"),
+    *("gene", "gene_name", "biotype", "transcript", "exon_number", "canonical", "mane"),
 ]
 TRANSCRIPT = [
     "gene",
@@ -37,7 +37,13 @@ TRANSCRIPT = [
     "cds_start",
     "cds_end",
     "line",
+    "canonical",
+    "mane",
 ]
+MARKS = {"canonical": "Ensembl canonical, RefSeq Select or MANE Select", "mane": "MANE Select"}
+"""What the tags of a transcript's row may say, by the column that says so."""
+_TAG = r"(?:^|;)\s*tag[ =]\"?[^;]*\b"
+_SELECT = r"(?:_| |%20)Select\b"
 ON_A_STRAND = pl.col("strand").is_in(["+", "-"])
 
 
@@ -106,7 +112,7 @@ def _read_rows(path: Path, contigs: StatedContigs) -> tuple[pl.DataFrame, str]:
             dialect = dialect or _dialect(rows["attributes"])
             rows = with_places(rows, path)
             named = gtf_names(rows) if dialect == "GTF" else gff_names(rows)
-            used.append(named.drop("source", "score", "phase"))
+            used.append(_with_marks(named.drop("source", "score", "phase")))
         if dialect != "GTF":
             links.append(gff_links(frame.filter(pl.col("kind").is_null())))
     if not used:
@@ -123,6 +129,19 @@ def _read_rows(path: Path, contigs: StatedContigs) -> tuple[pl.DataFrame, str]:
             f"{'gene_id' if dialect == 'GTF' else 'ID or Parent'}: {row['attributes'][:60]!r}"
         )
     return rows.select(ROW), dialect
+
+
+def _with_marks(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of MARKS, from the tags of transcripts' rows; false in others."""
+    own, text = (rows["kind"] == "transcript").arg_true(), pl.col("attributes")
+    found = rows[own].select(
+        text.str.contains(_TAG + rf"(?:Ensembl_canonical\b|(?:MANE|RefSeq){_SELECT})").alias("canonical"),
+        text.str.contains(_TAG + "MANE" + _SELECT).alias("mane"),
+    )
+    none = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
+    return rows.with_columns(
+        none.scatter(own, column.fill_null(False)).alias(column.name) for column in found
+    )
 
 
 def _dialect(attributes: pl.Series) -> str:
@@ -170,6 +189,7 @@ def _joined(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("gene_name").drop_nulls().first(),
             pl.col("biotype").drop_nulls().first(),
             pl.col("feature").first(),
+            pl.col(*MARKS).any(),
             pl.col("start").min(),
             pl.col("end").max(),
             pl.col("start").filter(coding).min().alias("cds_start"),

@@ -9,6 +9,7 @@ from typing import Any
 from legscore.errors import LegscoreError
 from legscore.system.log import Say
 from legscore.variants.alleles import ON_MISMATCH
+from legscore.variants.annotation import MARKS
 from legscore.variants.contigs import read_contig_map
 from legscore.variants.genome import Genome
 from legscore.variants.promoters import PromoterOptions, promoter_tiles
@@ -17,6 +18,7 @@ from legscore.variants.windows import ANCHORS, INDELS
 
 CONTEXTS = ("construct", "genome")
 ORIENTATIONS = ("+", "-", "gene")
+TRANSCRIPTS = ("all", *MARKS)
 TILE_LENGTH, UPSTREAM = 80, 160
 """Bases of a tile, and from a start to the far end of its tiles, where neither the user nor a model says."""
 
@@ -34,6 +36,7 @@ class BuildOptions:
         upstream, downstream, step: reach of a gene's tiles from its start, and from one tile to the next, in
             bases; `upstream` is UPSTREAM when None, or two tiles where those do not hold one.
         biotypes: of the genes; `("all",)` for every one.
+        transcripts: of each gene: `all`, or those its annotation tags as `canonical` or MANE Select (`mane`).
         tss: table of transcription starts, columns gene and tss (1-based).
         assume_utr: instead, the start is so many bases upstream of the ATG.
         contig_map: `NAME=FASTA_NAME` or files of them.
@@ -58,6 +61,7 @@ class BuildOptions:
     downstream: int = 0
     step: int = 40
     biotypes: Sequence[str] = ("protein_coding",)
+    transcripts: str = "all"
     tss: str | None = None
     assume_utr: int | None = None
     contig_map: Sequence[str] = ()
@@ -75,6 +79,7 @@ class BuildOptions:
             ("indel", INDELS),
             ("orientation", ORIENTATIONS),
             ("context", CONTEXTS),
+            ("transcripts", TRANSCRIPTS),
         ):
             if getattr(self, name) not in known:
                 raise LegscoreError(f"{name} is {getattr(self, name)!r}; known are {', '.join(known)}")
@@ -90,6 +95,8 @@ class BuildOptions:
             raise LegscoreError("--tss and --assume-utr both say where transcription starts; give one")
         if self.promoters is None and (self.tss is not None or self.assume_utr is not None):
             raise LegscoreError("--tss and --assume-utr need --promoters")
+        if self.transcripts != "all" and self.tss is not None:
+            raise LegscoreError("--transcripts chooses among the annotation's starts; --tss gives others")
         if self.promoters is not None and self.regions_bed is not None:
             raise LegscoreError("--promoters and --tiles both say which tiles to make; give one")
         by_gene = self.centered and self.orientation == "gene"
@@ -112,7 +119,7 @@ class BuildOptions:
         """LegscoreError for options that would have no effect on these tiles."""
         known = [f for f in fields(self) if f.default is not MISSING]
         unlike = {f.name for f in known if getattr(self, f.name) != f.default}
-        by_gene = unlike & {"upstream", "downstream", "step", "biotypes"}
+        by_gene = unlike & {"upstream", "downstream", "step", "biotypes", "transcripts"}
         if self.promoters is None and by_gene:
             name = min(by_gene).replace("biotypes", "biotype")
             raise LegscoreError(f"--{name} is about the tiles of genes; it needs --promoters")
@@ -147,6 +154,7 @@ class BuildOptions:
         """Which promoters get tiles."""
         return PromoterOptions(
             self.wanted_biotypes,
+            self.transcripts,
             self.tss,
             self.assume_utr,
             self.tile_length,
@@ -169,6 +177,7 @@ class BuildOptions:
             "upstream",
             "downstream",
             "step",
+            "transcripts",
             "assume_utr",
             "on_mismatch",
             "anchor",

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.variants.annotation import Annotation
+from legscore.variants.annotation import MARKS, Annotation
 from legscore.variants.contigs import MITOCHONDRION
 from legscore.variants.lines import read_fields, whole_numbers
 
@@ -23,16 +23,18 @@ PLUS = pl.col("strand") == "+"
 
 @dataclass(frozen=True)
 class StartOptions:
-    """Which starts: those of genes of `biotypes` (empty for all); in the table `tss` instead of the
-    annotation's, or `assume_utr` bases upstream of each ATG."""
+    """Which starts: those of genes of `biotypes` (empty for all) and of their `transcripts` (in MARKS, or
+    `all`); in the table `tss` instead of the annotation's, or `assume_utr` bases upstream of each ATG."""
 
     biotypes: Sequence[str] = ("protein_coding",)
+    transcripts: str = "all"
     tss: str | Path | None = None
     assume_utr: int | None = None
 
 
 def choose_transcripts(annotation: Annotation, options: StartOptions, said: list[str]) -> pl.DataFrame:
-    """Transcripts of the biotypes asked for, without those of the mitochondrion; what is left out is said."""
+    """Transcripts of the biotypes and tags asked for, without those of the mitochondrion; what is left out is
+    said."""
     chosen, bare = annotation.transcripts, annotation.bare_genes
     if options.biotypes:
         there = chosen["biotype"].unique().drop_nulls().sort().to_list()
@@ -57,7 +59,23 @@ def choose_transcripts(annotation: Annotation, options: StartOptions, said: list
         said.append(f"       {len(bare):,} genes without a transcript, exon or CDS are left out")
     if not len(kept):
         raise InputError(f"{annotation.path}: no gene is left to make tiles of")
-    return kept
+    return kept if options.transcripts == "all" else _tagged(kept, annotation, options.transcripts, said)
+
+
+def _tagged(transcripts: pl.DataFrame, annotation: Annotation, asked: str, said: list[str]) -> pl.DataFrame:
+    """Those that the annotation tags as its gene's canonical one, or MANE Select."""
+    tagged = transcripts.filter(pl.col(asked))
+    if not len(tagged):
+        others = [name for name in MARKS if name != asked and transcripts[name].any()]
+        hint = f"; --transcripts {others[0]} finds some" if others else "; leave --transcripts out"
+        raise InputError(
+            f"--transcripts {asked}: {annotation.path} tags no transcript of these genes as "
+            f"{MARKS[asked]}{hint}"
+        )
+    said.append(f"       {len(tagged):,} of {len(transcripts):,} transcripts are tagged {MARKS[asked]}")
+    if lost := transcripts["gene"].n_unique() - tagged["gene"].n_unique():
+        said.append(f"       {lost:,} genes have none and are left out")
+    return tagged
 
 
 def transcription_starts(

@@ -11,6 +11,8 @@ from mkdocs.structure.files import File, Files
 
 from legscore.cli import cli
 
+WIDTH = 80
+"""Columns of a help text: what fits a page."""
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "RELIABILITY.md": "reliability.md",
@@ -35,10 +37,12 @@ def command_help() -> str:
                 inner = command.get_command(context, name)
                 if inner is not None and not inner.hidden:
                     show(
-                        inner, click.Context(inner, context, name, max_content_width=96, terminal_width=96), 2
+                        inner,
+                        click.Context(inner, context, name, max_content_width=WIDTH, terminal_width=WIDTH),
+                        2,
                     )
 
-    show(cli, click.Context(cli, info_name="legscore", max_content_width=96, terminal_width=96), 2)
+    show(cli, click.Context(cli, info_name="legscore", max_content_width=WIDTH, terminal_width=WIDTH), 2)
     return "\n".join(lines) + "\n"
 
 

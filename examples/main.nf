@@ -14,7 +14,7 @@ process SHARD {
     maxRetries 3
     input: tuple val(i), path(table), path(models)
     output: path "shard_${i}.parquet"
-    script: "legscore run ${table} -m ${models} -o shard_${i}.parquet --shard ${i}/${params.shards} --quiet"
+    script: "legscore run ${table} -m ${models} -o shard_${i}.parquet --shard ${i}/${params.shards} --threads ${task.cpus} --quiet"
 }
 
 process MERGE {

@@ -14,4 +14,4 @@ input=$1 models=$2 output=$3
 mkdir -p "$output.shards"
 shard=$(printf '%s.shards/%05d.parquet' "$output" "$SLURM_ARRAY_TASK_ID")
 srun legscore run "$input" -m "$models" -o "$shard" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" \
-    --log-json "$shard.jsonl" --quiet
+    --threads "$SLURM_CPUS_PER_TASK" --log-json "$shard.jsonl" --quiet

@@ -172,7 +172,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
     def run(*args: object) -> Ran:
         from legscore.cli import main
-        from legscore.system import memory
+        from legscore.system import cores, memory
 
         monkeypatch.setattr(sys, "argv", ["legscore", *map(str, args)])
         capfd.readouterr()
@@ -185,6 +185,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, bound)
             memory._held = None
+            cores._told = None
         out, err = capfd.readouterr()
         return Ran(code, out, err)
 

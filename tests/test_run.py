@@ -282,6 +282,7 @@ def test_rc_modes(tmp_path: Path, cli: Any) -> None:
             "--precision",
             "fp32",
             *extra,
+            "-v",
         )
         assert ran.code == 0, ran.err
         assert f"strands: {'none' if rc == 'default' else rc}" in ran.err

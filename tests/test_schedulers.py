@@ -32,6 +32,8 @@ def test_examples_are_short_and_use_options_that_exist(name: str) -> None:
         assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", line.split('"')[0])) <= known
     assert "legscore merge" in text
     assert "--shard" in text
+    asked = {"slurm.sh": '"$SLURM_CPUS_PER_TASK"', "Snakefile": "{threads}", "main.nf": "${task.cpus}"}
+    assert f"--threads {asked[name]}" in text
 
 
 def test_slurm_script_is_shell() -> None:

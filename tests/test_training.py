@@ -123,7 +123,9 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
     other = cli("train", table, "-o", tmp_path / "models", "-q", *SETTINGS, "--set", "max_lr=0.1")
     assert other.code == 2
     assert "was trained otherwise (recipe max_lr was 0.005, is now 0.1); use another -o" in other.err
-    ran = cli("run", table, "-m", tmp_path / "models", "-o", tmp_path / "o.parquet", "--precision", "fp32")
+    ran = cli(
+        "run", table, "-m", tmp_path / "models", "-o", tmp_path / "o.parquet", "--precision", "fp32", "-v"
+    )
     assert ran.code == 0, ran.err
     assert re.search(
         r"trained: noginet, data [0-9a-f]{12}, fold held out: 9, seeds 1, 2; validation Pearson", ran.err

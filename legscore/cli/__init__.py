@@ -125,6 +125,11 @@ def cli() -> None:
     \b
     legscore run variants.parquet -m models/ -o scores.parquet
     """
+    from legscore.system.cores import allowed_cores, threads_and_why, use_threads
+
+    threads, why = threads_and_why()
+    if threads < allowed_cores():
+        use_threads(threads, why)  # before libraries are loaded that count cores themselves
 
 
 def main() -> None:

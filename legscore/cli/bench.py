@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from legscore.cli.model_options import device_option, engine_options, model_option
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, threads_option
 from legscore.cli.progress import progress_bar
 from legscore.cli.sections import SectionedCommand
 from legscore.engine.names import ENGINES
@@ -29,6 +29,7 @@ RUN_S = 8.0
 @model_option("A model, or a folder of models; repeat for more.")
 @engine_options(tuple(name for name in ENGINES if name != "null"))
 @device_option()
+@threads_option
 @click.option(
     "--rounds",
     type=click.IntRange(1),

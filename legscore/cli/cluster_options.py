@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from legscore.cli.effects import refuse_given
 from legscore.errors import LegscoreError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def cluster_settings(given: Mapping[str, Any]) -> ClusterOptions | None:
                 f"--{next(iter(rest)).replace('_', '-')} is about workers on Ray; give --ray too"
             )
         return None
+    refuse_given(("threads",), "workers on Ray compute with the cores of --num-cpus")
     from legscore.cluster.options import ClusterOptions, check_goes_with
 
     check_goes_with(given, given["shuffle_null"] or 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from legscore.cli.model_options import device_option, model_option
-from legscore.cli.output_options import quiet_option
+from legscore.cli.output_options import quiet_option, speaker
 from legscore.cli.sections import SectionedCommand
 
 
@@ -52,9 +52,7 @@ def command(
     from legscore.model.checkpoint import load_members
     from legscore.system.resources import cache_folder, folder
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
+    say = speaker(quiet)
 
     members = load_members([*models, *folders] or [folder("bundled")], say=say)
     name, reason = choose_engine(engine)

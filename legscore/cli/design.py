@@ -9,7 +9,7 @@ import click
 
 from legscore.cli.effects import refuse_given, refuse_others
 from legscore.cli.model_options import device_option, engine_options, model_option
-from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.output_options import force_option, quiet_option, speaker, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import InputError
@@ -62,7 +62,7 @@ SECTIONS = (
     ),
     Section(
         "Engine and messages",
-        "engine precision device quiet help",
+        "threads engine precision device quiet help",
         ("legscore design -g generator.safetensors --target 9 -o d.fa --engine torch --device 0",),
     ),
 )
@@ -231,6 +231,7 @@ SECTIONS = (
 )
 @engine_options()
 @device_option("NVIDIA GPU, by number.")
+@threads_option
 @force_option
 @quiet_option
 def command(
@@ -261,9 +262,7 @@ def command(
     else:
         refuse_given(("mutations", "mutation", "plot"), "it goes with --mutation-curve")
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
+    say = speaker(quiet)
 
     bar = ProgressBar(quiet)
 

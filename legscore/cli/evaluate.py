@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, threads_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.table_options import conditions, key_option, where_option
 from legscore.errors import InputError
@@ -46,7 +46,7 @@ SECTIONS = (
     ),
     Section(
         "Results",
-        "json_path csv_path force quiet help",
+        "json_path csv_path force threads quiet help",
         ("legscore evaluate scores.parquet --truth expression --json - | jq .",),
     ),
 )
@@ -181,6 +181,7 @@ SECTIONS = (
     help="All results as one long CSV; - for standard output instead of the table.",
 )
 @force_option
+@threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No table.")
 def command(
     paths: tuple[str, ...],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.output_options import force_option, quiet_option, speaker
 from legscore.cli.sections import SectionedCommand
 from legscore.cli.table_options import tile_column_option
 
@@ -47,9 +47,7 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
 
     check_outputs({"-o": output}, [scores], force=force)
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
+    say = speaker(quiet)
 
     if truth is None and tile is None and is_designs(open_input([scores]).schema.names):
         report_file(scores, output, say)

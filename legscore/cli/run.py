@@ -12,11 +12,17 @@ import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
 from legscore.cli.model_options import device_option, engine_options, model_option
-from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.output_options import (
+    force_option,
+    quiet_option,
+    speaker,
+    threads_option,
+    verbose_option,
+)
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
-from legscore.errors import InputError, printable
+from legscore.errors import InputError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
 from legscore.run.options import DEFAULT_SHARE, DIRECT, Options, Staging
 
@@ -66,12 +72,12 @@ SECTIONS = (
     ),
     Section(
         "Engine and memory",
-        "memory engine precision device",
-        ("legscore run variants.parquet -o scores.parquet --memory 8G",),
+        "threads memory engine precision device",
+        ("legscore run variants.parquet -o scores.parquet --threads 4 --memory 8G",),
     ),
     Section(
         "Advanced",
-        "dry_run verify recipe log_json quiet help",
+        "dry_run verify recipe log_json quiet verbose help",
         ("legscore run variants.parquet -o scores.parquet --dry-run",),
     ),
 )
@@ -151,6 +157,7 @@ SECTIONS = (
     help="Settings of the engine.",
 )
 @device_option()
+@threads_option
 @click.option(
     "--format",
     "format_",
@@ -233,8 +240,11 @@ SECTIONS = (
     hidden=True,
     help="Windows × members a second that --engine null pretends.",
 )
+@verbose_option
 @quiet_option
-def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: bool, **given: Any) -> None:
+def command(
+    format_: str | None, dry_run: bool, log_json: str | None, quiet: bool, verbose: bool, **given: Any
+) -> None:
     """Score sequences or variants with an ensemble.
 
     INPUT is a table (Parquet, Arrow, CSV, TSV), FASTA, a folder of Parquet files or a pattern; with --fasta a
@@ -256,9 +266,7 @@ def command(format_: str | None, dry_run: bool, log_json: str | None, quiet: boo
     check_request(request, log_json)
     hold_memory(request.options, by_workers=cluster is not None)
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(printable(line), err=True)
+    say = speaker(quiet, verbose)
 
     def start_bar(rows: int, members: int) -> Progress:
         return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")

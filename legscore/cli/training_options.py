@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from legscore.cli.output_options import quiet_option
+from legscore.cli.output_options import quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section
 from legscore.cli.table_options import conditions, where_option
@@ -156,6 +156,7 @@ RECIPE_OPTIONS = [
         is_flag=True,
         help="Train all models anew, finished and unfinished ones, and replace their tables.",
     ),
+    threads_option,
     quiet_option,
 ]
 DATA_SECTION = Section(
@@ -174,7 +175,7 @@ NETWORK_SECTION = Section(
 )
 PROGRESS_SECTION = Section(
     "Interrupted trainings, progress and machine",
-    "resume save_every force log_every tensorboard device compiled quiet help",
+    "resume save_every force log_every tensorboard device compiled threads quiet help",
     ("legscore train data.parquet --folds all -o models/ --resume",),
 )
 DATA_FIELDS = [

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.output_options import force_option, quiet_option, speaker, threads_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
-from legscore.errors import InputError, printable
+from legscore.errors import InputError
 
 SECTIONS = (
     Section(
@@ -39,7 +39,7 @@ SECTIONS = (
     ),
     Section(
         "Output",
-        "output force quiet help",
+        "output force threads quiet help",
         ("legscore variants cohort.vcf.gz --fasta genome.fa --centered -o variants.csv.gz",),
     ),
 )
@@ -76,6 +76,7 @@ SECTIONS = (
     help="Column of a table of variants for chrom, pos, ref, alt or variant_id, such as pos=start_1based.",
 )
 @force_option
+@threads_option
 @quiet_option
 def command(
     source: str | None,
@@ -105,10 +106,6 @@ def command(
     assert build is not None
     from legscore.variants.make import make
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(printable(line), err=True)
-
     make(
         source,
         output,
@@ -118,5 +115,5 @@ def command(
         samples=samples,
         columns=roles_of(columns),
         force=force,
-        say=say,
+        say=speaker(quiet),
     )

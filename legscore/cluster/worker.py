@@ -32,7 +32,7 @@ from legscore.run.prepare import prepared
 from legscore.run.resume import fingerprint
 from legscore.run.verify import Compared
 from legscore.system.allocator import give_back_freed_parts
-from legscore.system.cores import take_cores
+from legscore.system.cores import take_cores, use_threads
 from legscore.system.json_records import difference
 from legscore.version import __version__
 
@@ -116,6 +116,8 @@ class Scorer:
         said: list[str] = []
         try:
             cores = take_cores(n_cores) if n_cores else []
+            if n_cores:
+                use_threads(len(cores) or n_cores)
             options = Options(**given["options"])
             if options.engine != "torch":
                 give_back_freed_parts()

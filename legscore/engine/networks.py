@@ -34,6 +34,7 @@ class Networks:
         self.in_use: list[Stored] = []
         """Files whose weights the networks use, held for as long as these live."""
         self.cache = PlanCache(folder, say, "network", mapped=True) if folder else None
+        self._told = False
 
     def obtain(self, sha256s: Sequence[str], make: Callable[[], Any]) -> Any:
         """A compiled network of the members with these file hashes; `make` lowers them to an OpenVINO
@@ -53,6 +54,9 @@ class Networks:
         return compiled
 
     def _built(self, make: Callable[[], Any]) -> Stored:
+        if not self._told:
+            self.say("networks: compiling the models for this CPU, once; later runs take what is kept")
+            self._told = True
         blob = self.core.compile_model(make(), "CPU", self.settings).export_model().getbuffer()
         assert self.cache is not None
         clear_oldest(self.cache.folder, LIMIT_BYTES - len(blob))

@@ -16,7 +16,7 @@ from legscore.engine.reference import reference_engine, reference_key, reference
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.system.allocator import trim
-from legscore.system.log import Notice, Say
+from legscore.system.log import Detail, Notice, Say
 from legscore.system.resources import cache_folder
 from legscore.version import __version__
 
@@ -201,7 +201,7 @@ def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], reci
     """Measure (or read) the engine's fidelity, keep it on the engine; returns what falls short, if
     anything."""
     if engine.name == "openvino" and recipe.precision == "fp32":
-        say("fidelity: fp32 on openvino is the reference")
+        say(Detail("fidelity: fp32 on openvino is the reference"))
         return ""
 
     def measured() -> fid.Fidelity:
@@ -216,7 +216,7 @@ def _attach_fidelity(engine: ThreadedEngine, members: Sequence[Checkpoint], reci
 
     record = _record(engine, members, recipe)
     engine.fidelity, cached = fid.remembered(*record, measured, say) if record else (measured(), False)
-    say(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}")
+    say(Detail(f"fidelity: {engine.fidelity}{' (cached)' if cached else ''}"))
     return engine.fidelity.shortfall(recipe.settings["fidelity"])
 
 

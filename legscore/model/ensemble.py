@@ -8,7 +8,7 @@ from typing import Any
 
 from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.model_names import are_bundled
-from legscore.system.log import Say
+from legscore.system.log import Detail, Say
 from legscore.system.resources import folder
 
 
@@ -17,9 +17,11 @@ def open_members(models: Sequence[str | Path], allow_duplicates: bool, say: Say)
     bundled = are_bundled(models)
     members = load_members(models or [folder("bundled")], allow_duplicates=allow_duplicates, say=say)
     what = f"{len(members)} bundled for demonstration" if bundled else str(len(members))
-    say(f"models: {what} ({members[0].contract.describe()})")
+    contract = members[0].contract
+    say(f"models: {what} ({contract.describe_origin()})")
     if note := members[0].training.get("note"):
         say(f"        {note}")
+    say(Detail(f"contract: {contract.describe()}"))
     return members
 
 

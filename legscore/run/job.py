@@ -101,7 +101,13 @@ def score(
                 return finished
         if opener is None and workers is not None:
             opener = workers.open_engine
-        plan = stack.enter_context(prepared(options, say, opener))
+        decisions: list[str] = []
+
+        def tell(line: str) -> None:
+            decisions.append(str(line))
+            say(line)
+
+        plan = stack.enter_context(prepared(options, tell, opener))
         log = log or RunLog(say=say)
         shown = [str(path) for path in staging.shown_inputs or options.inputs]
         log.event("start", inputs=shown, **start_event(plan, options.shard))
@@ -116,6 +122,7 @@ def score(
         if told := mostly_unscored(summary.status_counts):
             log.warn("most rows without a score", told)
         record = {**plan.metadata, **circumstances(options, staging, summary, started, plan.engine.n_members)}
+        record["decisions"] = decisions
         if workers is not None:
             record["cluster"] = workers.record()
         record["verify"] = plan.verifier.record() if plan.verifier else None

@@ -31,11 +31,14 @@ from legscore.run.plan import Plan, output_schema, part_rows
 from legscore.run.resume import content_of
 from legscore.run.settings import check_singleton, in_context, resolve_rc, resolve_sequence_is, resolve_until
 from legscore.run.verify import Verifier
-from legscore.system.log import Say
+from legscore.system.cores import threads_and_why
+from legscore.system.log import Detail, Say
 from legscore.system.memory import Limits, check_room, memory_limit_lifted
 from legscore.system.publish import base_of, is_dataset, record_of
 from legscore.version import __version__
 
+COUNTED = {"pair": "pairs of sequences", "edit": "edits of sequences", "sequence": "sequences"}
+"""What rows of each kind are called when they are counted."""
 OpenEngine = Callable[[Sequence[Checkpoint], Request, Say], Engine]
 """Opens the engine of an ensemble: `legscore.engine.open.open_engine`, or what stands in for it."""
 
@@ -183,7 +186,7 @@ def prepare_models(
     rc = resolve_rc(contract, options.rc, sequence_is)
     check_singleton(contract, options.singleton)
     for line in training_records(members):
-        say(line)
+        say(Detail(line))
     out_of_fold = None
     if options.out_of_fold is not None:
         out_of_fold = read_folds_held_out(
@@ -196,7 +199,11 @@ def prepare_models(
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
     calibration, calibrated_by = _calibration(options, members, roles, source.carried, rc, say)
-    say(f"strands: {rc}; rows: {roles.kind.name} ({', '.join(roles.column_of.values())})")
+    say(
+        f"input: {opened.n_rows:,} {COUNTED[roles.kind.name]} "
+        f"(columns {', '.join(roles.column_of.values())}), read as {sequence_is}s"
+    )
+    say(Detail(f"strands: {rc}"))
     return PreparedModels(
         members=members,
         sequence_is=sequence_is,
@@ -232,6 +239,8 @@ def prepare_engine(
     with contextlib.ExitStack() as stack:
         if models.adaptive is not None:
             stack.callback(models.adaptive.close)
+        threads, why = threads_and_why()
+        say(Detail(f"threads: {threads} ({why})"))
         with memory_limit_lifted():
             engine = opener(members, request, say)
         stack.callback(engine.close)
@@ -242,7 +251,7 @@ def prepare_engine(
         what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
         check_room(what, verifies=verifier.share > 0)
         if verifier.share:
-            say(verifier.announcement())
+            say(Detail(verifier.announcement()))
         yield engine, verifier
 
 

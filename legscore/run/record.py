@@ -16,6 +16,7 @@ import pyarrow as pa
 from legscore.output.parts import Scored
 from legscore.rows.schema import STATUSES
 from legscore.run.options import Options, Staging
+from legscore.system.cores import usable_cores
 
 
 def circumstances(
@@ -34,6 +35,7 @@ def circumstances(
         "directory": os.getcwd(),
         "python": platform.python_version(),
         "libraries": {"numpy": np.__version__, "pyarrow": pa.__version__},
+        "threads": usable_cores(),
         "seconds": round(summary.seconds, 3),
         "rows": summary.rows,
         "status": summary.status_counts,

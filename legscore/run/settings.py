@@ -12,7 +12,7 @@ from legscore.model.checkpoint import MAX_LOADED_MEMBERS, Checkpoint
 from legscore.rows.schema import RC_MODES, SEQUENCE_IS, Roles
 from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
 from legscore.run.adaptive import LEAST, AdaptiveScorer
-from legscore.system.log import Say
+from legscore.system.log import Detail, Say
 
 
 def resolve_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: str, say: Say) -> str:
@@ -22,7 +22,7 @@ def resolve_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: 
     made = {str(source.made_by.get("sequence_is")) for source in opened.sources}
     if made <= set(SEQUENCE_IS):
         decided = made.pop()
-        say(f"sequences: read as {decided} (legscore variants wrote them so)")
+        say(Detail(f"sequences: read as {decided} (legscore variants wrote them so)"))
         return decided
     column = roles.sequence_columns[0]
     head = opened.head([column], SNIFF_ROWS).column(column)
@@ -30,7 +30,7 @@ def resolve_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: 
     decided = decide_sequence_is(
         texts.dictionary_decode() if hasattr(texts, "dictionary_decode") else texts, contract
     )
-    say(f"sequences: read as {decided} (from the first {len(head):,} rows; --sequence-is overrides)")
+    say(Detail(f"sequences: read as {decided} (from the first {len(head):,} rows; --sequence-is overrides)"))
     return decided
 
 

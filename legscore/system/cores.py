@@ -1,5 +1,5 @@
-"""Cores of one machine shared out among the actors on it: Ray counts CPUs but pins nothing, and an engine
-takes every core that its process may run on.
+"""How many threads a process computes with, and cores of one machine shared out among the actors on it: Ray
+counts CPUs but pins nothing.
 
 An actor holds a kernel lock (flock) for each of its cores in a folder of this machine and runs on those cores
 alone. A lock ends with its process, so that the actor that takes a killed one's place gets its cores.
@@ -8,9 +8,12 @@ alone. A lock ends with its process, so that the actor that takes a killed one's
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import sys
 from pathlib import Path
 
+from legscore.errors import LegscoreError
 from legscore.system.lock import has_locks, take_lock
 from legscore.system.temporary import private_temporary
 
@@ -45,8 +48,96 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
     return chosen
 
 
+_told: tuple[int, str] | None = None
+"""What `use_threads` was told."""
+
+
+def use_threads(n: int, why: str = "asked for") -> None:
+    """Have this process compute with n threads, whatever else would follow from the machine; `why` is told.
+
+    Libraries that are loaded later follow the environment; pyarrow, where it is loaded, is told.
+    """
+    global _told
+    _told = (n, why)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ[name] = str(n)
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.set_cpu_count(n)
+
+
 def usable_cores() -> int:
-    """Cores this process may run on (affinity respected, as in containers)."""
+    """Threads that this process may compute with. LegscoreError when LEGSCORE_THREADS is no number."""
+    return threads_and_why()[0]
+
+
+def threads_and_why() -> tuple[int, str]:
+    """How many threads this process may compute with, and what says so.
+
+    What it was told goes first (--threads), then LEGSCORE_THREADS. Else it is the least of the cores that the
+    process may run on, the quota of its control groups (as of containers) and SLURM_CPUS_PER_TASK.
+
+    Raises:
+        LegscoreError: LEGSCORE_THREADS is no number of threads.
+    """
+    if _told is not None:
+        return _told
+    if asked := os.environ.get("LEGSCORE_THREADS", "").strip():
+        if not asked.isdecimal() or int(asked) < 1:
+            raise LegscoreError(f"LEGSCORE_THREADS is {asked!r}; it must be a number of threads, 1 or more")
+        return int(asked), "LEGSCORE_THREADS"
+    bounds = {"cores that it may run on": allowed_cores()}
+    if (quota := quota_cores()) is not None:
+        bounds["quota of its control group"] = quota
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdecimal() and int(slurm):
+        bounds["SLURM_CPUS_PER_TASK"] = int(slurm)
+    why = min(bounds, key=lambda name: bounds[name])
+    return bounds[why], why
+
+
+def allowed_cores() -> int:
+    """Cores that the system lets this process run on (its affinity)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def quota_cores(root: Path = Path("/")) -> int | None:
+    """Cores' worth of time that this process's control groups allow, rounded up; None without a quota.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):  # not Linux
+        return None
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            folders = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
+        elif "cpu" in controllers.split(","):
+            folders = [f"sys/fs/cgroup/{controllers}", "sys/fs/cgroup/cpu"]
+        else:
+            continue
+        inner = path.strip("/")
+        for folder in folders:
+            # a group above may allow less; in a container the path may be that of the machine outside
+            for group in (Path(inner), *Path(inner).parents) if inner else (Path(),):
+                found.append(_quota_of(root / folder / group))
+    quotas = [quota for quota in found if quota is not None]
+    return max(1, math.ceil(min(quotas))) if quotas else None
+
+
+def _quota_of(group: Path) -> float | None:
+    """Cores' worth of time that one control group allows, of version 2 or 1."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # no such group, or "max": no quota
+        return None

@@ -35,6 +35,12 @@ Say = Callable[[str], object]
 """Takes one line of text for the user."""
 
 
+class Detail(str):
+    """A line that commands show with -v alone, and that records keep."""
+
+    __slots__ = ()
+
+
 class Notice(str):
     """A line that is worth a warning where nobody listens to lines: something takes long, or is not what was
     asked for."""

@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz_targets import Target, command, table
 
+from legscore.run.calibration import Calibration, checksum_of_entries
+
 ROWS, PART_ROWS = 16, 4
 KINDS = ("merge", "evaluate", "report", "record", "part", "plot", "calibration")
 DRAWN, CHEAP_SHARE = ("plot", "report"), 4
@@ -204,11 +206,12 @@ def run_targets(world: Path) -> list[Target]:
     pq.write_table(rows, world / "rows.parquet")
     model = world / "model.safetensors"
     base = ("run", world / "rows.parquet", "-m", model, "--engine", "null", "--part-rows", PART_ROWS, "-q")
-    calibration = {
-        "format": "legscore-calibration-1", "models": [hashlib.sha256(model.read_bytes()).hexdigest()],
-        "settings": {"rc": "construct", "singleton": 0}, "slope": 1.0, "quantile": 2.0, "floor": 0.1, "uses_sd": False,
-        "coverage": 0.9, "fit": {},
-    }  # fmt: skip
+    fitted = Calibration(
+        (hashlib.sha256(model.read_bytes()).hexdigest(),),
+        {"rc": "construct", "singleton": 0}, 1.0, 2.0, 0.1, uses_sd=False, coverage=0.9, fit={"rows": 24},
+    )  # fmt: skip
+    fitted.save(world / "good.calibration.json")
+    calibration = (world / "good.calibration.json").read_bytes()
     whole = {}
     few = world / "few_rows.parquet"
     pq.write_table(rows.slice(0, PART_ROWS), few)
@@ -263,13 +266,27 @@ def run_targets(world: Path) -> list[Target]:
         command(*base, "-o", done, keep=True)
         _same(done, whole["parquet"])
 
-    def with_calibration(path: Path) -> None:
+    def edited(data: bytes, rng: np.random.Generator) -> bytes:
+        """Entries of a calibration changed, under a checksum that fits again."""
+        held = damage.inside_json(json.loads(data), rng)
+        if not isinstance(held, dict):
+            return json.dumps(held).encode()
+        return json.dumps({**held, "sha256": checksum_of_entries(held)}).encode()
+
+    def with_edited(path: Path) -> None:
         made = world / "calibrated.csv"
         command("run", few, *base[2:], "-o", made, "--calibration", path)
 
+    def with_calibration(path: Path) -> None:
+        with_edited(path)
+        _same(world / "calibrated.csv", right)
+
+    right = world / "right.csv"
+    command("run", few, *base[2:], "-o", right, "--calibration", world / "good.calibration.json")
     shards = {ending: (world / f"p1.{ending}").read_bytes() for ending in whole}
     return [
-        Target("calibration", ".json", (json.dumps(calibration).encode(),), damage.json_file, with_calibration),
+        Target("calibration", ".json", (calibration,), damage.json_file, with_calibration),
+        Target("calibration edited", ".json", (calibration,), edited, with_edited),
         Target("merge", ".parquet", (shards["parquet"],), damage.anywhere, merged("parquet")),
         Target("merge metadata", ".parquet", (shards["parquet"],), metadata, merged("parquet")),
         Target("merge csv", ".csv", (shards["csv"],), damage.text, merged("csv")),

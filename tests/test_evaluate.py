@@ -18,7 +18,7 @@ import pytest
 from conftest import Ran, one_line, random_dna
 
 from legscore.evaluate.calibrate import calibrate, conformal_quantile, fit_line
-from legscore.run.calibration import COLUMNS, load_calibration
+from legscore.run.calibration import COLUMNS, checksum_of_entries, load_calibration
 
 Cli = Callable[..., Ran]
 
@@ -632,7 +632,7 @@ def test_calibration_refusals(cli: Cli, effects: Path, tmp_path: Path) -> None:
         ({"quantile": -1}, "must lie between 0"),
     ):
         held = json.loads((tmp_path / "cal.json").read_text()) | change
-        (tmp_path / "b.json").write_text(json.dumps(held))
+        (tmp_path / "b.json").write_text(json.dumps(held | {"sha256": checksum_of_entries(held)}))
         ran = cli(
             "run",
             effects,

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, toy_checkpoint
 
+from legscore.errors import InputError
 from legscore.evaluate.figures.training import named
 from legscore.evaluate.saturation import read_saturation
+from legscore.run.calibration import Calibration, load_calibration
 from legscore.system.entries import NUMBER, TEXT, check_entries
 from legscore.system.small_files import MOST_NESTED, parse_json
 
@@ -142,6 +144,42 @@ def test_json_nested_deep_is_refused_at_one_depth() -> None:
         for text in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
             with pytest.raises(ValueError, match="nested over"):
                 parse_json(text)
+
+
+def test_no_damaged_calibration_is_believed(tmp_path: Path) -> None:
+    """One bit anywhere, or an entry of another value within its range."""
+    fitted = Calibration(
+        ("ab" * 32,), {"rc": "construct", "singleton": 0}, 1.0, 2.0, 0.125, True, 0.9, {"rows": 3}
+    )
+    path = tmp_path / "c.json"
+    fitted.save(path)
+    good = path.read_bytes()
+    assert load_calibration(str(path))[0] == fitted
+    rng = np.random.default_rng(0)
+    for place in range(len(good)):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(damaged)
+        try:
+            found = load_calibration(str(path))[0]
+        except InputError:
+            continue
+        assert found == fitted, (place, damaged[max(0, place - 20) : place + 20])
+    held = json.loads(good)
+    for name, value in {"slope": 1.5, "floor": 0.0, "uses_sd": False, "fit": {}, "quantile": 2}.items():
+        path.write_text(json.dumps({**held, name: value}))
+        with pytest.raises(InputError, match="does not fit its checksum"):
+            load_calibration(str(path))
+
+
+def test_calibrations_of_the_older_form(tmp_path: Path) -> None:
+    """Without a checksum; what claims to be one of them and has one is a damaged newer one."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(CALIBRATION))
+    assert load_calibration(str(path))[0].floor == 0.1
+    path.write_text(json.dumps({**CALIBRATION, "sha256": "ab" * 32}))
+    with pytest.raises(InputError, match="does not fit its checksum"):
+        load_calibration(str(path))
 
 
 CALIBRATION = {

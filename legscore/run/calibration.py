@@ -23,7 +23,8 @@ from legscore.errors import InputError, ModelError
 from legscore.system.publish import publishing, writing
 from legscore.system.small_files import parse_json, read_small
 
-FORMAT = "legscore-calibration-1"
+FORMAT, OLDER = "legscore-calibration-2", "legscore-calibration-1"
+"""Files of the older one carry no checksum."""
 SETTINGS = ("rc", "singleton")
 COLUMNS = ("effect_low", "effect_high")
 MOST = 1e30
@@ -85,11 +86,12 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write the file aside and rename it into place."""
         with publishing(path) as temporary, writing(path):
-            temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
+            held = {"format": FORMAT, **asdict(self)}
+            temporary.write_text(json.dumps({**held, "sha256": checksum_of_entries(held)}, indent=1) + "\n")
 
 
 def load_calibration(path: str) -> tuple[Calibration, str]:
-    """Read a file; the calibration and the file's sha256. InputError when it is none."""
+    """Read a file; the calibration and the file's sha256. InputError when it is none, or damaged."""
     try:
         raw = read_small(path)
     except OSError as error:
@@ -100,11 +102,16 @@ def load_calibration(path: str) -> tuple[Calibration, str]:
         held = parse_json(raw)
     except ValueError as error:
         raise InputError(f"{path} is no calibration: it is not JSON ({error})") from None
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    if not isinstance(held, dict) or held.get("format") not in (FORMAT, OLDER):
         kind = held.get("format") if isinstance(held, dict) else type(held).__name__
         raise InputError(
             f"{path} is no calibration: its format is {kind!r}, not {FORMAT!r}; legscore evaluate "
             "--calibrate makes one"
+        )
+    if held.get("sha256") != (None if held["format"] == OLDER else checksum_of_entries(held)):
+        raise InputError(
+            f"{path} is damaged or was edited: its content does not fit its checksum; fit it again with "
+            "legscore evaluate --calibrate"
         )
     numbers = {name: _number(path, name, held.get(name), *limits) for name, limits in RANGES.items()}
     models, settings = held.get("models"), held.get("settings")
@@ -117,6 +124,12 @@ def load_calibration(path: str) -> tuple[Calibration, str]:
         tuple(models), settings, uses_sd=held["uses_sd"], fit=fit if isinstance(fit, dict) else {}, **numbers
     )
     return known, hashlib.sha256(raw.encode()).hexdigest()
+
+
+def checksum_of_entries(held: Mapping[str, Any]) -> str:
+    """What `sha256` of a calibration holds: that of all its other entries."""
+    content = {name: value for name, value in held.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _number(path: str, name: str, value: Any, low: float, high: float) -> float:

@@ -4,7 +4,7 @@ Plotly.js draws: it is well kept (MIT, a release every few weeks), it zooms and 
 under a content policy without `eval`. Its published bundle of flat charts lies beside this file as it is
 (`plotly-cartesian.min.js`, with its licence); a page holds it once, packed with gzip (0.7 MB), and the
 browser unpacks it. Bokeh's package brings a web server and a table library; those of ECharts and Vega load
-the library from the network.
+the library from the network. To renew it, take both files from the package plotly.js-cartesian-dist-min.
 
 The policy of the page forbids any connection and any script but those whose hashes it lists. Data lie in a
 JSON block in which no `<` is left, and the script puts texts in as text, never as HTML: whatever a gene is

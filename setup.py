@@ -31,10 +31,13 @@ from legscore.cuda.image import compile_kernel, find_nvcc  # noqa: E402
 from legscore.errors import EngineError  # noqa: E402
 from legscore.version import __version__  # noqa: E402
 
+POLARS = ["polars>=1.36"]
+GENOME = [*POLARS, "pysam>=0.23"]
 TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
 GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
-REPORT = ["matplotlib>=3.8"]
+REPORT = [*POLARS, "matplotlib>=3.8"]
 BIGWIG = ["pyBigWig>=0.3.18"]
+ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
 RAY = ["ray[default]>=2.30"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
@@ -46,10 +49,10 @@ TRITON_TEST = [  # kernels in its interpreter, and compiled for GPUs that are no
 ]
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
+    *ALL,
     *TRAIN,
-    *REPORT,
     *BENCH,
-    *BIGWIG,
+    "onnx>=1.16",
     "moto[server]>=5",
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -255,19 +258,19 @@ setup(
     install_requires=[  # the suite passes on these lowest versions, on Python 3.10
         "numpy>=1.26",
         "pyarrow>=21",
-        "polars>=1.36",
         "click>=8.1.7",
-        "onnx>=1.16",
         "openvino>=2025.4",
         "safetensors>=0.4.5",
         "threadpoolctl>=3.1",
-        "pysam>=0.23",
         "platformdirs>=4",
         "tqdm>=4.66",
         "mmh3>=4",
         "tomli>=2; python_version < '3.11'",
     ],
     extras_require={
+        "genome": GENOME,
+        "evaluate": POLARS,
+        "all": ALL,
         "train": TRAIN,
         "gpu": GPU,
         "report": REPORT,

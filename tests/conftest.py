@@ -11,10 +11,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
         "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     )
 
+import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,13 @@ from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Ou
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.onnx_model import OnnxModel
+from legscore.system.extras import EXTRAS as PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 EXTRAS = ("is_reverse", "is_singleton")
+BROUGHT = (*PACKAGES, "onnx", "scipy")
+"""Packages that the extra [test] brings and a plain installation lacks."""
 PUBLISHED: dict[str, dict[str, Any]] = {
     "original.pth": {},
     "optimized.ckpt": {"final_activation": "none", "concat_order": "fx,x"},
@@ -148,6 +153,36 @@ def parsed(model: OnnxModel) -> Any:
     return message
 
 
+def skip_without(package: str) -> None:
+    """Skip the running test where a package of an extra is not installed; what is installed must work."""
+    if package in BROUGHT and find_spec(package) is None:
+        pytest.skip(lacking(package))
+
+
+def lacking(package: str) -> str:
+    return f"{package} is not installed; pip install 'legscore[test]' brings it"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, pytest.CollectReport]:
+    """A module of tests that imports a package which is not installed is skipped, with the reason."""
+    report = yield
+    wanting = re.search(r"^E +ModuleNotFoundError: No module named '(\w+)", str(report.longrepr), re.M)
+    if report.failed and wanting and wanting[1] in BROUGHT and find_spec(wanting[1]) is None:
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, lacking(wanting[1]))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """So is a test that calls what needs one."""
+    try:
+        return (yield)
+    except ImportError as error:
+        skip_without((error.name or "").partition(".")[0])
+        raise
+
+
 @dataclass(frozen=True)
 class Ran:
     code: int
@@ -187,6 +222,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
             memory._held = None
             cores._told = None
         out, err = capfd.readouterr()
+        if missing := re.search(r"^legscore: (\w+) is not installed; pip install 'legscore\[", err, re.M):
+            skip_without(missing[1])
         return Ran(code, out, err)
 
     return run

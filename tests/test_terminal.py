@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY, toy_checkpoint
 
-from legscore.cli import COMMANDS, EXTRAS
+from legscore.cli import COMMANDS
+from legscore.system.extras import EXTRAS
 
 HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\u202ed"
 RAW = (b"\x1b]0;", b"\x07", b"\x1b[2J", "\u202e".encode())
@@ -162,7 +163,7 @@ HIDE = """
 import sys
 class Hide:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "matplotlib"):
+        if name.split(".")[0] in ("torch", "matplotlib", "polars", "pysam", "onnx", "pyBigWig", "ray"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hide())
 """
@@ -183,6 +184,13 @@ sys.meta_path.insert(0, Hide())
             "train",
         ),
         ("plot training . -o t.png", "matplotlib", "report"),
+        ("plot scatter m.tsv --truth expression --prediction expression -o t.png", "polars", "report"),
+        ("report scores.tsv -o page.html", "polars", "report"),
+        ("evaluate m.tsv --truth expression --prediction expression", "polars", "evaluate"),
+        ("variants v.vcf --fasta g.fa --centered -o v.parquet", "polars", "genome"),
+        ("variants --saturate --fasta g.fa --regions t.bed -o v.parquet", "polars", "genome"),
+        ("run v.vcf --fasta g.fa --centered -m m.safetensors -o o.parquet", "polars", "genome"),
+        ("run v.vcf --fasta g.fa --centered -m m.safetensors -o o.vcf.gz", "polars", "genome"),
     ],
 )
 def test_a_missing_package_is_one_line(hostile_table: Path, words: str, package: str, extra: str) -> None:
@@ -191,7 +199,14 @@ def test_a_missing_package_is_one_line(hostile_table: Path, words: str, package:
     (hostile_table / "x.pth").write_bytes(b"PK")
     (hostile_table / "seed1.metrics.jsonl").write_text('{"step": 1, "loss": 2.0, "lr": 0.1}\n' * 2)
     sequence = "ACGT" * 20
+    (hostile_table / "g.fa").write_text(f">1\n{sequence * 5}\n")
+    (hostile_table / "t.bed").write_text("1\t100\t180\n")
+    (hostile_table / "v.vcf").write_text(
+        "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n1\t201\t.\tA\tC\t.\t.\t.\n"
+    )
+    (hostile_table / "scores.tsv").write_text(f"sequence\tscore\tstatus\n{sequence}\t3.5\tok\n")
     (hostile_table / "m.tsv").write_text(f"sequence\texpression\n{sequence}\t3.5\n")
+    before = set(hostile_table.iterdir())
     env = {**os.environ, "PYTHONPATH": f"{hostile_table}:{REPOSITORY}"}
     done = subprocess.run(
         [sys.executable, "-m", "legscore", *words.split()],
@@ -206,6 +221,7 @@ def test_a_missing_package_is_one_line(hostile_table: Path, words: str, package:
     assert "Traceback" not in done.stderr
     assert package in said[0]
     assert f"legscore[{extra}]" in said[0]
+    assert set(hostile_table.iterdir()) - before <= {hostile_table / "g.fa.fai"}
 
 
 def test_extras_are_those_of_setup() -> None:

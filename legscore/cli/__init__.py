@@ -21,6 +21,7 @@ from legscore.cli.sections import FORMER, suggested
 from legscore.cli.terminal import guard_streams
 from legscore.errors import LegscoreError, nearest, printable
 from legscore.system.allocator import use_system_pool
+from legscore.system.extras import naming_extras
 from legscore.version import __version__
 
 COMMANDS = {
@@ -31,6 +32,7 @@ COMMANDS = {
         "legscore.cli.compile_plans",
         "Build the TensorRT plans of an ensemble for this machine's GPUs.",
     ),
+    "models": ("legscore.cli.models", "List published models, and pull them by name or address."),
     "import": ("legscore.cli.import_model", "Convert published PyTorch checkpoints."),
     "export": ("legscore.cli.export_model", "Write a generator as the published code's PyTorch file."),
     "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
@@ -52,12 +54,6 @@ COMMANDS = {
     "completion": ("legscore.cli.completion", "Print what makes a shell complete legscore's words."),
 }
 """Command → module and short help (a test compares it with the command's own)."""
-
-EXTRAS = {
-    "torch": "train", "tensorly": "train", "lion_pytorch": "train", "matplotlib": "report",
-    "pyBigWig": "bigwig", "ray": "ray", "tensorrt": "gpu", "pycuda": "gpu",
-}  # fmt: skip
-"""Packages that some commands need and a plain installation lacks → the pip extra that brings each."""
 
 
 SYNONYMS = {"score": "run", "predict": "run", "convert": "import", "validate": "evaluate", "info": "show"}
@@ -143,7 +139,8 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
     try:
-        cli.main(prog_name="legscore", standalone_mode=False)
+        with naming_extras():
+            cli.main(prog_name="legscore", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except LegscoreError as error:
@@ -160,11 +157,6 @@ def main() -> None:
         # end quietly, with a shell's exit code for SIGPIPE, and keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        _fail(f"{package} is not installed; pip install 'legscore[{EXTRAS[package]}]' brings it", 2)
     except MemoryError:
         _fail("out of memory; leave long columns out with --keep, or give more with --memory", 2)
     except OSError as error:

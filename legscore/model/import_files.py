@@ -56,7 +56,7 @@ def import_files(
         ModelError: as `import_checkpoint`.
         OutputError: the output is there already, or is an input.
     """
-    options = _answers(pool_sizes, given)
+    options = import_answers(pool_sizes, given)
     if len(files) > 1 or Path(files[0]).is_dir():
         yield from _import_set(files, Path(output), config, options, note, force)
         return
@@ -70,7 +70,7 @@ def import_files(
     yield Imported(target, checkpoint)
 
 
-def _answers(pool_sizes: str | Sequence[int] | None, given: dict[str, Any]) -> dict[str, Any]:
+def import_answers(pool_sizes: str | Sequence[int] | None, given: dict[str, Any]) -> dict[str, Any]:
     """What `import_checkpoint` takes."""
     construct = {key: value for key in CONSTRUCT if (value := given.pop(key, None)) is not None}
     origin = {name: value for name in ORIGIN if (value := given.pop(name, None)) is not None}

@@ -71,6 +71,10 @@ YEAST_UNIT = "mean sorting bin (0-17) of log reporter fluorescence"
 HUMAN_UNIT = "log2(RNA/DNA) of a lentiMPRA"
 
 
+class OpenQuestionsError(ModelError):
+    """A file was read, and options must answer what it does not show."""
+
+
 @dataclass
 class Answers:
     """Answers to what tensors do not show, with their origin."""
@@ -108,7 +112,7 @@ class Answers:
         needed = "; ".join(OPTION_OF[name] for name in self.open_questions)
         kind = {"F2": "params.json", "F3": "the config JSON"}.get(self.family, "")
         more = f", or --config FILE ({kind} beside the weights)" if kind else ""
-        raise ModelError(
+        raise OpenQuestionsError(
             f"family {self.family}: its tensors do not show everything; also needed: {needed}{more}"
         )
 
@@ -164,7 +168,7 @@ def import_checkpoint(
         meaning = Meaning(floor, unit, dict(construct or {}), dict(origin or {}))
         return _convert(path, Tensors(family, prefix, stored.arrays), answers, meaning)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def read_config(path: Path, family: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What -m may name: a path, or models that legscore knows by name."""
+"""What -m may name: a path, models that come with legscore, or models that were pulled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from legscore.errors import ModelError
+from legscore.errors import ModelError, nearest, shorten
+from legscore.model.model_library import pulled_folder, pulled_names
+from legscore.model.published import PUBLISHED
 from legscore.system.log import Say
 from legscore.system.resources import folder
 
@@ -16,7 +18,7 @@ NAMES: dict[str, Callable[[], Path]] = {BUNDLED: lambda: folder("bundled")}
 
 
 def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> list[Path]:
-    """Paths of models, each named by a path or by one of NAMES; an existing path wins.
+    """Paths of models, each named by a path, by one of NAMES or as it was pulled; an existing path wins.
 
     Args:
         names: what the user wrote; `say`: told when a path hides a name.
@@ -30,15 +32,20 @@ def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> 
         if not name:
             raise ModelError("an empty name was given for a model; is a shell variable unset?")
         if os.path.exists(name):
-            if name in NAMES:
+            if name in NAMES or pulled_folder(name):
                 say(f"models: {name} is the path {os.path.abspath(name)}, not the models of that name")
             found.append(Path(name))
         elif name in NAMES:
             found.append(NAMES[name]())
+        elif (folder_of_it := pulled_folder(name)) is not None:
+            found.append(folder_of_it)
+        elif name in PUBLISHED:
+            raise ModelError(f"{name} was not pulled yet; legscore models pull {name} brings it")
         else:
+            known = (*NAMES, *pulled_names())
             raise ModelError(
                 f"{name}: no such file or directory; -m takes checkpoints, a directory of them, or a name: "
-                f"{', '.join(NAMES)}"
+                f"{shorten(known)}{nearest(name, (*known, *PUBLISHED))}"
             )
     return found
 

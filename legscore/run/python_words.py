@@ -15,6 +15,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from legscore.errors import LegscoreError, LegscoreWarning
+from legscore.system.extras import naming_extras
 from legscore.system.log import Notice, Say
 
 P = ParamSpec("P")
@@ -47,7 +48,8 @@ WORDS = (
 """Values that an option may have in a message; any other word after it goes on with the sentence."""
 
 _OTHERS = (
-    r"\b(?:pip|iconv|bcftools|samtools|tabix|legscore (?:merge|cache|compile|train|ablate|doctor)) [^;)`]*"
+    r"\b(?:pip|iconv|bcftools|samtools|tabix|"
+    r"legscore (?:merge|cache|compile|train|ablate|doctor|models)) [^;)`]*"
 )
 """Commands that are run in a shell, also by those who use Python."""
 _VALUE = (
@@ -116,12 +118,13 @@ def _argument(option: str, value: str | None) -> str:
 
 
 def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose LegscoreErrors name arguments instead of options."""
+    """A function whose LegscoreErrors name arguments instead of options, and packages that are missing."""
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            with naming_extras():
+                return function(*args, **kwargs)
         except LegscoreError as error:
             raise_in_python(error)
             raise

@@ -1,0 +1,58 @@
+"""This user's models folder: each pulled model is a folder with a checkpoint and the record of its pull."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from legscore.errors import InputError
+
+RECORD = "pulled.json"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def models_folder() -> Path:
+    """Where pulled models lie; LEGSCORE_MODELS moves it. Nothing is created here."""
+    from platformdirs import user_data_dir
+
+    asked = os.environ.get("LEGSCORE_MODELS")
+    return Path(asked) if asked else Path(user_data_dir("legscore", appauthor=False)) / "models"
+
+
+def check_model_name(name: str) -> str:
+    """The name. InputError where it could be a path, hidden, or mistaken for a checkpoint."""
+    if not MODEL_NAME.fullmatch(name) or name.lower().endswith((".safetensors", ".pth", ".ckpt")):
+        raise InputError(
+            f"{name!r} is no name for a model, which has letters, digits, '.', '_' and '-', at most 64, the "
+            "first a letter or digit; --as gives another"
+        )
+    return name
+
+
+def pulled_folder(name: str) -> Path | None:
+    """Folder of a pulled model; None where there is none of that name."""
+    if not MODEL_NAME.fullmatch(name):
+        return None
+    folder = models_folder() / name
+    return folder if (folder / RECORD).is_file() else None
+
+
+def pulled_names() -> list[str]:
+    """Names of all pulled models, sorted."""
+    try:
+        there = sorted(entry.name for entry in models_folder().iterdir())
+    except OSError:  # nothing was pulled yet
+        return []
+    return [name for name in there if pulled_folder(name)]
+
+
+def record_of_pull(folder: Path) -> dict[str, Any]:
+    """What was kept about a pull: url, sha256, bytes, date; empty where it cannot be read."""
+    try:
+        found = json.loads((folder / RECORD).read_bytes()[: 1 << 20])
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -152,7 +152,7 @@ def test_wrong_hashes_and_cut_answers_leave_nothing(library: Path, server: WebSe
         ("/", (), ("no name for a model", "--as")),
         ("/m.safetensors", ("--as", "../up"), ("no name for a model",)),
         ("/m.safetensors", ("--as", "a/b"), ("no name for a model",)),
-        ("/m.safetensors", ("--as", ""), ("no name for a model",)),
+        ("/m.safetensors", ("--as", ""), ("an empty name was given",)),
         ("/m.safetensors", ("--as", "x" * 65), ("no name for a model",)),
         ("/m.safetensors", ("--as", "m.safetensors"), ("no name for a model",)),
         ("/m.safetensors", ("--as", "bundled"), ("legscore knows", "--as")),

@@ -563,6 +563,25 @@ def test_measured_against_predicted_has_one_scale(page: Any) -> None:
     assert across == pytest.approx(up, rel=0.01)
 
 
+def test_a_browser_that_cannot_unpack_says_so(page: Any) -> None:
+    """Browsers before 2023 have no DecompressionStream: the page says what it needs, and is not empty."""
+    before = page.current_url
+    script = page.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "delete window.DecompressionStream"}
+    )
+    try:
+        page.get(before)
+        text, end = "return document.getElementById('page').textContent", time.monotonic() + 60
+        while not (said := page.execute_script(text)):
+            assert time.monotonic() < end, "the page stayed empty for a minute"
+            time.sleep(0.05)
+        assert "needs a browser of 2023 or later" in said
+    finally:
+        page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+        open_page(page, before)
+        page.get_log("browser")
+
+
 def test_no_button_sends_anything(page: Any) -> None:
     """Plotly's buttons only draw and save: none offers to share the chart with a service."""
     titles = page.execute_script(

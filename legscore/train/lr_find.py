@@ -121,11 +121,12 @@ def write_range_test(test: RangeTest, folder: Path) -> tuple[Path, Path]:
     axes.plot(test.lr, test.loss, color="#bbbbbb", linewidth=0.8, label="loss")
     axes.plot(test.lr, test.smoothed, color="#1f4e79", label="smoothed")
     axes.axvline(
-        test.suggestion, color="#c0392b", linestyle="--", label=f"suggested maximum {test.suggestion:.1e}"
+        test.suggestion, color="#c0392b", linestyle="--", label=f"suggested maximum {test.suggestion:.2g}"
     )
     inside = test.smoothed[: int(np.argmin(test.smoothed)) + 1]
     axes.set_ylim(inside.min() * 0.8, max(inside.max(), test.loss[0]) * 1.2)
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:.10f}".rstrip("0").rstrip("."))
     axes.legend(frameon=False)
     with publishing(picture) as temporary, writing(picture):
         figure.savefig(temporary, format="png")

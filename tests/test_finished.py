@@ -74,6 +74,44 @@ def test_a_finished_output_is_told_in_one_line(cli: Cli, tmp_path: Path, given: 
     }
 
 
+@pytest.mark.parametrize("name", ["scores.parquet", "out/", "deep/er/"])
+@pytest.mark.parametrize("named", ["{}", "{}/**"])
+def test_an_output_in_its_own_folder_of_inputs(
+    cli: Cli, tmp_path: Path, source: Path, toy_model: Path, name: str, named: str
+) -> None:
+    """It is no input of the next run, finished or forced."""
+    folder = tmp_path / "d"
+    (folder / "deep").mkdir(parents=True)
+    source.rename(folder / "in.parquet")
+    out = f"{folder}/{name}"
+    given = ("run", named.format(folder), "-m", toy_model, "--engine", "null", "-o", out)
+    assert cli(*given).code == 0
+    before = files_of(Path(out))
+    again = cli(*given)
+    assert (again.code, files_of(Path(out))) == (0, before)
+    assert again.err.endswith(f"{out}: already finished ({ROWS} rows); --force scores it again\n")
+    assert cli(*given, "--force").code == 0
+    assert pq.read_table(out).num_rows == ROWS
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "out/"])
+def test_what_was_put_in_the_place_of_an_output_stays(
+    cli: Cli, tmp_path: Path, source: Path, toy_model: Path, name: str
+) -> None:
+    """A file that the record does not know is an input of that folder: it is not replaced, not with --force."""
+    folder, out = tmp_path / "d", f"{tmp_path}/d/{name}"
+    folder.mkdir()
+    source.rename(folder / "in.parquet")
+    given = ("run", folder, "-m", toy_model, "--engine", "null", "-o", out)
+    assert cli(*given).code == 0
+    placed = Path(out, "mine.parquet") if name.endswith("/") else Path(out)
+    pq.write_table(pq.read_table(folder / "in.parquet").slice(0, 7), placed)
+    content = placed.read_bytes()
+    for more in ((), ("--force",)):
+        one_line(cli(*given, *more), "is both input and output")
+        assert placed.read_bytes() == content
+
+
 def test_quickly_made_scores_make_room_for_those_of_other_files(
     cli: Cli, tmp_path: Path, source: Path, given: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

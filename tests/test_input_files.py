@@ -61,7 +61,7 @@ def test_parquet_is_known_by_its_content(tmp_path: Path, name: str) -> None:
     assert ids(opened) == ["x"]
     assert len(opened.notes) == 1
     assert (
-        f"1 left out (hidden by _ or ., a link, or no Parquet); the first is {tmp_path}/d/notes"
+        f"1 left out (hidden by _ or ., a link, a copy, or no Parquet); the first is {tmp_path}/d/notes"
         in opened.notes[0]
     )
     assert ids(open_input([tmp_path / "d" / name])) == ["x"]
@@ -123,8 +123,42 @@ def test_keys_in_names_of_folders_are_columns(tmp_path: Path) -> None:
     assert [p.table.to_pydict() for p in opened.parts(["chrom"], 9)] == [{"chrom": [None, "chr X/", "chr1"]}]
     by_pattern = open_input([f"{folder}/chrom=chr*/*/*.parquet"])
     assert by_pattern.schema.names == ["id", "sequence", "chrom", "batch"]
-    inner = open_input([folder / "chrom=chr1"])
-    assert inner.schema.names == ["id", "sequence", "batch"]
+    # as a shell writes out patterns: folders or files one by one
+    one_by_one = [*sorted(folder.glob("chrom=*"))], [*sorted(folder.glob("chrom=*/*/*.parquet"))]
+    for named in one_by_one:
+        columns = open_input(named).parts(["id", "chrom", "batch"], 9)
+        assert [p.table.to_pydict() for p in columns] == [
+            {"id": ["c", "b", "a"], "chrom": [None, "chr X/", "chr1"], "batch": [3, 2, 1]}
+        ]
+    assert open_input([folder / "chrom=chr1" / "batch=1" / "a.parquet"]).schema.names[2:] == [
+        "chrom",
+        "batch",
+    ]
+    (folder / "chrom=chr1" / "plain").mkdir()
+    (folder / "chrom=chr1" / "batch=1" / "a.parquet").rename(folder / "chrom=chr1" / "plain" / "a.parquet")
+    assert open_input([folder / "chrom=chr1" / "plain"]).schema.names == ["id", "sequence"]
+
+
+@pytest.mark.parametrize("name", ["a.parquet~", "a.parquet.tmp", "#a.parquet#", "lost+found/a.parquet"])
+def test_copies_and_unfinished_files_are_no_input(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "d" / "a.parquet", "a")
+    put(tmp_path / "d" / name, "again")
+    opened = open_input([tmp_path / "d"])
+    assert ids(opened) == ["a"]
+    assert opened.notes[0].endswith(f"the first is {tmp_path}/d/{name}")
+    assert ids(open_input([tmp_path / "d" / name])) == ["again"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("Delta", "_delta_log/0.json"), ("Hudi", ".hoodie/x"), ("Iceberg", "metadata/v1.metadata.json")],
+)
+def test_tables_that_keep_earlier_versions_are_named(tmp_path: Path, kind: str, name: str) -> None:
+    put(tmp_path / "d" / "a.parquet", "a")
+    (tmp_path / "d" / name).parent.mkdir()
+    (tmp_path / "d" / name).write_text("{}")
+    notes = open_input([tmp_path / "d"]).notes
+    assert f"{kind} table, of which files of earlier versions are read too; export it first" in notes[-1]
 
 
 def test_keys_agree_with_arrows(tmp_path: Path) -> None:
@@ -309,6 +343,7 @@ def test_every_command_says_what_it_leaves_out(
     ):
         ran = cli(*line.split())
         assert ran.code == 0, ran.err
-        assert "d: 1 left out (hidden by _ or ., a link, or no Parquet); the first is d/_temporary" in (
-            ran.out + ran.err
+        assert (
+            "d: 1 left out (hidden by _ or ., a link, a copy, or no Parquet); the first is d/_temporary"
+            in (ran.out + ran.err)
         ), line

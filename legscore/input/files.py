@@ -2,8 +2,9 @@
 
 A folder stands for the Parquet files in it and below, known by their names or their first bytes. What
 other tools put beside their data is left out, and said: every name that begins with `_` or `.`
-(`_temporary/`, `_SUCCESS`, `.ipynb_checkpoints/`), and what is no Parquet. Names of folders that read
-`key=value`, as Hive and Spark write them, are a column of the rows below.
+(`_temporary/`, `_SUCCESS`, `.ipynb_checkpoints/`), copies and half-written files (`x.parquet~`,
+`x.parquet.tmp`), and what is no Parquet. Names of folders that read `key=value`, as Hive and Spark write
+them, are a column of the rows below, whether the folder, a pattern, or the file itself was named.
 """
 
 from __future__ import annotations
@@ -25,8 +26,18 @@ PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
 PARQUET_MAGIC = (b"PAR1", b"PARE")
 """The first bytes of a Parquet file, and of one whose footer is encrypted."""
 HIDDEN = ("_", ".")
+UNFINISHED = re.compile(
+    r"(~|\.(tmp|temp|bak|old|orig|part|partial|crdownload|download|inprogress|swp))$|^#.*#$", re.IGNORECASE
+)
+"""Names of what an editor, a download or a writer keeps beside the file itself."""
+SYSTEM_FOLDERS = ("lost+found", "$recycle.bin", "system volume information", "@eadir")
 NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
-DELTA_LOG = "_delta_log"
+KEPT_VERSIONS = {
+    "Delta": re.compile(r"(^|/)_delta_log(/|$)"),
+    "Hudi": re.compile(r"(^|/)\.hoodie(/|$)"),
+    "Iceberg": re.compile(r"(^|/)metadata/[^/]*\.metadata\.json$"),
+}
+"""Tables whose folders hold files of earlier versions too, and what else lies there."""
 WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -90,11 +101,13 @@ def _expand(given: str | Path, skip: Collection[str]) -> FoundFiles:
     if not text or text == "-":
         raise InputError(f"{text!r} is no input; name a file (streams are not read: an input is read twice)")
     if path.is_dir():
-        return _chosen(text, _below(path, path, skip), skip, is_folder=True)
+        partitions = _partitions(path)
+        below: list[Entry] = [(partitions / place, file) for place, file in _below(path, path, skip)]
+        return _chosen(text, below, skip, is_folder=True)
     if path.exists():
         if not path.is_file():
             raise InputError(f"{path} is not a regular file; streams are not read: write it to a file first")
-        return FoundFiles((InputFile(path),), ())
+        return FoundFiles((InputFile(path, _keys(_partitions(path.parent) / path.name)),), ())
     if not WILDCARD.search(text):
         raise InputError(f"{path}: no such file or directory")
     return _matching(text, skip)
@@ -106,10 +119,20 @@ def _matching(pattern: str, skip: Collection[str]) -> FoundFiles:
     matches = list(map(Path, sorted(glob.glob(pattern, recursive=True))))
     if not matches:
         raise InputError(f"{pattern}: no file matches this pattern")
+    partitions = _partitions(base)
     if files := [match for match in matches if not match.is_dir()]:
-        return _chosen(pattern, [(_place(file, base), file) for file in files], skip, is_folder=False)
+        found: list[Entry] = [(partitions / _place(file, base), file) for file in files]
+        return _chosen(pattern, found, skip, is_folder=False)
     below = {path: place for folder in matches for place, path in _below(folder, base, skip)}
-    return _chosen(pattern, [(place, path) for path, place in below.items()], skip, is_folder=True)
+    return _chosen(
+        pattern, [(partitions / place, path) for path, place in below.items()], skip, is_folder=True
+    )
+
+
+def _partitions(folder: Path) -> PurePosixPath:
+    """The last steps of a folder's name that read key=value: what a shell makes of `d/chrom=*`."""
+    steps = itertools.takewhile(lambda step: step.find("=") > 0, reversed(folder.parts))
+    return PurePosixPath(*reversed(list(steps)))
 
 
 def _place(path: Path, base: Path) -> PurePosixPath:
@@ -159,7 +182,7 @@ def _chosen(given: str, inside: list[Entry], skip: Collection[str], *, is_folder
         if (
             any(_is_hidden(part, wanted) for part in place.parts)
             or (isinstance(path, Path) and not path.is_file())
-            or (is_folder and not _is_parquet(path))
+            or (is_folder and (_is_leftover(place) or not _is_parquet(path)))
         ):
             left_out.append(str(path))
         else:
@@ -179,14 +202,22 @@ def _chosen(given: str, inside: list[Entry], skip: Collection[str], *, is_folder
     notes = []
     if left_out:
         notes.append(
-            f"{given}: {len(left_out):,} left out (hidden by _ or ., a link, or no Parquet); the first is "
-            f"{left_out[0]}"
+            f"{given}: {len(left_out):,} left out (hidden by _ or ., a link, a copy, or no Parquet); the "
+            f"first is {left_out[0]}"
         )
-    if any(DELTA_LOG in Path(entry).parts for entry in left_out):
-        notes.append(
-            f"{given}: a Delta table, of which files that its log has taken out are read too; export it first"
-        )
+    notes += [
+        f"{given}: {kind} table, of which files of earlier versions are read too; export it first"
+        for kind, pattern in KEPT_VERSIONS.items()
+        if any(pattern.search(entry) for entry in left_out)
+    ]
     return FoundFiles(tuple(files), tuple(notes))
+
+
+def _is_leftover(place: PurePosixPath) -> bool:
+    """Whether a file is a copy, unfinished, or lies in a folder that a system keeps for itself."""
+    return UNFINISHED.search(place.name) is not None or any(
+        part.lower() in SYSTEM_FOLDERS for part in place.parts[:-1]
+    )
 
 
 def _is_hidden(name: str, wanted: Collection[str]) -> bool:

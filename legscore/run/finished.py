@@ -19,13 +19,13 @@ from typing import Any
 
 from legscore.errors import OutputError
 from legscore.model.model_names import locate_models
-from legscore.output.parts import PartFolder
+from legscore.output.parts import SUFFIX, PartFolder, parts_folder
 from legscore.run.options import Options
-from legscore.system.checksum import checksum_of
+from legscore.system.checksum import Checksum, checksum_of
 from legscore.system.json_records import difference, parse_record
 from legscore.system.log import Say
-from legscore.system.overwrite import CHECKPOINTS, PARQUET, files_named, is_there
-from legscore.system.publish import record_of, writing
+from legscore.system.overwrite import CHECKPOINTS, PARQUET, files_named, is_there, lies_in
+from legscore.system.publish import base_of, is_stream, record_of, writing
 from legscore.system.resources import folder
 from legscore.system.storage import Remote, is_remote, reason, stamp
 from legscore.version import __version__
@@ -45,6 +45,31 @@ NEEDED: dict[str, Any] = {
 """What is told of a run from its record."""
 
 
+def own_outputs(output: str) -> list[str]:
+    """Files and folders that a run to `output` writes. They are never its input, so that the output of an
+    interrupted or finished run may lie in a folder of inputs."""
+    if is_stream(output):
+        return []
+    return [base_of(output), f"{base_of(output)}{SUFFIX}", record_of(output)]
+
+
+def earlier_output(output: str, *, force: bool) -> list[str]:
+    """What a run left under this output's name, which is no input of the next one even where it lies in a
+    folder of inputs: the record names every file of it, with its size, or, where nothing is forced, kept
+    parts lie beside it. Empty where there is none, and in stores."""
+    if is_stream(output) or is_remote(output) or not is_there(output):
+        return []
+    try:
+        record = read_record(output) or {}
+    except OutputError:
+        record = {}
+    noted = record.get("output_files")
+    named = noted if isinstance(noted, dict) else {}
+    known = {(name, found.size) for name, one in named.items() if (found := Checksum.from_json(one))}
+    ours = all((path.name, stamp(path).size) in known for path in _files_in(output))
+    return own_outputs(output) if ours or (not force and parts_folder(output).is_dir()) else []
+
+
 def asked_of(
     options: Options, files: Iterable[str] = (), more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -61,7 +86,7 @@ def asked_of(
     models = [str(place) for place in locate_models(options.models)] or [str(folder("bundled"))]
     asked = {
         "legscore": __version__,
-        "read": {place: _stamps(place) for place in read},
+        "read": {place: _stamps(place, own_outputs(options.output)) for place in read},
         "models": [found for place in models for found in _checksums(place)],
         "options": {**said, **(more or {})},
     }
@@ -81,10 +106,16 @@ def _checksums(place: str) -> list[dict[str, Any]]:
     return []
 
 
-def _stamps(place: str) -> list[dict[str, Any]]:
-    """Size and time of the files that a name stands for; none where it is no file's."""
-    found = []
+def _stamps(place: str, own: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Size and time of the files that a name stands for; none where it is no file's.
+
+    Args:
+        own: what the run writes itself, and does not read in a folder.
+    """
+    found, skipped = [], [os.path.abspath(path) for path in own if not is_remote(path)]
     for path in files_named(place, PARQUET):
+        if isinstance(path, Path) and any(lies_in(os.path.abspath(path), one) for one in skipped):
+            continue
         try:
             seen = stamp(path)
         except OSError:

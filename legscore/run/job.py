@@ -20,7 +20,7 @@ from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.remote_parts import locked_parts
 from legscore.output.write import output_format
 from legscore.run.dataset import check_folder, file_name, n_files, remove_previous_files, run_files
-from legscore.run.finished import asked_of, finished_record
+from legscore.run.finished import asked_of, earlier_output, finished_record
 from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
 from legscore.run.plan import Plan
@@ -152,6 +152,7 @@ def _check_output_name(options: Options) -> None:
         {"-o": written_by(options.output)},
         [*options.inputs, options.calibration, options.recipe],
         options.models or [folder("bundled")],
+        earlier_output(options.output, force=options.force),
     )
     check_output(options.output)
     output_format(options.output, options.format)

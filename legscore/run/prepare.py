@@ -16,7 +16,6 @@ from legscore.input.read import Input, open_input
 from legscore.input.roles import check_types, choose_carried_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members, training_records, training_summary
-from legscore.output.parts import SUFFIX
 from legscore.output.shards import KEY as SHARD
 from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
@@ -25,6 +24,7 @@ from legscore.rows.window import Windower
 from legscore.run.adaptive import AdaptiveScorer
 from legscore.run.calibration import COLUMNS, Calibration, load_calibration
 from legscore.run.dataset import parts_a_file
+from legscore.run.finished import own_outputs
 from legscore.run.options import Options
 from legscore.run.out_of_fold import OutOfFold, read_folds_held_out
 from legscore.run.plan import Plan, output_schema, part_rows
@@ -34,7 +34,7 @@ from legscore.run.verify import Verifier
 from legscore.system.cores import threads_and_why
 from legscore.system.log import Detail, Say
 from legscore.system.memory import Limits, check_room, memory_limit_lifted
-from legscore.system.publish import base_of, is_dataset, record_of
+from legscore.system.publish import is_dataset
 from legscore.version import __version__
 
 COUNTED = {"pair": "pairs of sequences", "edit": "edits of sequences", "sequence": "sequences"}
@@ -144,15 +144,6 @@ def prepared(
             calibration=models.calibration,
             parts_a_file=together,
         )
-
-
-def own_outputs(output: str) -> list[str]:
-    """Files and folders that a run to `output` writes and that are never its input, so that the output of an
-    interrupted run may lie in a folder of inputs. (A single output file is an error there.)"""
-    if output == "-":
-        return []
-    folder = [base_of(output)] if is_dataset(output) else []
-    return [f"{base_of(output)}{SUFFIX}", record_of(output), *folder]
 
 
 def prepare_input(options: Options, data: Input | None = None) -> PreparedInput:

@@ -12,7 +12,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from legscore.errors import OutputError
@@ -33,6 +33,7 @@ def check_apart(
     outputs: Mapping[str, Iterable[Place] | Place],
     inputs: Iterable[Place],
     models: Iterable[Place] = (),
+    own: Iterable[Place] = (),
 ) -> None:
     """Refuse outputs that are inputs, and two outputs in one file.
 
@@ -43,12 +44,14 @@ def check_apart(
             names them, so also patterns and folders (of Parquet files). Files that may be read beside them
             are added (COMPANIONS).
         models: checkpoints, and folders of them.
+        own: what an earlier run left under the outputs' names; it is no input where a folder or a pattern
+            alone names it.
 
     Raises:
         OutputError: an output is an input or holds one, or two outputs are the same file.
     """
     reads = [place for place in map(_text, inputs) if place]
-    local = _LocalFiles()
+    local = _LocalFiles([os.path.realpath(place) for place in map(_text, own) if place])
     for place in reads:
         if not is_remote(place):
             local.add(place, PARQUET)
@@ -81,22 +84,29 @@ def _text(place: Place) -> str:
 
 
 class _LocalFiles:
-    """The files of this machine that are read."""
+    """The files of this machine that are read. `own`: real paths that a folder or a pattern does not mean."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[str] = ()) -> None:
         self._files: dict[object, str] = {}
         self._paths: list[str] = []
+        self._own = own
 
     def add(self, place: str, endings: tuple[str, ...]) -> None:
         """A path or a pattern; in folders, the files with one of `endings`."""
         for path in _matches(place):
+            if path != place and self._is_own(path):
+                continue
             if os.path.isdir(path):
                 self._paths.append(os.path.realpath(path))
                 for inside in _files_below(path, endings):
-                    self._add(inside)
+                    if not self._is_own(inside):
+                        self._add(inside)
             else:
                 for suffix in ("", *COMPANIONS):
                     self._add(path + suffix)
+
+    def _is_own(self, path: str) -> bool:
+        return any(lies_in(os.path.realpath(path), one) for one in self._own)
 
     def _add(self, path: str) -> None:
         identity = _identity(path)
@@ -108,7 +118,7 @@ class _LocalFiles:
         """Why an output is an input, in words that follow `is both input and output`; None: it is none."""
         path = os.path.realpath(output)
         if output.endswith("/") or os.path.isdir(path):
-            inside = next((read for read in self._paths if _lies_in(read, path)), None)
+            inside = next((read for read in self._paths if lies_in(read, path)), None)
             return None if inside is None else f" ({inside} lies in it)"
         identity = _identity(output)
         if identity is None or identity not in self._files:
@@ -173,7 +183,8 @@ def _identity(path: str) -> object:
     return None
 
 
-def _lies_in(path: str, folder: str) -> bool:
+def lies_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder's own or below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 

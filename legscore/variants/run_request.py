@@ -13,7 +13,7 @@ from legscore.input.read import open_input
 from legscore.input.roles import choose_carried_columns
 from legscore.output.write import output_format
 from legscore.rows.schema import find_roles
-from legscore.run.finished import asked_of
+from legscore.run.finished import asked_of, earlier_output
 from legscore.run.options import Options
 from legscore.run.settings import resolve_sequence_is
 from legscore.system.overwrite import check_apart
@@ -109,6 +109,7 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
         {"-o": request.written, "--log-json": log_json},
         request.files,
         options.models or [folder("bundled")],
+        earlier_output(output, force=options.force),
     )
     _check_null(request)
     if request.build is None:

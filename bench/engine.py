@@ -1,11 +1,13 @@
 """How fast is the engine? Random yeast windows, one run, engines in turn.
 
 Checks that all engines agree, then times torch FP32 and bf16, eager and compiled (`published.py`), ONNX
-Runtime FP32 and OpenVINO on the plain graph (as torch would export it) against legscore's engine at FP32 and
-bf16, with one member and five, of the original network and of the optimised one, and the machine's
-matrix-product rates. Expected (2 cores with AVX512-BF16): ours bf16 ≥ 3.3 × eager and ≥ 0.82 of the bf16 GEMM
-rate in all four; ours FP32 ≥ 1.8 × eager. A CPU without bf16 has a result of its own (`engine_fp32`). Shares
-of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need some 12 % fewer.
+Runtime FP32 and OpenVINO on the plain graph (as torch would export it) against legscore's engines: OpenVINO
+at FP32 and bf16 with one member and five, of the original network and of the optimised one, and native; and
+the machine's limits: matrix products through OpenVINO, bare products by a benchmark of the project's own
+(`machine.bare_tiles`). Expected (2 cores with AVX512-BF16): ours bf16 ≥ 3.3 × eager and ≥ 0.82 of the bf16
+GEMM rate in all four; ours FP32 ≥ 1.8 × eager. A CPU without bf16 has a result of its own (`engine_fp32`).
+Shares of the GEMM rate count the network's multiplications, of which phases (`phases.py`) need some 12 %
+fewer.
 
     python bench/engine.py [--windows 256] [--rounds 7] [--save]
 """
@@ -20,7 +22,7 @@ import numpy as np
 import onnxruntime
 import openvino
 import torch
-from machine import OPTIMISED, ORIGINAL, alternate, arguments, family, finish, gemm_jobs
+from machine import OPTIMISED, ORIGINAL, alternate, arguments, bare_tiles, family, finish, gemm_jobs
 from published import PublishedLegNet
 
 from legscore.dna.one_hot import strands
@@ -127,14 +129,19 @@ def main() -> None:
         gemms, flops = gemm_jobs(precision)
         all_jobs |= gemms
         work |= flops
+    bare: list[float] = []
+    if library_path().is_file():
+        all_jobs["bare"] = lambda: bare.append(bare_tiles()[1])
+        work["bare"] = 1.0
     rates = alternate(all_jobs, work, options.rounds)
+    bare_rate = float(np.median(bare[1:])) if bare else None
 
     peak = {
         p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}"))
         for p in ("bf16", "fp32")
         if has_bf16 or p == "fp32"
     }
-    print(f"\n{'engine':34s} windows × members/s  × eager  of GEMM rate")
+    print(f"\n{'engine':34s} windows × members/s  × eager  of GEMM rate  of bare products")
     table = {}
     for name in flop:
         precision = "bf16" if "bf16" in name else "fp32"
@@ -143,8 +150,12 @@ def main() -> None:
             "windows_per_s": rates[name],
             "x_eager": rates[name] / rates["torch eager fp32"],
             "of_gemm": fraction,
+            "of_bare": rates[name] * flop[name] / bare_rate if bare_rate and precision == "bf16" else None,
         }
-        print(f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})")
+        line = f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})"
+        print(line + (f" {table[name]['of_bare']:8.2f}" if table[name]["of_bare"] else ""))
+    if bare_rate:
+        print(f"bare products ({bare_tiles()[0]}): {bare_rate / 1e9:.0f} GFLOP/s")
     print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))
     for engine in engines.values():
         engine.close()
@@ -153,6 +164,8 @@ def main() -> None:
         "flop_per_window": flop,
         "rates": table,
         "gemm_flop_per_s": peak,
+        "bare_flop_per_s": bare_rate,
+        "bare_is_of": bare_tiles()[0] if bare_rate else None,
         "rounds": options.rounds,
     }
     finish("engine" if has_bf16 else "engine_fp32", result, options.save)

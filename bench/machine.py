@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from legscore.engine.native_library import fastest_form
 from legscore.measure import hardware, rates
 from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
 from legscore.system.cores import usable_cores
@@ -77,6 +78,19 @@ def gemm_jobs(precision: str) -> tuple[dict[str, Callable[[], object]], dict[str
     """Matrix products through OpenVINO in the given precision, over shapes; work in FLOP."""
     found = hardware.matrix_products(precision)
     return {name: job.run for name, job in found.items()}, {name: job.work for name, job in found.items()}
+
+
+def bare_tiles() -> tuple[str, float]:
+    """What the bare rate of products is of, and the rate on all cores, FLOP/s, random data, by a benchmark of
+    the project's own: AMX tiles where the CPU has them (kernels/cpu/rate.h); else VDPBF16PS as it is
+    (vdpbf16.cpp), which OpenVINO bf16 works under; else the products of the native library's form."""
+    form = fastest_form()
+    isa = describe()["isa"]
+    if form == "amx" or "avx512_bf16" not in isa:
+        return f"products of form {form}", hardware.bare_products(form)
+    from vdpbf16 import rate
+
+    return "VDPBF16PS", rate(usable_cores())
 
 
 def family(path: Path, n: int, folder: Path) -> list[Checkpoint]:

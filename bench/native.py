@@ -1,15 +1,17 @@
 """How fast is the native engine? Alternating pairs with OpenVINO bf16, the bare rate of products between.
 
-For each network (original, optimised) on one thread, then on all: native and OpenVINO take turns of at
-least `--seconds` each; what counts is the median of the ratios of pairs, and the median share of the bare
-rate of products measured between the turns (random data in tiles, kernels/cpu/rate.h). Expected on a CPU
-with AMX: one thread ≥ 4.0 × for the original network and ≥ 3.8 × for the optimised one, all cores ≥ 3.0 ×,
-share ≥ 0.50. Then effects against FP32, opening 50 members, and time by stage. A machine whose bare rate
-swings by more than 20 % within a run is "not settled". Each run is kept in bench/results/native.json, also
-those that fall short; the exit code is 1 when a line falls short. Without AMX nothing is claimed: the
-figures of the other form are printed and kept, and the exit code is 2.
+For each network (original, optimised) on one thread, then on all: native and OpenVINO take turns of at least
+`--seconds` each; what counts is the median of the ratios of pairs, and the median share of the bare rate of
+products measured between the turns (random data in tiles, kernels/cpu/rate.h). Expected on a CPU with AMX:
+one thread ≥ 4.0 × for the original network and ≥ 3.8 × for the optimised one, all cores ≥ 3.0 ×, share ≥
+0.50. A machine whose bare rate swings by more than 20 % within a line is "not settled". Then a whole run of
+`--windows` × 3 members (≥ 0.95 of the engine alone), and the proofs of `native_proofs.py`.
 
-    python bench/native.py [--pairs 200] [--seconds 0.2] [--windows 2048]
+Each run is kept in bench/results/native.json line by line, also those that fall short or are stopped; the
+exit code is 1 when a line falls short or is not settled. Without AMX nothing is claimed of speed: the figures
+of the other form are printed and kept, the proofs count, and the exit code is 2.
+
+    python bench/native.py [--pairs 200] [--seconds 0.2] [--windows 20000] [--strands 2048] [--promoters 23]
 """
 
 from __future__ import annotations
@@ -18,19 +20,22 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import OPTIMISED, ORIGINAL, RESULTS, arguments, describe, family
+from native_proofs import PARTS, prove
 
 from legscore.dna.batch import Batch
 from legscore.dna.one_hot import strands
-from legscore.engine.fidelity import compare, probe
+from legscore.engine.choose import Request
+from legscore.engine.fidelity import probe
 from legscore.engine.native_engine import NativeEngine
 from legscore.engine.native_library import FORMS, fastest_form, load_library, missing_form
-from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
+from legscore.measure.whole_run import whole_run
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.graph import build_graph
 from legscore.system.cores import usable_cores
@@ -41,7 +46,7 @@ WANTED = {
     ("original", "all cores"): 3.0,
     ("optimised", "all cores"): 3.0,
 }
-SHARE, SWING, BATCH = 0.50, 0.20, 16
+SHARE, SWING, RUN_SHARE, BATCH = 0.50, 0.20, 0.95, 16
 NETWORKS = {"original": ORIGINAL, "optimised": OPTIMISED}
 
 
@@ -124,78 +129,73 @@ def pairs(name: str, where: str, form: str, wanted_pairs: int, seconds: float) -
     }
 
 
-def fidelity(name: str, form: str, windows: int) -> dict[str, Any]:
-    """Against OpenVINO FP32 over windows and as many changes."""
-    member = load_checkpoint(NETWORKS[name])
-    batch = probe(member.contract, windows, 0)
-    scores = []
-    for engine in (
-        NativeEngine([member], load_recipe("bf16"), both_strands=False, form=form),
-        OpenVINOEngine([member], load_recipe("bf16"), both_strands=False),
-        OpenVINOEngine([member], load_recipe("fp32"), both_strands=False),
-    ):
-        scores.append(engine.score(batch)[0])
-        engine.close()
-    found = {}
-    for label, values in zip(("native", "openvino bf16"), scores, strict=False):
-        agreement = compare([(values, scores[2])], "openvino fp32")
-        print(f"{name}, {label}: {agreement}")
-        found[label] = {
-            "changes": windows,
-            "rmse": agreement.score_rmse,
-            "effect_spearman": agreement.effect_spearman,
-        }
-    return found
-
-
-def opening(form: str) -> dict[str, float]:
-    """Seconds to open 50 members, and bytes a member."""
+def run_share(windows: int) -> dict[str, Any]:
+    """A whole run against the engine alone, three members, `--verify` as it is by default."""
     with tempfile.TemporaryDirectory() as folder:
-        members = family(ORIGINAL, 50, Path(folder))
-        started = time.perf_counter()
-        engine = NativeEngine(members, load_recipe("bf16"), both_strands=True, form=form)
-        taken, size = time.perf_counter() - started, engine.bytes_per_member
-        engine.close()
-    print(f"50 members: opened in {taken:.1f} s, {size / 1e6:.1f} MB a member")
-    return {"open_50_s": taken, "bytes_per_member": float(size)}
+        family(ORIGINAL, 3, Path(folder))
+        run = whole_run([folder], windows, rounds=3, request=Request(engine="native"))
+    return {**asdict(run), "of_engine": run.of_engine, "of_engine_cpu": run.of_engine_cpu}
 
 
-def keep(result: dict[str, Any]) -> None:
-    """Add a run to those in bench/results/native.json."""
-    path = RESULTS / "native.json"
-    runs = json.loads(path.read_text())["runs"] if path.is_file() else []
-    path.write_text(json.dumps({"bench": "native", "runs": [*runs, result]}, indent=1) + "\n")
+class Kept:
+    """This run's record in bench/results/native.json, written again after every line: each run is kept, also
+    one that falls short or is stopped."""
+
+    def __init__(self, form: str) -> None:
+        self._path = RESULTS / "native.json"
+        self._runs = json.loads(self._path.read_text())["runs"] if self._path.is_file() else []
+        self.run: dict[str, Any] = {"form": form, "lines": [], "machine": describe(), "ended": False}
+
+    def write(self) -> None:
+        self._path.write_text(
+            json.dumps({"bench": "native", "runs": [*self._runs, self.run]}, indent=1) + "\n"
+        )
+
+
+def verdict(line: dict[str, Any], claims: bool) -> str:
+    """What is said of a line."""
+    if not claims:
+        return "no claim"
+    if not line["settled"]:
+        return f"not settled (the bare rate swings by {line['swing']:.0%})"
+    return "holds" if line["holds"] else "falls short"
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", pairs=200, seconds=0.2, windows=2048)
-    has_amx = not missing_form("amx")
-    form = fastest_form()
-    print(f"form {form}" + ("" if has_amx else f": no claim is made ({missing_form('amx')})"))
-    lines, short = [], False
+    options = arguments(__doc__ or "", pairs=200, seconds=0.2, windows=20_000, strands=2048, promoters=23)
+    claims, form = not missing_form("amx"), fastest_form()
+    kept = Kept(form)
+    print(f"form {form}" + ("" if claims else f": no claim is made ({missing_form('amx')})"))
     for (name, where), wanted in WANTED.items():
         line = pairs(name, where, form, options.pairs, options.seconds)
-        lines.append(line)
-        good = line["ratio"] >= wanted and line["share"] >= SHARE and line["settled"]
-        short |= not good
-        verdict = "no claim" if not has_amx else "holds" if good else "falls short"
+        line |= {"wanted": wanted, "wanted_share": SHARE}
+        line["holds"] = line["ratio"] >= wanted and line["share"] >= SHARE
+        kept.run["lines"].append(line)
+        kept.write()
         print(
-            f"{name}, {where}: {line['ratio']:.2f} x OpenVINO bf16 (wanted {wanted}), {line['share']:.2f} of "
-            f"{line['bare_flop_per_s'] / 1e9:.0f} GFLOP/s a thread (wanted {SHARE}), {line['pairs']} pairs: "
-            + verdict
-            + ("" if line["settled"] else f"; not settled (the bare rate swings by {line['swing']:.0%})")
+            f"{name}, {where}: {line['ratio']:.2f} × OpenVINO bf16 (wanted {wanted}), {line['share']:.2f} of "
+            f"the bare rate of {line['bare_flop_per_s'] / 1e9:,.0f} GFLOP/s a thread (wanted {SHARE}), "
+            f"{line['pairs']} pairs: {verdict(line, claims)}",
+            flush=True,
         )
-        print("  " + ", ".join(f"{stage} {share:.0%}" for stage, share in line["stages"].items()))
-    result = {
-        "form": form,
-        "lines": lines,
-        "fidelity": {name: fidelity(name, form, options.windows) for name in NETWORKS},
-        **opening(form),
-        "machine": describe(),
-    }
-    short |= result["open_50_s"] > 5 or result["bytes_per_member"] > 10e6
-    keep(result)
-    sys.exit(2 if not has_amx else int(short))
+        print("  " + ", ".join(f"{stage} {share:.0%}" for stage, share in line["stages"].items()), flush=True)
+    run = run_share(options.windows)
+    kept.run["run"] = run
+    kept.write()
+    print(
+        f"legscore run, {run['windows']:,} windows × {run['members']} members: {run['of_engine']:.3f} of the "
+        f"engine alone, {run['of_engine_cpu']:.3f} of its core seconds (wanted {RUN_SHARE})",
+        flush=True,
+    )
+    kept.run["proofs_hold"] = prove(list(PARTS), options.strands, options.promoters)
+    kept.run["ended"] = True
+    kept.write()
+    good = (
+        kept.run["proofs_hold"]
+        and run["of_engine"] >= RUN_SHARE
+        and all(line["holds"] and line["settled"] for line in kept.run["lines"])
+    )
+    sys.exit(int(not good) if claims else 2)
 
 
 if __name__ == "__main__":

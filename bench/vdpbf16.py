@@ -12,8 +12,10 @@ what the instruction reaches; so that no engine with these bits can beat OpenVIN
 from __future__ import annotations
 
 import ctypes
+import functools
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +36,46 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def main() -> None:
-    options = arguments(__doc__ or "", rounds=15, seconds=0.1)
+@functools.cache
+def library() -> ctypes.CDLL:
+    """vdpbf16.cpp, compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vdpbf16.so"
+        source = Path(__file__).with_name("vdpbf16.cpp")
+        command = ["c++", *FLAGS, "-ffp-contract=off", "-shared", "-fPIC", str(source), "-o", str(path)]
+        subprocess.run(command, check=True)
+        found = ctypes.CDLL(str(path))
+    found.vdpbf16.restype = ctypes.c_double
+    found.vdpbf16.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_double]
+    return found
+
+
+def inputs() -> tuple[np.ndarray, np.ndarray]:
+    """Random bf16 rows and weights."""
     rng = np.random.default_rng(0)
     a, b = (
         aligned((rng.normal(size=STEPS * 1024).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16))
         for _ in range(2)
     )
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "vdpbf16.so"
-        source = Path(__file__).with_suffix(".cpp")
-        subprocess.run(
-            ["c++", *FLAGS, "-ffp-contract=off", "-shared", "-fPIC", str(source), "-o", str(library)],
-            check=True,
-        )
-        run = ctypes.CDLL(str(library)).vdpbf16
-    run.restype = ctypes.c_double
-    run.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_double]
+    return a, b
+
+
+def rate(threads: int, seconds: float = 0.05) -> float:
+    """FLOP/s of VDPBF16PS as it is, on so many cores together."""
+    a, b = inputs()
+
+    def one(_: int) -> float:
+        block = aligned(np.zeros((32, 32), np.float32))
+        return float(library().vdpbf16(2, a.ctypes.data, b.ctypes.data, block.ctypes.data, seconds))
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(one, range(threads)))
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", rounds=15, seconds=0.1)
+    a, b = inputs()
+    run = library().vdpbf16
 
     def sums(kind: int) -> np.ndarray:
         block = aligned(np.zeros((32, 32), np.float32))

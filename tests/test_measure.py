@@ -15,6 +15,7 @@ import pytest
 from conftest import Ran, in_parts_of, random_dna, yeast_contract
 
 from legscore.engine.choose import Request
+from legscore.engine.native_library import library_path
 from legscore.errors import EngineError
 from legscore.measure import whole_run as module
 from legscore.measure.dry_run import spoken
@@ -123,7 +124,14 @@ def test_bench_tells_rates_limits_and_time(
     assert "1,000 rows, 40 windows: about" in ran.out
     assert result["input"]["windows"] == 40
     for rate in result["engines"]:
-        assert rate["flop_per_s"] == pytest.approx(rate["of_limit"] * result["limits"][rate["precision"]])
+        limits = result["limits"]
+        limit = limits.get(rate["precision"], limits["fp32"])
+        assert rate["flop_per_s"] == pytest.approx(rate["of_limit"] * limit)
+        assert (rate["of_bare"] is None) == (rate["engine"] == "openvino")
+        if rate["engine"] == "native":
+            assert rate["flop_per_s"] == pytest.approx(rate["of_bare"] * limits["bare"])
+    native = {"native"} if library_path().is_file() else set()
+    assert {rate["engine"] for rate in result["engines"]} == {"openvino"} | native
     assert {rate["members"] for rate in result["engines"]} == {1, 3}
 
 

@@ -16,6 +16,7 @@ from legscore.dna.codes import encode_text
 from legscore.engine import choose, native_library, open_engine
 from legscore.engine import fidelity as fid
 from legscore.engine.choose import Request
+from legscore.engine.doctor import examine
 from legscore.engine.fidelity import compare, probe
 from legscore.engine.native_library import library_path, load_library, missing_form
 from legscore.engine.native_pack import uncovered
@@ -110,13 +111,15 @@ def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytes
 
 
 def test_auto_asks_for_amx_and_for_a_precision_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not choose.prefers_native(Request())
-    monkeypatch.setattr(choose, "AUTO_ON_AMX", True)
     assert choose.prefers_native(Request()) == (not missing_form("amx"))
     monkeypatch.setattr(choose, "missing_form", lambda form: "")
     assert choose.prefers_native(Request(precision="bf16"))
     for other in (Request(precision="fp32"), Request(engine="openvino"), Request(recipe="bf16")):
         assert not choose.prefers_native(other)
+        assert choose.preferred_engine(other)[0] != "native"
+    if choose.choose_engine("auto")[0] == "openvino":
+        assert choose.preferred_engine(Request())[0] == "native"
+        assert examine()["engine"] == "native"
 
 
 def test_a_row_whose_activations_leave_fp16_is_nonfinite_and_the_others_are_scored(

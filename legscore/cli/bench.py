@@ -59,10 +59,10 @@ def command(
 ) -> None:
     """Measure this machine: engine, limits, runs, and how long INPUT will take.
 
-    The CPU engine is timed over batch sizes and precisions, in turn with the machine's own limits (matrix
-    products, memory copies); then whole runs from Parquet to Parquet against the engine alone, by the engine
-    and precision that run would take. With INPUT its rows are windowed and the time to score them is given.
-    About two minutes.
+    The CPU engines are timed over batch sizes and precisions, in turn with the machine's own limits (matrix
+    products, the native engine's bare products, memory copies); then whole runs from Parquet to Parquet
+    against the engine alone, by the engine and precision that run would take. With INPUT its rows are
+    windowed and the time to score them is given. About two minutes.
 
     GFLOP/s count the network's own multiplications. Where it is computed in phases (`legscore doctor` says)
     some 12 % fewer are needed, and a share of the limit can be above 1.
@@ -72,7 +72,7 @@ def command(
       legscore bench
       legscore bench variants.parquet -m models/ --json bench.json
     """
-    from legscore.engine.choose import Request, choose_engine
+    from legscore.engine.choose import Request, preferred_engine
     from legscore.measure.engines import calls, measure_engines
     from legscore.measure.estimate import estimate
     from legscore.measure.whole_run import whole_run
@@ -89,10 +89,10 @@ def command(
     members = open_members(paths, True, lambda line: None)
     # what is wrong with it shows before anything is timed
     found = estimate(source, paths) if source else None
-    name, reason = choose_engine(engine)
+    name, reason = preferred_engine(Request(engine=engine, precision=precision))
     result: dict[str, Any] = {"legscore": __version__, "machine": _machine(), "members": len(members)}
     result |= {"engine": name, "engine_reason": reason, "models": [member.name for member in members]}
-    with progress_bar("engine and limits", calls(len(members), rounds=rounds), quiet=quiet) as tick:
+    with progress_bar("engine and limits", calls(members, rounds=rounds), quiet=quiet) as tick:
         rates, limits = measure_engines(members, rounds=rounds, tick=tick)
     result |= {"limits": limits, "engines": [asdict(rate) for rate in rates]}
     request = Request(engine=engine, precision=precision, device=device)
@@ -124,17 +124,20 @@ def table(result: dict[str, Any]) -> list[str]:
     from legscore.measure.dry_run import spoken
 
     limits, run = result["limits"], result["whole_run"]
-    products = ", ".join(f"{p} {limits[p] / 1e9:,.0f} GFLOP/s" for p in ("bf16", "fp32") if p in limits)
+    products = ", ".join(
+        f"{p} {limits[p] / 1e9:,.0f} GFLOP/s" for p in ("bf16", "fp32", "bare") if p in limits
+    )
     lines = [
         f"machine: {result['machine']['cpu']}, {result['machine']['cores']} cores",
         f"limits:  matrix products {products}; memory copy {limits['copy_bytes_per_s'] / 1e9:,.1f} GB/s",
         "",
-        "engine openvino  batch  members  strands × members/s  GFLOP/s  of the limit",
+        "engine          batch  members  strands × members/s  GFLOP/s  of the limit  of bare products",
     ]
     for rate in result["engines"]:
         lines.append(
-            f"{rate['precision']:>15} {rate['batch']:6d} {rate['members']:8d} {rate['strands_per_s']:20,.0f} "
-            f"{rate['flop_per_s'] / 1e9:8,.0f} {rate['of_limit']:13.2f}"
+            f"{rate['engine'] + ' ' + rate['precision']:14s} {rate['batch'] or '':6} {rate['members']:8d} "
+            f"{rate['strands_per_s']:20,.0f} {rate['flop_per_s'] / 1e9:8,.0f} {rate['of_limit']:13.2f}"
+            + (f" {rate['of_bare']:17.2f}" if rate["of_bare"] else "")
         )
     lines += [
         "",

@@ -68,17 +68,20 @@ def choose_engine(asked: str) -> tuple[str, str]:
     return "openvino", "no NVIDIA driver"
 
 
-AUTO_ON_AMX = False
-"""Whether `auto` takes the native engine on CPUs with AMX. True once bench/native.py has held on one: its AMX
-form has been compiled, but not run."""
-
-
 def prefers_native(request: Request) -> bool:
     """Whether `auto` shall try the native engine where it would take OpenVINO: on a CPU with AMX, with the
     precision left open or bf16."""
     if request.engine != "auto" or request.recipe or request.precision not in ("auto", "bf16"):
         return False
-    return AUTO_ON_AMX and library_path().is_file() and not missing_form("amx")
+    return library_path().is_file() and not missing_form("amx")
+
+
+def preferred_engine(request: Request) -> tuple[str, str]:
+    """As `choose_engine`, with the native engine where `auto` tries it before OpenVINO."""
+    name, reason = choose_engine(request.engine)
+    if name == "openvino" and prefers_native(request):
+        return "native", f"the CPU has AMX; {reason}"
+    return name, reason
 
 
 def check_device(name: str, reason: str, device: str | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from legscore.cuda.image import find_nvcc, nvcc_version
 from legscore.cuda.libcuda import driver_branch, find_gpus
 from legscore.engine.base import refusals
-from legscore.engine.choose import Request, choose_engine, choose_recipe
+from legscore.engine.choose import Request, choose_recipe, preferred_engine
 from legscore.engine.forms import choose_form
 from legscore.engine.machine import (
     GPU_EXTRA,
@@ -62,7 +62,7 @@ def examine() -> dict[str, Any]:
     )
     has["nvcc"] = _nvcc()
     has["cache"] = str(cache_folder("plans").parent)
-    engine, why = choose_engine("auto")
+    engine, why = preferred_engine(Request())
     recipe, precision_why = choose_recipe(Request(), engine, why)
     return {
         "has": has,

@@ -17,6 +17,8 @@ SHAPES = ((2400, 256, 512), (2400, 512, 256), (4096, 1024, 1024), (2048, 2048, 2
 limit."""
 JOB_FLOP = 2e10
 COPY_BYTES = 1 << 28
+BARE_S = 0.05
+"""Seconds that bare products are timed for."""
 
 
 def has_bf16() -> bool:
@@ -59,6 +61,16 @@ def matrix_products(precision: str) -> dict[str, Job]:
 
         jobs[f"gemm {precision} {m}x{k}x{n}"] = Job(job, float(2 * m * k * n * repeats))
     return jobs
+
+
+def bare_products(form: str) -> float:
+    """FLOP/s of bare products of a form of the native library (kernels/cpu/rate.h) on all cores together:
+    what its network reaches at most."""
+    from legscore.engine.native_library import FORMS, load_library
+
+    library, threads = load_library(), usable_cores()
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(lambda _: library.legnet_rate(FORMS.index(form), BARE_S), range(threads)))
 
 
 def memory_copy() -> Job:

@@ -25,8 +25,8 @@ PROBE_WINDOWS = 256
 @dataclass(frozen=True)
 class EngineRate:
     """One setting of an engine. `strands_per_s` counts forward strands × members, `of_limit` is the share of
-    OpenVINO's matrix-product rate of that precision (of FP32 where the CPU has no bf16), `of_bare` that of the native engine's own bare products.
-    `batch` is 0 for the native engine, which has none."""
+    OpenVINO's matrix-product rate of that precision (of FP32 where the CPU has no bf16), `of_bare` that of
+    the native engine's own bare products. `batch` is 0 for the native engine, which has none."""
 
     engine: str
     precision: str

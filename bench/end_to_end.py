@@ -10,19 +10,31 @@ noise. A setting of its own replaces that setting's result only. Expected: ≥ 0
 100,000 × 1, ≥ 0.98 at 20,000 × 5; null ≥ 0.3 M rows/s.
 
     python bench/end_to_end.py [--real 20000x5,1000x1:pair] [--null 1000000x1] [--rounds 1] [--save]
+    python bench/end_to_end.py --against PATH [--null 1000000x1] [--rounds 5] [--save]
+
+With --against a checkout of other code, `legscore run` of the two takes turns with the null engine, as
+processes; what they write is compared first (`end_to_end_against.json`). Expected: within 3 %.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from against import HERE, Job, compare
 from machine import ORIGINAL, RESULTS, arguments, describe, family, finish
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from legscore.engine.choose import Request
-from legscore.measure.whole_run import whole_run
+from legscore.measure.whole_run import random_table, whole_run
+from legscore.model.checkpoint import load_members
 
 REAL = "100000x1,20000x5,1000x50,10000x1:pair,10000x1:saturation"
 NULL = "1000000x1,1000000x5,1000000x50,1000000x1:pair,1000000x1:saturation"
@@ -39,7 +51,10 @@ def settings(text: str) -> list[tuple[int, int, str]]:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", real=REAL, null=NULL, rounds=1)
+    options = arguments(__doc__ or "", real=REAL, null=NULL, rounds=1, against="")
+    if options.against:
+        before_and_now(options)
+        return
     wanted = [("auto", *one) for one in settings(options.real)] + [
         ("null", *one) for one in settings(options.null)
     ]
@@ -87,6 +102,47 @@ def main() -> None:
             if options.save:  # long runs: each is kept as it ends
                 (RESULTS / "end_to_end.json").write_text(json.dumps({"runs": list(results.values())}))
     finish("end_to_end", {"runs": list(results.values())}, options.save)
+
+
+def before_and_now(options: argparse.Namespace) -> None:
+    """Runs of this checkout and another one, with the null engine."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, jobs = Path(name), {}
+        for windows, n, kind in settings(options.null):
+            members = folder / f"models{n}"
+            if not members.exists():
+                both_read(Path(options.against) / ORIGINAL.relative_to(HERE), n, members)
+            contract = load_members([members])[0].contract
+            source = folder / f"{kind}-{windows}.parquet"
+            pq.write_table(random_table(contract, windows, kind), source)
+
+            def words(out: Path, source: Path = source, members: Path = members) -> tuple[object, ...]:
+                run = ("-m", "legscore", "run", source, "-m", members, "--engine", "null", "-q")
+                return (*run, "--sequence-is", "insert", "--allow-duplicates", "-o", out)
+
+            jobs[f"{windows}x{n}:{kind}"] = Job(words, same)
+        found = compare(jobs, options.against, folder, options.rounds)
+    finish("end_to_end_against", found, options.save)
+
+
+def both_read(path: Path, n: int, folder: Path) -> None:
+    """n different members of the other checkout's model, as its code writes them: older code does not read
+    what newer code adds."""
+    with safe_open(path, "numpy") as stored:
+        arrays, about = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118
+    folder.mkdir()
+    for i in range(n):
+        scaled = {name: array * np.float32(1 + 0.01 * i) for name, array in arrays.items()}
+        save_file(scaled, folder / f"member{i:02d}.safetensors", about)
+
+
+def same(before: Path, now: Path) -> None:
+    """SystemExit unless two outputs have the same rows, in the columns that both have."""
+    tables = [pq.read_table(path) for path in (before, now)]
+    shared = [name for name in tables[0].column_names if name in tables[1].column_names]
+    texts = [[table[name].cast(pa.string()) for name in shared] for table in tables]
+    if "status" not in shared or texts[0] != texts[1]:
+        raise SystemExit("the two write other rows; no timing of wrong ones")
 
 
 if __name__ == "__main__":

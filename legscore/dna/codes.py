@@ -19,14 +19,13 @@ _UPPER = np.frombuffer(bytes(range(256)).upper(), dtype=np.uint8)
 @dataclass(frozen=True)
 class Sequences:
     """Texts as codes: `flat` uint8 (INVALID_CODE where no base), `start` and `length` int64 [N], `is_null`
-    bool [N]; `is_na` bool [N]: texts that read as one of MISSING_WORDS, in any case, which other tools write
-    for null and which no insert is."""
+    bool [N]; `text`: their letters, one after the other."""
 
     flat: np.ndarray
     start: np.ndarray
     length: np.ndarray
     is_null: np.ndarray
-    is_na: np.ndarray
+    text: bytes
 
     def __len__(self) -> int:
         return len(self.start)
@@ -52,12 +51,26 @@ class Sequences:
         """bool [len(rows)]: whether the bases `skip` into each row are `expected`."""
         return (self.gather(rows, skip, len(expected)) == expected).all(axis=1)
 
+    def read_as_missing(self) -> np.ndarray:
+        """bool [N]: texts that read as one of MISSING_WORDS, in any case.
+
+        Other tools write them for null, and no insert is one.
+        """
+        reads = np.zeros(len(self), dtype=bool)
+        letters = np.frombuffer(self.text, dtype=np.uint8)
+        short = np.flatnonzero(self.length <= max(map(len, MISSING_WORDS)))
+        for word in MISSING_WORDS if len(short) else ():
+            rows = short[self.length[short] == len(word)]
+            found = _UPPER[letters[self.start[rows][:, None] + np.arange(len(word))]]
+            reads[rows] |= (found == np.frombuffer(word, dtype=np.uint8)).all(axis=1)
+        return reads
+
     def edited(self, offset_N: np.ndarray, base_N: np.ndarray, where_N: np.ndarray) -> Sequences:
         """The same sequences with one base replaced in each row of `where_N` whose offset lies inside it."""
         rows = np.flatnonzero(where_N & (offset_N >= 0) & (offset_N < self.length))
         flat = self.flat.copy()
         flat[self.start[rows] + offset_N[rows]] = base_N[rows]
-        return Sequences(flat, self.start, self.length, self.is_null, self.is_na)
+        return Sequences(flat, self.start, self.length, self.is_null, self.text)
 
 
 def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequences:
@@ -73,9 +86,7 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
     n = len(texts)
     if n == 0 or offset_buffer is None:
         nothing = np.zeros(n, dtype=np.int64)
-        return Sequences(
-            np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
-        )
+        return Sequences(np.empty(0, np.uint8), nothing, nothing, np.ones(n, dtype=bool), b"")
     bounds = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + n + 1]
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     text = (
@@ -84,20 +95,7 @@ def text_to_codes(texts: pa.Array, table: np.ndarray = CODE_OF_BYTE) -> Sequence
         else data_buffer.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
     )
     flat = np.frombuffer(text.translate(table.tobytes()), dtype=np.uint8)
-    start, length = bounds[:-1] - bounds[0], np.diff(bounds)
-    return Sequences(
-        flat, start, length, is_null, _reads_na(np.frombuffer(text, dtype=np.uint8), start, length)
-    )
-
-
-def _reads_na(letters: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    reads = np.zeros(len(start), dtype=bool)
-    short = np.flatnonzero(length <= max(map(len, MISSING_WORDS)))
-    for word in MISSING_WORDS if len(short) else ():
-        rows = short[length[short] == len(word)]
-        found = _UPPER[letters[start[rows][:, None] + np.arange(len(word))]]
-        reads[rows] |= (found == np.frombuffer(word, dtype=np.uint8)).all(axis=1)
-    return reads
+    return Sequences(flat, bounds[:-1] - bounds[0], np.diff(bounds), is_null, text)
 
 
 def encode_text(text: str) -> np.ndarray:

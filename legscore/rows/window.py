@@ -213,7 +213,7 @@ class Windower:
             starts = sequences.start
             owners = np.searchsorted(starts, bad, side="right") - 1
             status[owners] = STATUS_CODE["invalid_base"]
-        status[sequences.is_null | sequences.is_na] = STATUS_CODE["null_sequence"]
+        status[sequences.is_null | sequences.read_as_missing()] = STATUS_CODE["null_sequence"]
         if self.sequence_is != "window" and len(self.five) + len(self.three):
             rows = np.flatnonzero(status == OK)
             carries = _carries_adapters(sequences, rows, contract)

@@ -200,6 +200,7 @@ def test_a_run_after_a_clear_measures_again(cache: Path, tmp_path: Path, cli: An
         "--engine",
         "torch",
         "--force",
+        "-v",
     )
     for expected in ("measuring", "(cached)"):
         ran = cli(*base)

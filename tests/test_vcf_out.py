@@ -150,7 +150,7 @@ def test_a_record_that_was_not_scored_gets_no_scores(world: Path, how: str) -> N
     (world / "v.vcf").write_text("".join(changed(lines, how)))
     metadata: dict[str, Any] = {"legscore": "0", "models": []}
     with pytest.raises(InputError, match="changed while it was in use"):
-        write_vcf(world / "v.vcf", scored, str(world / "o.vcf"), ContigMap({}), {"1": 1200}, metadata)
+        write_vcf(world / "v.vcf", scored, str(world / "o.vcf"), "vcf", ContigMap({}), {"1": 1200}, metadata)
     assert not list(world.glob("o.*"))
 
 
@@ -162,11 +162,11 @@ def test_a_file_that_was_written_again_is_refused_by_its_stamp(world: Path) -> N
     made = make(str(world / "v.vcf"), str(world / "t.parquet"), options, numbered=True)
     scored = scored_for(world, world / "v.vcf")
     given = (ContigMap({}), {"1": 1200}, {"legscore": "0", "models": []}, made.read)
-    write_vcf(world / "v.vcf", scored, str(world / "o.vcf"), *given)
+    write_vcf(world / "v.vcf", scored, str(world / "o.vcf"), "vcf", *given)
     text = (world / "v.vcf").read_text()
     (world / "v.vcf").write_text(text.replace("1\t1100\t", "1\t1101\t"))
     with pytest.raises(InputError, match="v.vcf changed while it was in use"):
-        write_vcf(world / "v.vcf", scored, str(world / "p.vcf"), *given)
+        write_vcf(world / "v.vcf", scored, str(world / "p.vcf"), "vcf", *given)
     assert not (world / "p.vcf").exists()
 
 

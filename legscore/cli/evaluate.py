@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
-from legscore.cli.output_options import force_option, threads_option
+from legscore.cli.output_options import force_option, speaker, threads_option
 from legscore.cli.sections import Section, SectionedCommand
+from legscore.cli.standard_input import kept_inputs
 from legscore.cli.table_options import conditions, key_option, where_option
 from legscore.errors import InputError
 
@@ -199,13 +200,49 @@ def command(
     """Compare predictions with measurements.
 
     Pearson, Spearman, RMSE and MAE with paired bootstrap intervals, and tests of the differences between
-    predictions. PREDICTIONS are Parquet, Arrow, CSV or TSV; several are joined on --key, and a column that
-    two files have is FILE:COLUMN.
+    predictions.
+
+    PREDICTIONS are Parquet, Arrow, CSV or TSV, a folder of Parquet files, a VCF that legscore run wrote, or -
+    (standard input). Several are joined on --key, and a column that two files have is FILE:COLUMN.
 
     \b
     Example:
       legscore evaluate scores.parquet --truth expression --prediction score
     """
+    if calibrate and not output:
+        raise InputError("--calibrate needs -o FILE for the calibration")
+    if output and not calibrate:
+        raise InputError("-o is where --calibrate writes; for results give --json or --csv")
+    if plot and not given["curve"]:
+        raise InputError("--plot draws the --ensemble-curve; give both")
+    if json_path == csv_path == "-":
+        raise InputError("--json - and --csv - both write to standard output; name a file for one")
+    _refuse_unused(calibrate, len(paths), given)
+    with kept_inputs(speaker(quiet)) as kept:
+        paths = tuple(kept.scores(paths))
+        given = kept.of(given, ("class_weights",))
+        given["where"] = conditions(where)
+        coverage_of = coverage if calibrate and output else None
+        _evaluate(
+            paths,
+            {"-o": output, "--json": json_path, "--csv": csv_path, "--plot": plot},
+            given,
+            coverage_of,
+            force=force,
+            table=not quiet and "-" not in (json_path, csv_path),
+        )
+
+
+def _evaluate(
+    paths: tuple[str, ...],
+    outputs: dict[str, str | None],
+    given: dict[str, Any],
+    coverage: float | None,
+    *,
+    force: bool,
+    table: bool,
+) -> None:
+    """Compare, calibrate where there is a coverage to reach, and write what was asked for."""
     from legscore.evaluate.evaluation import EvaluationOptions, evaluate
     from legscore.evaluate.show import lines
     from legscore.evaluate.tables import Tables
@@ -213,42 +250,31 @@ def command(
     from legscore.system.overwrite import check_outputs
     from legscore.system.publish import check_writable
 
-    if calibrate and not output:
-        raise InputError("--calibrate needs -o FILE for the calibration")
-    if output and not calibrate:
-        raise InputError("-o is where --calibrate writes; for results give --json or --csv")
-    if plot and not given["curve"]:
-        raise InputError("--plot draws the --ensemble-curve; give both")
-    _refuse_unused(calibrate, len(paths), given)
-    if plot:
+    if plot := outputs["--plot"]:
         from legscore.evaluate.figures.style import check_picture
 
         check_picture(plot)
-    for path in (output, json_path, csv_path, plot):
+    for path in outputs.values():
         if path:
             check_writable(Path(path))
-    check_outputs(
-        {"-o": output, "--json": json_path, "--csv": csv_path, "--plot": plot},
-        [*paths, given["class_weights"]],
-        force=force,
-    )
+    check_outputs(outputs, [*paths, given["class_weights"]], force=force)
     if not given["predictions"]:
         given["predictions"] = (Tables(paths, given["keys"]).default_prediction(),)
-    options = EvaluationOptions(paths=paths, where=conditions(where), **given)
+    options = EvaluationOptions(paths=paths, **given)
     result = evaluate(options, say=lambda line: click.echo(line, err=True))
     calibration = None
-    if calibrate and output:
+    if coverage is not None:
         from legscore.evaluate.calibrate import calibrate_columns
 
         calibration = calibrate_columns(options, coverage)
-        calibration.save(Path(output))
-    if not quiet:
+        calibration.save(Path(str(outputs["-o"])))
+    if table:
         for line in lines(result, options, calibration):
             click.echo(line)
-    if json_path:
-        write_json(Path(json_path), result, options, calibration)
-    if csv_path:
-        write_csv(Path(csv_path), result)
+    if outputs["--json"]:
+        write_json(Path(outputs["--json"]), result, options, calibration)
+    if outputs["--csv"]:
+        write_csv(Path(outputs["--csv"]), result)
     if plot:
         from legscore.evaluate.figures.ensemble_size import draw_curve
 

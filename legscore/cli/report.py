@@ -8,6 +8,7 @@ import click
 
 from legscore.cli.output_options import force_option, quiet_option, speaker
 from legscore.cli.sections import SectionedCommand
+from legscore.cli.standard_input import kept_inputs
 from legscore.cli.table_options import tile_column_option
 
 
@@ -28,6 +29,9 @@ from legscore.cli.table_options import tile_column_option
 def command(scores: str, output: str, truth: str | None, tile: str | None, force: bool, quiet: bool) -> None:
     """Write a page that shows scores in the browser.
 
+    SCORES is a table of scores, a folder of Parquet files, a VCF that legscore run wrote, or - (standard
+    input).
+
     One file that holds everything and never reaches for the network: what was run, rows by status,
     distributions, effect against ensemble SD, the prediction floor, the largest effects, heat maps of
     saturated promoters, a track along the genome, and measured against predicted values. A table that
@@ -42,19 +46,18 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
       legscore report designs.parquet -o report/
     """
     from legscore.design.report import is_designs, report_file
+    from legscore.evaluate.report.page import write_report
     from legscore.input.read import open_input
     from legscore.system.overwrite import check_outputs
-
-    check_outputs({"-o": output}, [scores], force=force)
-
-    say = speaker(quiet)
-
-    if truth is None and tile is None and is_designs(open_input([scores]).schema.names):
-        report_file(scores, output, say)
-        return
-    from legscore.evaluate.report.page import write_report
     from legscore.system.publish import check_writable
 
-    check_writable(Path(output))
-    for line in write_report(scores, output, truth, tile):
-        say(line)
+    check_outputs({"-o": output}, [scores], force=force)
+    with kept_inputs(speaker(quiet)) as kept:
+        say = kept.saying(speaker(quiet))
+        (path,) = kept.scores([scores])
+        if truth is None and tile is None and is_designs(open_input([path]).schema.names):
+            report_file(path, output, say)
+            return
+        check_writable(Path(output))
+        for line in write_report(path, output, truth, tile):
+            say(line)

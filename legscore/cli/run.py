@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,20 @@ from legscore.cli.output_options import (
 )
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
+from legscore.cli.standard_input import kept_inputs
+from legscore.cli.variant_options import READ as VARIANT_FILES
 from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
 from legscore.errors import InputError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
 from legscore.run.options import DEFAULT_SHARE, DIRECT, Options, Staging
 
 if TYPE_CHECKING:
+    from legscore.cluster.options import ClusterOptions
     from legscore.system.log import Progress, RunLog, Say
     from legscore.variants.run_request import RunRequest
 
+FILES = (*VARIANT_FILES, "calibration")
+"""Options whose files are read, beside models."""
 SECTIONS = (
     Section(
         "Input",
@@ -46,7 +51,8 @@ SECTIONS = (
         "output format_ force keep per_model calibration shuffle_null file_rows",
         (
             "legscore run variants.parquet -o scores.tsv --keep id,gene --per-model",
-            "legscore run promoters.fa -o - | head",
+            "bcftools view -r chrII cohort.vcf.gz | legscore run - --fasta genome.fa \\\n"
+            "    --promoters genes.gtf -o - --format vcf | bgzip > scored.vcf.gz",
         ),
     ),
     Section(
@@ -161,9 +167,9 @@ SECTIONS = (
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["arrow", "tsv"]),
+    type=click.Choice(["tsv", "arrow", "vcf", "bcf"]),
     show_default="tsv",
-    help="Format on standard output.",
+    help="Format on standard output; vcf and bcf where a VCF goes in.",
 )
 @click.option("--allow-duplicates", is_flag=True, help="Accept the same model twice; it then weighs twice.")
 @click.option(
@@ -256,17 +262,32 @@ def command(
     Example:
       legscore run examples/promoter_variants.parquet -o scores.parquet
     """
-    from legscore.system.log import finish, logged
-    from legscore.variants.genome_run import score_request
     from legscore.variants.run_request import check_request
 
-    request, cluster = asked(format=format_, **given), cluster_settings(given)
-    if dry_run and (request.build is not None or request.shuffles):
-        raise InputError("--dry-run looks at a table: make it with legscore variants first")
-    check_request(request, log_json)
-    hold_memory(request.options, by_workers=cluster is not None)
-
     say = speaker(quiet, verbose)
+    with kept_inputs(say) as kept:
+        given = kept.of(given | {"inputs": kept.paths(given["inputs"])}, FILES)
+        request, cluster = asked(kept.shown, format=format_, **given), cluster_settings(given)
+        if cluster is not None and kept.shown:
+            raise InputError("--ray reads inputs on other machines, where standard input and pipes are not")
+        if dry_run and (request.build is not None or request.shuffles):
+            raise InputError("--dry-run looks at a table: make it with legscore variants first")
+        check_request(request, log_json)
+        hold_memory(request.options, by_workers=cluster is not None)
+        _run(request, cluster, dry_run, log_json, quiet, kept.saying(say))
+
+
+def _run(
+    request: RunRequest,
+    cluster: ClusterOptions | None,
+    dry_run: bool,
+    log_json: str | None,
+    quiet: bool,
+    say: Say,
+) -> None:
+    """Score, or say what scoring would do, with a bar and closing lines."""
+    from legscore.system.log import finish, logged
+    from legscore.variants.genome_run import score_request
 
     def start_bar(rows: int, members: int) -> Progress:
         return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
@@ -299,8 +320,10 @@ def command(
         say(line)
 
 
-def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> RunRequest:
-    """What the options of the command line ask for."""
+def asked(
+    shown: Mapping[str, str], *, columns: Sequence[str], shuffle_null: int | None, **given: Any
+) -> RunRequest:
+    """What the options of the command line ask for; `shown`: what inputs are called that were kept aside."""
     from legscore.variants.run_request import RunRequest, samples_asked
 
     names = Options.__dataclass_fields__
@@ -309,7 +332,7 @@ def asked(*, columns: Sequence[str], shuffle_null: int | None, **given: Any) -> 
     )
     samples = samples_asked(given["haplotypes"], given["samples"])
     command = shlex.join(["legscore", *sys.argv[1:]])
-    return RunRequest(options, build_options(given), samples, shuffle_null or 0, command)
+    return RunRequest(options, build_options(given), samples, shuffle_null or 0, command, shown)
 
 
 def hold_memory(options: Options, *, by_workers: bool) -> None:

@@ -132,6 +132,8 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="Only variants in this region of an indexed VCF, as bcftools writes it; repeat for more.",
     ),
 }
+READ = ("fasta", "promoters", "regions_bed", "tss", "samples")
+"""Options whose files are read."""
 NAMED = {"regions_bed": "tiles", "biotypes": "biotype"}
 """Options whose name is not that of their parameter."""
 

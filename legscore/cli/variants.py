@@ -8,7 +8,14 @@ import click
 
 from legscore.cli.output_options import force_option, quiet_option, speaker, threads_option
 from legscore.cli.sections import Section, SectionedCommand
-from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
+from legscore.cli.standard_input import kept_inputs
+from legscore.cli.variant_options import (
+    READ,
+    build_options,
+    haplotype_options,
+    roles_of,
+    variant_options,
+)
 from legscore.errors import InputError
 
 SECTIONS = (
@@ -90,9 +97,10 @@ def command(
 ) -> None:
     """Build the variants that run scores, from a genome.
 
-    VARIANTS is a VCF or BCF, or a table with chrom, pos (counted from 1), ref and alt. Every allele in a tile
-    becomes a row: the tile's sequence as it is, and as the allele makes it, in the gene's 5'→3' direction.
-    Without VARIANTS the tiles themselves are written, or with --saturate every single-base change of them.
+    VARIANTS is a VCF or BCF, or a table with chrom, pos (counted from 1), ref and alt; - is standard input.
+    Every allele in a tile becomes a row: the tile's sequence as it is, and as the allele makes it, in the
+    gene's 5'→3' direction. Without VARIANTS the tiles themselves are written, or with --saturate every
+    single-base change of them.
 
     \b
     Example:
@@ -100,20 +108,23 @@ def command(
     """
     if given["fasta"] is None:
         raise InputError("legscore variants needs the genome: --fasta FASTA")
+    from legscore.variants.make import make
     from legscore.variants.run_request import samples_asked
 
-    build, samples = build_options(given), samples_asked(given["haplotypes"], given["samples"])
-    assert build is not None
-    from legscore.variants.make import make
-
-    make(
-        source,
-        output,
-        build,
-        saturate=saturate,
-        indels=saturate_indels,
-        samples=samples,
-        columns=roles_of(columns),
-        force=force,
-        say=speaker(quiet),
-    )
+    say = speaker(quiet)
+    with kept_inputs(say) as kept:
+        source = kept.path(source) if source is not None else None
+        given = kept.of(given, READ)
+        build, samples = build_options(given), samples_asked(given["haplotypes"], given["samples"])
+        assert build is not None
+        make(
+            source,
+            output,
+            build,
+            saturate=saturate,
+            indels=saturate_indels,
+            samples=samples,
+            columns=roles_of(columns),
+            force=force,
+            say=kept.saying(say),
+        )

@@ -232,7 +232,9 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
     tables = Tables([path])
     table = tables.all[0]
     if column and column not in table.columns:
-        raise InputError(f"--tile {column}: {table.name} has no such column{nearest(column, table.columns)}")
+        raise InputError(
+            f"--tile-column {column}: {table.name} has no such column{nearest(column, table.columns)}"
+        )
     names = dict.fromkeys([*wanted_columns(table.columns), *([column] if column else [])])
     if not set(NEEDED) <= set(names):
         raise InputError(
@@ -240,7 +242,7 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
             "that names the tile; "
             f"it has {shorten(table.columns, 12)}"
         )
-    frame = tables.select(dict.fromkeys(names, "--tile")).frame
+    frame = tables.select(dict.fromkeys(names, "--tile-column")).frame
     frame = frame.with_columns(
         pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect")
     )

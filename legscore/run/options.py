@@ -32,7 +32,7 @@ class Options:
         max_n: rows with more N's than this are `invalid_base`; when None, rows of which more than half of a
             sequence's own bases are no A, C, G or T are `mostly_n`.
         columns: input column of a role, {role: column}.
-        format: `arrow` or `tsv`, on standard output.
+        format: `arrow` or `tsv`, on standard output; `vcf` or `bcf` where a VCF goes in.
         allow_duplicates: accept the same model twice; it then weighs twice.
         null_rate: windows × members a second that engine null pretends.
         out_of_fold: score each row only with members that did not train on its fold: the column of folds, or
@@ -86,7 +86,7 @@ class Options:
             "sequence_is": (*SEQUENCE_IS, "auto"),
             "rc": (None, *RC_MODES),
             "singleton": (0, 1),
-            "format": (None, "arrow", "tsv"),
+            "format": (None, "arrow", "tsv", "vcf", "bcf"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:

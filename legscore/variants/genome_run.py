@@ -93,7 +93,10 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
     """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
     options, build, output = request.options, request.build, request.options.output
     if build is None and not request.scores_aside:
-        yield Job(options, Staging(command=request.command), lambda record: [])
+        staging = Staging(
+            command=request.command, shown_inputs=request.shown_inputs, derived_input=bool(request.shown)
+        )
+        yield Job(options, staging, lambda record: [])
         return
     with _working_folder(output, options.restart) as room:
         made, job, asked = None, options, request.asked()
@@ -122,8 +125,8 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             job = replace(job, output=str(room / "_scored.parquet"), format=None, force=True)
         staging = Staging(
             command=request.command,
-            shown_inputs=options.inputs,
-            derived_input=made is not None,
+            shown_inputs=request.shown_inputs,
+            derived_input=made is not None or bool(request.shown),
             parts=None if is_stream(output) else str(room / STAGED),
             asked=asked,
         )

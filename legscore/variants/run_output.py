@@ -52,6 +52,7 @@ def publish_scores(
     """
     output = request.options.output
     if is_stream(output):
+        record["output"] = output
         return _write(request, output, job, made, read, record, say, log)
     target, aside, store = Path(os.path.realpath(output)), room / "_output", PartFolder(room)
     if aside.exists():
@@ -90,7 +91,9 @@ def _write(
         from legscore.variants.vcf_out import write_vcf
 
         source = Path(request.options.inputs[0])
-        return write_vcf(source, scored, output, made.contigs, made.lengths, record, made.read)
+        return write_vcf(
+            source, scored, output, str(request.vcf_form), made.contigs, made.lengths, record, made.read
+        )
     if request.to_tracks:
         from legscore.variants.tracks import write_tracks
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
-from legscore.errors import InputError
+from legscore.errors import InputError, OutputError
 from legscore.input.read import open_input
 from legscore.input.roles import choose_carried_columns
 from legscore.output.write import output_format
@@ -38,6 +39,7 @@ class RunRequest:
         samples: `all` or names: rows are these samples' haplotypes instead of single alleles.
         shuffles: add p and q from so many shuffled inserts of each row; 0 for none.
         command: what the record says started the run.
+        shown: input that was kept aside → what the user called it.
     """
 
     options: Options
@@ -45,10 +47,25 @@ class RunRequest:
     samples: str | None = None
     shuffles: int = 0
     command: str | Mapping[str, Any] | None = None
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown_inputs(self) -> list[str]:
+        """What the record calls the inputs."""
+        return [self.shown.get(str(path), str(path)) for path in self.options.inputs]
+
+    @property
+    def vcf_form(self) -> str | None:
+        """`vcf`, `vcf.gz` or `bcf` where the output is a VCF; None where it is none."""
+        name = self.options.output.lower()
+        if is_stream(self.options.output):
+            return self.options.format if self.options.format in ("vcf", "bcf") else None
+        found = next((ending for ending in VCF if name.endswith(ending)), None)
+        return found and {".vcf.bgz": "vcf.gz"}.get(found, found[1:])
 
     @property
     def to_vcf(self) -> bool:
-        return self.options.output.lower().endswith(VCF)
+        return self.vcf_form is not None
 
     @property
     def to_tracks(self) -> bool:
@@ -119,10 +136,14 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
             raise InputError(
                 f"{inputs[0]}: a VCF needs --fasta GENOME and --promoters GTF, --tiles BED or --centered"
             )
-    if request.to_vcf and (request.build is None or request.samples or not inputs[0].lower().endswith(VCF)):
+    named = output if output != "-" else f"--format {options.format}"
+    if (request.to_vcf or options.format in ("vcf", "bcf")) and (
+        request.build is None or request.samples or not inputs[0].lower().endswith(VCF)
+    ):
         raise InputError(
-            f"{output}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
+            f"{named}: a VCF comes out only where one goes in, with --fasta and without --haplotypes"
         )
+    _check_vcf_form(request)
     if request.to_vcf or request.to_tracks:
         idle = {"--keep": options.keep != "auto", "--per-model": options.per_model}
         idle["--calibration"] = options.calibration is not None
@@ -145,6 +166,17 @@ def check_request(request: RunRequest, log_json: str | None = None) -> None:
         what = "--shuffle-null" if request.shuffles else output
         raise InputError(f"--shard goes with tables, not with {what}")
     _check_output(request)
+
+
+def _check_vcf_form(request: RunRequest) -> None:
+    """OutputError where --format and the output do not go together, or binary data would reach a terminal."""
+    asked, output = request.options.format, request.options.output
+    if asked in ("vcf", "bcf") and not is_stream(output) and (request.vcf_form or "").split(".")[0] != asked:
+        raise OutputError(f"--format {asked} contradicts the extension of {output}; drop one of them")
+    if asked in ("arrow", "tsv") and request.to_vcf:
+        raise OutputError(f"--format {asked} contradicts the extension of {output}; drop one of them")
+    if asked == "bcf" and output == "-" and sys.stdout is not None and sys.stdout.isatty():
+        raise OutputError("--format bcf writes binary data; send it into a pipe or a file, not to a terminal")
 
 
 def _check_build(options: Options) -> None:

@@ -8,6 +8,7 @@ BCF outputs are indexed.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,16 +18,16 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pysam
 
-from legscore.errors import InputError, OutputError
+from legscore.errors import InputError, OutputError, printable
 from legscore.input.source import READ_ERRORS
-from legscore.system.publish import publishing, writing
+from legscore.system.publish import is_stream, publishing, writing
 from legscore.system.storage import Stamp, check_same
 from legscore.variants.bcf import as_text, fitting, to_bcf, whole_header
 from legscore.variants.build import ALT_NUMBER, RECORD
 from legscore.variants.contigs import ContigMap
 from legscore.variants.vcf_file import open_vcf, opened
 
-ENTRY = ("ALT", "gene", "tile", "strand", "effect", "sd", "Consequence")
+ENTRY = ("ALT", "gene", "symbol", "tile", "strand", "effect", "sd", "Consequence")
 """Fields of an entry, in order; `bcftools +split-vep -a LEGSCORE` reads their names in the header. The last
 is the row's status: most versions of split-vep stop where no field is called Consequence."""
 HEADER = (
@@ -43,8 +44,8 @@ TBI_BASES = 1 << 29
 """The longest contig that a .tbi can index; beyond it, and for BCF, the index is a .csi."""
 NAMES = (b"LEGSCORE", b"LEGSCORE_MAX")
 COLUMNS = [
-    RECORD, ALT_NUMBER, "chrom", "pos", "ref", "alt", "gene", "tile_id", "strand", "effect", "effect_sd",
-    "status",
+    RECORD, ALT_NUMBER, "chrom", "pos", "ref", "alt", "gene", "gene_name", "tile_id", "strand", "effect",
+    "effect_sd", "status",
 ]  # fmt: skip
 Row = tuple[Any, ...]
 """Values of COLUMNS."""
@@ -54,6 +55,7 @@ def write_vcf(
     source: Path,
     scored: Path,
     output: str,
+    form: str,
     contigs: ContigMap,
     lengths: Mapping[str, int],
     metadata: Mapping[str, Any],
@@ -63,7 +65,7 @@ def write_vcf(
     numbers).
 
     Args:
-        output: ends in .vcf, .vcf.gz, .vcf.bgz or .bcf.
+        output: where it goes, a file or a stream. form: `vcf`, `vcf.gz` or `bcf`.
         contigs, lengths: names of the VCF → those of the FASTA, and its lengths, for headers without contig
             lines.
         metadata: of the run, for the header.
@@ -75,23 +77,22 @@ def write_vcf(
     Raises:
         InputError: `source` is not what was scored; nothing is written.
     """
-    name = output.lower()
     with publishing(Path(output)) as temporary:
-        text = scored.with_name("annotated.vcf.gz") if name.endswith(".bcf") else temporary
+        text = scored.with_name("annotated.vcf.gz") if form == "bcf" else temporary
         with writing(output):
-            stream: BinaryIO = open(text, "wb") if name.endswith(".vcf") else pysam.BGZFile(str(text), "wb")  # noqa: SIM115
+            stream: BinaryIO = open(text, "wb") if form == "vcf" else pysam.BGZFile(str(text), "wb")  # noqa: SIM115
         with stream:
             plain = as_text(source, scored.with_name("source.vcf.gz"))
-            lines = _lines(plain, contigs, lengths, metadata, complete=name.endswith(".bcf"))
-            if name.endswith(".bcf"):
+            lines = _lines(plain, contigs, lengths, metadata, complete=form == "bcf")
+            if form == "bcf":
                 lines = fitting(lines, str(source))
             n_records, n_scored = _annotate(lines, _rows(scored), stream, str(source), output)
         if read is not None:
             check_same(source, read)
-        if name.endswith(".bcf"):
+        if form == "bcf":
             to_bcf(text, temporary, output)
         said = [f"output: {output} ({n_records:,} records, {n_scored:,} of them in tiles)"]
-        if not name.endswith(".vcf"):
+        if form != "vcf" and not is_stream(output):
             said.append(_index(temporary, Path(output), max(lengths.values())))
     return said
 
@@ -171,13 +172,20 @@ def _header(
                 *HEADER,
                 f"##legscore_version={metadata['legscore']}",
                 f"##legscore_models={models}",
+                f"##legscore_command={_command(metadata)}",
             ):
-                yield text.encode()
+                yield text.encode("utf-8", "backslashreplace")
             yield line
             return
         named = named or line.startswith(b"##contig=")
         if not line.startswith(ours):
             yield line
+
+
+def _command(metadata: Mapping[str, Any]) -> str:
+    """The command line that started the run, or the Python call, in one line."""
+    command = metadata.get("command")
+    return printable(command if isinstance(command, str) else json.dumps(command))
 
 
 def _annotated(line: bytes, rows: list[Row], where: str) -> bytes:
@@ -235,8 +243,8 @@ def _rows(scored: Path) -> Iterator[Row]:
 
 def _entry(row: Row) -> str:
     """One row's text in INFO, the fields of ENTRY."""
-    alt, gene, tile, strand, effect, sd, status = row[5:]
-    fields = [alt, gene, tile, strand, _number(effect), _number(sd), status]
+    alt, gene, symbol, tile, strand, effect, sd, status = row[5:]
+    fields = [alt, gene, symbol, tile, strand, _number(effect), _number(sd), status]
     return "|".join("." if field is None else quote(str(field), safe="<>[]*:.+@()/-_") for field in fields)
 
 
@@ -248,7 +256,7 @@ def _largest(rows: list[Row], n_alts: int) -> tuple[float | None, ...]:
     """For each ALT the effect of largest magnitude, None where none is known."""
     largest: list[float | None] = [None] * n_alts
     for row in rows:
-        place, effect = int(row[1]) - 1, row[9]
+        place, effect = int(row[1]) - 1, row[10]
         held = largest[place]
         if effect is not None and math.isfinite(effect) and (held is None or abs(effect) > abs(held)):
             largest[place] = effect

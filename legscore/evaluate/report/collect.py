@@ -83,7 +83,7 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
         raise InputError(
             f"{table.name} has neither effect nor score{nearest('score', names)}; it has {shorten(names, 12)}"
         )
-    for option, column in (("--truth", truth), ("--tile", tile)):
+    for option, column in (("--truth", truth), ("--tile-column", tile)):
         if column and column not in names:
             raise InputError(
                 f"{option} {column}: {table.name} has no such column{nearest(column, names)}; there are "
@@ -95,7 +95,9 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
     )
     kinds = table.opened.schema
     if tile and not is_plain(kinds.field(tile).type):
-        raise InputError(f"--tile {tile}: the column holds {kinds.field(tile).type}; it must hold names")
+        raise InputError(
+            f"--tile-column {tile}: the column holds {kinds.field(tile).type}; it must hold names"
+        )
     texts = [
         name for name in wanted if name in names and name not in numeric and is_plain(kinds.field(name).type)
     ]

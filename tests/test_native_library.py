@@ -4,6 +4,7 @@ same bits, for any length, order and number of threads; what leaves the range is
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from typing import Any
@@ -52,6 +53,18 @@ def test_lengths(length: int, kernel: int) -> None:
     found = [scores(member, batch, form=form) for form in HERE]
     assert np.isfinite(found[0]).all()
     assert all((one == found[0]).all() for one in found)
+
+
+@pytest.mark.skipif("LEGSCORE_EVERY_LENGTH" not in os.environ, reason="long: .ci/sanitize runs it")
+@pytest.mark.parametrize("pools", [(1, 1), (2, 3)])
+def test_every_length_from_80_to_300(pools: tuple[int, int]) -> None:
+    """So that no tile, row or gap of any length leaves its buffer, with what each form reads ahead."""
+    for length in range(80, 301):
+        member = toy_checkpoint(1, yeast_contract().in_genome(length), kernel=9, stem_kernel=11, pools=pools)
+        batch = random_batch(6, 0, length)
+        found = [scores(member, batch, form=form, threads=1) for form in HERE]
+        assert np.isfinite(found[0]).all(), length
+        assert all(one.tobytes() == found[0].tobytes() for one in found), length
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="this CPU runs the portable form alone")

@@ -4,6 +4,7 @@
 // order    stem; each block: expand and grouped convolution quad by quad, squeeze, gate and project 32 rows at a time, mix, pool; head
 // range    1 where every activation stayed in the range of its format, else 0, and the scores are void: bf16 below 2^64 (so that
 //          no FP32 sum can overflow), FP16 in the expanded rows, and sums of the grouped convolution below 60,000
+// bytes    a panel of a unit takes 49 KB at 150 bases; a unit runs block by block, so that one block of weights is in use at a time
 // bound    tile products; for the original network 0.47 GFLOP a strand
 // twin     legscore/model/graph.py
 

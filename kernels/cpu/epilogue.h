@@ -3,6 +3,10 @@
 // shapes   a block is 32 rows x 32 outputs, FP32 [32][32], in the z domain; it becomes 32 rows of a panel
 // range    `peak` keeps the largest bit pattern stored. Stored numbers are negative except for (0, 0.4], so that it is that of the
 //          most negative one, and of NaN and infinity above all
+// bytes    reads 4 KiB of sums in L1, writes 2 KiB
+// bound    the SiLU's instructions: 22 for a row stored as bf16, 12 as FP16
+// twin     numpy: z / (1 + 2**z), rounded
+//
 // AMX runs the rows of one block while the tiles work on the next; the others run them at once. The bits are the same.
 
 struct Pending {
@@ -31,7 +35,7 @@ template <class E>
 INLINE void work_off(Pending& pending, int32_t rows) {
     if (rows > pending.rows) rows = pending.rows;
     U16 peak = pending.peak;
-        UNROLL(4)
+    UNROLL(4)
     for (int32_t i = 0; i < rows; i++) peak = larger(peak, E::row(pending.from + i * 32, pending.to + i * 32));
     pending.peak = peak;
     pending.from += rows * 32;

@@ -7,36 +7,36 @@
 // bound    FP16 multiply-adds: taps * G for 32 numbers
 // range    the caller bounds |z| by the largest number read (taps_reach), so that no sum leaves FP16 unseen; means that are not
 //          finite are found in squeeze.h
-// twin     numpy float16 with every operation rounded once (tests/test_native_numbers.py)
+// twin     the same text over FP16 of double arithmetic (tests/data/emulated_amx.h); the convolution of legscore/model/graph.py
 
 template <int G, int R>
 INLINE void group_rows(const uint16_t* from, uint16_t* to, size_t panel, int32_t per_group, int32_t out, int32_t taps,
                        const uint16_t* weights, const uint16_t* bias, F* sums) {
     H z[G][R];
-        UNROLL(2)
+    UNROLL(2)
     for (int32_t j = 0; j < G; j++) {
         const H start = half_load(bias + (out + j) * 32);
         UNROLL(10)
         for (int32_t i = 0; i < R; i++) z[j][i] = start;
     }
-        UNROLL(1)
+    UNROLL(1)
     for (int32_t t = 0; t < taps; t++) {
         UNROLL(2)
         for (int32_t in = 0; in < (G > 1 ? G : per_group); in++) {
             const uint16_t* at = from + in * panel + t * 32;
             const uint16_t* w = weights + ((t * per_group + out) * per_group + in) * 32;
             H weight[G];
-        UNROLL(2)
+            UNROLL(2)
             for (int32_t j = 0; j < G; j++) weight[j] = half_load(w + j * per_group * 32);
-        UNROLL(10)
+            UNROLL(10)
             for (int32_t i = 0; i < R; i++) {
                 const H x = half_load(at + i * 32);
-        UNROLL(2)
+                UNROLL(2)
                 for (int32_t j = 0; j < G; j++) z[j][i] = half_fused(x, weight[j], z[j][i]);
             }
         }
     }
-        UNROLL(2)
+    UNROLL(2)
     for (int32_t j = 0; j < G; j++) {
         H sum = half_splat(0.0f);
         UNROLL(10)

@@ -2,6 +2,7 @@
 //
 // bf16: the high half of an FP32, rounded to nearest even, FP32 subnormals to zero (as VCVTNE2PS2BF16 does).
 // FP16: IEEE, rounded to nearest even, subnormals kept.
+// twin of: the vectors of each form; emulated_amx.h in tests/data has both conversions once more.
 #ifndef LEGNET_NUMBERS_H
 #define LEGNET_NUMBERS_H
 #include <stdint.h>

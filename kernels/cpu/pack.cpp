@@ -1,12 +1,12 @@
 // pack.cpp: folded weights -> a packed network.
 //
-// shapes   the arrays that legscore/engine/native_engine.py sends, in its order: FP32, normalisation folded, A,G,C,T channels first
+// shapes   the arrays that legscore/engine/native_pack.py sends, in its order: FP32, normalisation folded, A,G,C,T channels first
 // layout   legnet.h (Product, Dense, Block); channels padded with zeros to panels of 32
 // bytes    2 for each weight of a product, of a group and of a gate; 4 in the head
 // numbers  bf16 and FP16 rounded to nearest even; weights below 2^-60 are zero, so that no product of a weight and an activation
 //          is subnormal
 // checks   sizes; weights beyond 2^20 (65,504 in FP16) or not finite; and a sum over what was packed against one over what was sent
-// twin     the unpacking in tests/test_native.py
+// twin     legscore/model/graph.py: networks packed here score as its graph does, within the tolerance of bf16
 #include <stdlib.h>
 #include <string.h>
 #if defined(__linux__)

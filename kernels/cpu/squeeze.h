@@ -5,7 +5,7 @@
 // bilinear y = hidden(SiLU(squeeze(mean))); z = (y left) * (y right) joined; gate = sigmoid(excite(SiLU(y, z)))
 // bytes    the weights, once a unit: 0.3 MB in the first block of the original network
 // bound    the weights' way from L2; FP32 multiply-adds of `strands` numbers for each weight
-// twin     numpy FP32
+// twin     legscore/model/forward.py
 
 template <int W, bool SINGLE>
 static NOINLINE void dense_strands(const float* in, size_t in_stride, const Dense& layer, float* out, size_t out_stride) {
@@ -21,7 +21,7 @@ static NOINLINE void dense_strands(const float* in, size_t in_stride, const Dens
             const F u = SINGLE ? load(layer.single + at) : half_values(layer.half + at);
             F v = u;
             if (pair) v = SINGLE ? load(layer.single + at + 16) : half_values(layer.half + at + 16);
-        UNROLL(8)
+            UNROLL(8)
             for (int32_t w = 0; w < W; w++) {
                 const F x = splat(in[w * in_stride + k]);
                 a[w] = fused(x, u, a[w]);

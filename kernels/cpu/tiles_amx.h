@@ -5,8 +5,9 @@
 // layout   rows of A are `ROW` numbers apart, so that a tile of a panel is 1 KiB in one piece; a tap is a shift by one row
 // order    the accumulators are loaded with the next block's bias (stride 0) as they are stored; the rows of the block before are
 //          worked off between the steps, so that vectors and tiles run at once; the next weights are fetched into L2
+// bytes    a step loads 2 KiB of rows (from L1 or L2) and 2 KiB of weights, a block stores 4 KiB
 // bound    tile products: 16 cycles each; a block ends with 90-130 ticks of stores
-// twin     tiles_plain.h, equal bit for bit
+// twin     tiles_plain.h, equal bit for bit; on CPUs without tiles this text runs over those of tests/data/emulated_amx.h
 
 struct TileConfig {
     uint8_t palette, start, reserved[14];

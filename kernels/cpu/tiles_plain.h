@@ -4,7 +4,7 @@
 // bits     as TDPBF16PS sums one step: products of even and of odd inputs apart, each from zero in order, then both added, then
 //          added to the accumulator, which starts as the bias. A product of two bf16 is exact in FP32, so that multiplying and
 //          adding apart equals the fused operation. FP32 subnormals are flushed (the caller sets the mode).
-// bound    FP32 arithmetic: half of what VDPBF16PS reaches, whose order of sums is another (bench/README.md)
+// bound    FP32 arithmetic: half of what VDPBF16PS reaches, whose order of sums is another (bench/vdpbf16.py)
 // twin     tiles_amx.h
 
 template <int ROW>

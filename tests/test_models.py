@@ -159,6 +159,7 @@ def test_wrong_hashes_and_cut_answers_leave_nothing(library: Path, server: WebSe
         ("/m.safetensors", ("--as", "legnet-complex"), ("legscore knows", "--as")),
         ("/m.safetensors", ("--floor", "4"), ("floor", "says everything about itself")),
         ("/none.safetensors", (), ("the server answered 404",)),
+        ("/m.safetensors", ("--from", "http://[::1/m.safetensors"), ("is no address",)),
         ("/m.safetensors", ("--from", "/no/such/file"), ("no such file",)),
         ("/m.safetensors", ("--sha256", "abc"), ("is no SHA-256",)),
     ],
@@ -212,6 +213,26 @@ def test_two_pulls_at_once(library: Path, server: WebServer) -> None:
     assert sorted(out.split(",")[0].split(":")[0] for out, _ in ends) == ["toy", "toy is there already"]
     assert any("another process pulls toy; waiting for it" in err for _, err in ends)
     assert visible(library) == {"toy"}
+
+
+def test_what_a_killed_pull_left_is_tidied(library: Path, server: WebServer, stored: bytes, cli: Any) -> None:
+    """Half-written folders go; a model that was being replaced comes back."""
+    assert cli("models", "pull", server.url("/m.safetensors"), "--as", "toy", "-q").code == 0
+    (library / ".toy.123.0123abcd").mkdir()
+    (library / "toy").rename(library / ".toy.123.0123abcd.old")
+    (library / ".toy.mine").mkdir()
+    ran = cli("models", "pull", server.url("/m.safetensors"), "--as", "toy")
+    assert ran.out.startswith("toy is there already"), ran.err
+    assert {path.name for path in library.iterdir() if path.is_dir()} == {"toy", ".toy.mine", ".downloads"}
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut", b"no archive", b""])
+def test_damaged_archives_are_one_line(library: Path, cli: Any, tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("torch", reason="importing needs legscore[train]")
+    (tmp_path / "a.zip").write_bytes(content)
+    one_line(cli("models", "pull", "human-k562", "--from", tmp_path / "a.zip"), "no ZIP archive")
+    assert visible(library) == set()
+    assert (tmp_path / "a.zip").read_bytes() == content
 
 
 def test_a_path_goes_before_a_pulled_name(

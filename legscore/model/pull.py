@@ -9,9 +9,11 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 import urllib.parse
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -82,6 +84,7 @@ def pull(
     folder = models_folder()
     with locked(folder / f".{name}", lambda: say(f"another process pulls {name}; waiting for it")):
         before = folder / name
+        _tidy(before)
         if (there := _there(before, name, published, sha256, request.force)) is not None:
             return there
         if request.force and sha256 is None:  # what was seen at first must not change unsaid
@@ -116,7 +119,7 @@ def _meant(request: PullOptions) -> tuple[str, Published]:
     wanted = request.wanted
     if wanted in PUBLISHED:
         return _free_name(wanted if request.keep_as is None else request.keep_as, wanted), PUBLISHED[wanted]
-    if urllib.parse.urlsplit(wanted).scheme not in SCHEMES:
+    if not _is_address(wanted):
         raise InputError(
             f"{wanted}: no published model of that name, and no address; known are {', '.join(PUBLISHED)} "
             "(legscore models list)"
@@ -126,6 +129,10 @@ def _meant(request: PullOptions) -> tuple[str, Published]:
     return _free_name(stem if request.keep_as is None else request.keep_as), Published(
         "from its address", wanted, "", None, ""
     )
+
+
+def _is_address(text: str) -> bool:
+    return text.partition("://")[0].lower() in SCHEMES
 
 
 def _free_name(name: str, own: str = "") -> str:
@@ -186,8 +193,7 @@ def _file_of(
 ) -> Iterator[tuple[Path, str]]:
     """The file and its SHA-256: from `source`, else downloaded, and then removed once it was taken."""
     file_name, source = _file_name(published), request.source
-    is_address = source is not None and urllib.parse.urlsplit(source).scheme in SCHEMES
-    if source is not None and not is_address:
+    if source is not None and not _is_address(source):
         path = Path(source) / file_name if os.path.isdir(source) else Path(source)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
@@ -242,20 +248,16 @@ def _members(path: Path, published: Published) -> Iterator[tuple[Path, Path | No
     if published.member is None:
         yield path, None
         return
-    folder = path.parent / f".{secrets.token_hex(4)}.unpacked"
-    with writing(folder):
-        folder.mkdir(mode=0o700)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = []
-            for asked, name in ((published.member, "weights.ckpt"), (published.config, "config.json")):
-                if asked is not None:
-                    found.append(_unpack(archive, asked, folder / name))
+    with tempfile.TemporaryDirectory(prefix="legscore-") as folder:
+        found = []
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for asked, name in ((published.member, "weights.ckpt"), (published.config, "config.json")):
+                    if asked is not None:
+                        found.append(_unpack(archive, asked, Path(folder) / name))
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{path}: no ZIP archive that can be read ({error})") from error
         yield found[0], found[1] if len(found) > 1 else None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path}: no ZIP archive that can be read ({error})") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unpack(archive: zipfile.ZipFile, asked: str, target: Path) -> Path:
@@ -268,6 +270,19 @@ def _unpack(archive: zipfile.ZipFile, asked: str, target: Path) -> Path:
                 raise InputError(f"{archive.filename}: {asked} is larger than any model")
             out.write(block)
     return target
+
+
+def _tidy(folder: Path) -> None:
+    """Take away what a pull that was killed left beside `folder`, and put back what it was replacing. Only
+    for who holds the name's lock."""
+    left = re.compile(re.escape(f".{folder.name}.") + r"\d+\.[0-9a-f]{8}(\.old)?")
+    for entry in sorted(folder.parent.glob(f".{folder.name}.*"), reverse=True):
+        found = left.fullmatch(entry.name)
+        if found and found[1] and not folder.exists():
+            with writing(folder):
+                os.rename(entry, folder)
+        elif found:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -47,9 +47,10 @@ TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
 TRITON_TEST = [  # kernels in its interpreter, and compiled for GPUs that are not here; 1 GB unpacked
     "triton>=3.3; platform_machine == 'x86_64' and sys_platform == 'linux'"
 ]
+NOTEBOOK = [*ALL, "ipykernel>=6.29", "ipywidgets>=8", "nbclient>=0.10"]  # examples/notebooks, executed
 BENCH = ["onnxruntime>=1.17", "psutil>=5.9"]
 TEST = [
-    *ALL,
+    *NOTEBOOK,
     *TRAIN,
     *BENCH,
     "onnx>=1.16",
@@ -59,6 +60,8 @@ TEST = [
     "hypothesis>=6.100",
     "scipy>=1.11",
     "selenium>=4.20",
+    "pandas>=2.2",  # tables in and out
+    "duckdb>=1.1",
 ]
 
 
@@ -277,6 +280,7 @@ setup(
         "bigwig": BIGWIG,
         "ray": RAY,
         "bench": BENCH,
+        "notebook": NOTEBOOK,
         "docs": DOCS,
         "trt-test": TRT_TEST,
         "triton-test": TRITON_TEST,

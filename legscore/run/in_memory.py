@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
@@ -275,6 +276,8 @@ class Ensemble:
         changes = None
         if len(good):
             edits = rows_of("edit", {"sequences": changes_of(texts, good)}, None)
+            bases = pc.sum(pc.binary_length(texts.take(pa.array(good)))).as_py()
+            edits = replace(edits, expected=4 * bases)
             changes = self._scorer.effects(edits, sequence_is, "nan")
         return maps_of(texts, names, status, score, changes)
 

@@ -31,11 +31,13 @@ class MemoryRows:
 
     opened: Input
     roles: Roles
+    expected: int | None = None
+    """Rows of a stream, where they are known beforehand."""
 
     @property
     def n_rows(self) -> int | None:
-        """None for a stream."""
-        return None if self.opened.n_rows == UNKNOWN_ROWS else self.opened.n_rows
+        """None where it is not known."""
+        return self.expected if self.opened.n_rows == UNKNOWN_ROWS else self.opened.n_rows
 
     def parts(self, step: int) -> Iterator[dict[str, pa.Array]]:
         """{role: Arrow array} of up to `step` rows at a time; one without rows where there are none."""

@@ -55,6 +55,12 @@ def categories(table: pa.Table) -> Any:
     return table.to_pandas().astype({"dna": "category", "changed": "category"})
 
 
+def polars_categories(table: pa.Table) -> Any:
+    frame = polars(table)
+    kind = pytest.importorskip("polars").Categorical
+    return frame.with_columns(frame["dna"].cast(kind), frame["changed"].cast(kind), frame["id"].cast(kind))
+
+
 def duckdb(table: pa.Table) -> Any:
     return pytest.importorskip("duckdb").from_arrow(table)
 
@@ -66,6 +72,7 @@ CONTAINERS: list[Callable[[pa.Table], Any]] = [
     lambda table: pa.dataset.dataset(table),
     OnlyStream,
     polars,
+    polars_categories,
     pandas,
     categories,
     duckdb,
@@ -199,6 +206,18 @@ def test_score_table_is_score_file_without_files(toy_models: Path, tmp_path: Pat
         assert found.schema.metadata[b"legscore"] == expected.schema.metadata[b"legscore"]
 
 
+def test_a_table_of_another_genome_is_told(world: Path, tmp_path: Path) -> None:
+    """What `legscore.build_variants` left in a table is heard from memory as from the file."""
+    out = tmp_path / "v.parquet"
+    legscore.build_variants(
+        world / "v.vcf", out, fasta=world / "g.fa", promoters=world / "g.gtf", length=20, upstream=40
+    )
+    with pytest.raises(InputError, match=r"the table: its contigs are not those.* write models='bundled'"):
+        legscore.score_table(pq.read_table(out))
+    with pytest.warns(legscore.LegscoreWarning, match="the table: its contigs are not those"):
+        legscore.score_table(pq.read_table(out), models="bundled", engine="null").read_all()
+
+
 def test_readers_go_into_every_library(toy_model: Path) -> None:
     """polars, pandas and DuckDB read what comes out, part by part."""
     columns = {"sequence": "dna"}
@@ -223,14 +242,14 @@ def test_a_stream_is_read_as_it_is_scored(toy_model: Path) -> None:
             yield pa.record_batch({"sequence": TEXTS * 2 + TEXTS[:20]})
 
     stream = pa.RecordBatchReader.from_batches(pa.schema({"sequence": pa.string()}), endless())
-    before = threading.active_count()
+    before = set(threading.enumerate())
     reader = legscore.score_table(stream, models=toy_model, engine="null", part_rows=1000)
     for _ in range(5):
         assert reader.read_next_batch().num_rows == 1000
     assert 5000 <= pulled < 30_000
     del reader
     gc.collect()
-    assert threading.active_count() == before
+    assert not [thread for thread in threading.enumerate() if thread not in before]
 
 
 def test_an_error_of_the_stream_is_told(toy_model: Path) -> None:

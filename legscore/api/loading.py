@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from legscore.api.calls import Paths, listed, record_of
 from legscore.engine.choose import Request
+from legscore.input.arrow_stream import as_table
+from legscore.input.columnar import made_by
 from legscore.run.in_memory import Ensemble, open_ensemble
 from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.run.table_stream import score_stream
-from legscore.system.log import Say
+from legscore.system.log import RunLog, Say
 
 
 @speaks_python
@@ -157,5 +159,12 @@ def score_table(
         scored = polars.DataFrame(legscore.score_table(frame, models="models/"))
         ```
     """
+    from legscore.variants.organism import check_contigs, contigs_in
+
     given = {**locals(), "columns": dict(columns or {}), "inputs": (), "output": "-", "format": "arrow"}
-    return score_stream(data, record_of(Options, given), bar=progress, say=told_in_python(say))
+    options, told = record_of(Options, given), told_in_python(say)
+    table = as_table(data)
+    if table is not None:
+        check_contigs("the table", contigs_in(made_by(table.schema)), options, RunLog(say=told))
+        data = table
+    return score_stream(data, options, bar=progress, say=told)

@@ -36,7 +36,7 @@ class MemorySource(Source):
         self.path: Any = name
         self.keys: dict[str, pa.Scalar] = {}
         self.made_by, self.run_record = made_by(data.schema), run_metadata_of(data.schema)
-        self.schema = data.schema.remove_metadata()
+        self.schema = pa.schema([field.with_type(_without_views(field.type)) for field in data.schema])
         if twice := [name for name, n in Counter(self.schema.names).items() if n > 1]:
             raise InputError(f"{name} has the column {twice[0]!r} twice; rename one of them")
         self._table = data if isinstance(data, pa.Table) else None
@@ -50,19 +50,21 @@ class MemorySource(Source):
     def head(self, rows: int) -> pa.Table:
         """The first rows; they are still there for who reads the stream."""
         if self._table is not None:
-            return self._table.slice(0, rows)
+            return self._table.slice(0, rows).cast(self.schema)
         while sum(batch.num_rows for batch in self._looked_at) < rows:
             batch = self._next()
             if batch is None:
                 break
             self._looked_at.append(batch)
-        return pa.Table.from_batches(self._looked_at, self._stream_schema()).slice(0, rows)
+        whole = pa.Table.from_batches(self._looked_at, self._stream_schema()).slice(0, rows)
+        return whole.cast(self.schema)
 
     def batches(self, columns: Sequence[str], rows: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
         wanted = list(columns)
+        schema = pa.schema([self.schema.field(name) for name in wanted])
         for batch in without_first(self._all(), skip):
             for start in range(0, batch.num_rows, rows):
-                yield batch.slice(start, rows).select(wanted)
+                yield batch.slice(start, rows).select(wanted).cast(schema)
 
     def _all(self) -> Iterator[pa.RecordBatch]:
         if self._table is not None:
@@ -87,6 +89,14 @@ class MemorySource(Source):
             return None
         except Exception as error:  # the stream's maker is not ours, and may raise anything
             raise InputError(f"{self.path}: reading stopped: {first_line(error)}") from error
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """The type with texts and bytes in one piece, of dictionaries too: for views (polars' own) Arrow lacks
+    functions."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
+    return {"string_view": pa.large_string(), "binary_view": pa.large_binary()}.get(str(kind), kind)
 
 
 class TableInput(Input):

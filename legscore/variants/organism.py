@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
@@ -37,6 +37,11 @@ def check_organism(options: Options, build: BuildOptions | None, log: RunLog) ->
     """
     genome = build.fasta if build else options.inputs[0]
     contigs = contigs_of_fasta(build.fasta) if build else contigs_of_table(options.inputs)
+    check_contigs(genome, contigs, options, log)
+
+
+def check_contigs(genome: str, contigs: Mapping[str, int], options: Options, log: RunLog) -> None:
+    """`check_organism` of a genome by its contigs, {name: bases}; empty where they are not known."""
     if not contigs:
         return
     contract = contract_of(options)
@@ -103,9 +108,14 @@ def contigs_of_table(inputs: Sequence[str]) -> dict[str, int]:
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return {}
     try:
-        contigs = ParquetSource(path).made_by.get("contigs")
+        return contigs_in(ParquetSource(path).made_by)
     except READ_ERRORS:
         return {}  # the run that opens it says what is wrong with it
+
+
+def contigs_in(made_by: Mapping[str, Any]) -> dict[str, int]:
+    """Contig → bases in what `legscore variants` left in a table; empty where there is none."""
+    contigs = made_by.get("contigs")
     if not isinstance(contigs, dict) or any(type(bases) is not int for bases in contigs.values()):
         return {}
     return contigs

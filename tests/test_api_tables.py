@@ -208,6 +208,7 @@ def test_score_table_is_score_file_without_files(toy_models: Path, tmp_path: Pat
 
 def test_a_table_of_another_genome_is_told(world: Path, tmp_path: Path) -> None:
     """What `legscore.build_variants` left in a table is heard from memory as from the file."""
+    pytest.importorskip("polars")
     out = tmp_path / "v.parquet"
     legscore.build_variants(
         world / "v.vcf", out, fasta=world / "g.fa", promoters=world / "g.gtf", length=20, upstream=40

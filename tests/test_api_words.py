@@ -132,6 +132,7 @@ def test_messages_in_python(message: str, said: str | None) -> None:
 
 def test_errors_of_every_function_speak_python(world: Path, toy_model: Path, tmp_path: Path) -> None:
     """One error each, of the kinds that checks shared with the commands raise."""
+    pytest.importorskip("polars")
     table = pa.table({"measured": [1.0, 2.0, 3.0], "score": [1.0, 2.5, 3.5]})
     source, out = tmp_path / "s.csv", tmp_path / "o.parquet"
     source.write_text("sequence,score\nACGT,1\n")

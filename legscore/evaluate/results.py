@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from legscore.evaluate.compare import Group, Metric
-from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
-from legscore.evaluate.show import lines
-from legscore.evaluate.write_results import CSV_COLUMNS, statistics_of
+if TYPE_CHECKING:  # needs polars, which the name of this class does not
+    from legscore.evaluate.compare import Group, Metric
+    from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
 
 TEXTS = {"section", "group", "truth", "prediction", "other", "metric", "method", "shares", "note"}
 COUNTS = {"k", "n"}
@@ -51,6 +51,8 @@ class EvaluationResults:
 
     def to_arrow(self) -> pa.Table:
         """One row per statistic, comparison, class and point of the curve, as `csv` writes them."""
+        from legscore.evaluate.write_results import CSV_COLUMNS, statistics_of
+
         kinds = {
             name: pa.string() if name in TEXTS else pa.int64() if name in COUNTS else pa.float64()
             for name in CSV_COLUMNS
@@ -63,6 +65,8 @@ class EvaluationResults:
         return pa.table(columns)
 
     def __str__(self) -> str:
+        from legscore.evaluate.show import lines
+
         return "\n".join(lines(self.evaluation, self.options))
 
     __repr__ = __str__

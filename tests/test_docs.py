@@ -79,6 +79,7 @@ def test_commands_run_as_written(name: str, tmp_path: Path) -> None:
     """The ```sh blocks of a page, one after another, in a folder that holds examples/ and nothing else."""
     script = "\n".join(blocks(REPOSITORY / name, "sh"))
     assert TOO_LONG not in script, "shown, but run by .ci/run: leave the language out"
+    assert not {"pip", "docker", "conda"} & {*programs(script)}, "installs something: leave the language out"
     for program in sorted({*programs(script)} - {"legscore", "python", *BUILTIN}):
         if shutil.which(program) is None:
             pytest.skip(f"{name} uses {program}, which is not here")

@@ -39,7 +39,7 @@ REPORT = [*POLARS, "matplotlib>=3.8"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
 RAY = ["ray[default]>=2.30"]
-DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff>=0.6"]
 TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
     "tensorrt-rtx-cu13-bindings==1.7.1.116; platform_machine == 'x86_64' and sys_platform == 'linux'",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0; platform_machine == 'x86_64' and sys_platform == 'linux'",

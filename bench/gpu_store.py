@@ -19,12 +19,29 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass
 class Limits:
-    """What a part may use: time until `deadline` (monotonic clock), which model, how many windows."""
+    """What a part may use, and where its rows are kept as they come.
+
+    Attributes:
+        deadline: on the monotonic clock; nothing new is begun after it.
+        model: checkpoint or directory; the bundled models when empty.
+        windows: of the parts that score many.
+        reference: file of gpu_reference.py; FP32 scores are computed here when empty.
+        keep: told all rows of the part after each one, so that none is lost when the part is ended.
+        rows: what the part has found.
+    """
 
     deadline: float
     model: str = ""
     windows: int = 200_000
+    reference: str = ""
+    keep: Callable[[list[dict[str, Any]]], object] = lambda rows: None
     not_reached: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, **row: Any) -> None:
+        """Add a row, and keep all of them."""
+        self.rows.append(row)
+        self.keep(self.rows)
 
     def may(self, what: str) -> bool:
         """Whether there is time for one thing more; notes it as not reached where there is not."""

@@ -4,97 +4,59 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_engine import (
+    agreement,
+    ensembles,
+    members_of,
+    opened,
+    pass_seconds,
+    row_of,
+    rows_a_pass,
+    say,
+    with_settings,
+)
 from gpu_store import Limits, seconds_each
 
 from legscore.cuda.libcuda import Gpu
 from legscore.dna.batch import Batch
-from legscore.engine.fidelity import probe
-from legscore.engine.open_engine import measure
-from legscore.engine.openvino_engine import OpenVINOEngine
-from legscore.engine.recipe import Recipe, load_recipe
+from legscore.engine.recipe import load_recipe
 from legscore.errors import LegscoreError
-from legscore.model.checkpoint import Checkpoint
-from legscore.model.ensemble import open_members
 from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
 from legscore.model.onnx_model import FLOAT16, Node, OnnxModel, Value
-from legscore.run.plan import part_rows
-from legscore.run.stream import in_flight
 
 PRODUCTS = ((8192, 8192, 8192), (65_536, 512, 512))
 """m, k, n of the FP16 matrix products that the engine's rate is compared with; the faster one counts."""
-SIZES = (1, 5, 50)
-BATCHES = (512, 1024, 2048, 8192, 16_384)
-LEAST_WINDOWS = 8192
+BATCHES = (128, 64, 512, 1024)
+"""Strands of a pass, beside the recipe's 256."""
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
-def members_of(limits: Limits) -> list[Checkpoint]:
-    return open_members([limits.model] if limits.model else [], False, say)
-
-
-def with_settings(recipe: Recipe, **changes: Any) -> Recipe:
-    """A recipe with other settings of its [tensorrt] table (and no batches of its own for some GPUs)."""
-    table = {**recipe.settings["tensorrt"], "batch_of": {}, **changes}
-    return replace(recipe, settings={**recipe.settings, "tensorrt": table})
-
-
-@contextmanager
-def opened(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, both: bool = False) -> Iterator[Any]:
-    from legscore.engine.tensorrt_engine import TensorRTEngine
-
-    engine = TensorRTEngine(members, recipe, gpu, both_strands=both, say=say)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def close_enough(engine: Any, members: Sequence[Checkpoint]) -> float:
-    """Largest error of 64 windows a distinct member against OpenVINO FP32; SystemExit when it is no
-    rounding."""
-    worst = 0.0
-    for m, member in enumerate(members):
-        if any(member is before for before in members[:m]):
+def first(gpu: Gpu, limits: Limits) -> dict[str, Any]:
+    """One member at the recipe's batch: seconds to build, seconds from the cache, fidelity, rate."""
+    member = members_of(limits)[:1]
+    for what in ("built", "opened again"):
+        if not limits.may(what):
             continue
-        batch, reference = (
-            probe(member.contract, 64, m),
-            OpenVINOEngine([member], load_recipe("fp32"), both_strands=False),
-        )
-        truth, found = reference.score_forward(batch, 0), engine.score_forward(batch, m)
-        reference.close()
-        error = float(np.abs(found - truth).max())
-        if not error <= 0.1 * float(truth.std()):
-            raise SystemExit(f"{member.name} differs from FP32 by {error}; nothing is timed")
-        worst = max(worst, error)
-    return worst
+        started = time.perf_counter()
+        with opened("tensorrt", member, load_recipe("fp16"), gpu) as engine:
+            taken = time.perf_counter() - started
+            found, rate = agreement(engine, member, limits), rows_a_pass(engine) / pass_seconds(engine)
+            limits.note(
+                **row_of(what, found), seconds=taken, rate=rate, unit="strands/s", about=engine.describe()
+            )
+    return {}
 
 
 def fidelity(gpu: Gpu, limits: Limits) -> dict[str, Any]:
-    members, rows, found = members_of(limits), [], {}
+    members = members_of(limits)
     for precision in ("fp16", "fp32"):
         if limits.may(precision):
-            with opened(members, load_recipe(precision), gpu) as engine:
-                report = measure(engine, members)
-            found[precision] = asdict(report)
-            rows.append({"what": f"{precision}: {report}"})
-    return {"fidelity": found, "rows": rows}
-
-
-def pass_seconds(engine: Any) -> float:
-    """Seconds of one pass of all members, nothing else."""
-    with engine.card.use():
-        stream, places = engine.card.stream(), list(range(engine.n_members))
-        return seconds_each(lambda: engine.scorer.members.enqueue(places, stream), engine.card.drain)
+            with opened("tensorrt", members, load_recipe(precision), gpu) as engine:
+                limits.note(**row_of(precision, agreement(engine, members, limits)))
+    return {}
 
 
 def product_rate(gpu: Gpu, limits: Limits) -> float:
@@ -135,86 +97,48 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
     return best
 
 
-def engines(gpu: Gpu, limits: Limits, batch: int = 4096) -> dict[str, Any]:
-    """One member: forms of the grouped convolution, then layouts, then SiLU, each on the best so far; then
-    batches."""
+def engines(gpu: Gpu, limits: Limits, batch: int = 256) -> dict[str, Any]:
+    """One member: batches, then forms of the grouped convolution, layouts, SiLU, each on the best so far."""
     members, recipe = members_of(limits)[:1], load_recipe("fp16")
     flop = 2.0 * members[0].architecture.multiply_adds(members[0].contract.length)
     peak = product_rate(gpu, limits)
-    rows: list[dict[str, Any]] = [{"what": "FP16 matrix product", "rate": peak / 1e12, "unit": "TFLOP/s"}]
-    best, best_rate = {"groups": GROUPS[0], "layout": LAYOUTS[0], "silu": SILU[0]}, 0.0
+    limits.note(what="FP16 matrix product", rate=peak / 1e12, unit="TFLOP/s")
+    best: dict[str, Any] = {"batch": [batch], "groups": GROUPS[0], "layout": LAYOUTS[0], "silu": SILU[0]}
+    best_rate, tried = 0.0, list[dict[str, Any]]()
 
-    def run(form: dict[str, str], rows_a_pass: int) -> float:
-        what = f"{form['groups']}, {form['layout']}, {form['silu']}, batch {rows_a_pass:,}"
-        if not limits.may(what):
-            return 0.0
+    def run(form: dict[str, Any]) -> None:
+        nonlocal best, best_rate
+        what = f"{form['groups']}, {form['layout']}, {form['silu']}, batch {form['batch'][0]:,}"
+        if form in tried or not limits.may(what):
+            return
+        tried.append(form)
         try:
-            with opened(members, with_settings(recipe, batch=[rows_a_pass], **form), gpu) as engine:
-                error = close_enough(engine, members)
-                rate = rows_a_pass / pass_seconds(engine)
+            with opened("tensorrt", members, with_settings(recipe, "tensorrt", **form), gpu) as engine:
+                found, rate = agreement(engine, members, limits), rows_a_pass(engine) / pass_seconds(engine)
         except LegscoreError as problem:  # a form that does not build here is a result; the others go on
-            rows.append({"what": f"{what}: {problem}"})
-            return 0.0
-        done = rate * flop
-        rows.append(
-            {
-                "what": what,
-                "rate": done / 1e12,
-                "unit": "TFLOP/s",
-                "ratio": done / peak,
-                "of": "of the product",
-                "strands_per_s": rate,
-            }
-            | {"max_error": error}
-        )
-        return done
+            limits.note(what=f"{what}: {problem}")
+            return
+        limits.note(
+            what=what, rate=rate * flop / 1e12, unit="TFLOP/s", ratio=rate * flop / peak, of="of the product",
+            strands_per_s=rate, max_error=found.score_max_error,
+        )  # fmt: skip
+        if rate > best_rate:
+            best, best_rate = form, rate
 
-    for setting, choices in (("groups", GROUPS), ("layout", LAYOUTS), ("silu", SILU)):
-        for choice in choices:
-            form = {**best, setting: choice}
-            if form == best and best_rate:
-                continue
-            rate = run(form, batch)
-            if rate > best_rate:
-                best, best_rate = form, rate
-    for other in BATCHES:
-        run(best, other)
-    return {"best": best, "flop_per_strand": flop, "rows": rows}
-
-
-def random_windows(member: Checkpoint, n: int) -> Batch:
-    codes = np.random.default_rng(1).integers(0, 4, (n, member.contract.length), dtype=np.uint8)
-    return Batch(codes)
+    choices: dict[str, tuple[Any, ...]] = {
+        "batch": tuple([rows] for rows in (batch, *BATCHES)), "groups": GROUPS, "layout": LAYOUTS,
+        "silu": SILU,
+    }  # fmt: skip
+    for setting, values in choices.items():
+        for value in values:
+            run({**best, setting: value})
+    return {"best": best, "flop_per_strand": flop}
 
 
 def ensemble(gpu: Gpu, limits: Limits) -> dict[str, Any]:
-    distinct, rows = members_of(limits), []
-    for size in SIZES:
-        members = [distinct[i % len(distinct)] for i in range(size)]
-        repeated = "" if len(distinct) >= size else f" ({len(distinct)} distinct, loaded repeatedly)"
-        what = f"{size} members{repeated}, both strands"
-        if not limits.may(what):
-            continue
-        with opened(members, load_recipe("fp16"), gpu, both=True) as engine:
-            close_enough(engine, members)
-            n = max(LEAST_WINDOWS, limits.windows // size)
-            batches = [random_windows(members[0], min(n, part_rows(size, engine.name)))] * 4
-            started = time.perf_counter()
-            done = sum(batch.n_windows for batch, _ in in_flight(iter(batches), engine.submit, engine.depth))
-            taken = time.perf_counter() - started
-            alone = engine.arrangement.batch / 2 / pass_seconds(engine)
-        rate = done / taken
-        rows.append(
-            {
-                "what": what,
-                "rate": rate,
-                "unit": "windows/s",
-                "ratio": rate / alone,
-                "of": "of the passes alone",
-            }
-            | {"groups": len(engine.arrangement.groups), "batch": engine.arrangement.batch}
-        )
-    return {"rows": rows}
+    """Ensembles in one CUDA graph each, with the timing cache of the parts before."""
+    ensembles("tensorrt", gpu, limits)
+    return {}
 
 
 def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
@@ -225,6 +149,8 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     from legscore.rows.window import Windower
     from legscore.run.job import score
     from legscore.run.options import Options
+    from legscore.run.plan import part_rows
+    from legscore.run.stream import in_flight
 
     members = members_of(limits)
     insert = np.random.default_rng(0).integers(0, 4, (limits.windows, members[0].contract.insert_max))
@@ -236,7 +162,7 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     )
     parts = (table["sequence"].slice(start, step).combine_chunks() for start in range(0, len(table), step))
     batches = [windower({"sequence": part}).batch for part in parts]
-    with opened(members, load_recipe("fp16"), gpu, both=True) as engine:
+    with opened("tensorrt", members, load_recipe("fp16"), gpu, both=True) as engine:
         engine.score(Batch(batches[0].codes_WL[:4096]))
         started = time.perf_counter()
         expected = np.concatenate(
@@ -261,16 +187,10 @@ def end_to_end(gpu: Gpu, limits: Limits) -> dict[str, Any]:
         whole = time.perf_counter() - started
         if not np.allclose(np.array(pq.read_table(out)["score"]), expected, atol=1e-4):
             raise SystemExit("the file's scores differ from the engine's; nothing is reported")
-    rows = [{"what": "engine alone", "rate": limits.windows / alone, "unit": "windows/s"}]
+    limits.note(what="engine alone", rate=limits.windows / alone, unit="windows/s")
     for what, taken in (("Parquet to Parquet", record["seconds"]), ("the same with loading", whole)):
-        rate = limits.windows / taken
-        rows.append(
-            {
-                "what": what,
-                "rate": rate,
-                "unit": "windows/s",
-                "ratio": alone / taken,
-                "of": "of the engine alone",
-            }
-        )
-    return {"windows": limits.windows, "rows": rows}
+        limits.note(
+            what=what, rate=limits.windows / taken, unit="windows/s", ratio=alone / taken,
+            of="of the engine alone",
+        )  # fmt: skip
+    return {"windows": limits.windows}

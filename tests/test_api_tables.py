@@ -175,6 +175,7 @@ REFUSED = [
     (lambda e: e.score_edits(TEXTS, [1.5] * 40, ["A"] * 40), "offset must be whole numbers"),
     (lambda e: e.score_edits(TEXTS, [1], ["A"]), r"different numbers of rows: \[1, 40\]"),
     (lambda e: e.score_table(TEXTS), "a list is no table: pass a table of polars, pandas"),
+    (lambda e: e.score_table("s.parquet"), r"a str is no table: .*\(legscore.score_file scores files\)"),
     (lambda e: e.score_table({"sequence": TEXTS}), "a dict is no column and no table"),
     (lambda e: e.score_table(TABLE), r"Name a column with columns={'sequence': 'NAME'}"),
     (lambda e: e.score_table(pa.table([TEXTS, TEXTS], ["sequence"] * 2)), "has the column 'sequence' twice"),

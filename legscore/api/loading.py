@@ -21,7 +21,7 @@ from legscore.system.log import RunLog, Say
 
 @speaks_python
 def load_ensemble(
-    paths: Paths = (),
+    models: Paths = (),
     *,
     engine: str = "auto",
     precision: str = "auto",
@@ -40,7 +40,7 @@ def load_ensemble(
     minute; both are remembered.
 
     Args:
-        paths: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
         engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         recipe: engine recipe by name or path, instead of the precision's own.
@@ -70,7 +70,7 @@ def load_ensemble(
     """
     request = Request(engine, precision, recipe, is_singleton=bool(singleton), device=device)
     return open_ensemble(
-        listed(paths),
+        listed(models),
         request,
         rc,
         allow_duplicates=allow_duplicates,

@@ -120,7 +120,8 @@ def table_input(data: Any, name: str = NAME) -> Input:
     """
     table = as_table(data)
     if table is None:
-        raise InputError(f"{_kind(data)} is no table: pass {TABLES}")
+        hint = " (legscore.score_file scores files)" if isinstance(data, str | os.PathLike) else ""
+        raise InputError(f"{_kind(data)} is no table: pass {TABLES}{hint}")
     source = MemorySource(table, name)
     return TableInput((source,), source.schema)
 

@@ -202,6 +202,9 @@ def test_nextflow_module_is_groovy(tmp_path: Path) -> None:
     groovy = tool("groovy")
     if groovy is None:
         pytest.skip("groovy is not installed")
+    starts = subprocess.run([groovy, "--version"], capture_output=True, text=True)
+    if starts.returncode:
+        pytest.skip(f"groovy does not start: {(starts.stdout + starts.stderr).strip()}")
     script = tmp_path / "parse.groovy"
     script.write_text("args.each { new GroovyShell().parse(new File(it)) }\nprintln 'parsed'\n")
     files = [RECIPES / "nextflow" / "main.nf", RECIPES / "nextflow" / "tests" / "main.nf.test"]

@@ -104,7 +104,13 @@ def _facts(name: str) -> dict[str, Any]:
 
 @command.command("pull", cls=SectionedCommand, sections=SECTIONS)
 @click.argument("wanted", metavar="NAME|URL")
-@click.option("--as", "keep_as", metavar="NAME", help="Keep it under this name. [NAME, or the file's]")
+@click.option(
+    "--as",
+    "keep_as",
+    metavar="NAME",
+    show_default="NAME, or the file's own",
+    help="Keep it under this name.",
+)
 @click.option(
     "--from",
     "source",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class LegscoreError(Exception):
@@ -82,3 +82,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = [one for one in listed if one.casefold() == name.casefold()]
     near = near or get_close_matches(name, listed, n=1)
     return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def listed(name: str, known: Iterable[str], most: int = 12) -> str:
+    """Names that there are, those first that are like the one that was asked for: whatever is left out is not
+    the one that is needed. A name that holds it, or is held by it, goes before others."""
+    names = [str(one) for one in known]
+    asked = name.lower()
+
+    def likeness(one: str) -> float:
+        other = one.lower()
+        inside = bool(asked) and bool(other) and (asked in other or other in asked)
+        return inside + SequenceMatcher(None, asked, other).ratio()
+
+    if len(names) > most:
+        names.sort(key=likeness, reverse=True)
+    return shorten(names, most)

@@ -294,3 +294,32 @@ def test_completion_of_another_shell() -> None:
     ran = legscore("completion", "tcsh")
     assert ran.returncode == 2
     assert "'bash', 'zsh', 'fish'" in ran.stderr
+
+
+def test_column_lists_hold_the_one_that_is_needed(tmp_path: Path) -> None:
+    """Of forty columns those are told that are like the one that was asked for, wherever they stand."""
+    others = [f"note{i}" for i in range(40)]
+    (tmp_path / "t.csv").write_text(
+        ",".join([*others, "my_sequence"]) + "\n" + ",".join(["x"] * 40 + ["ACGT"]) + "\n"
+    )
+    for words in (
+        ("run", tmp_path / "t.csv", "-o", tmp_path / "o.csv"),
+        ("run", tmp_path / "t.csv", "-o", tmp_path / "o.csv", "--column", "sequence=sequences"),
+        ("evaluate", tmp_path / "t.csv", "--truth", "sequence", "--prediction", "note1"),
+        ("train", tmp_path / "t.csv", "-o", tmp_path / "m/"),
+    ):
+        ran = legscore(*words)
+        if "is not installed" in ran.stderr:
+            continue
+        assert (ran.returncode, "my_sequence" in ran.stderr) == (2, True), ran.stderr
+
+
+def test_variants_can_be_counted_without_writing(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(">chr1\n" + "ACGTTGCATG" * 30 + "\n")
+    (tmp_path / "t.bed").write_text("chr1\t20\t100\tt1\t0\t+\n")
+    given = ("variants", "--saturate", "--fasta", tmp_path / "g.fa", "--tiles", tmp_path / "t.bed")
+    ran = legscore(*given, "-o", tmp_path / "o.parquet", "--dry-run")
+    assert ran.returncode == 0, ran.stderr
+    assert "nothing was written (240 rows" in ran.stderr
+    assert "ok 240" in ran.stderr
+    assert not (tmp_path / "o.parquet").exists()

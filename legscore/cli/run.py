@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
+from legscore.cli.effects import refuse_given
 from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import (
     force_option,
@@ -48,7 +49,7 @@ SECTIONS = (
     ),
     Section(
         "Output",
-        "output format_ force keep per_model calibration shuffle_null file_rows",
+        "output format_ force keep per_model calibration shuffle_null file_rows multiqc",
         (
             "legscore run variants.parquet -o scores.tsv --keep id,gene --per-model",
             "bcftools view -r chrII cohort.vcf.gz | legscore run - --fasta genome.fa \\\n"
@@ -220,6 +221,12 @@ SECTIONS = (
 )
 @click.option("--log-json", type=click.Path(), metavar="FILE", help="Append events as JSON lines.")
 @click.option(
+    "--multiqc",
+    type=click.Path(),
+    metavar="FILE",
+    help="Also write rows by status, rate, engine and fidelity for MultiQC; the name ends in _mqc.json.",
+)
+@click.option(
     "--part-rows",
     type=click.IntRange(1),
     metavar="N",
@@ -249,7 +256,13 @@ SECTIONS = (
 @verbose_option
 @quiet_option
 def command(
-    format_: str | None, dry_run: bool, log_json: str | None, quiet: bool, verbose: bool, **given: Any
+    format_: str | None,
+    dry_run: bool,
+    log_json: str | None,
+    multiqc: str | None,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
 ) -> None:
     """Score sequences or variants with an ensemble.
 
@@ -262,6 +275,7 @@ def command(
     Example:
       legscore run examples/promoter_variants.parquet -o scores.parquet
     """
+    from legscore.run.multiqc import check_multiqc, write_multiqc
     from legscore.variants.run_request import check_request
 
     say = speaker(quiet, verbose)
@@ -272,9 +286,14 @@ def command(
             raise InputError("--ray reads inputs on other machines, where standard input and pipes are not")
         if dry_run and (request.build is not None or request.shuffles):
             raise InputError("--dry-run looks at a table: make it with legscore variants first")
-        check_request(request, log_json)
+        check_request(request, log_json, multiqc)
+        if multiqc is not None:
+            refuse_given(("multiqc",) if dry_run else (), "--dry-run writes nothing")
+            check_multiqc(multiqc)
         hold_memory(request.options, by_workers=cluster is not None)
-        _run(request, cluster, dry_run, log_json, quiet, kept.saying(say))
+        record = _run(request, cluster, dry_run, log_json, quiet, kept.saying(say))
+        if multiqc is not None and record is not None:
+            write_multiqc(multiqc, record)
 
 
 def _run(
@@ -284,8 +303,8 @@ def _run(
     log_json: str | None,
     quiet: bool,
     say: Say,
-) -> None:
-    """Score, or say what scoring would do, with a bar and closing lines."""
+) -> dict[str, Any] | None:
+    """Score, with a bar and closing lines, and return the record; or say what scoring would do."""
     from legscore.system.log import finish, logged
     from legscore.variants.genome_run import score_request
 
@@ -301,7 +320,7 @@ def _run(
             with start_workers(request.options, DIRECT, log) as workers:
                 for line in expected(request.options, workers, say):
                     click.echo(line)
-            return
+            return None
         try:
             record, lines = score_request(
                 request,
@@ -315,9 +334,10 @@ def _run(
         finish(log, record)
     if record.get("already_finished"):
         say(f"{record['output']}: already finished ({record['rows']:,} rows); --force scores it again")
-        return
+        return record
     for line in (*workers_lines(record), *closing(record), *lines):
         say(line)
+    return record
 
 
 def asked(

@@ -46,7 +46,7 @@ SECTIONS = (
     ),
     Section(
         "Output",
-        "output force threads quiet help",
+        "output force dry_run threads quiet help",
         ("legscore variants cohort.vcf.gz --fasta genome.fa --centered -o variants.csv.gz",),
     ),
 )
@@ -83,6 +83,9 @@ SECTIONS = (
     help="Column of a table of variants for chrom, pos, ref, alt or variant_id, such as pos=start_1based.",
 )
 @force_option
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing; say how many rows there would be, and of which status."
+)
 @threads_option
 @quiet_option
 def command(
@@ -92,6 +95,7 @@ def command(
     saturate_indels: bool,
     columns: tuple[str, ...],
     force: bool,
+    dry_run: bool,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -126,5 +130,6 @@ def command(
             samples=samples,
             columns=roles_of(columns),
             force=force,
+            dry_run=dry_run,
             say=kept.saying(say),
         )

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest, shorten
 from legscore.evaluate.provenance import run_metadata
 from legscore.input.arrow_stream import as_table, table_input
 from legscore.input.read import Input, open_input
@@ -132,7 +132,7 @@ class Tables:
                 if key not in table.columns:
                     raise InputError(
                         f"--key {key}: {table.name} has no such column{nearest(key, table.columns)}; "
-                        f"it has {shorten(table.columns)}"
+                        f"it has {listed(key, table.columns)}"
                     )
                 kind = table.opened.schema.field(key).type
                 if not is_plain(kind):
@@ -158,7 +158,8 @@ class Tables:
         where = self.all[0].name if len(self.all) == 1 else f"none of {shorten([t.name for t in self.all])}"
         no = f"{where} has no such column" if len(self.all) == 1 else f"{where} has such a column"
         raise InputError(
-            f"{option} {name}: {no}{nearest(column or name, known)}; there are {shorten(known, 12)}"
+            f"{option} {name}: {no}{nearest(column or name, known)}; "
+            f"there are {listed(column or name, known)}"
         )
 
     def default_prediction(self) -> str:
@@ -166,7 +167,8 @@ class Tables:
         found = next((name for name in ("effect", "score") if self.has(name)), None)
         if found is None:
             raise InputError(
-                f"{self.all[0].name} has neither effect nor score; name the predictions with --prediction"
+                f"{self.all[0].name} has neither effect nor score; name the predictions with --prediction: "
+                f"it has {listed('score', self.all[0].columns)}"
             )
         return found
 

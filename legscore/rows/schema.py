@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest
 
 STATUSES = (
     "ok", "null_sequence", "invalid_base", "too_short", "too_long", "adapter_mismatch", "ref_mismatch",
@@ -101,7 +101,7 @@ def find_roles(
             )
         if column not in names:
             raise InputError(
-                f"{where} has no column {column!r}{nearest(column, names)}; it has {shorten(names)}"
+                f"{where} has no column {column!r}{nearest(column, names)}; it has {listed(column, names)}"
             )
     found = {role: _find(role, names, where, given) for role in ALIASES}
     column_of = {role: column for role, column in found.items() if column is not None}
@@ -121,7 +121,7 @@ def find_roles(
         if missing := [role for role in chosen.needs if role not in column_of]:
             raise InputError(
                 f"{where} has no column {' and no column '.join(map(repr, missing))} for --kind {kind}"
-                f"{nearest(missing[0], names)}; it has {shorten(names)}. Name it with --column "
+                f"{nearest(missing[0], names)}; it has {listed(missing[0], names)}. Name it with --column "
                 f"{missing[0]}=NAME"
             )
     roles = (*chosen.needs, *chosen.may_have)
@@ -157,6 +157,6 @@ def _nothing_fits(names: Sequence[str], where: str, column_of: Mapping[str, str]
     elif names and not column_of and set(names[0].upper()) <= set("ACGTUN") and len(names[0]) > 3:
         more = "; it seems to have no header line: add one"
     return (
-        f"{where} has no columns to score{hint}: needed are {wanted}; it has {shorten(names)}{more}. "
-        "Name a column with --column sequence=NAME"
+        f"{where} has no columns to score{hint}: needed are {wanted}; it has "
+        f"{listed('sequence', names)}{more}. Name a column with --column sequence=NAME"
     )

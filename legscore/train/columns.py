@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from legscore.dna.contract import Contract
 from legscore.dna.folds import SEED, folds_of_split
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest, shorten
 from legscore.input.column_types import is_text
 from legscore.input.read import Input, Part
 from legscore.input.source import first_line
@@ -56,15 +56,15 @@ def find_columns(opened: Input, options: DataOptions) -> dict[str, str]:
     for role, (asked, known) in wanted.items():
         if asked is not None and asked not in names:
             raise InputError(
-                f"{opened.name} has no column {asked!r}{nearest(asked, names)}; it has {shorten(names)}"
+                f"{opened.name} has no column {asked!r}{nearest(asked, names)}; it has {listed(asked, names)}"
             )
         name = asked or next((alias for alias in known if alias in names), None)
         if name is not None:
             found[role] = name
         elif known:
             raise InputError(
-                f"{opened.name} has no {role} column ({', '.join(known)}); it has {shorten(names)}. Name it "
-                f"with --{role}"
+                f"{opened.name} has no {role} column ({', '.join(known)}); it has "
+                f"{listed(role, names)}. Name it with --{role}"
             )
     for column, _ in options.where:
         if column not in names:

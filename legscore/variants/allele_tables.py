@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.dna.codes import text_to_codes
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest
 from legscore.input.column_types import is_text
 from legscore.input.read import Part, open_input
 from legscore.input.text import TextSource
@@ -156,7 +156,9 @@ def find_columns(names: Sequence[str], where: str, chosen: Mapping[str, str]) ->
                 f"--column {role}={name}: no such role{nearest(role, ROLES)}; roles are {', '.join(ROLES)}"
             )
         if name not in names:
-            raise InputError(f"{where} has no column {name!r}{nearest(name, names)}; it has {shorten(names)}")
+            raise InputError(
+                f"{where} has no column {name!r}{nearest(name, names)}; it has {listed(name, names)}"
+            )
     found = {role: chosen.get(role) or _named(role, names, where) for role in ROLES}
     unordered = False
     if found["ref"] is None and found["alt"] is None:
@@ -168,7 +170,7 @@ def find_columns(names: Sequence[str], where: str, chosen: Mapping[str, str]) ->
     if lacking := next((role for role in ROLES[:4] if found[role] is None), None):
         raise InputError(
             f"{where} has no column for {lacking}{nearest(lacking, names)}: needed are chrom, pos (1-based), "
-            f"ref, alt; it has {shorten(names)}. Name it with --column {lacking}=NAME"
+            f"ref, alt; it has {listed(lacking, names)}. Name it with --column {lacking}=NAME"
         )
     return {role: name for role, name in found.items() if name is not None}, unordered
 

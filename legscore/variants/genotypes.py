@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest
 from legscore.system.small_files import read_small
 from legscore.variants.sites import Site, field_of
 from legscore.variants.vcf_file import is_vcf, open_vcf
@@ -51,7 +51,8 @@ def choose_samples(path: str | Path, asked: str) -> list[str]:
     for name in names:
         if name not in there:
             raise InputError(
-                f"--samples: {path} has no sample {name!r}{nearest(name, there)}; it has {shorten(there)}"
+                f"--samples: {path} has no sample {name!r}{nearest(name, there)}; "
+                f"it has {listed(name, there)}"
             )
     if not names:
         raise InputError("--samples names no sample")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,6 +70,7 @@ def make(
     numbered: bool = False,
     columns: Mapping[str, str] | None = None,
     force: bool = False,
+    dry_run: bool = False,
     say: Say = lambda line: None,
 ) -> Made:
     """Write a table of variants; without `source` and `saturate`, the tiles themselves as sequences.
@@ -83,13 +85,14 @@ def make(
         numbered: see `Builder`.
         columns: {role: column} of a table of alleles, where the user has chosen.
         force: replace an output that is there already.
+        dry_run: write nothing; count and say what there would be.
         say: receives one line for every decision.
 
     Raises:
         InputError, OutputError: nothing of the output is left.
     """
     check_output(output)
-    check_outputs({"-o": output}, [source, samples, *options.files()], force=force)
+    check_outputs({"-o": output}, [source, samples, *options.files()], force=force or dry_run)
     _check(source, options, saturate=saturate, indels=indels, samples=samples, columns=columns)
     started = time.perf_counter()
     read = [path for path in (source, *options.files()) if path is not None and os.path.isfile(path)]
@@ -117,7 +120,8 @@ def make(
     }
     content = _content(setting, records, chosen, saturate=saturate, indels=indels, numbered=numbered, say=say)
     rows = 0
-    with open_table(output, content.schema, metadata) as write:
+    opened = open_table(output, content.schema, metadata)
+    with contextlib.nullcontext(lambda table: None) if dry_run else opened as write:
         for table in content.tables:
             write(table)
             rows += table.num_rows
@@ -126,7 +130,8 @@ def make(
     for line in content.summary():
         say(line)
     empty = "" if rows else "; there is nothing to score"
-    say(f"output: {output} ({rows:,} rows in {time.perf_counter() - started:,.1f} s){empty}")
+    took = f"({rows:,} rows in {time.perf_counter() - started:,.1f} s){empty}"
+    say(f"nothing was written {took}" if dry_run else f"output: {output} {took}")
     return Made(rows, content.contigs(), setting.genome.lengths, stamps.get(str(source)))
 
 

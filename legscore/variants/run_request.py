@@ -115,15 +115,15 @@ def track_files(output: str) -> list[Path]:
     return [path.with_name(f"{path.stem}.{word}{path.suffix}") for word in ("plus", "minus")]
 
 
-def check_request(request: RunRequest, log_json: str | None = None) -> None:
+def check_request(request: RunRequest, log_json: str | None = None, multiqc: str | None = None) -> None:
     """InputError or OutputError where what was asked for does not go together.
 
     Args:
-        request: what was asked for; `log_json`: the file of events.
+        request: what was asked for. log_json: the file of events. multiqc: that for MultiQC.
     """
     options, inputs, output = request.options, list(request.options.inputs), request.options.output
     check_apart(
-        {"-o": request.written, "--log-json": log_json},
+        {"-o": request.written, "--log-json": log_json, "--multiqc": multiqc},
         request.files,
         options.models or [folder("bundled")],
         earlier_output(output, force=options.force),

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legscore.errors import InputError, nearest, shorten
+from legscore.errors import InputError, listed, nearest
 from legscore.evaluate.correlation import METRICS, metric
+from legscore.evaluate.provenance import circumstances
 from legscore.evaluate.saturation import TILE_COLUMNS, wanted_columns
 from legscore.evaluate.tables import Table, Tables, numbers
 from legscore.input.whole_table import is_plain
@@ -81,13 +82,14 @@ def read_scores(path: str, truth: str | None, tile: str | None) -> Scores:
     main = next((name for name in ("effect", "score") if name in names), None)
     if main is None:
         raise InputError(
-            f"{table.name} has neither effect nor score{nearest('score', names)}; it has {shorten(names, 12)}"
+            f"{table.name} has neither effect nor score{nearest('score', names)}; "
+            f"it has {listed('score', names)}"
         )
     for option, column in (("--truth", truth), ("--tile-column", tile)):
         if column and column not in names:
             raise InputError(
                 f"{option} {column}: {table.name} has no such column{nearest(column, names)}; there are "
-                f"{shorten(names, 12)}"
+                f"{listed(column, names)}"
             )
     numeric = [name for name in dict.fromkeys([*VALUES, *([truth] if truth else [])]) if name in names]
     wanted = dict.fromkeys(
@@ -268,14 +270,15 @@ def against_truth(scores: Scores, truth: str) -> dict[str, Any]:
 
 def run_facts(scores: Scores) -> list[tuple[str, str]]:
     """What was run, as pairs of label and text."""
-    record = scores.metadata
+    record, made = scores.metadata, circumstances(scores.table.opened)
     if record is None:
         return [
+            *made,
             (
                 "record",
                 "this file does not say which models made it (written by something else, or a table without "
                 "its .run.json)",
-            )
+            ),
         ]
     options = record.get("options") or {}
     output = (record.get("contract") or {}).get("output") or {}
@@ -290,7 +293,7 @@ def run_facts(scores: Scores) -> list[tuple[str, str]]:
     if variants := record.get("variants"):
         told = (f"{k}={v}" for k, v in variants.items() if isinstance(v, str | int | float | bool))
         facts.append(("variants", ", ".join(told)))
-    return facts
+    return [*facts, *made]
 
 
 def _model(model: dict[str, Any]) -> str:

@@ -91,7 +91,8 @@ def calibration(world: Path) -> Path:
 
 
 WITHOUT_EFFECT = {
-    "quiet": "what is told on a terminal",
+    "quiet": "what is told on a terminal", "verbose": "what is told there, too",
+    "threads": "how many compute", "multiqc": "a file of its own",
     "log_json": "a file of its own",
     "memory": "how much memory parts may take",
     "restart": "only after an interrupted run",

@@ -34,7 +34,9 @@ from legscore.version import __version__  # noqa: E402
 POLARS = ["polars>=1.36"]
 GENOME = [*POLARS, "pysam>=0.23"]
 TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
-GPU = ["tensorrt>=8.6", "pycuda>=2024.1"]
+GPU = ["tensorrt>=10.1,<12", "pycuda>=2025.1.2"]  # the newest: CUDA 13, which PyCUDA knows since 2025.1.2
+GPU_CU12 = ["tensorrt-cu12>=10.1,<12", "pycuda>=2024.1"]
+GPU_CU13 = ["tensorrt-cu13>=10.13.2,<12", "pycuda>=2025.1.2"]
 REPORT = [*POLARS, "matplotlib>=3.8"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
@@ -276,6 +278,8 @@ setup(
         "all": ALL,
         "train": TRAIN,
         "gpu": GPU,
+        "gpu-cu12": GPU_CU12,
+        "gpu-cu13": GPU_CU13,
         "report": REPORT,
         "bigwig": BIGWIG,
         "ray": RAY,

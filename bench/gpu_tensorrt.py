@@ -76,8 +76,7 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
                 model = OnnxModel("product", [product], {"w": weight}, x, y)
                 settings = common.Settings("fp16", "ncl", 3, 0, tf32=False, refit=False)
                 timings = TimingCache(cache_folder("timing") / "products.cache")
-                stored = common.build(model.to_bytes(), frozenset(), settings, timings)
-                engine = common.load(stored)
+                stored, engine = common.build(model.to_bytes(), frozenset(), settings, timings)
                 held = [
                     card.allocate(max(1, size)) for size in (2 * m * k, 2 * m * n, stored.facts["scratch"])
                 ]

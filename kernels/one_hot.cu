@@ -66,7 +66,9 @@ __device__ __forceinline__ void one_hot_ncl(const u8* codes_WL, T* x, unsigned w
     if (first + each <= total) {
         *reinterpret_cast<Packed<T>*>(x + first) = packed;
     } else {
-        for (unsigned k = 0; first + k < total; ++k) x[first + k] = packed.value[k];
+#pragma unroll  // an index known when compiled: else `packed` lies in memory, on a stack
+        for (unsigned k = 0; k < each; ++k)
+            if (first + k < total) x[first + k] = packed.value[k];
     }
 }
 

@@ -1,6 +1,7 @@
 """A `pycuda.driver` made of the CPU: the calls that legscore/cuda/driver.py makes, with PyCUDA 2026.1's
-signatures and its rules for contexts (a stack in each thread; nothing works without a current one). Streams
-run at once."""
+signatures and its rules for contexts (src/cpp/cuda.hpp): a stack in each thread, nothing works without a
+current one, a pop that the driver refuses leaves the stack as it is, invalid contexts leave it when the
+current one is asked for. Streams run at once."""
 
 from __future__ import annotations
 
@@ -19,28 +20,62 @@ class Fake:
     """The module, and what the test can look at or break."""
 
     def __init__(self, kernels: HostKernels) -> None:
-        self.stack = threading.local()
+        self.stacks: dict[int, list[Any]] = {}
+        """By thread: PyCUDA ends the process of a thread that ends with one that is not empty."""
         self.allocations: set[int] = set()
         self.fail = ""
+        self.calls: list[str] = []
+        self.fail_at = -1
+        """The call of this number fails, and all that follow, as after a kernel that faulted."""
         fake, module = self, ModuleType("pycuda.driver")
         self.module = module
 
         class Error(Exception):
             pass
 
-        def check(call: str) -> None:
-            assert fake.depth() > 0, f"{call}: no currently active context?"
-            if fake.fail == call:
+        def driver(call: str) -> None:
+            fake.calls.append(call)
+            if fake.fail == call or 0 <= fake.fail_at < len(fake.calls):
                 raise Error(f"{call} failed: an illegal memory access was encountered")
 
+        def current() -> Context | None:
+            stack = fake.stack()
+            while stack and not stack[-1].valid:
+                stack.pop()
+            return stack[-1] if stack else None
+
+        def check(call: str) -> None:
+            if current() is None:
+                raise Error("explicit_context_dependent failed: no currently active context?")
+            driver(call)
+
         class Context:
+            valid = True
+
             def push(self) -> None:
-                fake.stack.depth = fake.depth() + 1
+                if fake.stack():
+                    driver("cuCtxPopCurrent")
+                driver("cuCtxPushCurrent")
+                fake.stack().append(self)
 
             @staticmethod
             def pop() -> None:
-                assert fake.depth() > 0, "cannot pop non-current context"
-                fake.stack.depth -= 1
+                stack = fake.stack()
+                if stack:
+                    driver("cuCtxPopCurrent")
+                current()
+                if not stack:
+                    raise Error("m_stack::pop failed: cannot pop context from empty stack")
+                stack.pop()
+                if current() is not None:
+                    driver("cuCtxPushCurrent")
+
+            def detach(self) -> None:
+                if not self.valid:
+                    raise Error("context::detach failed: cannot detach from invalid context")
+                was_current, self.valid = current() is self, False
+                if was_current and current() is not None:
+                    driver("cuCtxPushCurrent")
 
             @staticmethod
             def synchronize() -> None:
@@ -94,8 +129,8 @@ class Fake:
 
         class Event:
             def __init__(self, flags: int = 0) -> None:
-                assert flags == 3
                 check("cuEventCreate")
+                assert flags == 3
 
             def record(self, stream: Stream) -> Event:
                 check("cuEventRecord")
@@ -172,5 +207,9 @@ class Fake:
         for name, value in names.items():
             setattr(module, name, value)
 
+    def stack(self) -> list[Any]:
+        """This thread's."""
+        return self.stacks.setdefault(threading.get_ident(), [])
+
     def depth(self) -> int:
-        return int(getattr(self.stack, "depth", 0))
+        return len(self.stack())

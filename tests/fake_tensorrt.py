@@ -33,6 +33,7 @@ class World:
         self.fail: str = ""
         self.during_build: Callable[[], object] = lambda: None
         self.scratch = 1000
+        self.builders = self.loads = 0
         self.timings: list[bytes] = []
         number_streams(card)
 
@@ -162,6 +163,7 @@ def make(world: World) -> ModuleType:
     class Builder:
         def __init__(self, log: Any) -> None:
             self.log = log
+            world.builders += 1
             if world.fail == "no driver":
                 error(log, "CUDA initialization failure with error: 35")
                 raise TypeError("pybind11::init(): factory function returned nullptr")
@@ -286,6 +288,7 @@ def make(world: World) -> ModuleType:
                     "The engine plan file is not compatible with this version of TensorRT, please rebuild.",
                 )
                 return None
+            world.loads += 1
             return Engine(plan, self.log)
 
     class Refitter:

@@ -151,3 +151,40 @@ def test_every_failing_call_is_a_card_error(driver: Any, fake: Fake, call: str) 
             jobs[call]()
         fake.fail = ""
     assert fake.depth() == 0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_context_that_cannot_be_popped_is_given_up(driver: Any, fake: Fake, others: int) -> None:
+    """After a kernel that faulted the driver refuses even that: no thread keeps it on its stack, since PyCUDA
+    would end the process with that thread."""
+    card, threads = driver.PyCudaCard(GPU), []
+    entered, faulted = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with pytest.raises(CardError), card.use():
+            entered.set()
+            faulted.wait()
+
+    for _ in range(others):
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        entered.wait()
+    with pytest.raises(CardError, match="cuEventCreate failed: an illegal memory access"), card.use():
+        fake.fail_at = len(fake.calls)
+        card.event()
+    faulted.set()
+    for thread in threads:
+        thread.join()
+    assert not any(fake.stacks.values()), "a thread ended with a context on its stack"
+    with pytest.raises(CardError, match="was given up after an error"), card.use():
+        pass
+    fake.fail_at = -1
+    with driver.PyCudaCard(GPU).use():
+        assert fake.depth() == 1, "another engine gets a context that is alive"
+
+
+def test_a_pop_that_fails_alone_is_an_error(driver: Any, fake: Fake) -> None:
+    card = driver.PyCudaCard(GPU)
+    with pytest.raises(CardError, match="cuCtxPopCurrent failed"), card.use():
+        fake.fail = "cuCtxPopCurrent"
+    assert not any(fake.stacks.values())

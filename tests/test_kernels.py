@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from legscore.cuda import launches
+from legscore.cuda.image import compile_kernel
 from legscore.dna.batch import Batch
 from legscore.dna.contract import Contract
 from legscore.dna.one_hot import strands
@@ -224,16 +225,59 @@ def test_kernels_keep_to_what_a_host_can_run(source: Path) -> None:
         assert banned not in code, f"{source.name} uses {banned}"
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
-def test_nvcc_compiles_the_kernels(source: Path, tmp_path: Path) -> None:
-    if shutil.which("nvcc") is None:
-        pytest.skip("no nvcc here")
-    image = tmp_path / "kernel.fatbin"
+def compiled(source: Path, image: Path, *codes: str) -> bytes:
+    """The image for each code (sm_N: machine code, compute_N: PTX), uncompressed. Any warning is an error: also
+    that a kernel uses a stack, or spills registers."""
+    targets = [f"arch=compute_{code.split('_')[1]},code={code}" for code in codes]
     subprocess.run(
-        ["nvcc", "-fatbin", "-arch=all-major", "-Werror", "all-warnings", "-o", str(image), str(source)],
+        [
+            "nvcc",
+            "-fatbin",
+            "--no-compress",
+            "-Werror",
+            "all-warnings",
+            "-Xptxas",
+            "-warn-spills,-warn-lmem-usage",
+        ]
+        + [word for target in targets for word in ("-gencode", target)]
+        + ["-o", str(image), str(source)],
         check=True,
     )
-    assert all(name.encode() in image.read_bytes() for name in KERNEL.findall(source.read_text()))
+    return image.read_bytes()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
+def test_nvcc_compiles_the_kernels_for_every_architecture(source: Path, tmp_path: Path) -> None:
+    """Every architecture that nvcc knows, and PTX of the newest for those to come; as shipped, too."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc here")
+    listed = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
+    codes = listed.split()
+    assert {"sm_80", "sm_90"} <= set(codes)
+    newest = codes[-1].replace("sm", "compute")
+    image = compiled(source, tmp_path / "all.fatbin", *codes, newest)
+    assert image.count(b"\x7fELF") == len(codes)
+    assert f".target {newest.replace('compute', 'sm')}".encode() in image
+    names = KERNEL.findall(source.read_text())
+    assert all(name.encode() in image for name in names)
+    compile_kernel("nvcc", source, tmp_path / "shipped.fatbin")
+    assert all(name.encode() in (tmp_path / "shipped.fatbin").read_bytes() for name in names)
+
+
+def test_a_stack_frame_is_an_error(tmp_path: Path) -> None:
+    """What the test above relies on: nvcc fails for a kernel that indexes an array of its own at run time."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc here")
+    (tmp_path / "stack.cu").write_text(
+        'extern "C" __global__ void f(int* x, int n) {\n'
+        "    int held[64];\n"
+        "    for (int i = 0; i < 64; ++i) held[i] = x[i] * n;\n"
+        "    for (int i = 0; i < n; ++i) held[(held[i & 63] + i) & 63] += i;\n"
+        "    x[0] = held[n & 63];\n"
+        "}\n"
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        compiled(tmp_path / "stack.cu", tmp_path / "stack.fatbin", "sm_90")
 
 
 @MANY

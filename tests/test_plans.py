@@ -357,6 +357,7 @@ class Plans:
     """A compiler of made-up plans: member m's plan has size `sizes[m]`, its scratch is `per_row` × batch."""
 
     def __init__(self, sizes: list[int], per_row: int) -> None:
+        self.kept: list[str] = []
         self.sizes, self.per_row, self.built = sizes, per_row, list[tuple[int, int]]()
         self.names = [f"member{m}" for m in range(len(sizes))]
 
@@ -366,6 +367,12 @@ class Plans:
     def build(self, member: int, batch: int) -> Stored:
         self.built.append((member, batch))
         return Stored(bytes(self.sizes[member]), {"scratch": self.per_row * batch})
+
+    def keep(self, stored: Stored, engine: str) -> None:
+        self.kept.append(stored.sha256)
+
+    def forget(self) -> None:
+        self.kept.clear()
 
     def open(self, stored: Stored) -> str:
         return "engine"

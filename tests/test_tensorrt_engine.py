@@ -101,6 +101,8 @@ def test_scores_and_builds_on_every_version(
         "NVIDIA H200",
     )
     assert len(set(described["plans"])) == 3
+    assert world.builders == 1, "one builder for all members"
+    assert world.loads == 3, "a plan that was just built is loaded once"
     engine.close()
     engine.close()
     assert not world.card.held
@@ -124,6 +126,7 @@ def test_scores_and_builds_on_every_version(
     said.clear()
     again = opened(members, recipe(precision), said)
     assert (again.score(batch) == scores).all()
+    assert (world.builders, world.loads) == (1, 6)
     assert again.describe() == described
     assert said == []
     again.close()

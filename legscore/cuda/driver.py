@@ -2,15 +2,16 @@
 
 The primary context is used, which TensorRT and PyTorch share; it is pushed in each thread for as long as that
 thread works with the card, and popped again, since PyCUDA ends the process of a thread that leaves one
-behind. Streams do not wait for the default one. Everything is freed by name, in a thread where the context is
-current.
+behind. Where the driver refuses even that, as after a kernel that faulted, the context is given up. Streams
+do not wait for the default one. Everything is freed by name, in a thread where the context is current.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,13 @@ class PyCudaCard:
             if gpu.number not in _CONTEXTS:
                 _CONTEXTS[gpu.number] = cuda.Device(gpu.number).retain_primary_context()
             self._context = _CONTEXTS[gpu.number]
+        self._lost = False
         self._functions: dict[str, Any] = {}
         self._modules: dict[str, Any] = {}
         with self.use():
             self.kernels = load_images(self._accept, gpu.architecture, say)
 
-    @contextmanager
+    @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
         """Turn PyCUDA's errors into CardError, with the card's name and what to do."""
         try:
@@ -80,15 +82,39 @@ class PyCudaCard:
         except cuda.Error as error:
             raise CardError(f"GPU {self.gpu.number} ({self.name}): {error}; {WAY_OUT}") from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def use(self) -> Iterator[None]:
+        if self._lost:
+            raise CardError(f"GPU {self.gpu.number} ({self.name}) was given up after an error; {WAY_OUT}")
         with self.reported():
             self._context.push()
         try:
             yield
-        finally:
-            with self.reported():
+        except BaseException:
+            with contextlib.suppress(CardError):  # what came first says more
+                self._pop()
+            raise
+        self._pop()
+
+    def _pop(self) -> None:
+        with self.reported():
+            try:
                 self._context.pop()
+            except cuda.Error:
+                self._give_up()
+                raise
+
+    def _give_up(self) -> None:
+        """Empty this thread's stack without the driver: PyCUDA takes from it what is marked as invalid, when
+        it is asked which context is current."""
+        self._lost = True
+        _CONTEXTS.pop(self.gpu.number, None)
+        # of what is freed by being forgotten from now on: the error that is raised says it already
+        warnings.filterwarnings("ignore", ".*(dead|out-of-thread) context", UserWarning)
+        with contextlib.suppress(cuda.Error):
+            self._context.detach()
+        with contextlib.suppress(cuda.Error):  # given up in another thread before: it is still on this stack
+            cuda.Event()
 
     def _accept(self, images: Images) -> None:
         """Load images and every kernel in them: a driver that loads lazily meets an image it cannot use only

@@ -27,7 +27,14 @@ class Compiler(Protocol):
     def build(self, member: int, batch: int) -> Stored: ...
 
     def open(self, stored: Stored) -> Any | None:
-        """The plan as an engine, or None when it is not taken."""
+        """The plan as an engine, or None when it is not taken. What was kept is given once, not opened
+        again."""
+
+    def keep(self, stored: Stored, engine: Any) -> None:
+        """Hold on to an engine, its weights on the card, until its plan is to be opened."""
+
+    def forget(self) -> None:
+        """Let go of what was kept."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,17 @@ def arrange(
     for batch in batches:
         stored: list[Stored] = []
         groups: list[list[int]] | None = None
+        available = free()  # before engines that are kept take some of it
         for member in range(n):
             plan = cache.read(compiler.key(member, batch))
             if plan is None:
                 plan, opened = obtain(cache, compiler, member, batch, say)
-                del opened  # its weights are on the card
+                compiler.keep(plan, opened)
+                del opened
             stored.append(plan)
-            groups = member_groups(need(batch, stored + [plan] * (n - member - 1)), free())
+            groups = member_groups(need(batch, stored + [plan] * (n - member - 1)), available)
+            if groups is None or len(groups) > 1:
+                compiler.forget()
             if groups is None:
                 break
         if groups is not None:
@@ -90,7 +101,7 @@ def arrange(
         wanted = need(batch, stored)
         say(
             f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, "
-            f"{free() / 1e9:.1f} GB are free; "
+            f"{available / 1e9:.1f} GB are free; "
             "trying the next smaller"
         )
     raise EngineError(

@@ -30,6 +30,7 @@ class CardEngine(ThreadedEngine):
         super().__init__(contract, both_strands=both_strands, is_singleton=is_singleton)
         self.card = card
         self.scorer: Scorer | None = None
+        self._lost: CardError | None = None
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="legscore-card")
 
     def submit(
@@ -71,7 +72,17 @@ class CardEngine(ThreadedEngine):
     ) -> np.ndarray:
         return self._finished(self._started(batch, members, both), tell)
 
+    def _chosen(self, members: Sequence[int] | None) -> list[int]:
+        self._still_there()
+        return super()._chosen(members)
+
+    def _still_there(self) -> None:
+        """After a CUDA error whoever comes next hears of it, and not that the engine is closed."""
+        if self._lost is not None:
+            raise CardError(str(self._lost))
+
     def _still_wanted(self) -> None:
+        self._still_there()
         if self._stop.is_set():
             raise EngineError("scoring was interrupted")
 
@@ -93,8 +104,10 @@ class CardEngine(ThreadedEngine):
         """A CUDA error is final: nothing else is begun."""
         try:
             yield
-        except CardError:
+        except CardError as error:
             self._stop.set()
+            self._still_there()
+            self._lost = error
             raise
 
     def close(self) -> None:

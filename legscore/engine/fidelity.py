@@ -22,6 +22,8 @@ from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
 from legscore.errors import OutputError
+from legscore.model import headroom
+from legscore.model.gpu_graph import FP16_MAX
 from legscore.system.caches import locked, private
 from legscore.system.log import Say
 from legscore.system.publish import publishing, writing
@@ -65,6 +67,20 @@ class Fidelity:
             if not measured >= minimum[f"{name}_min"]:
                 return f"{name.replace('_', ' ')} {measured:.5f} is below {minimum[f'{name}_min']}"
         return ""
+
+
+@dataclass(frozen=True)
+class HalfFidelity(Fidelity):
+    """Of an engine in FP16: also the largest absolute activation of any member on sequences that drive it
+    hard (`legscore.model.headroom`)."""
+
+    largest_activation: float
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; activations to {self.largest_activation:,.0f} of {FP16_MAX:,.0f}"
+
+    def shortfall(self, minimum: dict[str, Any]) -> str:
+        return headroom.shortfall([self.largest_activation]) or super().shortfall(minimum)
 
 
 def probe(contract: Contract, n: int, member: int) -> Batch:
@@ -122,7 +138,8 @@ def load_record(
         return None
     try:
         data = json.loads(text)
-        found = Fidelity(**data["fidelity"])
+        kind = HalfFidelity if "largest_activation" in data["fidelity"] else Fidelity
+        found = kind(**data["fidelity"])
         fits = (
             data["key"] == key
             and data["sha256"] == _checksum(data["key"], data["fidelity"])
@@ -145,6 +162,8 @@ def _is_possible(found: Fidelity) -> bool:
     all."""
     errors = (found.score_max_error, found.score_rmse)
     correlations = (found.score_pearson, found.effect_spearman)
+    if isinstance(found, HalfFidelity) and type(found.largest_activation) is not float:
+        return False
     return (
         isinstance(found.reference, str)
         and all(type(n) is int and n > 0 for n in (found.windows, found.changes))

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from pathlib import Path
 
 from legscore.cuda.image import INSTALL, find_nvcc
-from legscore.cuda.libcuda import find_gpus
-from legscore.system.resources import folder
+from legscore.cuda.libcuda import Gpu, driver_branch, find_gpus
+from legscore.errors import EngineError, OutputError
+from legscore.system.caches import private
+from legscore.system.resources import cache_folder, folder
 
 GPU_EXTRA = "legscore[gpu]"
 
@@ -37,12 +40,16 @@ def missing_for_tensorrt() -> list[str]:
             f"'{GPU_EXTRA}'"
         )
     elif gpus:
+        broken = []
         for package, label in (("tensorrt", "TensorRT"), ("pycuda.driver", "PyCUDA")):
             if complaint := import_complaint(package):
-                missing.append(
+                broken.append(
                     f"{label} is installed but does not load ({complaint}): pip install --force-reinstall "
                     f"'{GPU_EXTRA}'"
                 )
+        if not broken and (complaint := builder_complaint(gpus[0])):
+            broken.append(complaint)
+        missing += broken
     if not kernels_installed() and find_nvcc() is None:
         missing.append(f"the CUDA kernels are not compiled and nvcc is not here: {INSTALL}")
     return missing
@@ -60,6 +67,34 @@ def import_complaint(module: str) -> str:
         importlib.import_module(module)
     except Exception as error:  # a broken installation may raise anything; what it raised is the answer
         return " ".join(f"{type(error).__name__}: {error}".split())
+    return ""
+
+
+def builder_complaint(gpu: Gpu) -> str:
+    """Why TensorRT builds nothing on this GPU with this driver, and the way out; empty when it does.
+
+    A builder is made, which is where an old driver or GPU shows. That takes seconds: where one was made, that
+    is remembered for this TensorRT, GPU and driver.
+    """
+    from legscore.engine.trt import common
+
+    words = f"{common.version()}-{gpu.name}-{gpu.compute}-{driver_branch()}"
+    name = "".join(letter if letter.isalnum() else "-" for letter in words)
+    marker = cache_folder("timing") / f"{name}.works"
+    if marker.is_file():
+        return ""
+    try:
+        common.differences()
+        common.make_builder()
+    except EngineError as error:
+        return (
+            f"{error} (compute capability {gpu.compute}, driver {driver_branch()}): install a newer "
+            "driver, or the TensorRT that this GPU and driver are for"
+        )
+    with contextlib.suppress(
+        OSError, OutputError
+    ):  # a cache that cannot be written: the next run looks again
+        (private(marker.parent) / marker.name).touch()
     return ""
 
 

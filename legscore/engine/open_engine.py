@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from legscore.engine import fidelity as fid
 from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
 from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
@@ -15,6 +17,7 @@ from legscore.engine.recipe import Recipe, load_recipe
 from legscore.engine.reference import reference_engine, reference_key, reference_name
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.headroom import MARGIN, largest_activation
 from legscore.system.allocator import trim
 from legscore.system.log import Detail, Notice, Say
 from legscore.system.resources import cache_folder
@@ -235,12 +238,14 @@ def _record(
         "singleton": engine.is_singleton,
         "length": members[0].contract.length,
     }
+    if recipe.precision == "fp16":
+        key["headroom"] = MARGIN
     return fid.record_path(cache_folder("fidelity"), key), key
 
 
 def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fidelity:
     """Score probes with the engine and with the FP32 reference, one reference at a time; members that are
-    computed together share their probe.
+    computed together share their probe. In FP16 the headroom of activations is measured, too.
 
     Raises:
         EngineError: the reference of a member cannot be had.
@@ -251,4 +256,8 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
         for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
             with reference_engine(members[m], is_singleton=engine.is_singleton) as reference:
                 pairs.append((found, reference.score_forward(batch, 0)))
-    return fid.compare(pairs, reference_name())
+    found = fid.compare(pairs, reference_name())
+    if engine.precision != "fp16":
+        return found
+    largest = [largest_activation(member, is_singleton=engine.is_singleton) for member in members]
+    return fid.HalfFidelity(**vars(found), largest_activation=float(np.max(largest)))

@@ -98,6 +98,7 @@ class TensorRTCompiler:
             letter if letter.isalnum() else "-" for letter in f"{gpu.name}-{gpu.compute}-{common.version()}"
         )
         self._keys: dict[tuple[int, int], dict[str, Any]] = {}
+        self._opened: dict[str, Any] = {}
         if self.settings.refit and not common.differences().CAN_REFIT:
             raise EngineError("tensorrt.refit needs TensorRT 10 or newer; set it to false in the recipe")
         self.timings = TimingCache(cache_folder("timing") / f"{kind}.cache")
@@ -122,10 +123,19 @@ class TensorRTCompiler:
 
     def build(self, member: int, batch: int) -> Stored:
         graph = self.graph(member, batch)
-        return common.build(graph.to_bytes(), float_names(graph), self.settings, self.timings)
+        stored, engine = common.build(graph.to_bytes(), float_names(graph), self.settings, self.timings)
+        self.keep(stored, engine)
+        return stored
 
     def open(self, stored: Stored) -> Any | None:
-        return common.load(stored)
+        engine = self._opened.pop(stored.sha256, None)
+        return common.load(stored) if engine is None else engine
+
+    def keep(self, stored: Stored, engine: Any) -> None:
+        self._opened[stored.sha256] = engine
+
+    def forget(self) -> None:
+        self._opened.clear()
 
 
 class _Loaded:
@@ -374,7 +384,8 @@ def settle(
             contract, batch=batch, layout=layout, precision=precision, scratch=scratch, plans=sizes
         )
 
-    return arrange(cache, compiler, batches, need, card.free_memory, say)
+    with common.one_builder():
+        return arrange(cache, compiler, batches, need, card.free_memory, say)
 
 
 def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: Say) -> Arrangement:

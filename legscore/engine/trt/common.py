@@ -7,9 +7,10 @@ Importing this module needs TensorRT.
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -83,13 +84,45 @@ class Settings:
     refit: bool
 
 
-def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings: TimingCache) -> Stored:
-    """Build a plan from a graph of fixed shapes, and load it once.
+_HELD = threading.local()
+
+
+@contextlib.contextmanager
+def one_builder() -> Iterator[None]:
+    """Within, this thread builds all plans with one builder: each takes seconds to make."""
+    _HELD.keep = True
+    try:
+        yield
+    finally:
+        _HELD.keep, _HELD.builder = False, None
+
+
+def make_builder() -> Any:
+    """A builder, or the one that this thread holds. EngineError when TensorRT makes none here."""
+    held = getattr(_HELD, "builder", None)
+    if held is not None:
+        return held
+    try:
+        made = trt.Builder(LOG)
+    except TypeError:  # what a failed factory looks like
+        raise EngineError(f"TensorRT {version()} cannot use this GPU and driver: {LOG.take()}") from None
+    if getattr(_HELD, "keep", False):
+        _HELD.builder = made
+    return made
+
+
+def build(
+    onnx: bytes, float_names: frozenset[str], settings: Settings, timings: TimingCache
+) -> tuple[Stored, Any]:
+    """Build a plan from a graph of fixed shapes, and load it.
 
     Args:
         onnx: the graph.
         float_names: of nodes that stay FP32 in an FP16 graph (8.6 must be told; later versions read it from
             the graph).
+
+    Returns:
+        The plan, and its engine.
 
     Raises:
         EngineError: with TensorRT's last errors.
@@ -98,7 +131,7 @@ def build(onnx: bytes, float_names: frozenset[str], settings: Settings, timings:
     engine = load(stored)
     if engine is None:
         raise EngineError(f"TensorRT {version()} does not load the plan it just built: {LOG.take()}")
-    return Stored(stored.plan, {"scratch": int(differences().scratch(engine))})
+    return Stored(stored.plan, {"scratch": int(differences().scratch(engine))}), engine
 
 
 def compile_plan(
@@ -114,11 +147,7 @@ def compile_plan(
         before: called with the network and the builder's configuration just before the build: to look at
             them, or to choose a card that is not here.
     """
-    versions = differences()
-    try:
-        builder = trt.Builder(LOG)
-    except TypeError:  # what a failed factory looks like
-        raise EngineError(f"TensorRT {version()} cannot use this GPU and driver: {LOG.take()}") from None
+    versions, builder = differences(), make_builder()
     network = versions.make_network(builder)
     parser = trt.OnnxParser(network, LOG)
     if not parser.parse(onnx):

@@ -714,9 +714,9 @@ def test_more_bad_input(cli: Cli, folder: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (
             [*generator, "-m", folder / "models", "--from", tmp_path / "short.fa"],
-            r"short.fa row 1: .*\(too_short\)",
+            r"short.fa, row 2: .*\(too_short\)",
         ),
-        ([*generator, "-m", folder / "models", "--from", tmp_path / "n.fa"], "it holds an N"),
+        ([*generator, "-m", folder / "models", "--from", tmp_path / "n.fa"], "n.fa, row 1: .*it holds an N"),
         (
             [*generator, "-m", folder / "models", "--from", tmp_path / "without.fa", "--keep", "TATAAA"],
             "0 has no such motif to keep|a has no such",

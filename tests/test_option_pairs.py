@@ -161,10 +161,17 @@ def metadata_of(path: Path) -> str:
 
 
 def walk(
-    options: dict[str, tuple[Any, ...]], one: Callable[[dict[str, tuple[Any, ...]]], Any]
+    options: dict[str, tuple[Any, ...]],
+    one: Callable[[dict[str, tuple[Any, ...]]], Any],
+    wanted: Callable[[str, str], bool] = lambda a, b: True,
 ) -> tuple[list[str], int]:
     """Options that were accepted and changed nothing, alone or beside another; and how many pairs were
-    accepted. `one` gives what a command wrote, as (rows, metadata); None where it was refused."""
+    accepted.
+
+    Args:
+        one: gives what a command wrote, as (rows, metadata); None where it was refused.
+        wanted: which pairs are walked.
+    """
 
     def same(found: Any, without: Any, name: str) -> bool:
         at = 1 if name in ONLY_RECORDED else 0
@@ -175,6 +182,8 @@ def walk(
     alone = {name: one({name: values}) for name, values in options.items()}
     idle += [name for name, found in alone.items() if same(found, plain, name)]
     for a, b in itertools.combinations(options, 2):
+        if not wanted(a, b):
+            continue
         both = one({a: options[a], b: options[b]})
         accepted += both is not None
         idle += [

@@ -395,7 +395,7 @@ def closing(record: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{name} {count:,}" for name, count in record["status"].items())
     saved = record["windows_asked"] - record["windows_scored"]
     lines = [
-        f"rows: {record['rows']:,} ({counts})",
+        f"rows: {record['rows']:,} ({counts or 'none'})",
         f"windows: {record['windows_scored']:,} scored, {saved:,} saved because equal to others",
         *(
             [f"members: {1 - record['windows_x_members_of_all']:.0%} of windows × members saved"]

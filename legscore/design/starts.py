@@ -22,7 +22,7 @@ PART_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Starts:
-    """Inserts uint8 [S, L] and their names."""
+    """Inserts uint8 [S, L] and their names; where they have none, the number of their row, from 1."""
 
     codes_SL: np.ndarray
     names: list[str]
@@ -70,9 +70,8 @@ def read_starts(
             row = int(bad[0]) if len(bad) else int(rows[~known][0])
             why = STATUSES[status[row]] if len(bad) else "it holds an N"
             raise InputError(
-                f"{path} row {part.first_row + row}: cannot be used as {sequence_is} of {length} bases "
-                f"({why}); designs start "
-                "from A, C, G, T of the generator's length"
+                f"{path}, row {part.first_row + row + 1:,}: cannot be used as {sequence_is} of {length} "
+                f"bases ({why}); designs start from A, C, G, T of the generator's length"
             )
         found.append(inserts[known])
         kept = rows[known]
@@ -80,7 +79,7 @@ def read_starts(
             texts = checked_values(part.column(label), label, path).to_pylist()
             labels += [str(texts[row]) for row in kept]
         else:
-            labels += [str(part.first_row + row) for row in kept]
+            labels += [str(part.first_row + row + 1) for row in kept]
     codes = np.concatenate(found)
     if not len(codes):
         raise InputError(f"{path}: no {sequence_is} of {length} bases without N")

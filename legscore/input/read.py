@@ -218,8 +218,11 @@ class Input:
         )
 
     def head(self, columns: Sequence[str], rows: int) -> pa.Table:
-        """The first rows, for decisions made once per input."""
-        return next(self.parts(columns, rows)).table
+        """The first rows, for decisions made once per input; none where it has none."""
+        first = next(self.parts(columns, rows), None)
+        if first is not None:
+            return first.table
+        return pa.schema([self.schema.field(name) for name in columns]).empty_table()
 
 
 def open_input(

@@ -211,7 +211,8 @@ def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:
     for piece in pieces:
         if piece.shard["first_row"] != at:
             raise InputError(
-                f"{piece.path} begins at row {piece.shard['first_row']:,}, not at {at:,}: a gap or an overlap"
+                f"{piece.path} begins at row {piece.shard['first_row'] + 1:,}, not at {at + 1:,}: a gap or "
+                "an overlap"
             )
         at += piece.shard["rows"]
     if at != first.shard["rows_of_input"]:

@@ -153,7 +153,9 @@ def prepare_input(options: Options, data: Input | None = None) -> PreparedInput:
         LegscoreError: the input cannot be read, its columns fit no kind or several, or it is the output.
     """
     format_name, limits = output_format(options.output, options.format), Limits.of(options.memory)
-    opened = data or open_input(options.inputs, own_outputs=own_outputs(options.output))
+    own = own_outputs(options.output)
+    # a table without rows is one of many that a table was split into, by chromosome or sample
+    opened = data or open_input(options.inputs, may_be_empty=True, own_outputs=own)
     opened = opened.within(limits)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)

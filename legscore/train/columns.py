@@ -151,7 +151,7 @@ def in_range(
         return expression, inside
     if options.out_of_range == "clip":
         return np.clip(expression, low, high), np.ones(len(expression), dtype=bool)
-    rows = shorten([f"{first_row + row} ({expression[row]:g})" for row in outside], 3)
+    rows = shorten([f"{first_row + row + 1:,} ({expression[row]:g})" for row in outside], 3)
     raise InputError(
         f"{name}: expression outside {low:g}..{high:g} in rows {rows}; pass --out-of-range clip or drop"
     )

@@ -222,7 +222,7 @@ def _check_null(request: RunRequest) -> None:
 
 def check_null_rows(job: Options, contract: Contract) -> None:
     """InputError where the rows that a job is to score can have no null; `contract` is that of its models."""
-    opened = open_input(job.inputs)
+    opened = open_input(job.inputs, may_be_empty=True)
     roles = find_roles(opened.schema.names, opened.name, job.kind, job.columns)
     if roles.kind.windows != 2:
         raise InputError(

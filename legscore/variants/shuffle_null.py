@@ -152,7 +152,7 @@ def write_null(
     names = [column_of[role] for role in roles]
     n_changes, shuffle = 0, _Shuffler(n, adapters)
     with pq.ParquetWriter(target, NULL_SCHEMA, compression="zstd") as writer:
-        for part in open_input([source]).parts(names, max(1, BLOCK_ROWS // n)):
+        for part in open_input([source], may_be_empty=True).parts(names, max(1, BLOCK_ROWS // n)):
             changes = list(single_changes({role: role_array(part, role, column_of[role]) for role in roles}))
             rows = [row for change in changes for row in shuffle(change, part.first_row)]
             n_changes += len(rows) // n

@@ -539,8 +539,7 @@ def test_constraints_hold_in_all_designs(
         "6:10",
         "--n",
         8,
-        "--steps",
-        6,
+        *(["--steps", 6] if method == "generator" else []),
         "--precision",
         "fp32",
         "--engine",
@@ -591,8 +590,7 @@ def test_from_given_promoters(cli: Cli, folder: Path, tmp_path: Path, method: st
         "TATAAA",
         "--keep",
         "0-10",
-        "--steps",
-        4,
+        *(["--steps", 4] if method == "generator" else []),
         "--n",
         12,
         "-o",
@@ -717,6 +715,16 @@ def test_more_bad_input(cli: Cli, folder: Path, tmp_path: Path) -> None:
             r"short.fa, row 2: .*\(too_short\)",
         ),
         ([*generator, "-m", folder / "models", "--from", tmp_path / "n.fa"], "n.fa, row 1: .*it holds an N"),
+        *(
+            (
+                ["-m", folder / "models", "--method", method, option, value],
+                f"{option} has no effect here: it is about the generator, which --method {method}",
+            )
+            for method, option, value in (
+                *(("greedy", "--steps", 7), ("evolve", "--shift", 3), ("greedy", "--emphasis", 2)),
+                *(("evolve", "--feed", "sample"), ("greedy", "--start-mutations", 4)),
+            )
+        ),
         (
             [*generator, "-m", folder / "models", "--from", tmp_path / "without.fa", "--keep", "TATAAA"],
             "0 has no such motif to keep|a has no such",

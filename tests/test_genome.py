@@ -201,6 +201,9 @@ def test_names_that_stand_twice_are_refused(tmp_path: Path) -> None:
         (b">a\nACGT\nAC\x01T\n", r"line 3: '\\x01'; is the file damaged"),
         (b">a\nACGT\nAC-T\n", "line 3: contig a holds '-', which is no base"),
         (b">a\nACGT\nAC\rT\nACGT\n", "line 3: a carriage return within"),
+        (b">a\nACGT\nAC\nACGT\n", "line 4: not as many letters as in the lines before"),
+        (b">b\nAC\n>a\nACGT\nACGT\nACGTA\n", "line 6: not as many letters as in the lines before"),
+        (b">a\nACGT\nAC GT\nACGT\n", "line 3: not as many letters"),
         (b"\0>a\nACGT\n", "is no FASTA file"),
     ],
 )

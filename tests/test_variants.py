@@ -308,6 +308,8 @@ def test_regions(world: Path) -> None:
         ("1\t5\t5\n", "line 1: 1:5-5 is no stretch"),
         ("#\n1\t5\tx\n", "line 2: end is 'x'"),
         ("1\t5\t9\ta\t0\t?\n", "strand that is none"),
+        ("1\t5\t9\ta\t0\t-\n1\t5\t9\ta\t-\n", "line 2: 1:5-9 has a strand outside column 6"),
+        ("1\t5\t9\t+\n", "line 1: 1:5-9 has a strand outside column 6"),
         ("", "holds no region"),
     ):
         (world / "bad.bed").write_text(text)

@@ -261,6 +261,11 @@ def command(
         refuse_others(CURVE_TAKES, "--mutation-curve mutates and scores the sequences of --from, and no more")
     else:
         refuse_given(("mutations", "mutation", "plot"), "it goes with --mutation-curve")
+    if given["method"] != "generator":
+        refuse_given(
+            ("steps", "shift", "start_mutations", "emphasis", "feed"),
+            f"it is about the generator, which --method {given['method']} does not use",
+        )
 
     say = speaker(quiet)
 

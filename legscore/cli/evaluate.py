@@ -289,6 +289,12 @@ def _refuse_unused(calibrate: bool, n_files: int, given: dict[str, Any]) -> None
         (given["class_weights"], "class_column", "it goes with --class-weights"),
         (given["replicates"] or given["noise_sd"], "noise_z", "it goes with --replicate or --noise-sd"),
         (given["bootstrap"], "confidence", "there are no intervals with --bootstrap 0"),
+        (given["bootstrap"] or calibrate, "cluster", "nothing is resampled with --bootstrap 0"),
+        (
+            given["bootstrap"] or calibrate or given["curve"],
+            "seed",
+            "nothing is drawn at random with --bootstrap 0",
+        ),
         (n_files > 1, "keys", "there is one file, and nothing to join"),
     ):
         if not used:

@@ -8,6 +8,7 @@ checked when its bases are read (`legscore.variants.genome`).
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from legscore.errors import InputError
 from legscore.input.source import first_line
-from legscore.variants.bgzip import Content
+from legscore.variants.bgzip import Content, is_gzip
 from legscore.variants.lines import text_of
 
 PIECE_BYTES = 16 << 20
@@ -94,6 +95,23 @@ def _damage(path: Path, content: Content) -> InputError | None:
     return None
 
 
+def _uneven_line(path: Path) -> int | None:
+    """The first line, from 1, that is longer than the first of its record or follows a shorter one; None
+    where all are as an index needs them."""
+    first, is_last = 0, False
+    with gzip.open(path) if is_gzip(path) else open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            n = len(line.rstrip(b"\r\n"))
+            if line.startswith(b">"):
+                first, is_last = 0, False
+            elif n and (is_last or (first and n > first)):
+                return number
+            else:
+                first = first or n
+                is_last = n < first
+    return None
+
+
 def _make(path: Path, index: Path) -> None:
     """Write the index aside and put it in place."""
     import pysam
@@ -106,6 +124,11 @@ def _make(path: Path, index: Path) -> None:
         pysam.faidx("--fai-idx", str(aside), "--gzi-idx", str(packed), str(path))
         os.replace(aside, index)
     except (pysam.SamtoolsError, OSError) as error:
+        if line := _uneven_line(path):
+            raise InputError(
+                f"--fasta {path}, line {line}: not as many letters as in the lines before, which an index "
+                "does not allow for; write lines of one length, for example with: seqkit seq -w 60"
+            ) from error
         raise InputError(
             f"--fasta {path} has no index and none can be made ({first_line(error)}); make one with: "
             f"samtools faidx {path}"

@@ -112,7 +112,12 @@ def _read_regions(path: Path) -> pl.DataFrame:
             "by tabs"
         )
     frame = whole_numbers(frame, ["start", "end"], path)
+    no_strand, signs = pl.col("strand").is_null(), ["+", "-"]
     for wrong, why in (
+        (
+            no_strand & (pl.col("score").is_in(signs) | (pl.col("name") == "+")),
+            "has a strand outside column 6, where it would not be read; BED has name and score before it",
+        ),
         ((pl.col("start") < 0) | (pl.col("end") <= pl.col("start")), "is no stretch (0-based, start < end)"),
         (
             pl.col("strand").is_not_null() & ~pl.col("strand").is_in(["+", "-", ".", ""]),

@@ -68,3 +68,23 @@ def test_no_bases_are_a_number_of_bases(world: Path, cli: Cli) -> None:
     down = tiles(world, cli, "--upstream", 0, "--downstream", 20)
     assert len(down) == 1
     assert down != tiles(world, cli, "--downstream", 20)
+
+
+@pytest.mark.parametrize("number", [10**20, 2**62])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--part-rows"), "--part-rows {}: the number is too large"),
+        (("design", "--max-homopolymer"), "--max-homopolymer {}: the number is too large"),
+        (("evaluate", "--bootstrap"), "--bootstrap {}: the number is too large"),
+        (("variants", "--upstream"), "--upstream {}: the number is too large"),
+    ],
+)
+def test_numbers_that_nothing_counts_to(cli: Cli, words: tuple[str, str], message: str, number: int) -> None:
+    one_line(cli(*words, number), message.format(number))
+
+
+@pytest.mark.parametrize("option", ["--length", "--upstream", "--downstream", "--assume-utr"])
+def test_tiles_that_no_memory_holds(world: Path, cli: Cli, option: str) -> None:
+    given = ("--fasta", world / "g.fa", "--promoters", world / "g.gtf", "-o", world / "o.parquet")
+    one_line(cli("variants", *given, option, 2**32), f"{2**32}; it must be 10,000,000 bases or less")

@@ -11,6 +11,8 @@ from click.core import ParameterSource
 from legscore.cli.sections import FORMER
 from legscore.errors import LegscoreError
 
+MOST = 1 << 62
+"""Numbers from here on do not fit sums of 64 bits."""
 MAY_BE_EMPTY = {"flank5", "flank3", "adapter5", "adapter3"}
 """Options whose empty text says something: no DNA."""
 
@@ -48,8 +50,11 @@ def refuse_empty_values(command: click.Command) -> None:
 
 
 def not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """The value as it is. LegscoreError where it, or one of several, is an empty text."""
+    """The value as it is. LegscoreError where it, or one of several, is an empty text or a number that
+    nothing here counts to."""
     several = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(one, int) and abs(one) >= MOST for one in several):
+        raise LegscoreError(f"{max(parameter.opts, key=len)} {value}: the number is too large")
     if any(isinstance(one, str) and not one.strip() for one in several):
         option = isinstance(parameter, click.Option)
         shown = [name for name in parameter.opts if name not in FORMER]

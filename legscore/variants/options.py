@@ -21,6 +21,8 @@ ORIENTATIONS = ("+", "-", "gene")
 TRANSCRIPTS = ("all", *MARKS)
 TILE_LENGTH, UPSTREAM = 80, 160
 """Bases of a tile, and from a start to the far end of its tiles, where neither the user nor a model says."""
+MOST_BASES = 10_000_000
+"""Of a tile, and of how far tiles reach from a start."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class BuildOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise LegscoreError(f"{name} is {value}; it must be {least} or more")
+        for name in ("length", "step", "upstream", "downstream", "assume_utr"):
+            if (getattr(self, name) or 0) > MOST_BASES:
+                raise LegscoreError(
+                    f"{name} is {getattr(self, name)}; it must be {MOST_BASES:,} bases or less"
+                )
         if "all" in self.biotypes and len(self.biotypes) > 1:
             raise LegscoreError("--biotype all stands alone")
         if self.assume_utr is not None and self.assume_utr < 0:

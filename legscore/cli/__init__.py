@@ -11,10 +11,9 @@ import os
 import signal
 import sys
 import threading
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from legscore.cli.effects import refuse_empty_values
 from legscore.cli.sections import FORMER, suggested
@@ -23,6 +22,9 @@ from legscore.errors import LegscoreError, nearest, printable
 from legscore.system.allocator import use_system_pool
 from legscore.system.extras import naming_extras
 from legscore.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
@@ -90,6 +92,8 @@ class LazyGroup(click.Group):
         """The commands that begin so, none of which is imported."""
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
         return [
             CompletionItem(name, help=text)
             for name, (_, text) in COMMANDS.items()

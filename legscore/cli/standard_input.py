@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -97,6 +95,8 @@ class KeptInputs:
 
     def _kept(self, stream: BinaryIO, shown: str) -> str:
         """A private temporary file with all that a stream gives."""
+        import shutil
+
         head = stream.read(HEAD_BYTES)
         if not head:
             raise InputError(f"{shown} is empty (0 bytes)")
@@ -163,6 +163,8 @@ class KeptInputs:
 def kept_inputs(say: Any) -> Iterator[KeptInputs]:
     """What keeps inputs that can be read once, until the end of the block; errors in it name them as the user
     did."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="legscore-") as folder:
         kept = KeptInputs(Path(folder), say)
         try:

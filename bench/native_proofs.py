@@ -50,6 +50,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 REFERENCE = ROOT.parent / "shared" / "reference"
 NETWORKS = {"original": ORIGINAL, "optimised": OPTIMISED}
 RMSE, SPEARMAN, OPEN_S, MEMBER_BYTES = 0.01, 0.9999, 5.0, 10e6
+STRANDS, PROMOTERS = 2048, 23
 PARTS = ("bits", "accuracy", "published", "opening")
 
 
@@ -264,7 +265,7 @@ def prove(parts: list[str], strands: int, promoters: int) -> bool:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", strands=2048, promoters=23, only=",".join(PARTS))
+    options = arguments(__doc__ or "", strands=STRANDS, promoters=PROMOTERS, only=",".join(PARTS))
     parts = [part.strip() for part in options.only.split(",")]
     if unknown := set(parts) - set(PARTS):
         raise SystemExit(f"--only {', '.join(sorted(unknown))}: known are {', '.join(PARTS)}")

@@ -38,7 +38,9 @@ from legscore.engine.native_library import FORMS, fastest_form, load_library, mi
 from legscore.engine.recipe import load_recipe
 from legscore.measure.whole_run import whole_run
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
+from legscore.model.forward import Forward
 from legscore.model.graph import build_graph
+from legscore.run.verify import DEFAULT_SHARE
 from legscore.system.cores import usable_cores
 
 WANTED = {
@@ -47,7 +49,7 @@ WANTED = {
     ("original", "all cores"): 3.0,
     ("optimised", "all cores"): 3.0,
 }
-SHARE, SWING, RUN_SHARE, BATCH = 0.50, 0.20, 0.95, 16
+SHARE, SWING, RUN_SHARE, VERIFY_SHARE, BATCH = 0.50, 0.20, 0.95, 0.02, 16
 NETWORKS = {"original": ORIGINAL, "optimised": OPTIMISED}
 
 
@@ -131,11 +133,23 @@ def pairs(name: str, where: str, form: str, wanted_pairs: int, seconds: float) -
 
 
 def run_share(windows: int) -> dict[str, Any]:
-    """A whole run against the engine alone, three members, `--verify` as it is by default."""
+    """A whole run against the engine alone, three members, `--verify` as it is by default; the core seconds
+    of a run without a network, and what verifying takes of the engine's."""
     with tempfile.TemporaryDirectory() as folder:
-        family(ORIGINAL, 3, Path(folder))
+        members = family(ORIGINAL, 3, Path(folder))
         run = whole_run([folder], windows, rounds=3, request=Request(engine="native"))
-    return {**asdict(run), "of_engine": run.of_engine, "of_engine_cpu": run.of_engine_cpu}
+        host = whole_run([folder], windows, rounds=1, request=Request(engine="null"))
+    few = probe(members[0].contract, 5, 0).expand()
+    forward, began = Forward(members[0], both_strands=True, is_singleton=False), time.process_time()
+    forward.score(few)
+    verifying_s = (time.process_time() - began) / len(few) * DEFAULT_SHARE * windows
+    return {
+        **asdict(run),
+        "of_engine": run.of_engine,
+        "of_engine_cpu": run.of_engine_cpu,
+        "host_cpu_s": host.run_cpu_s[0],
+        "verify_share": verifying_s / float(np.median(run.engine_cpu_s)),
+    }
 
 
 class Kept:
@@ -185,7 +199,8 @@ def main() -> None:
     kept.write()
     print(
         f"legscore run, {run['windows']:,} windows × {run['members']} members: {run['of_engine']:.3f} of the "
-        f"engine alone, {run['of_engine_cpu']:.3f} of its core seconds (wanted {RUN_SHARE})",
+        f"engine alone, {run['of_engine_cpu']:.3f} of its core seconds (wanted {RUN_SHARE}); verifying takes "
+        f"{run['verify_share']:.2%} of them (at most {VERIFY_SHARE:.0%} wanted)",
         flush=True,
     )
     parts = [] if options.proofs == "none" else options.proofs.split(",")
@@ -193,7 +208,12 @@ def main() -> None:
     kept.run["ended"] = True
     kept.write()
     lines_hold = all(line["holds"] and line["settled"] for line in kept.run["lines"])
-    good = lines_hold and run["of_engine"] >= RUN_SHARE and kept.run["proofs_hold"] is not False
+    good = (
+        lines_hold
+        and run["of_engine"] >= RUN_SHARE
+        and run["verify_share"] <= VERIFY_SHARE
+        and kept.run["proofs_hold"] is not False
+    )
     sys.exit(int(not good) if claims or kept.run["proofs_hold"] is False else 2)
 
 

@@ -474,6 +474,25 @@ def test_a_signal_in_the_middle_ends_at_once_and_keeps_parts(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_an_ignored_signal_stays_ignored(tmp_path: Path, toy_model: Path, number: int) -> None:
+    """As nohup, and shells that put a job into the background, ask for."""
+    source, out = sequences(tmp_path / "in.parquet", 400), tmp_path / "o.parquet"
+    run = [sys.executable, "-m", "legscore", "run", source, "-m", toy_model, "-o", out, "--part-rows", "50"]
+    process = subprocess.Popen(
+        [*map(str, run), "--engine", "null", "--null-rate", "200", "-q"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN) and None,
+    )  # fmt: skip
+    ends = time.monotonic() + HANG_S
+    while not (parts_folder(out) / "record.json").exists():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    for _ in range(3):
+        process.send_signal(number)
+    assert process.wait(HANG_S) == 0
+    assert pq.read_metadata(out).num_rows == 400
+
+
 def test_errors_of_every_kind_leave_a_readable_record(tmp_path: Path, source: Path, toy_model: Path) -> None:
     """A record that a failing disk left unreadable is an error with a way out, never taken for a match."""
     options = Options([str(source)], str(tmp_path / "o.parquet"), [str(toy_model)])

@@ -117,6 +117,8 @@ COMMANDS = {
         *("--class", "c", "--json", "X"),
     ),
     "report": ("report", "X", "-o", "X.html"),
+    "plot": ("plot", "scatter", "X", "--truth", "a", "--prediction", "b", "-o", "X.svg"),
+    "bench": ("bench", "X", "-m", "MODEL", "--json", "X"),
     "design --from": ("design", "--method", "evolve", "--target", "3", "--from", "X", "-o", "X"),
     "design --training": (
         *("design", "--method", "evolve", "--target", "3", "--training", "t.csv", "-o", "o.csv"),
@@ -136,16 +138,17 @@ def test_no_command_writes_over_what_it_reads(
     for path in ("x.csv", "t.csv"):
         Path(path).write_text(text)
     read, written = "x.csv", "x.csv"
-    if command == "report":
-        os.link("x.csv", "x.csv.html")
+    ending = {"report": ".html", "plot": ".svg"}.get(command)
+    if ending:
+        os.link("x.csv", f"x.csv{ending}")
     if command == "design --training":
         os.link("t.csv", "x.fa")
         read = written = "x.fa"
     if name == "link":
         written = "link" + Path(read).suffix
         os.symlink(read, written)
-        if command == "report":
-            os.symlink("x.csv", "link.csv.html")
+        if ending:
+            os.symlink("x.csv", f"link.csv{ending}")
     arguments = list(COMMANDS[command])
     last = max(i for i, word in enumerate(arguments) if word.startswith("X"))
     for i, word in enumerate(arguments):
@@ -154,6 +157,29 @@ def test_no_command_writes_over_what_it_reads(
     one_line(ran, "is both input and output")
     assert Path("x.csv").read_text() == text
     assert not Path("o.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [(("train", "--lr-find"), "lr_find.csv"), (("ablate",), "members.csv"), (("ablate",), "ablation.csv")],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+@pytest.mark.parametrize("linked", [False, True])
+def test_training_does_not_write_over_its_table(
+    tmp_path: Path, cli: Any, command: tuple[str, ...], name: str, linked: bool
+) -> None:
+    """The table lies where a table of results would go."""
+    pytest.importorskip("torch", reason="training needs legscore[train]")
+    (tmp_path / "o").mkdir()
+    table = tmp_path / "o" / name
+    text = "sequence,expression,fold\n" + f"{'ACGT' * 20},1.5,0\n" * 8
+    table.write_text(text)
+    if linked:
+        os.symlink(table, tmp_path / "link.csv")
+    ran = cli(*command, tmp_path / "link.csv" if linked else table, "-o", tmp_path / "o", "--force")
+    one_line(ran, "is both input and output")
+    assert table.read_text() == text
+    assert [path.name for path in (tmp_path / "o").iterdir()] == [name]
 
 
 @pytest.mark.parametrize("command", ["import", "export"])

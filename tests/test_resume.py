@@ -218,11 +218,13 @@ def changes(source: Path, toy_models: Path) -> dict[str, tuple[dict[str, Any], s
         "kept": ({"keep": "id"}, r"output columns gene is gone"),
         "strands": ({"rc": "none"}, r'options rc was "construct", is now "none"'),
         "engine": ({"engine": "null", "precision": "auto"}, r'engine engine was "openvino", is now "null"'),
+        "part size": ({"part_rows": PART + 1}, rf"options part_rows was {PART}, is now {PART + 1}"),
     }
 
 
 @pytest.mark.parametrize(
-    "what", ["option", "models", "kept", "strands", "engine", "input", "version", "shard"]
+    "what",
+    ["option", "models", "kept", "strands", "engine", "precision", "part size", "input", "version", "shard"],
 )
 def test_what_changed_is_named(
     tmp_path: Path, source: Path, toy_models: Path, what: str, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +241,9 @@ def test_what_changed_is_named(
     elif what == "version":
         monkeypatch.setattr("legscore.run.prepare.__version__", "99.0")
         message = r'legscore was "[^"]+", is now "99.0"'
+    elif what == "precision":
+        monkeypatch.setattr(NullEngine, "precision", "bf16")
+        message = r'engine precision was "none", is now "bf16"'
     elif what == "shard":
         given, message = {**given, "shard": "1/2"}, r"shard is new"
     else:
@@ -272,7 +277,7 @@ def test_an_older_input_of_the_same_size_is_named(
         score(options)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "rows", "magic", "zeros"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "rows", "magic", "zeros", "another part's"])
 @pytest.mark.usefixtures("cheap")
 def test_a_damaged_part_is_scored_again(
     tmp_path: Path, source: Path, toy_models: Path, damage: str, monkeypatch: pytest.MonkeyPatch
@@ -285,6 +290,8 @@ def test_a_damaged_part_is_scored_again(
     content = bytearray(part.read_bytes())
     if damage == "rows":
         shutil.copy(part, part.with_name("part-00000007"))  # the last part is shorter
+    elif damage == "another part's":
+        content = bytearray(part.with_name("part-00000000").read_bytes())
     elif damage == "flip":
         content[len(content) // 2] ^= 4
     elif damage == "magic":

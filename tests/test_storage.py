@@ -228,6 +228,32 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
 
 
+def test_parts_exchanged_in_a_store_are_scored_again(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of one run say which they are, wherever they lie."""
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
+    given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
+    whole = Remote.upload
+
+    def cut(self: Remote, source: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Remote, "upload", cut)
+    assert cli(*given).code == 130
+    monkeypatch.setattr(Remote, "upload", whole)
+    one, two = (Remote(f"s3://bucket/o.parquet.parts/part-{number:08d}") for number in (1, 3))
+    first, second = one.read(), two.read()
+    one.put(second)
+    two.put(first)
+    ran = cli(*given)
+    assert ran.code == 0, ran.err
+    assert "part 1 is scored again" in ran.err
+    assert "part 3 is scored again" in ran.err
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+
+
 def test_a_folder_of_files_in_a_store(
     cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,10 +37,10 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
       legscore run all.parquet -m models/ -o part2.parquet --shard 2/2
       legscore merge part1.parquet part2.parquet -o scores.parquet
     """
-    from legscore.output.shards import merge_shards
-    from legscore.run.finished import checksums_of, finished_record, read_for
+    from legscore.output.parts import parts_folder
+    from legscore.system.lock import locked_folder
     from legscore.system.overwrite import check_apart
-    from legscore.system.publish import check_writable, publishing, writing, written_by
+    from legscore.system.publish import check_writable, is_stream, remove_stale, written_by
     from legscore.system.storage import is_remote
 
     if output == "-":
@@ -47,9 +48,25 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
     if remote := next((path for path in (*shards, output) if is_remote(path)), None):
         raise OutputError(f"{remote}: shards are joined on a disk; copy them here first")
     target, record_path = Path(output), Path(f"{output}.run.json")
-    for path in (target, record_path):
+    for path in (target,) if is_stream(output) else (target, record_path):
         check_writable(path)
     check_apart({"-o": written_by(output)}, shards)
+    if is_stream(output):
+        _join(shards, output, force, quiet)
+        return
+    with locked_folder(parts_folder(target), output):
+        remove_stale(target, record_path)
+        _join(shards, output, force, quiet)
+
+
+def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> None:
+    """Join, and write the record; only for who holds the output's lock."""
+    from legscore.output.shards import merge_shards
+    from legscore.run.finished import finished_record, read_for
+    from legscore.system.checksum import checksum_of
+    from legscore.system.publish import publishing, writing
+
+    record_path = Path(f"{output}.run.json")
     asked = read_for(shards)
     done = finished_record(output, [output], asked, None, force=force, needed={"rows": int})
     if done is not None:
@@ -58,13 +75,18 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
                 f"{output}: already finished ({done['rows']:,} rows); --force joins it again", err=True
             )
         return
-    metadata, rows = merge_shards([Path(shard) for shard in shards], output)
-    record = {**metadata, "output": output, "rows": rows, "shards": list(shards), "asked": asked}
-    with writing(output):
-        record["output_files"] = checksums_of([output])
-    with publishing(record_path) as temporary, writing(record_path):
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-    if not quiet:
-        click.echo(
-            f"output: {output} ({rows:,} rows of {len(shards):,} shards; record: {record_path})", err=True
-        )
+    record: dict[str, Any] = {}
+
+    def note(joined: Path, metadata: dict[str, Any], rows: int) -> None:
+        """Before the output has its name: a kill between both leaves a record without an output, which the
+        same command goes on from, and never an output without its record."""
+        record.update(metadata, output=output, rows=rows, shards=list(shards), asked=asked)
+        with writing(output):
+            record["output_files"] = {Path(output).name: checksum_of(joined).to_json()}
+        with publishing(record_path) as temporary, writing(record_path):
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+    merge_shards([Path(shard) for shard in shards], output, note)
+    if not quiet and record:  # a device or a pipe has none
+        rows = f"{record['rows']:,} rows of {len(shards):,} shards"
+        click.echo(f"output: {output} ({rows}; record: {record_path})", err=True)

@@ -11,7 +11,7 @@ import base64
 import gzip
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,11 +246,13 @@ def _joined_schema(pieces: Sequence[Piece]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], int]:
+def merge_shards(
+    paths: Sequence[Path], output: str, note: Callable[[Path, dict[str, Any], int], object]
+) -> None:
     """Join shards into what the whole run would have written, byte for byte.
 
-    Returns:
-        Metadata of the output, and its rows.
+    Args:
+        note: takes the joined file before it is put in place, its metadata, and its rows.
 
     Raises:
         InputError: not shards, not of one run, a gap or an overlap, or damaged. OutputError: the output
@@ -260,10 +262,14 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
     pieces = check_pieces([open_piece(path) for path in paths])
     first, schema = pieces[0], _joined_schema(pieces)
     metadata = {name: value for name, value in first.metadata.items() if name != KEY}
+
+    def complete(joined: Path) -> None:
+        note(joined, metadata, int(first.shard["rows_of_input"]))
+
     if first.format_name in DELIMITER:
         if first.format_name != format_name:
             raise OutputError(f"{output}: shards in {first.format_name} join to {first.format_name} only")
-        with open_sink(output) as sink:
+        with open_sink(output, complete=complete) as sink:
             header = header_line(schema, DELIMITER[format_name])
             with writing(output):
                 sink.write(header)
@@ -272,11 +278,10 @@ def merge_shards(paths: Sequence[Path], output: str) -> tuple[dict[str, Any], in
                     with writing(output):
                         sink.write(block)
     else:
-        with open_writer(output, format_name, schema, metadata) as writer:
+        with open_writer(output, format_name, schema, metadata, complete=complete) as writer:
             for piece in pieces:
                 for table in _tables(piece, schema):
                     writer.write(table)
-    return metadata, int(first.shard["rows_of_input"])
 
 
 def _lines(piece: Piece, header: bytes) -> Iterator[bytes]:

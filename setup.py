@@ -37,7 +37,7 @@ TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=
 GPU = ["tensorrt>=10.1,<12", "pycuda>=2025.1.2"]  # the newest: CUDA 13, which PyCUDA knows since 2025.1.2
 GPU_CU12 = ["tensorrt-cu12>=10.1,<12", "pycuda>=2024.1"]
 GPU_CU13 = ["tensorrt-cu13>=10.13.2,<12", "pycuda>=2025.1.2"]
-REPORT = [*POLARS, "matplotlib>=3.8"]
+REPORT = [*POLARS, "matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
 RAY = ["ray[default]>=2.30"]
@@ -256,7 +256,7 @@ setup(
     },
     package_data={
         "legscore": ["py.typed"],
-        "legscore.evaluate.report": ["*.js", "*.css", "*.LICENSE"],
+        "legscore.evaluate.report": ["*.js", "*.css"],
         "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md", "cpu/*.cpp", "cpu/*.h"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],

@@ -1,10 +1,10 @@
 """The page: one HTML file with its data, its script and the plotting library, and no way to the network.
 
-Plotly.js draws: it is well kept (MIT, a release every few weeks), it zooms and hovers by itself, and it works
-under a content policy without `eval`. Its published bundle of flat charts lies beside this file as it is
-(`plotly-cartesian.min.js`, with its licence); a page holds it once, packed with gzip (0.7 MB), and the
-browser unpacks it. Bokeh's package brings a web server and a table library; those of ECharts and Vega load
-the library from the network. To renew it, take both files from the package plotly.js-cartesian-dist-min.
+Plotly.js draws: it is well kept (MIT, a release every few weeks), its Python package carries the whole
+library as one file, so that a page can hold it and needs no network, it zooms and hovers by itself, and it
+works under a content policy without `eval`. A page holds it once, packed with gzip (2 MB), and the browser
+unpacks it. Bokeh's package brings a web server and a table library; those of ECharts and Vega load the
+library from the network.
 
 The policy of the page forbids any connection and any script but those whose hashes it lists. Data lie in a
 JSON block in which no `<` is left, and the script puts texts in as text, never as HTML: whatever a gene is
@@ -23,7 +23,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from legscore.errors import OutputError
+from legscore.errors import LegscoreError, OutputError
 from legscore.evaluate.report.collect import (
     Scores,
     against_truth,
@@ -91,8 +91,18 @@ def np_abs(scores: Scores, name: str) -> Any:
 
 @functools.cache
 def library() -> tuple[str, str]:
-    """Plotly.js for the page: gzip in base64, and the hash of its text for the page's policy."""
-    text = (resources.files("legscore.evaluate.report") / "plotly-cartesian.min.js").read_bytes()
+    """Plotly.js for the page: gzip in base64, and the hash of its text for the page's policy.
+
+    Raises:
+        LegscoreError: the package is missing.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise LegscoreError(
+            "the report needs plotly, which it carries: pip install 'legscore[report]'"
+        ) from None
+    text = get_plotlyjs().encode()
     packed = gzip.compress(text, 9, mtime=0)
     return base64.b64encode(packed).decode("ascii"), source_hash(text)
 

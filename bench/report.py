@@ -2,7 +2,7 @@
 
 Makes saturated promoters with random effects (--rows in all), writes the page, checks that it counts every
 row and that its heat maps hold the effects, and times reading, counting and writing together. Expected: under
-30 s, under 20 MB, and under 0.8 MB for 60 rows.
+30 s, under 20 MB, and under 2.5 MB for 60 rows.
 
     python bench/report.py [--rows 1000000] [--rounds 3] [--save]
 """

@@ -261,8 +261,8 @@ def test_the_scored_vcf_says_where_it_comes_from(shell: Shell, world: Path) -> N
         f"##legscore_command=legscore run v.vcf {NULL} --fasta g.fa --promoters g.gtf -q -o scored.vcf.gz"
     )
     assert command in header.splitlines()
-    assert 'Format: ALT|gene|symbol|tile|strand|effect|sd|Consequence">' in header
-    assert {tuple(entry.split("|")[1:3]) for entry in entries} == {("ENSG1", "ABC1")}
+    assert 'Format: ALT|gene|tile|strand|effect|sd|symbol|Consequence">' in header
+    assert {tuple(entry.split("|")[1::5]) for entry in entries} == {("ENSG1", "ABC1")}
     again = shell(f"LEGSCORE run scored.vcf.gz {GENOME} -q -o - --format vcf")
     assert again.stdout.count(b"##legscore_command=") == 1, "of this run, not of the one before"
     if shutil.which("bcftools") is None:

@@ -27,7 +27,7 @@ from legscore.variants.build import ALT_NUMBER, RECORD
 from legscore.variants.contigs import ContigMap
 from legscore.variants.vcf_file import open_vcf, opened
 
-ENTRY = ("ALT", "gene", "symbol", "tile", "strand", "effect", "sd", "Consequence")
+ENTRY = ("ALT", "gene", "tile", "strand", "effect", "sd", "symbol", "Consequence")
 """Fields of an entry, in order; `bcftools +split-vep -a LEGSCORE` reads their names in the header. The last
 is the row's status: most versions of split-vep stop where no field is called Consequence."""
 HEADER = (
@@ -244,7 +244,7 @@ def _rows(scored: Path) -> Iterator[Row]:
 def _entry(row: Row) -> str:
     """One row's text in INFO, the fields of ENTRY."""
     alt, gene, symbol, tile, strand, effect, sd, status = row[5:]
-    fields = [alt, gene, symbol, tile, strand, _number(effect), _number(sd), status]
+    fields = [alt, gene, tile, strand, _number(effect), _number(sd), symbol, status]
     return "|".join("." if field is None else quote(str(field), safe="<>[]*:.+@()/-_") for field in fields)
 
 

@@ -132,7 +132,7 @@ def test_contigs_come_from_the_fasta_and_odd_characters_are_encoded(
     lines = (world / "again.vcf").read_text().splitlines()
     assert sum(line.startswith("##INFO=<ID=LEGSCORE,") for line in lines) == 1
     assert lines[-1].count("LEGSCORE=") == 1
-    assert lines[-1].endswith("|0|.|ok;LEGSCORE_MAX=0")
+    assert lines[-1].endswith("|0|.|.|ok;LEGSCORE_MAX=0")
 
 
 def test_bcf_takes_what_the_header_does_not_list(world: Path, toy_model: Path, contig: str, cli: Any) -> None:

@@ -22,6 +22,7 @@ from legscore.output.parts import parts_folder
 from legscore.run.job import score
 from legscore.run.options import Options
 from legscore.system import publish
+from legscore.system.json_records import sealed
 from legscore.system.publish import check_moves, check_writable, is_mount_point
 
 Cli = Callable[..., Ran]
@@ -176,7 +177,7 @@ def test_a_record_that_lacks_what_is_told(cli: Cli, tmp_path: Path, given: Any) 
     assert cli(*given).code == 0
     whole = json.loads(record.read_text())
     for name, value in (("rows", None), ("rows", "x"), ("status", 3), ("rows_per_s", []), ("output", 1)):
-        record.write_text(json.dumps({**whole, name: value}))
+        record.write_text(sealed({**whole, name: value}))
         one_line(cli(*given), "o.parquet.run.json is no run's", "--force")
 
 

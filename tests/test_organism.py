@@ -105,3 +105,42 @@ def test_what_cannot_be_told_is_not_claimed() -> None:
     assert fits(human_contract(**HUMAN_ORIGIN), mouse), "only yeast's contigs are known"
     assert not fits(human_contract(**HUMAN_ORIGIN), {"I": R64_LENGTHS["I"]})
     assert not fits(human_contract(organism=YEAST), mouse)
+
+
+@pytest.mark.parametrize("form", ["t.pq", "t.arrow", "folder", "pattern", "link", "second"])
+def test_tables_of_another_genome_are_known_in_every_form(
+    tmp_path: Path, human: dict[str, Any], yeast: dict[str, Any], cli: Any, form: str
+) -> None:
+    """The contigs are in the metadata of Parquet and Arrow tables, whatever they are called."""
+    ending = ".arrow" if form == "t.arrow" else ".parquet"
+    tables = {}
+    for name, made in (("human", human), ("yeast", yeast)):
+        tables[name] = tmp_path / f"{name}{ending}"
+        given = ("variants", made["vcf"], "--fasta", made["fasta"], "--centered", "-o", tables[name])
+        assert cli(*given).code == 0
+    inside = tmp_path / "folder"
+    inside.mkdir()
+    (inside / tables["human"].name).write_bytes(tables["human"].read_bytes())
+    (tmp_path / "t.pq").write_bytes(tables["human"].read_bytes())
+    (tmp_path / "t.arrow").write_bytes(tables["human"].read_bytes())
+    (tmp_path / "link").symlink_to(tables["human"])
+    inputs = {
+        "folder": [f"{inside}/"],
+        "pattern": [f"{inside}/*"],
+        "second": [tables["yeast"], tables["human"]],
+    }
+    ran = cli("run", *inputs.get(form, [tmp_path / form]), "-o", tmp_path / "o.parquet")
+    one_line(ran, f"bundled models are of {YEAST}", "-m bundled")
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_a_link_to_models_that_are_gone_is_not_the_bundled_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yeast: dict[str, Any], cli: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bundled").symlink_to("unmounted")
+    given = ("run", yeast["vcf"], "--fasta", yeast["fasta"], "--centered", "-m", "bundled", "-o", "o.parquet")
+    ran = cli(*given)
+    assert ran.code == 2, ran.err
+    assert "bundled" in ran.err.splitlines()[-1]
+    assert not Path("o.parquet").exists()

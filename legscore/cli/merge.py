@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +63,7 @@ def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
     from legscore.output.shards import merge_shards
     from legscore.run.finished import finished_record, read_for
     from legscore.system.checksum import checksum_of
+    from legscore.system.json_records import sealed
     from legscore.system.publish import publishing, writing
 
     record_path = Path(f"{output}.run.json")
@@ -84,7 +84,7 @@ def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
         with writing(output):
             record["output_files"] = {Path(output).name: checksum_of(joined).to_json()}
         with publishing(record_path) as temporary, writing(record_path):
-            temporary.write_text(json.dumps(record, indent=1) + "\n")
+            temporary.write_text(sealed(record))
 
     merge_shards([Path(shard) for shard in shards], output, note)
     if not quiet and record:  # a device or a pipe has none

@@ -390,7 +390,7 @@ def expected(job: Options, workers: Any, say: Say) -> list[str]:
 def closing(record: dict[str, Any]) -> list[str]:
     """Summary lines: rows by status, windows, rate."""
     from legscore.run.verify import closing_line
-    from legscore.system.publish import record_of
+    from legscore.system.publish import is_stream, record_of
 
     counts = ", ".join(f"{name} {count:,}" for name, count in record["status"].items())
     saved = record["windows_asked"] - record["windows_scored"]
@@ -411,6 +411,8 @@ def closing(record: dict[str, Any]) -> list[str]:
         lines.append(closing_line(checked))
     if record["engine"].get("warning"):
         lines.append(f"engine null: {record['engine']['warning']}")
-    if record["output"] != "-":
-        lines.append(f"output: {record['output']} (record: {record_of(record['output'])})")
+    output = record["output"]
+    if output != "-":
+        beside = "" if is_stream(output) else f" (record: {record_of(output)})"
+        lines.append(f"output: {output}{beside}")
     return lines

@@ -31,7 +31,7 @@ def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> 
         name = os.fspath(given)
         if not name:
             raise ModelError("an empty name was given for a model; is a shell variable unset?")
-        if os.path.exists(name):
+        if os.path.lexists(name):
             if name in NAMES or pulled_folder(name):
                 say(f"models: {name} is the path {os.path.abspath(name)}, not the models of that name")
             found.append(Path(name))
@@ -52,4 +52,4 @@ def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> 
 
 def are_bundled(names: Sequence[str | Path]) -> bool:
     """Whether the bundled models are meant: none were named, or by their name."""
-    return all(os.fspath(name) == BUNDLED and not os.path.exists(name) for name in names)
+    return all(os.fspath(name) == BUNDLED and not os.path.lexists(name) for name in names)

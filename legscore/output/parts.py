@@ -34,6 +34,7 @@ from legscore.errors import OutputError
 from legscore.rows.reduce import Results
 from legscore.system.checksum import Checksum
 from legscore.system.json_records import difference, fingerprint_of, parse_record
+from legscore.system.lock import LOCK_NAME
 from legscore.system.publish import publishing, writing
 from legscore.system.storage import reason
 
@@ -43,10 +44,18 @@ HEAD, CHECK = struct.Struct("<32sQQ"), struct.Struct("<I")
 and of the payload, which follows."""
 SUFFIX = ".parts"
 RECORD = "record.json"
+REPLACED = "replaced"
+"""Folder in OUT.parts for an earlier output, until the run that replaces it has ended."""
 STAGED = "scores"
 """Folder in OUT.parts for the parts of a run that makes its table itself (`legscore run --fasta`)."""
+NULL = "null_scores"
+"""Folder in OUT.parts for the parts of shuffled inserts."""
 FILES = "files"
 """Folder in OUT.parts for the files of an output that is a folder (`legscore.run.dataset`)."""
+OWN_FILES = re.compile(
+    r"part-\d{8,}|record\.json|output(-.*\.json)?|_.*|\..+\.\d+\.[0-9a-f]{8}\.(part|probe)", re.DOTALL
+)
+"""Names of what a run keeps, also half-written; with `_` begin tables that it makes on its way."""
 N_MEMBERS = "n_members"
 PER_MODEL = "per_model:"
 
@@ -73,6 +82,33 @@ def part_name(number: int) -> str:
 def parts_folder(output: str | Path) -> Path:
     """Where the parts of an output lie: beside the file that `output` stands for, through links."""
     return Path(os.path.realpath(output) + SUFFIX)
+
+
+def check_parts_folder(folder: Path) -> None:
+    """OutputError where the folder for the parts is there already and no run's: a run deletes what it keeps
+    there."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{folder}, for the parts of this run, cannot be read: {reason(error)}") from error
+    if {LOCK_NAME, RECORD} & set(names) or any(
+        (folder / STAGED / name).exists() for name in (LOCK_NAME, RECORD)
+    ):
+        return
+    if others := sorted(name for name in names if not OWN_FILES.fullmatch(name)):
+        raise OutputError(
+            f"{folder} is where this run would keep its parts, and holds {others[0]}, which is no run's; "
+            "move it, or choose another -o"
+        )
+
+
+def is_own(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder of parts is a run's."""
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in (FILES, NULL, REPLACED, STAGED) or entry.name.startswith("_")
+    return OWN_FILES.fullmatch(entry.name) is not None
 
 
 class PartFolder:
@@ -266,14 +302,14 @@ class PartFolder:
             (self.folder / FILES).rmdir()
 
     def clear(self) -> None:
-        """Throw everything away but the lock; the record first, so that what a kill leaves counts for
-        nothing."""
+        """Delete what a run keeps, but the lock; the record first, so that what a kill leaves counts for
+        nothing. What anybody else put there stays."""
         with writing(self.folder):
             self._record.unlink(missing_ok=True)
-            for entry in list(os.scandir(self.folder)):
+            for entry in filter(is_own, list(os.scandir(self.folder))):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
-                elif re.fullmatch(r"\.?(part-|record\.json|output).*", entry.name):
+                else:
                     os.unlink(entry.path)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from legscore.errors import OutputError
-from legscore.output.parts import RECORD, SUFFIX, PartFolder
+from legscore.output.parts import RECORD, SUFFIX, PartFolder, check_parts_folder
 from legscore.system.lock import locked_folder
 from legscore.system.publish import writing
 from legscore.system.storage import Remote, is_remote, reason
@@ -87,6 +87,7 @@ def locked_parts(output: str, folder: str | None, usual: Path) -> Iterator[PartF
     """
     place = folder or (output.rstrip("/") + SUFFIX if is_remote(output) else str(usual))
     if not is_remote(place):
+        check_parts_folder(Path(place))
         with locked_folder(Path(place), output) as held:
             yield PartFolder(held)
         return

@@ -2,7 +2,8 @@
 
 A shard is a run of consecutive parts, so that everything that depends on parts (equal windows scored once,
 quoting of text, record batches) is what it is in a whole run; joined, shards give the same bytes. Each output
-says in its metadata which rows it has of what; text has no metadata, its OUT.run.json says it.
+says in its metadata which rows it has of what; text has no metadata, its OUT.run.json says it. Text and Arrow
+have no checksums of their own: that of the record is compared.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from legscore.output.write import (
 )
 from legscore.rows.schema import STATUSES
 from legscore.system.checksum import Checksum, checksum_of
-from legscore.system.json_records import difference, parse_record
+from legscore.system.json_records import difference, is_sealed, parse_record
 from legscore.system.publish import writing
 
 KEY = "shard"
@@ -119,13 +120,10 @@ def open_piece(path: Path) -> Piece:
         elif format_name == "arrow":
             with pa.ipc.open_file(str(path)) as reader:
                 metadata = parse_record((reader.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+            _check_written(path)
         else:
-            record = Path(f"{path}.run.json")
-            if not record.is_file():
-                raise InputError(f"{path} lacks {record.name} beside it, which says what shard it is")
-            known = parse_record(record.read_bytes())
+            known = _check_written(path)
             metadata = {name: known[name] for name in RECORD_KEYS if name in known}
-            _check_text(path, known)
         piece = Piece(path, format_name, metadata)
         _check_described(piece)
     except READ_ERRORS as error:
@@ -163,12 +161,20 @@ def _check_described(piece: Piece) -> None:
         raise ValueError("its schema has no columns")
 
 
-def _check_text(path: Path, record: dict[str, Any]) -> None:
-    """InputError unless a text shard is what its record says: text has no checksums of its own."""
+def _check_written(path: Path) -> dict[str, Any]:
+    """The record of a text or Arrow shard, which have no checksums of their own; InputError where it is not
+    beside the shard, or one of both is not as it was written."""
+    place = Path(f"{path}.run.json")
+    if not place.is_file():
+        raise InputError(f"{path} lacks {place.name} beside it, which says what shard it is")
+    record = parse_record(place.read_bytes())
+    if not is_sealed(record):
+        raise InputError(f"{place} is not as a run wrote it; score this shard again")
     files = record.get("output_files")
     said = next(iter(files.values()), None) if isinstance(files, dict) and len(files) == 1 else None
     if (noted := Checksum.from_json(said)) is None or checksum_of(path) != noted:
         raise InputError(f"{path} is not what {path.name}.run.json says was written; score this shard again")
+    return record
 
 
 def check_pieces(pieces: Sequence[Piece]) -> list[Piece]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from legscore.errors import LegscoreError, OutputError
-from legscore.output.parts import FILES, DamagedPartError, PartFolder
+from legscore.output.parts import FILES, REPLACED, DamagedPartError, PartFolder
 from legscore.output.write import Writer, open_writer
 from legscore.run.finished import was_cut_short
 from legscore.run.pipeline import scored_parts
@@ -36,8 +36,6 @@ from legscore.system.publish import base_of, sync_folder, writing
 from legscore.system.storage import Remote, is_remote, stamp
 
 FILE_ROWS = 1 << 20
-REPLACED = "replaced"
-"""Folder in OUT.parts for an earlier output, until the run that replaces it has ended."""
 NAME = re.compile(r"scores-\d{8,}\.parquet")
 
 

@@ -22,7 +22,7 @@ from legscore.model.model_names import locate_models
 from legscore.output.parts import SUFFIX, PartFolder, parts_folder
 from legscore.run.options import Options
 from legscore.system.checksum import Checksum, checksum_of
-from legscore.system.json_records import difference, parse_record
+from legscore.system.json_records import difference, is_sealed, parse_record
 from legscore.system.log import Say
 from legscore.system.overwrite import CHECKPOINTS, PARQUET, files_named, is_there, lies_in
 from legscore.system.publish import base_of, is_stream, record_of, writing
@@ -182,16 +182,20 @@ def _is_of_other_files(record: Mapping[str, Any], asked: Mapping[str, Any]) -> b
 
 
 def read_record(output: str) -> dict[str, Any] | None:
-    """The record of an output that is there; None when it has none. OutputError when it cannot be read."""
+    """The record of an output that is there; None when it has none. OutputError when it cannot be read, or
+    is not as it was written."""
     place = record_of(output)
     try:
-        return parse_record(Remote(place).read() if is_remote(place) else Path(place).read_bytes())
+        record = parse_record(Remote(place).read() if is_remote(place) else Path(place).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{output} is there already, and {place} cannot be read ({reason(error)}); {ADVICE}"
         ) from None
+    if not is_sealed(record):
+        raise OutputError(f"{output} is there already, and {place} is not as a run wrote it; {ADVICE}")
+    return record
 
 
 def checksums_of(files: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -27,6 +26,7 @@ from legscore.run.plan import Plan
 from legscore.run.prepare import OpenEngine, prepared
 from legscore.run.record import Summary, circumstances, mostly_unscored
 from legscore.run.resume import resuming, start_event
+from legscore.system.json_records import sealed
 from legscore.system.log import Progress, RunLog, Say, StartProgress
 from legscore.system.overwrite import check_apart
 from legscore.system.publish import (
@@ -128,7 +128,7 @@ def score(
         record["verify"] = plan.verifier.record() if plan.verifier else None
         if store is not None:
             record |= {"asked": asked, "output_files": _written(plan, store)}
-            write_record(options.output, json.dumps(record, indent=1) + "\n")
+            write_record(options.output, sealed(record))
             if staging.parts is None:
                 store.clear()
     return record

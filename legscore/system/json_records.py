@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from legscore.system.small_files import parse_json
 
 MOST_BYTES = 64 << 20
 """Of a record: that of a run over a hundred thousand files is smaller."""
+
+
+SEAL = "record_crc32"
 
 
 def parse_record(content: str | bytes) -> dict[str, Any]:
@@ -20,6 +25,21 @@ def parse_record(content: str | bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return found
+
+
+def sealed(record: Mapping[str, Any]) -> str:
+    """The text of a record with a checksum of all that it says, for `is_sealed`."""
+    return json.dumps({**record, SEAL: _seal_of(json.loads(json.dumps(record)))}, indent=1) + "\n"
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record that was read says what it said when it was written."""
+    return record.get(SEAL) == _seal_of(record)
+
+
+def _seal_of(record: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in record.items() if name != SEAL}
+    return f"{zlib.crc32(json.dumps(said, sort_keys=True).encode()):08x}"
 
 
 def fingerprint_of(record: Any) -> bytes:

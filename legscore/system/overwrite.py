@@ -59,6 +59,7 @@ def check_apart(
         local.add(place, CHECKPOINTS)
     remote = [_address(place) for place in reads if is_remote(place)]
     written: dict[object, str] = {}
+    _check_beside(outputs)
     for option, places in outputs.items():
         several = places if isinstance(places, (list, tuple, set)) else [places]
         for place in filter(None, map(_text, several)):
@@ -76,6 +77,23 @@ def check_apart(
                 )
             if identity is not None:
                 written[identity] = option
+
+
+def _check_beside(outputs: Mapping[str, Iterable[Place] | Place]) -> None:
+    """OutputError where one output lies in the folder that another is: that is replaced as a whole."""
+    named = [
+        (option, place)
+        for option, places in outputs.items()
+        for place in filter(None, map(_text, places if isinstance(places, (list, tuple, set)) else [places]))
+        if not is_remote(place)
+    ]
+    for option, place in named:
+        path = os.path.realpath(place)
+        for _, folder in named:
+            if folder.endswith("/") and folder != place and lies_in(path, os.path.realpath(folder)):
+                raise OutputError(
+                    f"{place} lies in {folder}, the folder of another output; choose another {option}"
+                )
 
 
 def _text(place: Place) -> str:

@@ -9,7 +9,6 @@ there. With standard output it is a temporary folder.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -19,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
-from legscore.output.parts import STAGED, PartFolder, parts_folder
+from legscore.output.parts import STAGED, PartFolder, check_parts_folder, parts_folder
 from legscore.run.finished import finished_record
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
 from legscore.system.json_records import fingerprint_of
-from legscore.system.lock import LOCK_NAME, locked_folder
+from legscore.system.lock import locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.publish import base_of, is_stream, record_of, remove_stale
 from legscore.system.storage import stamp
@@ -118,7 +117,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             try:
                 return publish_scores(request, asked, room, job, made, read, record, say, log)
             except InputError:  # what was scored cannot become this output, now or later
-                _empty(room)
+                PartFolder(room).clear()
                 raise
 
         if request.scores_aside:
@@ -150,6 +149,7 @@ def _working_folder(output: str, restart: bool) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="legscore-") as temporary:
             yield Path(temporary)
         return
+    check_parts_folder(parts_folder(output))
     with locked_folder(parts_folder(output), output) as room:
         remove_stale(base_of(output), record_of(output), *track_files(output))
         if PartFolder(room).is_begun():
@@ -158,23 +158,15 @@ def _working_folder(output: str, restart: bool) -> Iterator[Path]:
                     f"{room} holds an interrupted run on a table; go on with that, or add --restart to "
                     "begin anew"
                 )
-            _empty(room)
+            PartFolder(room).clear()
         try:
             yield room
         except BaseException:
             if not any(room.glob("*/part-*")):
-                with contextlib.suppress(OSError):  # the failure itself is the one to report
-                    _empty(room)
+                with contextlib.suppress(OSError, OutputError):  # the failure itself is the one to report
+                    PartFolder(room).clear()
             raise
-        _empty(room)
-
-
-def _empty(room: Path) -> None:
-    for entry in room.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK_NAME:
-            entry.unlink()
+        PartFolder(room).clear()
 
 
 def _make(request: RunRequest, table: Path, say: Say, log: RunLog) -> Made:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
-from legscore.input.columnar import ParquetSource
+from legscore.input.columnar import made_by
+from legscore.input.files import PARQUET_MAGIC, find_files
 from legscore.input.source import READ_ERRORS
 from legscore.model.checkpoint import find_checkpoints, load_checkpoint
 from legscore.model.model_names import BUNDLED
+from legscore.run.finished import own_outputs
 from legscore.run.options import Options
 from legscore.system.log import RunLog
 from legscore.system.resources import folder
+from legscore.system.storage import Remote, open_binary
 
 if TYPE_CHECKING:
     from legscore.variants.options import BuildOptions
 
+ARROW_MAGIC, ARROW_STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 TOLD_APART = ("Saccharomyces cerevisiae",)
 """Organisms whose genome is known by its contigs (`legscore.variants.contigs.organism_of`)."""
 
@@ -35,9 +44,11 @@ def check_organism(options: Options, build: BuildOptions | None, log: RunLog) ->
     Raises:
         InputError: no models were named, and the bundled ones are of another organism.
     """
-    genome = build.fasta if build else options.inputs[0]
-    contigs = contigs_of_fasta(build.fasta) if build else contigs_of_table(options.inputs)
-    check_contigs(genome, contigs, options, log)
+    if build:
+        check_contigs(build.fasta, contigs_of_fasta(build.fasta), options, log)
+        return
+    for table, contigs in contigs_of_tables(options.inputs, own_outputs(options.output)):
+        check_contigs(table, contigs, options, log)
 
 
 def check_contigs(genome: str, contigs: Mapping[str, int], options: Options, log: RunLog) -> None:
@@ -102,15 +113,36 @@ def contigs_of_fasta(path: str) -> dict[str, int]:
     return dict(Genome(path).lengths)
 
 
-def contigs_of_table(inputs: Sequence[str]) -> dict[str, int]:
-    """Contig → bases of the genome that `legscore variants` made a Parquet table from; empty for others."""
-    path = Path(inputs[0])
-    if path.suffix.lower() != ".parquet" or not path.is_file():
-        return {}
-    try:
-        return contigs_in(ParquetSource(path).made_by)
-    except READ_ERRORS:
-        return {}  # the run that opens it says what is wrong with it
+def contigs_of_tables(inputs: Sequence[str], own: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, int]]]:
+    """The genomes that `legscore variants` made Parquet or Arrow tables from, each once: a table, and
+    contig → bases.
+
+    Args:
+        inputs: files, folders and patterns; `own`: what the run writes, and does not read in a folder.
+    """
+    with contextlib.suppress(*READ_ERRORS):  # the run that opens the input says what is wrong with it
+        seen: set[str] = set()
+        for file in find_files(inputs, own).files:
+            contigs = contigs_in(made_by(_schema_of(file.path)))
+            if contigs and (text := json.dumps(contigs, sort_keys=True)) not in seen:
+                seen.add(text)
+                yield str(file.path), contigs
+
+
+def _schema_of(path: Path | Remote) -> pa.Schema:
+    """The schema of a table, with its metadata; without columns where it is neither Parquet nor Arrow."""
+    with open_binary(path) as stream:
+        magic = bytes(stream.read(len(ARROW_MAGIC)))
+        stream.seek(0)
+        if magic[:4] in PARQUET_MAGIC:
+            return pq.read_schema(stream)
+        if magic == ARROW_MAGIC:
+            with pa.ipc.open_file(stream) as reader:
+                return reader.schema
+        if magic[:4] == ARROW_STREAM_MAGIC:
+            with pa.ipc.open_stream(stream) as reader:
+                return reader.schema
+    return pa.schema([])
 
 
 def contigs_in(made_by: Mapping[str, Any]) -> dict[str, int]:

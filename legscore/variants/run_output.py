@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import LegscoreError
-from legscore.output.parts import PartFolder
+from legscore.output.parts import NULL, PartFolder
 from legscore.run.finished import checksums_of
 from legscore.run.job import score
 from legscore.run.options import Options, Staging
 from legscore.system.checksum import checksum_of
-from legscore.system.json_records import fingerprint_of
+from legscore.system.json_records import fingerprint_of, sealed
 from legscore.system.log import RunLog, Say
 from legscore.system.publish import is_stream, sync_folder, write_record, writing
 from legscore.system.storage import Stamp
@@ -71,7 +70,7 @@ def publish_scores(
             os.replace(path, target.with_name(path.name))
         sync_folder(target.parent)
         record |= {"output": output, "asked": asked, "output_files": checksums_of(request.results)}
-    write_record(output, json.dumps(record, indent=1) + "\n")
+    write_record(output, sealed(record))
     return [line.replace(f"{aside}{os.sep}", str(Path(output).parent / "_")[:-1]) for line in lines]
 
 
@@ -145,7 +144,7 @@ def add_null(
         calibration=None,
         per_model=False,
     )
-    parts = None if is_stream(request.options.output) else str(scored.with_name("null_scores"))
+    parts = None if is_stream(request.options.output) else str(scored.with_name(NULL))
     staging = Staging(derived_input=True, parts=parts)
     if n_changes:
         told = lambda line: say(line) if line.startswith(("resume", "kept")) else None

@@ -78,11 +78,11 @@ def write_vcf(
         InputError: `source` is not what was scored; nothing is written.
     """
     with publishing(Path(output)) as temporary:
-        text = scored.with_name("annotated.vcf.gz") if form == "bcf" else temporary
+        text = scored.with_name("_annotated.vcf.gz") if form == "bcf" else temporary
         with writing(output):
             stream: BinaryIO = open(text, "wb") if form == "vcf" else pysam.BGZFile(str(text), "wb")  # noqa: SIM115
         with stream:
-            plain = as_text(source, scored.with_name("source.vcf.gz"))
+            plain = as_text(source, scored.with_name("_source.vcf.gz"))
             lines = _lines(plain, contigs, lengths, metadata, complete=form == "bcf")
             if form == "bcf":
                 lines = fitting(lines, str(source))

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legscore.errors import InputError
-from legscore.system.storage import stamp
+from legscore.system.checksum import Seen
 from legscore.variants.shuffle_null import benjamini_hochberg, shuffled, single_changes, write_null
 
 TILES = ("--length", 20, "--upstream", 40, "--step", 10)
@@ -252,7 +252,7 @@ def test_the_null_is_of_the_table_that_was_scored(tmp_path: Path) -> None:
     table = pl.DataFrame({"ref_sequence": ["ACGTACGT"] * 3, "alt_sequence": ["ACGTACGA"] * 3})
     table.write_parquet(tmp_path / "t.parquet")
     roles = {"ref_sequence": "ref_sequence", "alt_sequence": "alt_sequence"}
-    read = stamp(tmp_path / "t.parquet")
+    read = [Seen.of(tmp_path / "t.parquet")]
     source, target = str(tmp_path / "t.parquet"), tmp_path / "n.parquet"
     assert write_null(source, target, 4, roles, read=read) == 3
     assert pq.read_table(target).num_rows == 12
@@ -263,6 +263,42 @@ def test_the_null_is_of_the_table_that_was_scored(tmp_path: Path) -> None:
     os.replace(tmp_path / "other.parquet", tmp_path / "t.parquet")
     with pytest.raises(InputError, match="t.parquet changed while it was in use"):
         write_null(source, target, 4, roles, read=read)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_table_written_over_in_place_with_its_old_time(tmp_path: Path, name: str) -> None:
+    """Size, time and file are the same; the bases are not."""
+    path, roles = tmp_path / name, {"ref_sequence": "ref_sequence", "alt_sequence": "alt_sequence"}
+    comma = "," if name == "t.csv" else "\t"
+    path.write_text(f"ref_sequence{comma}alt_sequence\nACGTACGT{comma}ACGTACGA\n")
+    read, found = [Seen.of(path)], os.stat(path)
+    assert write_null(str(path), tmp_path / "n.parquet", 2, roles, read=read) == 1
+    with open(path, "r+") as stream:
+        stream.write(path.read_text().replace("ACGTACG", "TCGTACG"))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with pytest.raises(InputError, match=f"{name} changed while it was in use"):
+        write_null(str(path), tmp_path / "n.parquet", 2, roles, read=read)
+
+
+@pytest.mark.parametrize("form", ["folder", "pattern"])
+def test_a_null_of_several_files(tmp_path: Path, toy_model: Path, cli: Any, form: str) -> None:
+    (tmp_path / "in").mkdir()
+    table = pl.DataFrame({"ref_sequence": ["ACGTACGT"] * 3, "alt_sequence": ["ACGTACGA"] * 3})
+    for name in ("a", "b"):
+        table.write_parquet(tmp_path / "in" / f"{name}.parquet")
+    source = f"{tmp_path}/in/" if form == "folder" else f"{tmp_path}/in/*.parquet"
+    given = ("run", source, "-m", toy_model, "--engine", "null", "--shuffle-null", 2)
+    ran = cli(*given, "-o", tmp_path / "o.parquet")
+    assert ran.code == 0, ran.err
+    found = pq.read_table(tmp_path / "o.parquet")
+    assert found.num_rows == 6
+    assert "p" in found.column_names
+    # an earlier output in the input folder is no input
+    inside = tmp_path / "in" / "o.parquet"
+    assert cli(*given, "--keep", "all", "-o", inside).code == 0
+    ran = cli(*given, "--keep", "all", "--part-rows", 2, "--force", "-o", inside)
+    one_line(ran, "o.parquet lies in the input of this run", "-o")
+    assert pq.read_table(inside).num_rows == 6
 
 
 def test_rows_without_a_null(tmp_path: Path, toy_model: Path, cli: Any) -> None:

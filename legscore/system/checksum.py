@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from legscore.system.storage import Remote, open_binary
+from legscore.errors import InputError
+from legscore.system.storage import Remote, Stamp, check_same, open_binary, stamp
 
 BLOCK_BYTES = 1 << 20
 
@@ -43,3 +44,30 @@ def checksum_of(path: Path | Remote) -> Checksum:
         while block := stream.read(BLOCK_BYTES):
             size, crc32 = size + len(block), zlib.crc32(block, crc32)
     return Checksum(size, crc32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What tells that a file which is read twice holds what it held, also where it was written over in place
+    and given its old time."""
+
+    path: Path
+    stamp: Stamp
+    checksum: Checksum
+
+    @classmethod
+    def of(cls, path: Path) -> Seen:
+        """OSError when it cannot be read."""
+        return cls(path, stamp(path), checksum_of(path))
+
+    def check(self) -> None:
+        """InputError unless the file is the same, unchanged."""
+        check_same(self.path, self.stamp)
+        try:
+            same = checksum_of(self.path) == self.checksum
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(
+                f"{self.path} changed while it was in use; let it be whole and still, then run again"
+            )

@@ -9,8 +9,9 @@ there. With standard output it is a temporary folder.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
+from legscore.input.files import find_files
 from legscore.output.parts import STAGED, PartFolder, check_parts_folder, parts_folder
 from legscore.run.finished import finished_record
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging
+from legscore.system.checksum import Seen
 from legscore.system.json_records import fingerprint_of
 from legscore.system.lock import locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
+from legscore.system.overwrite import lies_in
 from legscore.system.publish import base_of, is_stream, record_of, remove_stale
-from legscore.system.storage import stamp
+from legscore.system.storage import reason
 from legscore.variants.organism import check_organism, check_tile_length, contract_of
 from legscore.variants.run_output import publish_scores
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
@@ -107,7 +111,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             table = room / "_variants.parquet"
             made = _make(request, table, say, log)
             job = replace(job, inputs=[str(table)], columns={})
-        read = stamp(Path(job.inputs[0])) if request.shuffles else None
+        read = _seen(job.inputs, output) if request.shuffles else []
         if request.shuffles:
             check_null_rows(job, contract_of(job))
 
@@ -130,6 +134,20 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             asked=asked,
         )
         yield Job(job, staging, finish)
+
+
+def _seen(inputs: Sequence[str], output: str) -> list[Seen]:
+    """What the files of the input hold that is read twice. InputError when one cannot be read or, in a
+    folder, is an earlier output."""
+    found, own = [str(file.path) for file in find_files(inputs).files], os.path.abspath(base_of(output))
+    if any(lies_in(os.path.abspath(path), own) for path in found):
+        raise InputError(
+            f"{output} lies in the input of this run; with --shuffle-null choose an -o outside of {inputs[0]}"
+        )
+    try:
+        return [Seen.of(Path(path)) for path in found]
+    except OSError as error:
+        raise InputError(f"{inputs[0]} cannot be read: {reason(error)}") from error
 
 
 def _done(request: RunRequest, asked: dict[str, Any], room: Path, say: Say) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,10 @@ from legscore.output.parts import NULL, PartFolder
 from legscore.run.finished import checksums_of
 from legscore.run.job import score
 from legscore.run.options import Options, Staging
-from legscore.system.checksum import checksum_of
+from legscore.system.checksum import Seen, checksum_of
 from legscore.system.json_records import fingerprint_of, sealed
 from legscore.system.log import RunLog, Say
 from legscore.system.publish import is_stream, sync_folder, write_record, writing
-from legscore.system.storage import Stamp
 from legscore.variants.run_request import RunRequest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def publish_scores(
     room: Path,
     job: Options,
     made: Made | None,
-    read: Stamp | None,
+    read: Sequence[Seen],
     record: dict[str, Any],
     say: Say,
     log: RunLog,
@@ -79,7 +79,7 @@ def _write(
     output: str,
     job: Options,
     made: Made | None,
-    read: Stamp | None,
+    read: Sequence[Seen],
     record: dict[str, Any],
     say: Say,
     log: RunLog,
@@ -105,7 +105,7 @@ def add_null(
     job: Options,
     output: str,
     record: dict[str, Any],
-    read: Stamp | None,
+    read: Sequence[Seen],
     say: Say,
     log: RunLog,
 ) -> list[str]:

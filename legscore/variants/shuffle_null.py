@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from legscore.errors import InputError
 from legscore.input.read import open_input
 from legscore.input.roles import role_array
 from legscore.output.write import open_writer, output_format
-from legscore.system.storage import Stamp, check_same
+from legscore.system.checksum import Seen
 
 ROW = "_row"
 NULL_SCHEMA = pa.schema(
@@ -125,7 +125,7 @@ def write_null(
     n: int,
     column_of: Mapping[str, str],
     adapters: tuple[int, int] = (0, 0),
-    read: Stamp | None = None,
+    read: Sequence[Seen] = (),
 ) -> int:
     """Write the table of changes in shuffled inserts for `legscore run` (NULL_SCHEMA).
 
@@ -162,8 +162,8 @@ def write_null(
                     for values, kind in zip(zip(*rows, strict=True), NULL_SCHEMA, strict=True)
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=NULL_SCHEMA))
-    if read is not None:
-        check_same(source, read)
+    for seen in read:
+        seen.check()
     return n_changes
 
 

@@ -228,6 +228,28 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "files/part-00000000"])
+def test_what_is_somebody_elses_among_parts_stays(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, name: str
+) -> None:
+    put(tmp_path, "s3://bucket/in.parquet")
+    Remote(f"s3://bucket/p.parquet.parts/{name}").put(b"precious")
+    given = (
+        "run",
+        "s3://bucket/in.parquet",
+        "-m",
+        toy_model,
+        *GIVEN,
+        "-o",
+        "s3://bucket/p.parquet",
+        "--force",
+    )
+    assert cli(*given).code == 0
+    left = [found for found in objects() if found.startswith("bucket/p.parquet.parts/")]
+    assert left == [f"bucket/p.parquet.parts/{name}"]
+    Remote(f"s3://bucket/p.parquet.parts/{name}").delete()
+
+
 def test_parts_exchanged_in_a_store_are_scored_again(
     cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

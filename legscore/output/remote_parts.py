@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from legscore.errors import OutputError
-from legscore.output.parts import RECORD, SUFFIX, PartFolder, check_parts_folder
+from legscore.output.parts import OWN_FILES, RECORD, SUFFIX, PartFolder, check_parts_folder
 from legscore.system.lock import locked_folder
 from legscore.system.publish import writing
 from legscore.system.storage import Remote, is_remote, reason
@@ -59,10 +59,17 @@ class RemoteParts(PartFolder):
         """Nothing: an object is there whole or not at all."""
 
     def clear(self) -> None:
-        """Throw everything away; the record first, so that what a kill leaves counts for nothing."""
+        """Delete what a run keeps; the record first, so that what a kill leaves counts for nothing. What
+        anybody else put there stays."""
         self._remove(RECORD)
         with writing(str(self.place)):
-            self.place.delete_below()
+            names = self.place.names_below()
+            own = [name for name in names if "/" not in name and OWN_FILES.fullmatch(name)]
+            if len(own) == len(names):
+                self.place.delete_below()  # a thousand in one request
+            else:
+                for name in own:
+                    self.place.child(name).delete()
         self.output.unlink(missing_ok=True)
 
 

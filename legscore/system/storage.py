@@ -127,6 +127,14 @@ class Remote:
         found = self.filesystem.get_file_info(fs.FileSelector(self.key, allow_not_found=True))
         return [entry.base_name for entry in found if entry.type == fs.FileType.File]
 
+    def names_below(self) -> list[str]:
+        """Names of all objects below this prefix, with `/` where they lie deeper."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(self.key, allow_not_found=True, recursive=True)
+        found = self.filesystem.get_file_info(selector)
+        return [entry.path.removeprefix(f"{self.key}/") for entry in found if entry.type == fs.FileType.File]
+
     def delete_below(self) -> None:
         """Delete all objects below this prefix."""
         try:

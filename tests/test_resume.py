@@ -4,6 +4,7 @@ bytes."""
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import re
@@ -637,7 +638,11 @@ def test_runs_on_a_genome_go_on(
             assert ran.code == 0, ran.err
             break
     assert stops >= 2
-    assert out.read_bytes() == (world / f"whole.{name}").read_bytes()
+    found, expected = out.read_bytes(), (world / f"whole.{name}").read_bytes()
+    if ".vcf" in name:  # whose header says the command, which names the output
+        found, expected = (gzip.decompress(data) for data in (found, expected))
+        expected = expected.replace(f"whole.{name}".encode(), f"cut.{name}".encode())
+    assert found == expected
     assert not [entry for entry in names(world) if entry.startswith((".", "_")) or entry.endswith(".parts")]
     # another genome run than the one that was interrupted
     for path in (out, Path(f"{out}.run.json")):

@@ -33,6 +33,7 @@ KINDS = (
     (b">", ".fa", "FASTA"),
 )
 """The first bytes of a format, its ending, and its name."""
+VCF_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 HEAD_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -123,11 +124,11 @@ class KeptInputs:
 
     def scores(self, names: Sequence[str]) -> list[str]:
         """`path` of each; a scored VCF as the table of its scores."""
-        from legscore.variants.scored_vcf import is_scored_vcf, write_table
-
         found = []
         for path in self.paths(names):
-            if is_scored_vcf(path) and os.path.isfile(path):
+            if path.lower().endswith(VCF_ENDINGS) and os.path.isfile(path):
+                from legscore.variants.scored_vcf import write_table  # needs pysam, which tables do not
+
                 shown = self.shown.get(path, path)
                 stem = Path(shown).name.split(".")[0]
                 (folder := self._folder / str(len(self.shown))).mkdir()

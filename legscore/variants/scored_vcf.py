@@ -35,11 +35,6 @@ TYPES = {"Float": pa.float64(), "Integer": pa.int64(), "String": pa.string(), "C
 OWN = ("LEGSCORE", "LEGSCORE_MAX")
 
 
-def is_scored_vcf(path: str) -> bool:
-    """Whether a name is that of a VCF or BCF."""
-    return path.lower().endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf"))
-
-
 def write_table(source: Path, target: Path) -> int:
     """Write the scores of a VCF as Parquet, and INFO fields of one value, or one for each ALT, as columns.
 

@@ -43,6 +43,8 @@ HEADER = (
 TBI_BASES = 1 << 29
 """The longest contig that a .tbi can index; beyond it, and for BCF, the index is a .csi."""
 NAMES = (b"LEGSCORE", b"LEGSCORE_MAX")
+GONE_ABOUT = ("--force", "--restart", "-q", "--quiet", "-v", "--verbose")
+"""Options that no byte of an output depends on."""
 COLUMNS = [
     RECORD, ALT_NUMBER, "chrom", "pos", "ref", "alt", "gene", "gene_name", "tile_id", "strand", "effect",
     "effect_sd", "status",
@@ -183,9 +185,11 @@ def _header(
 
 
 def _command(metadata: Mapping[str, Any]) -> str:
-    """The command line that started the run, or the Python call, in one line."""
+    """The command line that started the run, or the Python call, in one line, without what says how a run is
+    gone about: the same scores have the same bytes."""
     command = metadata.get("command")
-    return printable(command if isinstance(command, str) else json.dumps(command))
+    text = command if isinstance(command, str) else json.dumps(command)
+    return printable(" ".join(word for word in text.split(" ") if word not in GONE_ABOUT))
 
 
 def _annotated(line: bytes, rows: list[Row], where: str) -> bytes:

@@ -216,11 +216,11 @@ def records() -> list[tuple[Any, str, list[Any], dict[str, str], set[str]]]:
         (
             legscore.evaluate_predictions, "evaluate", [EvaluationOptions],
             {"paths": "data", "json_path": "json", "csv_path": "csv"},
-            {"quiet", "calibrate", "output", "coverage"},
+            {"quiet", "calibrate", "output", "coverage", "threads"},
         ),
         (
             legscore.design_sequences, "design", [DesignOptions], {},
-            {"quiet", "mutation_curve", "mutations", "mutation", "plot", "rules"},
+            {"quiet", "mutation_curve", "mutations", "mutation", "plot", "rules", "threads"},
         ),
         (
             legscore.mutation_curve, "", [CurveOptions], {}, {"request"},

@@ -43,8 +43,8 @@ HEADER = (
 TBI_BASES = 1 << 29
 """The longest contig that a .tbi can index; beyond it, and for BCF, the index is a .csi."""
 NAMES = (b"LEGSCORE", b"LEGSCORE_MAX")
-GONE_ABOUT = ("--force", "--restart", "-q", "--quiet", "-v", "--verbose")
-"""Options that no byte of an output depends on."""
+GONE_ABOUT = ("--force", "--restart")
+"""Options about what was there before; no score depends on them."""
 COLUMNS = [
     RECORD, ALT_NUMBER, "chrom", "pos", "ref", "alt", "gene", "gene_name", "tile_id", "strand", "effect",
     "effect_sd", "status",

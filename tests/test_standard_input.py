@@ -271,7 +271,7 @@ def test_the_scored_vcf_says_where_it_comes_from(shell: Shell, world: Path) -> N
     if b"split-vep" in listed.stderr and listed.returncode:
         pytest.skip("this bcftools has no plugin split-vep")
     assert [line.split(b"\t")[1] for line in listed.stdout.splitlines()] == [
-        b"ALT", b"gene", b"symbol", b"tile", b"strand", b"effect", b"sd", b"Consequence"
+        b"ALT", b"gene", b"tile", b"strand", b"effect", b"sd", b"symbol", b"Consequence"
     ]  # fmt: skip
     ran = shell("bcftools +split-vep -a LEGSCORE -f '%symbol %effect\\n' -d scored.vcf.gz | sort -u")
     assert ran.stdout.split() == [b"ABC1", b"0"], ran.stderr.decode()

@@ -177,7 +177,6 @@ def test_what_is_no_file_is_refused_at_once(
     place: dict[str, Any], toy_model: Path, tmp_path: Path, cli: Any
 ) -> None:
     os.mkfifo("pipe.safetensors")
-    os.mkfifo("pipe.parquet")
     os.mkfifo("pipe.toml")
     os.symlink("/dev/zero", "zero.safetensors")
     os.symlink("/dev/zero", "zero.toml")
@@ -188,7 +187,6 @@ def test_what_is_no_file_is_refused_at_once(
         "show pipe.safetensors",
         "show zero.safetensors",
         "show dangling.safetensors",
-        "run pipe.parquet -m {model} -o o.csv",
         "run loop.parquet -m {model} -o o.csv",
         "run /dev/zero -m {model} -o o.csv",
         "run {good} -m {model} -o o.csv --engine openvino --recipe zero.toml",

@@ -191,12 +191,13 @@ def kind_of(head: bytes) -> tuple[str, str]:
 
 
 def _is_once(name: str) -> bool:
-    """Whether a file can be read once only: a pipe, a socket or a device."""
+    """Whether a file is a pipe, which can be read once only. Other devices have no end, and are refused where
+    files are opened."""
     try:
         mode = os.stat(name).st_mode
     except OSError:  # told where it is opened
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+    return stat.S_ISFIFO(mode)
 
 
 def _standard_input() -> BinaryIO:

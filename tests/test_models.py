@@ -173,13 +173,17 @@ def test_hostile_names_and_wrong_options(
     assert not library.exists() or visible(library) == set()
 
 
-def test_other_files_are_no_models(library: Path, server: WebServer, cli: Any) -> None:
+def test_other_files_are_no_models(
+    library: Path, server: WebServer, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     server.files["/page.safetensors"] = b"<html>Log in</html>"
     one_line(cli("models", "pull", server.url("/page.safetensors")), "page")
     assert visible(library) == set()
     assert not list((library / ".downloads").glob("*.safetensors"))
     one_line(cli("models", "pull", "nonesuch"), "no published model of that name", "legnet-complex")
     one_line(cli("models", "pull", "ftp://127.0.0.1/m.pth"), "no published model of that name")
+    Path("s.csv").write_text("sequence\nACGTACGTAC\n")
     one_line(
         cli("run", "s.csv", "-m", "human-k562", "-o", "o.csv"), "legscore models pull human-k562 brings it"
     )

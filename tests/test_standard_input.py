@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,11 @@ def test_variants_read_pipes_and_annotations_too(shell: Shell, world: Path) -> N
             "--format bcf contradicts the extension",
         ),
         ("cat v.vcf | LEGSCORE run - -o x.csv", "a VCF needs --fasta GENOME"),
-        ("cat p.csv | LEGSCORE run - -o x.csv --ray local", "--ray reads inputs on other machines"),
+        pytest.param(
+            "cat p.csv | LEGSCORE run - -o x.csv --ray local",
+            "--ray reads inputs on other machines",
+            marks=pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+        ),
         (
             "LEGSCORE evaluate p.csv --truth id --json - --csv -",
             "--json - and --csv - both write to standard output",

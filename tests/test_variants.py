@@ -860,7 +860,11 @@ def test_gzipped_and_truncated_vcfs(world: Path, toy_model: Path, cli: Any) -> N
     scored = [world / "s1.vcf", world / "s2.vcf"]
     for name, target in zip(("v.vcf", "z.vcf.gz"), scored, strict=True):
         assert cli("run", world / name, *given, "-m", toy_model, "--engine", "null", "-o", target).code == 0
-    assert scored[0].read_bytes() == scored[1].read_bytes()
+    texts = [
+        [line for line in path.read_text().splitlines() if not line.startswith("##legscore_command=")]
+        for path in scored
+    ]
+    assert texts[0] == texts[1]
     ran = cli("variants", world / "z.vcf.gz", *given, "--region", "1:290-300", *out)
     assert (ran.code, "packed with bgzip" in ran.err) == (2, True), ran.err
     (world / "o.parquet").unlink()

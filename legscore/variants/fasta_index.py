@@ -167,7 +167,7 @@ def _prove(entries: list[Entry], path: Path, content: Content) -> None:
         names = _headers(between, first=not seen)
         if entry.offset < at or not names or names[-1] != entry.name or not between.endswith(b"\n"):
             raise _misfit(path, content, at, before, f"begins {entry.name}", seen)
-        ends = content.read(entry.place(0) + entry.line_bases, entry.place(0) + entry.line_bytes)
+        ends = content.read(entry.offset + entry.line_bases, entry.offset + entry.line_bytes)
         if entry.length > entry.line_bases and (ends.strip() or not ends.endswith(b"\n")):
             raise does_not_fit(
                 path, f"the lines of contig {entry.name} do not hold {entry.line_bases:,} bases"

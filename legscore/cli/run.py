@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
+from legscore.cli.cluster_options import cluster_options, cluster_settings
 from legscore.cli.effects import refuse_given
 from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import (
@@ -20,19 +16,14 @@ from legscore.cli.output_options import (
     threads_option,
     verbose_option,
 )
-from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
+from legscore.cli.start_run import asked, hold_memory, start
 from legscore.cli.variant_options import READ as VARIANT_FILES
-from legscore.cli.variant_options import build_options, haplotype_options, roles_of, variant_options
+from legscore.cli.variant_options import haplotype_options, variant_options
 from legscore.errors import InputError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.run.options import DEFAULT_SHARE, DIRECT, Options, Staging
-
-if TYPE_CHECKING:
-    from legscore.cluster.options import ClusterOptions
-    from legscore.system.log import Progress, RunLog, Say
-    from legscore.variants.run_request import RunRequest
+from legscore.run.options import DEFAULT_SHARE
 
 FILES = (*VARIANT_FILES, "calibration")
 """Options whose files are read, beside models."""
@@ -275,7 +266,6 @@ def command(
     Example:
       legscore run examples/promoter_variants.parquet -o scores.parquet
     """
-    from legscore.run.multiqc import check_multiqc, write_multiqc
     from legscore.variants.run_request import check_request
 
     say = speaker(quiet, verbose)
@@ -288,131 +278,11 @@ def command(
             raise InputError("--dry-run looks at a table: make it with legscore variants first")
         check_request(request, log_json, multiqc)
         if multiqc is not None:
+            from legscore.run.multiqc import check_multiqc, write_multiqc
+
             refuse_given(("multiqc",) if dry_run else (), "--dry-run writes nothing")
             check_multiqc(multiqc)
         hold_memory(request.options, by_workers=cluster is not None)
-        record = _run(request, cluster, dry_run, log_json, quiet, kept.saying(say))
+        record = start(request, cluster, dry_run, log_json, quiet, kept.saying(say))
         if multiqc is not None and record is not None:
             write_multiqc(multiqc, record)
-
-
-def _run(
-    request: RunRequest,
-    cluster: ClusterOptions | None,
-    dry_run: bool,
-    log_json: str | None,
-    quiet: bool,
-    say: Say,
-) -> dict[str, Any] | None:
-    """Score, with a bar and closing lines, and return the record; or say what scoring would do."""
-    from legscore.system.log import finish, logged
-    from legscore.variants.genome_run import score_request
-
-    def start_bar(rows: int, members: int) -> Progress:
-        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
-
-    def start_workers(job: Options, staging: Staging, log: RunLog) -> AbstractContextManager[Any]:
-        return on_cluster(cluster, job, staging, log)
-
-    bar = ProgressBar(quiet)
-    with logged(log_json, say) as log:
-        if dry_run:
-            with start_workers(request.options, DIRECT, log) as workers:
-                for line in expected(request.options, workers, say):
-                    click.echo(line)
-            return None
-        try:
-            record, lines = score_request(
-                request,
-                say=say,
-                progress=start_bar if bar.shows else None,
-                log=log,
-                start_workers=start_workers,
-            )
-        finally:
-            bar.close()
-        finish(log, record)
-    if record.get("already_finished"):
-        say(f"{record['output']}: already finished ({record['rows']:,} rows); --force scores it again")
-        return record
-    for line in (*workers_lines(record), *closing(record), *lines):
-        say(line)
-    return record
-
-
-def asked(
-    shown: Mapping[str, str], *, columns: Sequence[str], shuffle_null: int | None, **given: Any
-) -> RunRequest:
-    """What the options of the command line ask for; `shown`: what inputs are called that were kept aside."""
-    from legscore.variants.run_request import RunRequest, samples_asked
-
-    names = Options.__dataclass_fields__
-    options = Options(
-        columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
-    )
-    samples = samples_asked(given["haplotypes"], given["samples"])
-    command = shlex.join(["legscore", *sys.argv[1:]])
-    return RunRequest(options, build_options(given), samples, shuffle_null or 0, command, shown)
-
-
-def hold_memory(options: Options, *, by_workers: bool) -> None:
-    """Have the system hold this process to --memory, and give back what finished parts took.
-
-    Not with Ray, where it bounds the workers: a Ray started here would inherit what is held. Not with engines
-    that reserve more than they use.
-    """
-    from legscore.engine.choose import choose_engine
-    from legscore.system.allocator import give_back_freed_parts
-    from legscore.system.memory import Limits, limit_process_memory
-
-    if (
-        options.memory
-        and not by_workers
-        and choose_engine(options.engine)[0] in ("null", "openvino", "native")
-    ):
-        limit_process_memory(Limits.of(options.memory))
-    if options.engine != "torch":
-        give_back_freed_parts()
-
-
-def expected(job: Options, workers: Any, say: Say) -> list[str]:
-    """What a run would do and how long it would take, measured here or by a worker."""
-    if workers is not None:
-        lines: list[str] = workers.dry_run(job, say)
-        return lines
-    from legscore.measure.dry_run import expect, said
-    from legscore.run.prepare import prepared
-
-    with prepared(job, say) as plan:
-        return said(expect(plan))
-
-
-def closing(record: dict[str, Any]) -> list[str]:
-    """Summary lines: rows by status, windows, rate."""
-    from legscore.run.verify import closing_line
-    from legscore.system.publish import is_stream, record_of
-
-    counts = ", ".join(f"{name} {count:,}" for name, count in record["status"].items())
-    saved = record["windows_asked"] - record["windows_scored"]
-    lines = [
-        f"rows: {record['rows']:,} ({counts or 'none'})",
-        f"windows: {record['windows_scored']:,} scored, {saved:,} saved because equal to others",
-        *(
-            [f"members: {1 - record['windows_x_members_of_all']:.0%} of windows × members saved"]
-            if record["options"]["until_se"]
-            else []
-        ),
-        (
-            f"time: {record['seconds']:,.1f} s, {record['rows_per_s']:,.0f} rows/s, "
-            f"{record['windows_per_s']:,.0f} windows/s"
-        ),
-    ]
-    if (checked := record["verify"]) and checked["windows"]:
-        lines.append(closing_line(checked))
-    if record["engine"].get("warning"):
-        lines.append(f"engine null: {record['engine']['warning']}")
-    output = record["output"]
-    if output != "-":
-        beside = "" if is_stream(output) else f" (record: {record_of(output)})"
-        lines.append(f"output: {output}{beside}")
-    return lines

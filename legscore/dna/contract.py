@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -211,6 +210,8 @@ class Contract:
         return f"<Contract: {self.describe()}>"
 
     def _repr_html_(self) -> str:
+        from html import escape  # takes longer to import than this module
+
         shown = {"score" if not self.is_generator else "targets": self.output.unit,
                  "measured": self.describe_origin(), "reads": f"{self.length} bp: {' '.join(self.channels)}",
                  "insert": f"{self.insert_min}-{self.insert_max} bp", "flank5": self.flank5, "flank3":

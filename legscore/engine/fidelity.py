@@ -22,7 +22,6 @@ from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
 from legscore.errors import OutputError
-from legscore.model import headroom
 from legscore.model.gpu_graph import FP16_MAX
 from legscore.system.caches import locked, private
 from legscore.system.log import Say
@@ -80,6 +79,8 @@ class HalfFidelity(Fidelity):
         return f"{super().__str__()}; activations to {self.largest_activation:,.0f} of {FP16_MAX:,.0f}"
 
     def shortfall(self, minimum: dict[str, Any]) -> str:
+        from legscore.model import headroom  # brings graphs, which not every run needs
+
         return headroom.shortfall([self.largest_activation]) or super().shortfall(minimum)
 
 

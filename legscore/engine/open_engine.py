@@ -14,10 +14,8 @@ from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
 from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
-from legscore.engine.reference import reference_engine, reference_key, reference_name
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.headroom import MARGIN, largest_activation
 from legscore.system.allocator import trim
 from legscore.system.log import Detail, Notice, Say
 from legscore.system.resources import cache_folder
@@ -229,6 +227,9 @@ def _record(
     """Where the fidelity of this engine is remembered, and its key; None for models that are not files."""
     if not all(m.sha256 for m in members):
         return None
+    from legscore.engine.reference import reference_key
+    from legscore.model.headroom import MARGIN
+
     key: dict[str, Any] = {
         "engine": engine.describe(),
         "reference": reference_key(),
@@ -250,6 +251,9 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
     Raises:
         EngineError: the reference of a member cannot be had.
     """
+    from legscore.engine.reference import reference_engine, reference_name
+    from legscore.model.headroom import largest_activation
+
     pairs = []
     for group in engine.computed_together or consecutive(len(members), 1):
         batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from legscore.errors import InputError
 from legscore.input.columnar import ArrowSource, ParquetSource
-from legscore.input.fasta import FastaSource
 from legscore.input.files import PARQUET_ENDINGS, PARQUET_MAGIC
 from legscore.input.source import READ_ERRORS, Source, first_line, refuse_twice
-from legscore.input.text import TextSource
 from legscore.system.storage import Remote, open_binary, reason
 
 EXTENSIONS = {
@@ -46,8 +44,12 @@ def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Sour
                 raise InputError(
                     f"{path}: FASTA is read from a disk only; copy it here, or write it as Parquet"
                 )
+            from legscore.input.fasta import FastaSource
+
             source = FastaSource(path)
         else:
+            from legscore.input.text import TextSource
+
             source = TextSource(path, format_name, names)
         there = source.schema.names
     except READ_ERRORS as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from legscore.errors import ModelError, nearest, shorten
 from legscore.model.model_library import pulled_folder, pulled_names
-from legscore.model.published import PUBLISHED
 from legscore.system.log import Say
 from legscore.system.resources import folder
 
@@ -39,15 +38,22 @@ def locate_models(names: Sequence[str | Path], say: Say = lambda line: None) -> 
             found.append(NAMES[name]())
         elif (folder_of_it := pulled_folder(name)) is not None:
             found.append(folder_of_it)
-        elif name in PUBLISHED:
-            raise ModelError(f"{name} was not pulled yet; legscore models pull {name} brings it")
         else:
-            known = (*NAMES, *pulled_names())
-            raise ModelError(
-                f"{name}: no such file or directory; -m takes checkpoints, a directory of them, or a name: "
-                f"{shorten(known)}{nearest(name, (*known, *PUBLISHED))}"
-            )
+            raise ModelError(_unknown(name))
     return found
+
+
+def _unknown(name: str) -> str:
+    """What is said of a name that no models have."""
+    from legscore.model.published import PUBLISHED
+
+    if name in PUBLISHED:
+        return f"{name} was not pulled yet; legscore models pull {name} brings it"
+    known = (*NAMES, *pulled_names())
+    return (
+        f"{name}: no such file or directory; -m takes checkpoints, a directory of them, or a name: "
+        f"{shorten(known)}{nearest(name, (*known, *PUBLISHED))}"
+    )
 
 
 def are_bundled(names: Sequence[str | Path]) -> bool:

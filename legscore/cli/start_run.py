@@ -1,0 +1,143 @@
+"""What `legscore run` asks for, held to its memory, started, and told of at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from legscore.cli.cluster_options import on_cluster, workers_lines
+from legscore.cli.progress import ProgressBar
+from legscore.cli.variant_options import build_options, roles_of
+from legscore.run.options import DIRECT, Options, Staging
+
+if TYPE_CHECKING:
+    from legscore.cluster.options import ClusterOptions
+    from legscore.system.log import Progress, RunLog, Say
+    from legscore.variants.run_request import RunRequest
+
+
+def asked(
+    shown: Mapping[str, str], *, columns: Sequence[str], shuffle_null: int | None, **given: Any
+) -> RunRequest:
+    """What the options of the command line ask for; `shown`: what inputs are called that were kept aside."""
+    from legscore.variants.run_request import RunRequest, samples_asked
+
+    names = Options.__dataclass_fields__
+    options = Options(
+        columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
+    )
+    samples = samples_asked(given["haplotypes"], given["samples"])
+    command = shlex.join(["legscore", *sys.argv[1:]])
+    return RunRequest(options, build_options(given), samples, shuffle_null or 0, command, shown)
+
+
+def hold_memory(options: Options, *, by_workers: bool) -> None:
+    """Have the system hold this process to --memory, and give back what finished parts took.
+
+    Not with Ray, where it bounds the workers: a Ray started here would inherit what is held. Not with engines
+    that reserve more than they use.
+    """
+    from legscore.engine.choose import choose_engine
+    from legscore.system.allocator import give_back_freed_parts
+    from legscore.system.memory import Limits, limit_process_memory
+
+    if (
+        options.memory
+        and not by_workers
+        and choose_engine(options.engine)[0] in ("null", "openvino", "native")
+    ):
+        limit_process_memory(Limits.of(options.memory))
+    if options.engine != "torch":
+        give_back_freed_parts()
+
+
+def start(
+    request: RunRequest,
+    cluster: ClusterOptions | None,
+    dry_run: bool,
+    log_json: str | None,
+    quiet: bool,
+    say: Say,
+) -> dict[str, Any] | None:
+    """Score, with a bar and closing lines, and return the record; or say what scoring would do."""
+    from legscore.system.log import finish, logged
+    from legscore.variants.genome_run import score_request
+
+    def start_bar(rows: int, members: int) -> Progress:
+        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
+
+    def start_workers(job: Options, staging: Staging, log: RunLog) -> AbstractContextManager[Any]:
+        return on_cluster(cluster, job, staging, log)
+
+    bar = ProgressBar(quiet)
+    with logged(log_json, say) as log:
+        if dry_run:
+            with start_workers(request.options, DIRECT, log) as workers:
+                for line in expected(request.options, workers, say):
+                    click.echo(line)
+            return None
+        try:
+            record, lines = score_request(
+                request,
+                say=say,
+                progress=start_bar if bar.shows else None,
+                log=log,
+                start_workers=start_workers,
+            )
+        finally:
+            bar.close()
+        finish(log, record)
+    if record.get("already_finished"):
+        say(f"{record['output']}: already finished ({record['rows']:,} rows); --force scores it again")
+        return record
+    for line in (*workers_lines(record), *closing(record), *lines):
+        say(line)
+    return record
+
+
+def expected(job: Options, workers: Any, say: Say) -> list[str]:
+    """What a run would do and how long it would take, measured here or by a worker."""
+    if workers is not None:
+        lines: list[str] = workers.dry_run(job, say)
+        return lines
+    from legscore.measure.dry_run import expect, said
+    from legscore.run.prepare import prepared
+
+    with prepared(job, say) as plan:
+        return said(expect(plan))
+
+
+def closing(record: dict[str, Any]) -> list[str]:
+    """Summary lines: rows by status, windows, rate."""
+    from legscore.run.verify import closing_line
+    from legscore.system.publish import is_stream, record_of
+
+    counts = ", ".join(f"{name} {count:,}" for name, count in record["status"].items())
+    saved = record["windows_asked"] - record["windows_scored"]
+    lines = [
+        f"rows: {record['rows']:,} ({counts or 'none'})",
+        f"windows: {record['windows_scored']:,} scored, {saved:,} saved because equal to others",
+        *(
+            [f"members: {1 - record['windows_x_members_of_all']:.0%} of windows × members saved"]
+            if record["options"]["until_se"]
+            else []
+        ),
+        (
+            f"time: {record['seconds']:,.1f} s, {record['rows_per_s']:,.0f} rows/s, "
+            f"{record['windows_per_s']:,.0f} windows/s"
+        ),
+    ]
+    if (checked := record["verify"]) and checked["windows"]:
+        lines.append(closing_line(checked))
+    if record["engine"].get("warning"):
+        lines.append(f"engine null: {record['engine']['warning']}")
+    output = record["output"]
+    if output != "-":
+        beside = "" if is_stream(output) else f" (record: {record_of(output)})"
+        lines.append(f"output: {output}{beside}")
+    return lines

@@ -231,8 +231,8 @@ def records() -> list[tuple[Any, str, list[Any], dict[str, str], set[str]]]:
 
 @pytest.mark.parametrize("which", range(4))
 def test_functions_have_the_options_of_the_commands(which: int) -> None:
-    """Each option of a command and each field of what it makes is an explicit keyword, with the same "
-    "default."""
+    """Each option of a command and each field of what it makes is an explicit keyword, with the same
+    default."""
     pytest.importorskip("polars")
     function, command, fields_of, renamed, left_out = records()[which]
     parameters = inspect.signature(function).parameters

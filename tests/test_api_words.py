@@ -33,8 +33,8 @@ OPTION = re.compile(r"(?<![\w/'\"-])(--[a-z][a-z0-9]*(?:-[a-z0-9]+)*|-[mog])(?![
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """(file, text) of each string in the package that is no docstring; an f-string whole, `x` for its "
-    "values."""
+    """(file, text) of each string in the package that is no docstring; an f-string whole, `x` for its
+    values."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
         if name.split("/")[0].removesuffix(".py") in NO_FUNCTION:

@@ -145,6 +145,16 @@ def test_names_and_sizes() -> None:
         assert module not in public
 
 
+def test_docstrings_hold_no_quotes_of_code() -> None:
+    """A line that was broken as code is broken leaves `"` at its end and at the next one's begin."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for folder_name in ("legscore", "tests", "bench"):
+        for path in (REPOSITORY / folder_name).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                text = (ast.get_docstring(node) or "") if isinstance(node, kinds) else ""
+                assert not re.search(r' "\n\s*"', text), f"{path}: {text}"
+
+
 def test_no_module_name_stands_twice() -> None:
     """Module names are one word for one thing: what stands twice is a command beside what it calls, or in SAME_NAME."""
     places: dict[str, list[str]] = {}

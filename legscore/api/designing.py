@@ -80,7 +80,7 @@ def design_sequences(
         report: folder for pictures and numbers.
         force: replace outputs that are there already.
         rc: strands scored: `construct` or `none`; construct, if trained so, when None.
-        engine: `auto`, `openvino`, `native`, `tensorrt` or `torch`.
+        engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: NVIDIA GPU, by number; the first when None.
         say: called with one line of text for every decision, such as `print`.
@@ -151,7 +151,7 @@ def mutation_curve(
         plot: picture to draw, a PNG.
         force: replace outputs that are there already.
         rc: strands scored: `construct` or `none`; construct, if trained so, when None.
-        engine: `auto`, `openvino`, `native`, `tensorrt` or `torch`.
+        engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: NVIDIA GPU, by number; the first when None.
         say: called with one line of text for every decision, such as `print`.

@@ -1,5 +1,4 @@
-"""Predictions against measurements, and pictures: `legscore evaluate` and `legscore plot ism` as "
-"functions."""
+"""Predictions against measurements, and pictures: `legscore evaluate` and `legscore plot ism` in Python."""
 
 from __future__ import annotations
 

@@ -146,9 +146,9 @@ def score_table(
 
     Returns:
         Reader of record batches: the columns kept, `score` and `score_sd` (float32; of pairs and edits
-            `ref_score`,
-        `alt_score`, `effect`, `effect_sd`), `status`, `n_count`. polars, pandas and DuckDB take it without
-        copying; `read_all()` makes a pyarrow.Table. What defines the scores is in its schema's metadata.
+        `ref_score`, `alt_score`, `effect`, `effect_sd`), `status`, `n_count`. polars, pandas and DuckDB take
+        it without copying; `read_all()` makes a pyarrow.Table. What defines the scores is in its schema's
+        metadata.
 
     Raises:
         LegscoreError: table, models and options do not go together; while it is read, that rows cannot be

@@ -70,12 +70,12 @@ def score_file(
         max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
         keep: input columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
         per_model: also write every member's values, as fixed-size lists.
-        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which writes zeros.
+        engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         recipe: engine recipe by name or path, instead of the precision's own.
         device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
         null_rate: windows × members a second that engine null pretends; 0 for no limit.
-        format: `arrow` or `tsv`, on standard output.
+        format: `tsv` or `arrow`, on standard output; tsv when None.
         allow_duplicates: accept the same model twice; it then weighs twice.
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
@@ -86,7 +86,7 @@ def score_file(
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
-        calibration: file made by `legscore evaluate --calibrate`: adds effect_low and effect_high.
+        calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
         log_json: file to append events to, as JSON lines.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
@@ -189,7 +189,7 @@ def score_genome(
         indel: `refill` from the genome, or `construct`: the insert changes its length.
         context: tiles are inserts of the model's `construct`, or fill its whole window (`genome`).
         keep_outside: also write alleles that lie in no tile, with status no_window.
-        region: only records of an indexed VCF in these regions, `CHROM:FROM-TO`.
+        region: only records of an indexed VCF in these regions: `CHROM`, `CHROM:POS`, `CHROM:FROM-TO`.
         haplotypes: one row per distinct haplotype and tile, instead of per allele.
         samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
         models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
@@ -198,12 +198,12 @@ def score_genome(
         max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
         keep: input columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
         per_model: also write every member's values, as fixed-size lists.
-        engine: `auto`, `openvino`, `tensorrt`, `torch`, or `null`, which writes zeros.
+        engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         recipe: engine recipe by name or path, instead of the precision's own.
         device: NVIDIA GPUs by number: `0`, `0,1` or `all`; the first when None.
         null_rate: windows × members a second that engine null pretends; 0 for no limit.
-        format: `arrow` or `tsv`, on standard output.
+        format: `tsv`, `arrow`, or of a VCF `vcf` or `bcf`, on standard output; tsv when None.
         allow_duplicates: accept the same model twice; it then weighs twice.
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
@@ -214,7 +214,7 @@ def score_genome(
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
-        calibration: file made by `legscore evaluate --calibrate`: adds effect_low and effect_high.
+        calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
         log_json: file to append events to, as JSON lines.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.

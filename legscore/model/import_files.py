@@ -20,8 +20,8 @@ CONSTRUCT = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min",
 
 @dataclass(frozen=True)
 class Imported:
-    """A file that was written, what it holds, and the member of a set that it was (None for a single "
-    "file)."""
+    """A file that was written, what it holds, and the member of a set that it was (None for a single
+    file)."""
 
     path: Path
     checkpoint: Checkpoint

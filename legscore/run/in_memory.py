@@ -253,8 +253,7 @@ class Ensemble:
 
         Returns:
             SaturationMaps: `effect_NBL`, float32 [N, 4, longest]; `maps[0]` is the first, `maps.to_arrow()`
-                a table
-            of changes.
+            a table of changes.
 
         Raises:
             InputError: as `score`.
@@ -302,12 +301,12 @@ class Ensemble:
         Args:
             data: a table or a stream of them, see `legscore.score_table`.
             kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
-            columns: column of a role, where the table calls it otherwise.
+            columns: column of a role, where the table calls it otherwise: `{"sequence": "dna"}`.
             sequence_is: `insert`, `oligo`, `window`, or `auto` (decided once, from the first 4,096).
             max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
             keep: columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
             per_model: also every member's values, as fixed-size lists.
-            calibration: file made by `legscore.calibrate_effects`: adds effect_low and effect_high.
+            calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
             part_rows: rows scored at once; by members and engine when None.
 
         Returns:

@@ -113,8 +113,8 @@ class SaturationMaps:
         return (self[index] for index in range(len(self)))
 
     def to_arrow(self) -> pa.Table:
-        """One row per change: tile_id, offset (0-based), ref_base, alt_base, ref_score, effect, "
-        "effect_sd. `legscore plot ism` and `legscore report` read such a table from a file."""
+        """One row per change: tile_id, offset (0-based), ref_base, alt_base, ref_score, effect, effect_sd.
+        `legscore plot ism` and `legscore report` read such a table from a file."""
         at_N, base_N, offset_N = np.nonzero(np.isfinite(self.effect_NBL))
         order = np.lexsort((base_N, offset_N, at_N))
         at_N, base_N, offset_N = at_N[order], base_N[order], offset_N[order]

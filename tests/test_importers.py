@@ -243,6 +243,20 @@ def look_alikes() -> list[tuple[str, Any, str]]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [(6, 99, "zip file version 9.9"), (8, 1, "encrypted"), (10, 97, "is packed"), (42, 255, "[Bb]ad")],
+)
+def test_archives_that_zipfile_cannot_read(tmp_path: Path, place: int, value: int, message: str) -> None:
+    """torch unpacks with code of its own, so what was not looked through must not reach it."""
+    path = save(tmp_path / "m.pth", upstream_state("F1", toy("F1")), "F1")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = value  # of the first entry, in the directory
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        import_checkpoint(path)
+
+
 @pytest.mark.parametrize("case", look_alikes(), ids=lambda case: case[0])
 def test_look_alikes_and_damage_are_refused(tmp_path: Path, case: tuple[str, Any, str]) -> None:
     _, stored, message = case

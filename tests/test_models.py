@@ -239,6 +239,37 @@ def test_damaged_archives_are_one_line(library: Path, cli: Any, tmp_path: Path, 
     assert (tmp_path / "a.zip").read_bytes() == content
 
 
+def human_archive(packing: int, content: bytes) -> bytearray:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", packing) as out:
+        out.writestr("LentiMPRA_K562/config.json", json.dumps(HUMAN_CONFIG))
+        out.writestr("LentiMPRA_K562/example/weights.ckpt", content)
+    return bytearray(archive.getvalue())
+
+
+@pytest.mark.parametrize("damage", ["deflate", "bzip2", "lzma", "unknown packing", "encrypted"])
+def test_archives_that_cannot_be_unpacked(library: Path, cli: Any, tmp_path: Path, damage: str) -> None:
+    """Whatever zipfile raises (each packing has its own), the archive is named, and not the disk."""
+    pytest.importorskip("torch", reason="importing needs legscore[train]")
+    packings = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
+    noise = hashlib.shake_128(b"weights").digest(100_000)
+    archive = human_archive(packings.get(damage, zipfile.ZIP_STORED), noise)
+    last = archive.rindex(b"PK\x01\x02")  # of the weights, in the directory
+    if damage in packings:
+        at = archive.index(b"weights.ckpt") + len(b"weights.ckpt")
+        archive[at : at + 400] = bytes(400)
+    elif damage == "encrypted":
+        archive[last + 8] |= 1
+    else:
+        archive[last + 10] = 97
+    (tmp_path / "a.zip").write_bytes(archive)
+    one_line(
+        cli("models", "pull", "human-k562", "--from", tmp_path / "a.zip"),
+        "a.zip: no ZIP archive that can be read",
+    )
+    assert visible(library) == set()
+
+
 def test_a_path_goes_before_a_pulled_name(
     library: Path, server: WebServer, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import re
 import secrets
 import shutil
+import struct
 import tempfile
 import time
 import urllib.parse
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
@@ -28,13 +30,25 @@ from legscore.model.model_names import NAMES
 from legscore.model.published import PUBLISHED, Published
 from legscore.model.state_dict import MAX_FILE_BYTES
 from legscore.system.caches import locked
-from legscore.system.download import BLOCK_BYTES, SCHEMES, StartBytes, check_address, download
+from legscore.system.checksum import BLOCK_BYTES, sha256_of
+from legscore.system.download import SCHEMES, StartBytes, check_address, download
 from legscore.system.extras import MissingPackageError
 from legscore.system.log import Say
 from legscore.system.publish import sync_folder, writing
 
 DOWNLOADS = ".downloads"
 STORED = ".safetensors"
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises for an archive that is damaged, encrypted (RuntimeError) or packed in a way that it
+does not know (NotImplementedError, a RuntimeError)."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +211,7 @@ def _file_of(
         path = Path(source) / file_name if os.path.isdir(source) else Path(source)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-        yield path, _check(path, sha256)
+        yield path, _checked(path, sha256)
         return
     url = published.url
     if source is not None:
@@ -205,12 +219,13 @@ def _file_of(
     told = file_name if re.fullmatch(r"[A-Za-z0-9._=-]{1,100}", file_name) else "file"
     target = models_folder() / DOWNLOADS / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{told}"
     with locked(target, lambda: say("another process downloads the same file; waiting for it")):
-        if target.is_file():  # of a pull whose import asked for something
-            say("the file was downloaded before")
-        else:
-            download(url, target, sha256=sha256, start=start, say=say)
         try:
-            yield target, _check(target, sha256)
+            if target.is_file():  # of a pull whose import asked for something
+                say("the file was downloaded before")
+                found = _checked(target, sha256)
+            else:
+                found = download(url, target, sha256=sha256, start=start, say=say).sha256
+            yield target, found
         except OpenQuestionsError:
             raise  # kept: the same command with the answers takes it
         except BaseException:
@@ -219,12 +234,9 @@ def _file_of(
         target.unlink(missing_ok=True)
 
 
-def _check(path: Path, sha256: str | None) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    found = digest.hexdigest()
+def _checked(path: Path, sha256: str | None) -> str:
+    """The SHA-256 of a file. InputError where it is not the one that was asked for."""
+    found = sha256_of(path)
     if sha256 is not None and found != sha256:
         raise InputError(f"{path}: its SHA-256 is {found}, not {sha256}; it is damaged, or not the one meant")
     return found
@@ -255,7 +267,7 @@ def _members(path: Path, published: Published) -> Iterator[tuple[Path, Path | No
                 for asked, name in ((published.member, "weights.ckpt"), (published.config, "config.json")):
                     if asked is not None:
                         found.append(_unpack(archive, asked, Path(folder) / name))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: no ZIP archive that can be read ({error})") from error
         yield found[0], found[1] if len(found) > 1 else None
 
@@ -265,11 +277,19 @@ def _unpack(archive: zipfile.ZipFile, asked: str, target: Path) -> Path:
     if len(names) != 1:
         raise InputError(f"{archive.filename}: holds {len(names)} files {asked}, not one; it is another file")
     with archive.open(names[0]) as stream, writing(target), open(target, "wb") as out:
-        while block := stream.read(BLOCK_BYTES):
+        while block := _block(stream):
             if out.tell() + len(block) > MAX_FILE_BYTES:
                 raise InputError(f"{archive.filename}: {asked} is larger than any model")
             out.write(block)
     return target
+
+
+def _block(stream: IO[bytes]) -> bytes:
+    """The next bytes of a member. bzip2 says of damage by an OSError, which would be taken for the disk's."""
+    try:
+        return stream.read(BLOCK_BYTES)
+    except OSError as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _tidy(folder: Path) -> None:

@@ -161,7 +161,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error):
-        return  # the older format, or damaged: torch says what it is
+        return  # the older format, or damaged: `load_plain` refuses what it cannot open either
     if (
         any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
         or sum(e.file_size for e in entries) > size

@@ -18,11 +18,10 @@ from legscore.input.read import Input
 from legscore.input.source import Source
 from legscore.output.parts import PartFolder
 from legscore.run.plan import Plan
+from legscore.system.checksum import sha256_of
 from legscore.system.log import RunLog, Say
-from legscore.system.storage import Remote, open_binary
+from legscore.system.storage import Remote
 from legscore.version import __version__
-
-BLOCK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -117,7 +116,7 @@ def fingerprint(
 
 def _of_file(source: Source, derived_input: bool) -> dict[str, Any]:
     if derived_input:
-        return {"rows": source.n_rows, "sha256": _content(source)}
+        return {"rows": source.n_rows, "sha256": sha256_of(source.path)}
     return {"size": source.size, "modified_ns": source.modified_ns, **_layout(source)}
 
 
@@ -135,11 +134,3 @@ def _layout(source: Source) -> dict[str, Any]:
     if isinstance(source, ParquetSource):
         known["row_groups"], known["row_groups_sha256"] = source.row_groups
     return known
-
-
-def _content(source: Source) -> str:
-    digest = hashlib.sha256()
-    with open_binary(source.path) as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

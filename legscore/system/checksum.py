@@ -1,7 +1,8 @@
-"""Size and CRC-32 of a file: what tells that it is still what was written."""
+"""Size and CRC-32 of a file: it is still what was written. SHA-256: it is the one that was meant."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,15 @@ def checksum_of(path: Path | Remote) -> Checksum:
         while block := stream.read(BLOCK_BYTES):
             size, crc32 = size + len(block), zlib.crc32(block, crc32)
     return Checksum(size, crc32)
+
+
+def sha256_of(path: Path | Remote) -> str:
+    """SHA-256 of a file in hex, read from beginning to end. OSError when it cannot be read."""
+    digest = hashlib.sha256()
+    with open_binary(path) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

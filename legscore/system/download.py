@@ -9,7 +9,6 @@ shows that it is still the same file, or where the SHA-256 is known beforehand a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -23,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError, spell_controls
+from legscore.system.checksum import BLOCK_BYTES, sha256_of
 from legscore.system.log import Say
 from legscore.system.publish import writing
 from legscore.version import __version__
 
 SCHEMES = ("https", "http")
-BLOCK_BYTES = 1 << 20
 MOST_BYTES = 4 << 30
 ATTEMPTS = 5
 """Connections that may break one after another without a byte between them."""
@@ -186,11 +185,7 @@ class _Download:
             raise ConnectionError(f"{done:,} of {total:,} bytes came")
 
     def finish(self) -> Downloaded:
-        digest = hashlib.sha256()
-        with open(self.part, "rb") as stream:
-            while block := stream.read(BLOCK_BYTES):
-                digest.update(block)
-        found, nbytes = digest.hexdigest(), self.size()
+        found, nbytes = sha256_of(self.part), self.size()
         if self.sha256 is not None and found != self.sha256:
             self.forget()
             raise InputError(

@@ -244,8 +244,9 @@ def test_a_stream_is_read_as_it_is_scored(toy_model: Path) -> None:
             yield pa.record_batch({"sequence": TEXTS * 2 + TEXTS[:20]})
 
     stream = pa.RecordBatchReader.from_batches(pa.schema({"sequence": pa.string()}), endless())
-    before = set(threading.enumerate())
-    reader = legscore.score_table(stream, models=toy_model, engine="null", part_rows=1000)
+    before, said = set(threading.enumerate()), []
+    reader = legscore.score_table(stream, models=toy_model, engine="null", part_rows=1000, say=said.append)
+    assert "input: a stream of sequences (columns sequence), read as inserts" in said
     for _ in range(5):
         assert reader.read_next_batch().num_rows == 1000
     assert 5000 <= pulled < 30_000

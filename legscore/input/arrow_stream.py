@@ -18,10 +18,8 @@ from legscore.errors import InputError
 from legscore.input.column_types import is_text
 from legscore.input.columnar import made_by, run_metadata_of
 from legscore.input.read import Input
-from legscore.input.source import Source, first_line, without_first
+from legscore.input.source import UNKNOWN_ROWS, Source, first_line, without_first
 
-UNKNOWN_ROWS = 1 << 62
-"""Rows of a stream that has not ended."""
 NAME = "the table"
 FRAMES = ("pandas", "polars")
 """Libraries whose frames lie in memory and may be read again; what others offer may be a stream."""

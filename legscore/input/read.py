@@ -19,7 +19,7 @@ from legscore.errors import InputError, shorten
 from legscore.input.column_types import Utf8Check, common_type, convert, is_text
 from legscore.input.files import FoundFiles, find_files
 from legscore.input.formats import open_source
-from legscore.input.source import READ_ERRORS, Source, first_line
+from legscore.input.source import READ_ERRORS, UNKNOWN_ROWS, Source, first_line
 from legscore.system.memory import Limits
 from legscore.system.storage import Remote, reason
 
@@ -103,6 +103,11 @@ class Input:
     @property
     def n_rows(self) -> int:
         return sum(source.n_rows for source in self.sources)
+
+    @property
+    def known_rows(self) -> int | None:
+        """Rows; None of a stream that has not ended."""
+        return self.n_rows if self.n_rows < UNKNOWN_ROWS else None
 
     def check_unchanged(self, first_row: int = 0, stop: int | None = None) -> None:
         """InputError when a file that has some of these rows is not the one that was opened, or has been

@@ -17,6 +17,8 @@ from legscore.system.small_files import parse_json
 from legscore.system.storage import Remote, stamp
 
 LOOKS = 3
+UNKNOWN_ROWS = 1 << 62
+"""Rows of a stream that has not ended."""
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 """What pyarrow and gzip raise for damaged files (UnicodeDecodeError is a ValueError)."""
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
-from legscore.input.arrow_stream import UNKNOWN_ROWS, as_column, as_table, table_input
+from legscore.input.arrow_stream import as_column, as_table, table_input
 from legscore.input.column_types import as_clean_text, as_text
 from legscore.input.read import Input
 from legscore.input.roles import check_types, role_array
@@ -37,7 +37,7 @@ class MemoryRows:
     @property
     def n_rows(self) -> int | None:
         """None where it is not known."""
-        return self.expected if self.opened.n_rows == UNKNOWN_ROWS else self.opened.n_rows
+        return self.expected if self.opened.known_rows is None else self.opened.known_rows
 
     def parts(self, step: int) -> Iterator[dict[str, pa.Array]]:
         """{role: Arrow array} of up to `step` rows at a time; one without rows where there are none."""

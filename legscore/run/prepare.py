@@ -192,8 +192,9 @@ def prepare_models(
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
     calibration, calibrated_by = _calibration(options, members, roles, source.carried, rc, say)
+    n_rows = "a stream of" if opened.known_rows is None else f"{opened.known_rows:,}"
     say(
-        f"input: {opened.n_rows:,} {COUNTED[roles.kind.name]} "
+        f"input: {n_rows} {COUNTED[roles.kind.name]} "
         f"(columns {', '.join(roles.column_of.values())}), read as {sequence_is}s"
     )
     say(Detail(f"strands: {rc}"))

@@ -18,14 +18,15 @@ from legscore.engine.base import Engine, Watch
 from legscore.engine.choose import Request
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import EngineError, LegscoreError
-from legscore.input.arrow_stream import UNKNOWN_ROWS, table_input
+from legscore.input.arrow_stream import table_input
+from legscore.input.source import UNKNOWN_ROWS
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.write import METADATA_KEY
 from legscore.run.options import Options
 from legscore.run.pipeline import scored_parts
 from legscore.run.plan import Plan
 from legscore.run.prepare import prepared
-from legscore.run.python_words import in_python, speaks_python
+from legscore.run.python_words import raise_in_python, speaks_python
 from legscore.run.record import Summary, mostly_unscored
 from legscore.system.log import Notice, Say
 from legscore.system.notebook import Bar, progress_bar
@@ -107,8 +108,7 @@ def score_stream(
         plan = stack.enter_context(
             prepared(options, say, borrow if loaded else None, data=table_input(data), members=members)
         )
-        n_rows = None if plan.opened.n_rows == UNKNOWN_ROWS else plan.opened.n_rows
-        advance = stack.enter_context(progress_bar(bar, "scoring", n_rows))
+        advance = stack.enter_context(progress_bar(bar, "scoring", plan.opened.known_rows))
         metadata = {METADATA_KEY: json.dumps(plan.metadata, sort_keys=True).encode()}
         schema = plan.schema.with_metadata(metadata)
         closing = stack.pop_all()
@@ -131,5 +131,5 @@ def _batches(
         if told := mostly_unscored(summary.status_counts):
             say(Notice(f"warning: {told}"))
     except LegscoreError as error:
-        error.args = (in_python(str(error)),)
+        raise_in_python(error)
         raise

@@ -484,8 +484,10 @@ def test_several_files_into_a_folder(tmp_path: Path, cli: Any) -> None:
         for t, v in ((2, 1), (1, 3))
     ]
     (tmp_path / "config.json").write_text(json.dumps(HUMAN_CONFIG))
-    ran = cli("import", *files, "-o", tmp_path / "set")
+    ran = cli("import", *files, "-o", tmp_path / "new" / "set")
     assert ran.code == 0, ran.err
+    (tmp_path / "new" / "set").rename(tmp_path / "set")
+    assert not list((tmp_path / "new").iterdir())
     assert load_checkpoint(tmp_path / "set/best_model_test1_val3.safetensors").training["folds_held_out"] == [
         3,
         1,
@@ -514,5 +516,11 @@ def test_sets_that_cannot_be(tmp_path: Path, cli: Any) -> None:
         assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
         assert re.search(message, ran.err), ran.err
         assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/note.txt").write_text("mine")
+    assert cli("import", odd, "-o", tmp_path / "out").code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["note.txt"]
+    ran = cli("import", same, "-o", tmp_path / "out/note.txt")
+    assert (ran.code, ran.err.count("\n"), "note.txt cannot be written" in ran.err) == (2, 1, True), ran.err
     ran = cli("import", same, "-o", tmp_path / "x.safetensors")
     assert (ran.code, "go into a folder" in ran.err) == (2, True)

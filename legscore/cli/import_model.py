@@ -81,11 +81,12 @@ def command(
       legscore import model_300.pth -o complex.safetensors --floor 4
       legscore import model_200.pth -o generator.safetensors
     """
+    from legscore.model.checkpoint import load_checkpoint
     from legscore.model.import_files import import_files
 
-    for number, done in enumerate(import_files(files, output, note=note, force=force, **given)):
-        if number == 0:
-            _tell(output, done.checkpoint, verbose)
+    written = import_files(files, output, note=note, force=force, **given)
+    _tell(output, load_checkpoint(written[0].path), verbose)
+    for done in written:
         if (member := done.member) is not None:
             said = [f"config {member.config}"] if member.config else []
             said += [f"folds not seen {member.folds[0]} and {member.folds[1]}"] if member.folds else []

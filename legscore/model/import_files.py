@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +16,16 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.model.import_set import Found, find_set, import_members
 from legscore.model.importers import import_checkpoint
 from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable, writing
+from legscore.system.publish import check_writable, sync_folder, writing
 
 CONSTRUCT = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A file that was written, what it holds, and the member of a set that it was (None for a single
-    file)."""
+    """A file that was written, and the member of a set that it was (None for a single file)."""
 
     path: Path
-    checkpoint: Checkpoint
     member: Found | None = None
 
 
@@ -37,8 +38,8 @@ def import_files(
     note: str | None = None,
     force: bool = False,
     **given: Any,
-) -> Iterator[Imported]:
-    """Convert and write; nothing is written before every file could be converted, and no model is kept.
+) -> list[Imported]:
+    """Convert and write: all files, or none.
 
     Args:
         files: a PyTorch file; or several, or a folder of them.
@@ -49,17 +50,16 @@ def import_files(
         force: replace what is there already.
         given: answers as `import_checkpoint` takes them; parts of construct and origin by their own names.
 
-    Yields:
-        Each file once it is written, with what it holds.
+    Returns:
+        What was written, a set in the order of its names.
 
     Raises:
-        ModelError: as `import_checkpoint`.
+        ModelError: as `import_checkpoint`; members of a set whose contracts differ.
         OutputError: the output is there already, or is an input.
     """
     options = import_answers(pool_sizes, given)
     if len(files) > 1 or Path(files[0]).is_dir():
-        yield from _import_set(files, Path(output), config, options, note, force)
-        return
+        return _import_set(files, Path(output), config, options, note, force)
     target = Path(output)
     if target.suffix != ".safetensors":
         raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
@@ -67,7 +67,7 @@ def import_files(
     check_outputs({"-o": output}, [*files, config], force=force)
     checkpoint = _noted(import_checkpoint(files[0], config=config, **options), note)
     checkpoint.save(target)
-    yield Imported(target, checkpoint)
+    return [Imported(target)]
 
 
 def import_answers(pool_sizes: str | Sequence[int] | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -93,23 +93,26 @@ def _import_set(
     options: dict[str, Any],
     note: str | None,
     force: bool,
-) -> Iterator[Imported]:
-    """Convert a set, twice, so that nothing is written before all could be converted."""
+) -> list[Imported]:
+    """Convert a set into a folder aside, on the disk that it is for; move it when all of it is there."""
     if folder.suffix == ".safetensors":
         raise ModelError(f"{folder}: a folder or several files go into a folder; give -o FOLDER/")
     found = find_set(files, config)
     targets = [folder / f"{member.name}.safetensors" for member in found]
     configs = {member.config for member in found if member.config}
     check_outputs({"-o": targets}, [*files, *(member.path for member in found), *configs], force=force)
-    for _ in import_members(found, **options):
-        pass
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for member, checkpoint in import_members(found, **options):
-        path = folder / f"{member.name}.safetensors"
-        checkpoint = _noted(checkpoint, note)
-        checkpoint.save(path)
-        yield Imported(path, checkpoint, member)
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    with contextlib.ExitStack() as stack:
+        with writing(folder):
+            aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".legscore-", dir=there)))
+        for target, checkpoint in zip(targets, import_members(found, **options), strict=True):
+            _noted(checkpoint, note).save(aside / target.name)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for target in targets:
+                os.replace(aside / target.name, target)
+            sync_folder(folder)
+    return [Imported(target, member) for target, member in zip(targets, found, strict=True)]
 
 
 def _noted(checkpoint: Checkpoint, note: str | None) -> Checkpoint:

@@ -68,14 +68,14 @@ def find_set(paths: Sequence[str | Path], config: str | Path | None = None) -> l
     return sorted(found, key=lambda member: member.name)
 
 
-def import_members(found: Sequence[Found], **options: Any) -> Iterator[tuple[Found, Checkpoint]]:
+def import_members(found: Sequence[Found], **options: Any) -> Iterator[Checkpoint]:
     """Convert the files one after another.
 
     Args:
         options: as for `import_checkpoint`, but for `config`.
 
     Yields:
-        Each file with its checkpoint, not yet written.
+        The checkpoint of each, not yet written.
 
     Raises:
         ModelError: as `import_checkpoint`; members whose contracts differ, which no ensemble could hold.
@@ -92,7 +92,7 @@ def import_members(found: Sequence[Found], **options: Any) -> Iterator[tuple[Fou
                 f"{member.path}: its contract ({checkpoint.contract.describe()}) is not that of {first[0]} "
                 f"({first[1].contract.describe()}); import them into sets of their own"
             )
-        yield member, checkpoint
+        yield checkpoint
 
 
 def folds_of(name: str) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ from machine import ORIGINAL, alternate, arguments, finish
 from legscore.input.read import open_input
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
-from legscore.output.write import open_writer, output_format, result_schema
+from legscore.output.result_columns import result_schema
+from legscore.output.write import open_writer, output_format
 
 PART = 16_384
 OUTPUTS = ("out.parquet", "out.arrow", "out.csv", "out.tsv", "out.csv.gz")

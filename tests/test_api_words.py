@@ -24,7 +24,7 @@ NO_FUNCTION = {"cli", "cluster", "measure", "train", "__main__"}
 """Rooms that no function of the API enters: commands, Ray, benchmarks, training."""
 OTHERS = {
     "evaluate/report/collect.py", "evaluate/saturation.py", "evaluate/figures/ensemble_size.py",
-    "output/shards.py", "cuda/image.py", "variants/bcf.py", "variants/fasta_index.py",
+    "output/pieces.py", "cuda/image.py", "variants/bcf.py", "variants/fasta_index.py",
     "run/python_words.py", "evaluate/show.py", "design/page.py", "model/model_library.py", "model/pull.py",
 }  # fmt: skip
 """Files whose options are those of commands without a function (report, plot, merge, models) or of other programs;

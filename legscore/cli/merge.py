@@ -60,7 +60,7 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
 
 def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> None:
     """Join, and write the record; only for who holds the output's lock."""
-    from legscore.output.shards import merge_shards
+    from legscore.output.join import merge_shards
     from legscore.run.finished import finished_record, read_for
     from legscore.system.checksum import checksum_of
     from legscore.system.json_records import sealed

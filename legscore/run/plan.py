@@ -11,7 +11,7 @@ import pyarrow as pa
 from legscore.engine.base import Engine
 from legscore.input.read import Input, Part
 from legscore.input.roles import role_array
-from legscore.output.write import result_schema
+from legscore.output.result_columns import result_schema
 from legscore.rows.groups import Group
 from legscore.rows.schema import RESULT_COLUMNS, Roles
 from legscore.rows.window import Windower

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from legscore.input.read import Part
 from legscore.output.parts import DamagedPartError, PartFolder, Scored
-from legscore.output.write import result_table
+from legscore.output.result_columns import result_table
 from legscore.rows.groups import Group, merge
 from legscore.rows.reduce import reduce_scores
 from legscore.run.plan import Plan

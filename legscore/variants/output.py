@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import OutputError
-from legscore.output.write import METADATA_KEY, open_writer, output_format, plain_type
+from legscore.output.result_columns import plain_type
+from legscore.output.write import METADATA_KEY, open_writer, output_format
 from legscore.rows.schema import STATUSES
 from legscore.system.publish import check_writable, publishing, writing
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from legscore.cli.effects import refuse_given
+from legscore.cli.output_options import output_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
     DATA_SECTION,
@@ -16,8 +18,8 @@ from legscore.cli.training_options import (
     how_to_train,
     resolve_recipe,
     training_options,
+    valid_fold_option,
 )
-from legscore.errors import LegscoreError
 from legscore.system.allocator import keep_freed_parts
 
 SECTIONS = (
@@ -47,14 +49,7 @@ SECTIONS = (
     short_help="Train variants of a recipe and compare them.",
 )
 @click.argument("data", type=click.Path(), metavar="DATA")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="FOLDER",
-    help="Folder of checkpoints and tables (made if missing).",
-)
+@output_option("Folder of checkpoints and tables (made if missing).", metavar="FOLDER")
 @click.option(
     "--variants",
     "variants_file",
@@ -91,7 +86,7 @@ SECTIONS = (
     show_default="the validation fold",
     help="Table to compare on, with the columns of DATA.",
 )
-@click.option("--valid-fold", type=int, metavar="FOLD", show_default="the last", help="Fold that validates.")
+@valid_fold_option
 @training_options
 def command(
     data: str,
@@ -122,8 +117,8 @@ def command(
 
     from legscore.train.study import StudyOptions, run_study, study_variants
 
-    if variants_file and study != "published":
-        raise LegscoreError("--study and --variants both name the variants; leave one out")
+    if variants_file:
+        refuse_given(("study",), "--variants names the variants")
     variants = study_variants(recipe, variants_file, only, study)
     if list_only:
         for variant in variants:

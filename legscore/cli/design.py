@@ -9,7 +9,7 @@ import click
 
 from legscore.cli.effects import refuse_given, refuse_others
 from legscore.cli.model_options import device_option, engine_options, model_option
-from legscore.cli.output_options import force_option, quiet_option, speaker, threads_option
+from legscore.cli.output_options import force_option, output_option, quiet_option, speaker, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import InputError
@@ -91,14 +91,7 @@ SECTIONS = (
     show_default="100, or the rows of FILE, or the sequences of --from",
     help="Designs in all, over all targets.",
 )
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="Parquet, .arrow, .csv, .tsv (also .gz), .fa, or - for standard output.",
-)
+@output_option("Parquet, .arrow, .csv, .tsv (also .gz), .fa, or - for standard output.")
 @click.option(
     "--fasta-out", "fasta", type=click.Path(), metavar="FA", help="Also write the inserts as FASTA."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, output_option
 from legscore.cli.sections import SectionedCommand
 from legscore.errors import ModelError
 
@@ -15,9 +15,7 @@ from legscore.errors import ModelError
     "export", cls=SectionedCommand, short_help="Write a generator as the published code's PyTorch file."
 )
 @click.argument("file", type=click.Path())
-@click.option(
-    "-o", "--output", required=True, type=click.Path(), metavar="OUT", help="File to write (*.pth)."
-)
+@output_option("File to write (*.pth).")
 @force_option
 def command(file: str, output: str, force: bool) -> None:
     """Write a generator as the published code's PyTorch file (family F5; needs legscore[train]).

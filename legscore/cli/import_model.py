@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from legscore.cli.import_options import import_options
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, output_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import printable
 
@@ -49,13 +49,8 @@ SECTIONS = (
     "import", cls=SectionedCommand, sections=SECTIONS, short_help="Convert published PyTorch checkpoints."
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="Checkpoint to write (*.safetensors); for a folder or several files, the folder to write into.",
+@output_option(
+    "Checkpoint to write (*.safetensors); for a folder or several files, the folder to write into."
 )
 @import_options
 @click.option("--note", help="A sentence about the model, shown whenever it is used.")

@@ -7,21 +7,14 @@ from typing import Any
 
 import click
 
-from legscore.cli.output_options import force_option, quiet_option
+from legscore.cli.output_options import force_option, output_option, quiet_option
 from legscore.cli.sections import SectionedCommand
 from legscore.errors import OutputError
 
 
 @click.command("merge", cls=SectionedCommand, short_help="Join the shards of a run into one output.")
 @click.argument("shards", nargs=-1, required=True, type=click.Path(), metavar="SHARD...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="Parquet, .arrow, .csv, .tsv (also .gz).",
-)
+@output_option("Parquet, .arrow, .csv, .tsv (also .gz).")
 @force_option
 @quiet_option
 def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> None:

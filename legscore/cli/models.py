@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from legscore.cli.import_options import import_options
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, quiet_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.errors import printable
@@ -121,7 +121,7 @@ def _facts(name: str) -> dict[str, Any]:
 @click.option("--sha256", metavar="HEX", help="SHA-256 that the file must have.")
 @import_options
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def pull_model(
     wanted: str,
     keep_as: str | None,

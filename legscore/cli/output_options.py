@@ -1,8 +1,8 @@
-"""Options about what a command writes and says, and with how many threads: --force, -q, -v, --threads."""
+"""Options about what a command writes and says, and with how many threads: -o, --force, -q, -v, --threads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,6 +29,11 @@ def speaker(quiet: bool, verbose: bool = False) -> Say:
             click.echo(printable(line), err=True)
 
     return say
+
+
+def output_option(help: str, *, metavar: str = "OUT") -> Any:
+    """-o, --output: what a command cannot do without."""
+    return click.option("-o", "--output", required=True, type=click.Path(), metavar=metavar, help=help)
 
 
 force_option = click.option(

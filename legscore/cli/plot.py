@@ -7,18 +7,11 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option
+from legscore.cli.output_options import force_option, output_option
 from legscore.cli.sections import SectionedCommand
 from legscore.cli.table_options import conditions, key_option, tile_column_option, where_option
 
-picture_option = click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Picture: .png, .svg or .pdf.",
-)
+picture_option = output_option("Picture: .png, .svg or .pdf.", metavar="FILE")
 
 
 @click.group("plot", short_help="Draw figures: a promoter, a scatter, an ensemble curve, a training.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from legscore.cli.output_options import force_option, quiet_option, speaker
+from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
 from legscore.cli.sections import SectionedCommand
 from legscore.cli.standard_input import kept_inputs
 from legscore.cli.table_options import tile_column_option
@@ -14,14 +14,7 @@ from legscore.cli.table_options import tile_column_option
 
 @click.command("report", cls=SectionedCommand, short_help="Write a page that shows scores in the browser.")
 @click.argument("scores", type=click.Path(), metavar="SCORES")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="The page, .html; of designs also a folder.",
-)
+@output_option("The page, .html; of designs also a folder.")
 @click.option("--truth", metavar="COLUMN", help="Measured values, to set against the predictions.")
 @tile_column_option
 @force_option

@@ -11,6 +11,7 @@ from legscore.cli.effects import refuse_given
 from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import (
     force_option,
+    output_option,
     quiet_option,
     speaker,
     threads_option,
@@ -19,10 +20,11 @@ from legscore.cli.output_options import (
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
 from legscore.cli.start_run import asked, hold_memory, start
+from legscore.cli.table_options import sequence_is_option
 from legscore.cli.variant_options import READ as VARIANT_FILES
 from legscore.cli.variant_options import haplotype_options, variant_options
 from legscore.errors import InputError
-from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
+from legscore.rows.schema import KINDS, RC_MODES
 from legscore.run.options import DEFAULT_SHARE
 
 FILES = (*VARIANT_FILES, "calibration")
@@ -85,15 +87,10 @@ SECTIONS = (
     "run", cls=SectionedCommand, sections=SECTIONS, short_help="Score sequences or variants with an ensemble."
 )
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(), metavar="INPUT...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="Where the scores go. The ending says the format: .parquet, .arrow, .csv, .tsv (also .gz); of "
+@output_option(
+    "Where the scores go. The ending says the format: .parquet, .arrow, .csv, .tsv (also .gz); of "
     "variants in a genome also .vcf, .vcf.gz, .bcf, .bedgraph, .bw. OUT/ is a folder of Parquet files, - is "
-    "standard output.",
+    "standard output."
 )
 @model_option(
     "A model, or a folder of models; repeat for more. Several are an ensemble, whose mean is the score."
@@ -111,13 +108,7 @@ SECTIONS = (
     metavar="ROLE=NAME",
     help="Which column plays a role, such as sequence=dna; repeat for more.",
 )
-@click.option(
-    "--sequence-is",
-    type=click.Choice([*SEQUENCE_IS, "auto"]),
-    default="auto",
-    show_default="auto, by the first rows",
-    help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the model reads.",
-)
+@sequence_is_option
 @click.option(
     "--rc",
     type=click.Choice(RC_MODES),

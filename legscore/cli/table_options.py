@@ -1,4 +1,4 @@
-"""Options about columns of tables of scores, of every command that takes them; --where COLUMN=VALUE."""
+"""Options about columns and rows of tables, of every command that takes them; --where COLUMN=VALUE."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from legscore.errors import InputError
+from legscore.rows.schema import SEQUENCE_IS
 
 tile_column_option = click.option(
     "--tile-column",
@@ -25,6 +26,13 @@ key_option = click.option(
 )
 where_option = click.option(
     "--where", multiple=True, metavar="COLUMN=VALUE", help="Only rows with this value; repeat for more."
+)
+sequence_is_option = click.option(
+    "--sequence-is",
+    type=click.Choice([*SEQUENCE_IS, "auto"]),
+    default="auto",
+    show_default="auto, by the first rows",
+    help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the model reads.",
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.output_options import output_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
     DATA_SECTION,
@@ -17,6 +18,7 @@ from legscore.cli.training_options import (
     how_to_train,
     resolve_recipe,
     training_options,
+    valid_fold_option,
 )
 from legscore.system.allocator import keep_freed_parts
 from legscore.train.options import MemberOptions
@@ -54,14 +56,7 @@ SECTIONS = (
     "train", cls=SectionedCommand, sections=SECTIONS, short_help="Train LegNets on measured sequences."
 )
 @click.argument("data", type=click.Path(), metavar="DATA")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="FOLDER",
-    help="Folder of the checkpoints (made if missing).",
-)
+@output_option("Folder of the checkpoints (made if missing).", metavar="FOLDER")
 @click.option(
     "--seed",
     "seeds",
@@ -74,7 +69,7 @@ SECTIONS = (
 @click.option(
     "--seeds", "n_seeds", type=click.IntRange(1, 256), metavar="N", help="N models, with the seeds 1 to N."
 )
-@click.option("--valid-fold", type=int, metavar="FOLD", show_default="the last", help="Fold that validates.")
+@valid_fold_option
 @click.option(
     "--test-fold", type=int, metavar="FOLD", help="Another fold kept out, on which the end is measured."
 )
@@ -115,15 +110,17 @@ SECTIONS = (
 @click.option(
     "--freeze",
     type=click.IntRange(0),
+    default=0,
+    show_default=True,
     metavar="N",
-    show_default="0",
     help="With --from: keep the stem and the first N blocks as they are.",
 )
 @click.option(
     "--block-rate",
     type=click.FloatRange(0, 1, min_open=True),
-    metavar="X",
+    default=1.0,
     show_default="1",
+    metavar="X",
     help="With --from: each block learns at X times the rate of the next.",
 )
 @click.option("--new-head", is_flag=True, help="With --from: start with a new head, of the recipe's kind.")
@@ -141,8 +138,8 @@ def command(
     fraction: float,
     predictors: tuple[str, ...],
     start_from: str | None,
-    freeze: int | None,
-    block_rate: float | None,
+    freeze: int,
+    block_rate: float,
     new_head: bool,
     **given: Any,
 ) -> None:
@@ -170,9 +167,7 @@ def command(
     else:
         from legscore.train.fine_tune import read_starts, recipe_of
 
-        starts = read_starts(
-            start_from, frozen_blocks=freeze or 0, block_rate=block_rate or 1.0, new_head=new_head
-        )
+        starts = read_starts(start_from, frozen_blocks=freeze, block_rate=block_rate, new_head=new_head)
     recipe = resolve_recipe(given, recipe_of(starts[0]) if starts else None)
 
     from legscore.train.train_models import find_rate, train_models

@@ -14,7 +14,7 @@ import click
 from legscore.cli.output_options import quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section
-from legscore.cli.table_options import conditions, where_option
+from legscore.cli.table_options import conditions, sequence_is_option, where_option
 from legscore.errors import LegscoreError
 from legscore.train.options import Listener, TrainingOptions
 
@@ -60,14 +60,7 @@ DATA_OPTIONS = [
         help="Column that says train or valid; other rows stay out.",
     ),
     where_option,
-    click.option(
-        "--sequence-is",
-        type=click.Choice(["insert", "oligo", "window", "auto"]),
-        default="auto",
-        show_default="auto, by the first rows",
-        help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the "
-        "model reads.",
-    ),
+    sequence_is_option,
     click.option(
         "--out-of-range",
         type=click.Choice(["error", "clip", "drop"]),
@@ -159,6 +152,9 @@ RECIPE_OPTIONS = [
     threads_option,
     quiet_option,
 ]
+valid_fold_option = click.option(
+    "--valid-fold", type=int, metavar="FOLD", show_default="the last", help="Fold that validates."
+)
 DATA_SECTION = Section(
     "Data",
     "sequence_column expression_column singleton_column weight_column fold_column split_column where "
@@ -178,16 +174,6 @@ PROGRESS_SECTION = Section(
     "resume save_every force log_every tensorboard device compiled threads quiet help",
     ("legscore train data.parquet --folds all -o models/ --resume",),
 )
-DATA_FIELDS = [
-    "sequence_column",
-    "expression_column",
-    "singleton_column",
-    "weight_column",
-    "fold_column",
-    "split_column",
-    "sequence_is",
-    "out_of_range",
-]
 
 
 def training_options(command: F) -> F:
@@ -217,7 +203,8 @@ def data_options(given: dict[str, Any]) -> Any:
     """The `DataOptions` that the options ask for."""
     from legscore.train.columns import DataOptions
 
-    return DataOptions(**{name: given[name] for name in DATA_FIELDS}, where=conditions(given["where"]))
+    asked = {name: given[name] for name in DATA_SECTION.names.split()}
+    return DataOptions(**asked | {"where": conditions(given["where"])})
 
 
 def how_to_train(given: dict[str, Any]) -> TrainingOptions:

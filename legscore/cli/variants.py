@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from legscore.cli.output_options import force_option, quiet_option, speaker, threads_option
+from legscore.cli.output_options import force_option, output_option, quiet_option, speaker, threads_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
 from legscore.cli.variant_options import (
@@ -59,14 +59,7 @@ SECTIONS = (
     short_help="Build the variants that run scores, from a genome.",
 )
 @click.argument("source", required=False, type=click.Path(), metavar="[VARIANTS]")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="OUT",
-    help="Parquet, .arrow, .csv or .tsv (also .gz).",
-)
+@output_option("Parquet, .arrow, .csv or .tsv (also .gz).")
 @variant_options
 @click.option("--saturate", is_flag=True, help="Every single-base change of every tile, instead of VARIANTS.")
 @click.option(

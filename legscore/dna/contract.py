@@ -210,14 +210,13 @@ class Contract:
         return f"<Contract: {self.describe()}>"
 
     def _repr_html_(self) -> str:
-        from html import escape  # takes longer to import than this module
+        from legscore.system.notebook_tables import facts_as_html
 
         shown = {"score" if not self.is_generator else "targets": self.output.unit,
                  "measured": self.describe_origin(), "reads": f"{self.length} bp: {' '.join(self.channels)}",
                  "insert": f"{self.insert_min}-{self.insert_max} bp", "flank5": self.flank5, "flank3":
                  self.flank3, "strands": "both" if self.rc_trained else "forward"}  # fmt: skip
-        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in shown.items())
-        return f"<table><caption>Contract</caption><tbody>{cells}</tbody></table>"
+        return facts_as_html("Contract", shown)
 
     def describe(self) -> str:
         """One line for people."""

@@ -6,12 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
@@ -21,17 +19,17 @@ from legscore.engine.open_engine import open_engine
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
-from legscore.rows.schema import OK, STATUSES
 from legscore.run.memory_results import Effects, SaturationMaps
 from legscore.run.memory_rows import named_sequences, rows_of
 from legscore.run.options import Options
 from legscore.run.plan import part_rows
 from legscore.run.python_words import speaks_python, warn_of_notice
 from legscore.run.row_scorer import RowScorer
-from legscore.run.saturation_maps import changes_of, maps_of
+from legscore.run.saturation_maps import saturation_of
 from legscore.run.settings import check_singleton, resolve_rc
 from legscore.system.log import Say
 from legscore.system.notebook import Bar
+from legscore.system.notebook_tables import facts_as_html
 
 
 class Ensemble:
@@ -94,14 +92,13 @@ class Ensemble:
 
     def _repr_html_(self) -> str:
         names = ", ".join(member.name for member in self._members)
-        rows = {
+        facts = {
             "models": f"{len(self)}: {names}",
             "engine": f"{self._engine.name} {self._engine.precision}",
             "fidelity": str(self.fidelity or "the FP32 reference itself"),
             "reads": self.contract.describe(),
         }
-        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
-        return f"<table><caption>Ensemble</caption><tbody>{cells}</tbody></table>"
+        return facts_as_html("Ensemble", facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if unsaved := [member.name for member in self._members if not (member.path and member.sha256)]:
@@ -144,12 +141,7 @@ class Ensemble:
             ```
         """
         rows = rows_of("sequence", {"sequences": sequences}, columns)
-        results = self._scorer.results(
-            rows, self._scorer.sequence_is(rows, sequence_is, invalid), invalid, per_member
-        )
-        if per_member:
-            return np.concatenate([r.per_model["score_per_model"] for r in results]).T
-        return np.concatenate([r.columns["score"] for r in results])
+        return self._scorer.scores(rows, sequence_is, invalid, per_member=per_member)
 
     @speaks_python
     def effects(
@@ -266,19 +258,7 @@ class Ensemble:
             ```
         """
         texts, names = named_sequences(sequences, columns)
-        rows = rows_of("sequence", {"sequences": texts}, None)
-        sequence_is = self._scorer.sequence_is(rows, sequence_is, invalid)
-        results = self._scorer.results(rows, sequence_is, invalid, False)
-        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
-        score = np.concatenate([r.columns["score"] for r in results])
-        good = np.flatnonzero(status == STATUSES[OK])
-        changes = None
-        if len(good):
-            edits = rows_of("edit", {"sequences": changes_of(texts, good)}, None)
-            bases = pc.sum(pc.binary_length(texts.take(pa.array(good)))).as_py()
-            edits = replace(edits, expected=4 * bases)
-            changes = self._scorer.effects(edits, sequence_is, "nan")
-        return maps_of(texts, names, status, score, changes)
+        return saturation_of(self._scorer, texts, names, sequence_is, invalid)
 
     @speaks_python
     def score_table(

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from html import escape
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from legscore.system.notebook_tables import rows_as_html
+
 BASES = "ACGT"
-SHOWN_ROWS = 10
-"""Rows of a table in a notebook: the first half of them, and the last."""
+
+
+class Tabular(ABC):
+    """Results that polars, pandas, DuckDB and notebooks take as a table."""
+
+    @abstractmethod
+    def to_arrow(self) -> pa.Table:
+        """The table."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(repr(self), self.to_arrow())
 
 
 @dataclass(frozen=True, repr=False)
-class Effects:
+class Effects(Tabular):
     """Effects of N pairs of sequences, or of N edits; scores and effects in the unit of the models' contract.
 
     `len(effects)` is N. polars, pandas 2.2 and DuckDB take it as a table: `polars.DataFrame(effects)`.
@@ -43,14 +57,8 @@ class Effects:
         """A table with these columns, N rows; a value that is NaN here is null there."""
         return pa.table({f.name: nullable(getattr(self, f.name)) for f in fields(self)})
 
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
-
     def __repr__(self) -> str:
         return f"Effects of {len(self):,} rows ({_counted(self.status)}{_range(self.effect)})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>" + html_table(self.to_arrow())
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +84,7 @@ class SaturationMap:
 
 
 @dataclass(frozen=True, repr=False)
-class SaturationMaps:
+class SaturationMaps(Tabular):
     """The effect of every single-base change of N sequences; `maps[i]` is the map of one, `len(maps)` is N.
 
     Attributes:
@@ -134,14 +142,8 @@ class SaturationMaps:
             }
         )
 
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
-
     def __repr__(self) -> str:
         return f"SaturationMaps of {len(self):,} sequences ({_counted(self.status)}{_range(self.effect_NBL)})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>" + html_table(self.to_arrow())
 
 
 def nullable(values: np.ndarray) -> pa.Array:
@@ -157,25 +159,3 @@ def _counted(status: np.ndarray) -> str:
 def _range(effect: np.ndarray) -> str:
     known = effect[np.isfinite(effect)]
     return f"; effect {known.min():+.3f} to {known.max():+.3f}" if len(known) else ""
-
-
-def html_table(table: pa.Table) -> str:
-    """The first and last rows as HTML, numbers with four decimals."""
-    half = SHOWN_ROWS // 2
-    many = table.num_rows > SHOWN_ROWS
-    rows = table.slice(0, half if many else None).to_pylist()
-    if many:
-        rows += [{}, *table.slice(table.num_rows - half).to_pylist()]
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.column_names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(row, name)}</td>" for name in table.column_names) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    if not row:
-        return "⋮"
-    value = row[name]
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else escape(str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -29,11 +29,18 @@ class RowScorer:
     def __init__(self, contract: Contract, engine: Engine, rc: str, step: int, bar: Bar) -> None:
         self._contract, self._engine, self._rc, self._step, self._bar = contract, engine, rc, step, bar
 
+    def scores(self, rows: MemoryRows, sequence_is: str, invalid: str, *, per_member: bool) -> np.ndarray:
+        """Scores of sequences, float32 [N]; of each member, [members, N]."""
+        results = self.results(rows, self.sequence_is(rows, sequence_is, invalid), invalid, per_member)
+        if per_member:
+            return np.concatenate([r.per_model["score_per_model"] for r in results]).T
+        return np.concatenate([r.columns["score"] for r in results])
+
     def effects(self, rows: MemoryRows, sequence_is: str, invalid: str) -> Effects:
-        results = self.results(rows, self.sequence_is(rows, sequence_is, invalid), invalid, False)
+        """Effects of pairs or edits."""
+        results = self.results(rows, self.sequence_is(rows, sequence_is, invalid), invalid)
         columns = {name: np.concatenate([r.columns[name] for r in results]) for name in results[0].columns}
-        status = np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
-        return Effects(status=status, **columns)
+        return Effects(status=statuses(results), **columns)
 
     def sequence_is(self, rows: MemoryRows, asked: str, invalid: str) -> str:
         """What the sequences are. ValueError for a word that is not known, here or for `invalid`."""
@@ -45,7 +52,9 @@ class RowScorer:
         resolve_rc(self._contract, self._rc, decided)
         return decided
 
-    def results(self, rows: MemoryRows, sequence_is: str, invalid: str, per_member: bool) -> list[Results]:
+    def results(
+        self, rows: MemoryRows, sequence_is: str, invalid: str, per_member: bool = False
+    ) -> list[Results]:
         """Results of the rows, part by part, in order."""
         windower = Windower(self._contract, rows.roles.kind, sequence_is, self._rc)
         start = 0
@@ -58,9 +67,8 @@ class RowScorer:
                 if invalid == "raise" and len(bad):
                     raise InputError(
                         f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status "
-                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass "
-                        f"invalid='nan' to "
-                        "score the others"
+                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass invalid='nan' "
+                        "to score the others"
                     )
                 start += len(windowed.status_N)
                 yield windowed
@@ -77,6 +85,11 @@ class RowScorer:
                 for w, s in scored
             )
             return [_finite(results, invalid) for results in reduced]
+
+
+def statuses(results: Sequence[Results]) -> np.ndarray:
+    """Statuses of the rows of all parts, text [N]."""
+    return np.array(STATUSES)[np.concatenate([r.status_N for r in results])]
 
 
 def _finite(results: Results, invalid: str) -> Results:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from legscore.rows.schema import OK, STATUSES
 from legscore.run.memory_results import BASES, Effects, SaturationMaps
+from legscore.run.memory_rows import rows_of
+from legscore.run.row_scorer import RowScorer, statuses
 
 TOGETHER = 64
 """Sequences whose changes are made at once."""
@@ -18,6 +23,28 @@ SCHEMA = pa.schema(
         "alt_base": pa.dictionary(pa.int8(), pa.large_string()),
     }
 )
+
+
+def saturation_of(
+    scorer: RowScorer, texts: pa.Array, names: Sequence[str], sequence_is: str, invalid: str
+) -> SaturationMaps:
+    """Score N sequences, and every change of those that have a score.
+
+    Args:
+        texts: large_string [N]. names: what they are called.
+        sequence_is: as of `Ensemble.saturate`. invalid: too.
+    """
+    rows = rows_of("sequence", {"sequences": texts}, None)
+    sequence_is = scorer.sequence_is(rows, sequence_is, invalid)
+    results = scorer.results(rows, sequence_is, invalid)
+    status, score = statuses(results), np.concatenate([r.columns["score"] for r in results])
+    good = np.flatnonzero(status == STATUSES[OK])
+    changes = None
+    if len(good):
+        edits = rows_of("edit", {"sequences": changes_of(texts, good)}, None)
+        bases = pc.sum(pc.binary_length(texts.take(pa.array(good)))).as_py()
+        changes = scorer.effects(replace(edits, expected=len(BASES) * bases), sequence_is, "nan")
+    return maps_of(texts, names, status, score, changes)
 
 
 def changes_of(texts: pa.Array, rows: np.ndarray) -> pa.RecordBatchReader:
@@ -63,7 +90,7 @@ def maps_of(
     effect = np.full((len(sequences), len(BASES), longest), np.nan, dtype=np.float32)
     spread = effect.copy()
     at = 0
-    for row in np.flatnonzero(status == "ok"):
+    for row in np.flatnonzero(status == STATUSES[OK]):
         assert changes is not None
         length = len(sequences[row])
         block = slice(at, at + 4 * length)

@@ -11,8 +11,7 @@ from legscore.api.calls import listed, text_of
 from legscore.errors import InputError
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
-from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable
+from legscore.system.overwrite import check_files
 
 if TYPE_CHECKING:
     from legscore.evaluate.evaluation import EvaluationOptions
@@ -261,8 +260,5 @@ def _check_outputs(
 ) -> None:
     from legscore.evaluate.tables import TableInMemory
 
-    for path in outputs.values():
-        if path:
-            check_writable(Path(path))
     files = [path for path in paths if not isinstance(path, TableInMemory)]
-    check_outputs(dict(outputs), [*files, weights], force=force)
+    check_files(outputs, [*files, weights], force=force)

@@ -77,14 +77,12 @@ def command(
     from legscore.measure.estimate import estimate
     from legscore.measure.whole_run import whole_run
     from legscore.model.ensemble import open_members
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import check_writable, publishing, writing
+    from legscore.system.overwrite import check_files
+    from legscore.system.publish import publishing, writing
     from legscore.system.resources import folder
     from legscore.version import __version__
 
-    if json_path not in (None, "-"):
-        check_writable(Path(str(json_path)))
-        check_outputs({"--json": json_path}, [source], models, force=force)
+    check_files({"--json": json_path}, [source], models, force=force)
     paths = list(models) or [str(folder("bundled"))]
     members = open_members(paths, True, lambda line: None)
     # what is wrong with it shows before anything is timed

@@ -247,17 +247,13 @@ def _evaluate(
     from legscore.evaluate.show import lines
     from legscore.evaluate.tables import Tables
     from legscore.evaluate.write_results import write_csv, write_json
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import check_writable
+    from legscore.system.overwrite import check_files
 
     if plot := outputs["--plot"]:
         from legscore.evaluate.figures.style import check_picture
 
         check_picture(plot)
-    for path in outputs.values():
-        if path:
-            check_writable(Path(path))
-    check_outputs(outputs, [*paths, given["class_weights"]], force=force)
+    check_files(outputs, [*paths, given["class_weights"]], force=force)
     if not given["predictions"]:
         given["predictions"] = (Tables(paths, given["keys"]).default_prediction(),)
     options = EvaluationOptions(paths=paths, **given)

@@ -29,14 +29,12 @@ def command(file: str, output: str, force: bool) -> None:
     """
     from legscore.model.checkpoint import load_checkpoint
     from legscore.model.exporters import export_generator
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import check_writable
+    from legscore.system.overwrite import check_files
 
     target = Path(output)
     if target.suffix not in (".pth", ".pt"):
         raise ModelError(f"{output}: a PyTorch file's name ends in .pth or .pt")
-    check_writable(target)
-    check_outputs({"-o": output}, [file], force=force)
+    check_files({"-o": output}, [file], force=force)
     checkpoint = load_checkpoint(file)
     try:
         keys = export_generator(checkpoint, target)

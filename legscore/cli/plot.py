@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import click
 
@@ -31,12 +30,10 @@ def command() -> None:
 
 def _check_picture(path: str, inputs: Iterable[str], force: bool) -> None:
     from legscore.evaluate.figures.style import check_picture
-    from legscore.system.overwrite import check_outputs
-    from legscore.system.publish import check_writable
+    from legscore.system.overwrite import check_files
 
     check_picture(path)
-    check_writable(Path(path))
-    check_outputs({"-o": path}, inputs, force=force)
+    check_files({"-o": path}, inputs, force=force)
 
 
 @command.command("ism", cls=SectionedCommand)

@@ -25,8 +25,8 @@ from legscore.errors import InputError
 from legscore.generate.mutations import mutated
 from legscore.output.write import open_writer, output_format
 from legscore.system.log import Say
-from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable, publishing, writing
+from legscore.system.overwrite import check_files
+from legscore.system.publish import publishing, writing
 from legscore.system.rank_order import correlation
 from legscore.version import __version__
 
@@ -180,10 +180,7 @@ def run_curve(
     """
     start, output, plot, kind = options.start, options.output, options.plot, options.kind
     counts, format_name = read_counts(options.mutations), output_format(output)
-    check_outputs({"-o": output, "--plot": plot}, [start], options.models, force=options.force)
-    for path in (output, plot):
-        if path not in (None, "-"):
-            check_writable(Path(str(path)))
+    check_files({"-o": output, "--plot": plot}, [start], options.models, force=options.force)
     if plot is not None:
         check_drawing(plot)
     members = load_predictors(options.models, say)

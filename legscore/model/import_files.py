@@ -15,8 +15,8 @@ from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.import_set import Found, find_set, import_members
 from legscore.model.importers import import_checkpoint
-from legscore.system.overwrite import check_outputs
-from legscore.system.publish import check_writable, sync_folder, writing
+from legscore.system.overwrite import check_files, check_outputs
+from legscore.system.publish import sync_folder, writing
 
 CONSTRUCT = ("length", "flank5", "flank3", "adapter5", "adapter3", "insert_min", "insert_max")
 
@@ -63,8 +63,7 @@ def import_files(
     target = Path(output)
     if target.suffix != ".safetensors":
         raise ModelError(f"{output}: a checkpoint's name ends in .safetensors")
-    check_writable(target)
-    check_outputs({"-o": output}, [*files, config], force=force)
+    check_files({"-o": output}, [*files, config], force=force)
     checkpoint = _noted(import_checkpoint(files[0], config=config, **options), note)
     checkpoint.save(target)
     return [Imported(target)]

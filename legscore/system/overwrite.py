@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from legscore.errors import OutputError
-from legscore.system.publish import writing
+from legscore.system.publish import check_writable, writing
 from legscore.system.storage import Remote, is_remote, listing
 
 Place = str | Path | object | None
@@ -258,6 +258,19 @@ def check_outputs(
     """`check_apart`, then `check_free`: what every command asks before it opens anything for writing."""
     check_apart(outputs, inputs, models)
     check_free(outputs, force=force)
+
+
+def check_files(
+    outputs: Mapping[str, str | Path | None],
+    inputs: Iterable[Place],
+    models: Iterable[Place] = (),
+    *,
+    force: bool,
+) -> None:
+    """`check_outputs` of files on a disk, and whether each can be written."""
+    for place in filter(None, map(_text, outputs.values())):
+        check_writable(Path(place))
+    check_outputs(outputs, inputs, models, force=force)
 
 
 def is_there(output: str) -> bool:

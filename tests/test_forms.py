@@ -23,7 +23,8 @@ from legscore.engine.open_engine import open_engine
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import load_checkpoint
-from legscore.model.graph import Builder, build_graph, to_model
+from legscore.model.graph import build_graph
+from legscore.model.graph_builder import Builder, to_model
 from legscore.model.phases import PhasedLowering
 
 FP32 = load_recipe("fp32")

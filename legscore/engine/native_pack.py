@@ -17,7 +17,8 @@ from legscore.engine.native_library import load_library
 from legscore.errors import EngineError, ModelError
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import Builder, Lowering
+from legscore.model.graph import Lowering
+from legscore.model.graph_builder import Builder
 
 LENGTHS = (8, 600)
 MOST_KERNEL, MOST_PER_GROUP, MOST_BLOCKS, MOST_POOL, MOST_CHANNELS = 31, 16, 64, 16, 8

@@ -26,7 +26,8 @@ import numpy as np
 
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import Builder, Lowering, score_shape, to_model
+from legscore.model.graph import Lowering, score_shape
+from legscore.model.graph_builder import Builder, to_model
 from legscore.model.onnx_model import ELEMENT_TYPE, FLOAT, FLOAT16, OnnxModel
 
 GPU_REWRITE_VERSION = 2

@@ -26,7 +26,8 @@ from __future__ import annotations
 import numpy as np
 
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import Builder, Lowering
+from legscore.model.graph import Lowering
+from legscore.model.graph_builder import Builder
 
 BORDER = 2.0**-100
 

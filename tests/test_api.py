@@ -13,6 +13,7 @@ import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pysam
 import pytest
 from conftest import random_dna, yeast_contract
 
@@ -201,6 +202,30 @@ def test_functions_have_the_options_of_the_commands(
 
 def same_file(one: Path, other: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        ("biotypes", "protein_coding"),
+        ("region", "1:1-295"),
+        ("contig_map", "odd=1"),
+        ("contig_map", Path("m.tsv")),
+    ],
+)
+def test_one_text_is_a_list_of_one(world: Path, name: str, one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a list of its letters."""
+    monkeypatch.chdir(world)
+    (world / "m.tsv").write_text("odd\t1\n")
+    pysam.tabix_index(str(world / "v.vcf"), preset="vcf", keep_original=True)
+    rows = [
+        legscore.build_variants(
+            world / "v.vcf.gz", world / "o.csv", fasta=world / "g.fa", promoters=world / "g.gtf", length=20,
+            upstream=40, force=True, **{name: given},
+        )
+        for given in (one, [one])
+    ]  # fmt: skip
+    assert rows[0] == rows[1] > 0
 
 
 def test_functions_write_the_bytes_of_the_commands(world: Path, toy_model: Path, cli: Any) -> None:

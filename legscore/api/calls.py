@@ -53,18 +53,22 @@ def _started(progress: bool | StartProgress | None) -> Iterator[StartProgress]:
         yield start
 
 
-def record_of(record: type[T], given: Mapping[str, Any]) -> T:
-    """The fields of a record among the arguments of a call, paths as text."""
-    fields = record.__dataclass_fields__  # type: ignore[attr-defined]
-    values = {name: given[name] for name in fields if name in given}
-    if "models" in values:
-        values["models"] = listed(values["models"])
-    return record(**{name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in values.items()})
+def options_of(record: type[T], given: Mapping[str, Any]) -> T:
+    """A record of options from the arguments of a call: paths as text, and a single text where a sequence of
+    them is meant as a sequence of one."""
+    values = {}
+    for name, field in record.__dataclass_fields__.items():  # type: ignore[attr-defined]
+        if name in given:
+            value = given[name]
+            if field.type == "Sequence[str]":
+                value = listed(value)
+            values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return record(**values)
 
 
-def listed(paths: Paths) -> list[str]:
-    """One path or several, as texts."""
-    return [os.fspath(paths)] if isinstance(paths, (str, os.PathLike)) else [os.fspath(p) for p in paths]
+def listed(given: Paths) -> tuple[str, ...]:
+    """One path or name or several, as texts."""
+    return tuple(os.fspath(one) for one in ([given] if isinstance(given, str | os.PathLike) else given))
 
 
 def text_of(path: str | os.PathLike[str] | None) -> str | None:

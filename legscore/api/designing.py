@@ -105,9 +105,9 @@ def design_sequences(
         raise InputError(f"gc is {gc!r}; give the lowest and the highest share, such as (0.3, 0.5)")
     options = DesignOptions(
         target=_target(target), output=os.fspath(output), generator=text_of(generator),
-        models=tuple(listed(models)), check=tuple(listed(check)), n=n, method=method, best_of=best_of,
+        models=listed(models), check=listed(check), n=n, method=method, best_of=best_of,
         calls=calls, seed=seed, steps=steps, shift=shift, start_mutations=start_mutations, feed=feed,
-        emphasis=emphasis, rules=Rules(_several(avoid), gc, max_homopolymer, _several(keep)),
+        emphasis=emphasis, rules=Rules(listed(avoid), gc, max_homopolymer, listed(keep)),
         min_distance=min_distance, start=text_of(start), length=length, training=text_of(training),
         fasta=text_of(fasta), report=text_of(report), force=force, rc=rc, engine=engine,
         precision=precision, device=device,
@@ -188,7 +188,3 @@ def _target(target: str | float | Sequence[float]) -> str:
     if isinstance(target, str):
         return target
     return ",".join(f"{value:.17g}" for value in ([target] if isinstance(target, int | float) else target))
-
-
-def _several(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)

@@ -98,10 +98,10 @@ def evaluate_predictions(
 
     paths = _tables(data)
     options = EvaluationOptions(
-        paths=paths, truths=_names(truths), predictions=_predictions(paths, predictions, keys),
-        keys=_names(keys), by=_names(by), cluster=cluster, where=_conditions(where), bootstrap=bootstrap,
+        paths=paths, truths=listed(truths), predictions=_predictions(paths, predictions, keys),
+        keys=listed(keys), by=listed(by), cluster=cluster, where=_conditions(where), bootstrap=bootstrap,
         seed=seed, confidence=confidence, variant=variant, substitutions=substitutions,
-        replicates=_names(replicates), noise_sd=noise_sd, noise_z=noise_z, curve=curve,
+        replicates=listed(replicates), noise_sd=noise_sd, noise_z=noise_z, curve=curve,
         class_weights=text_of(class_weights), class_column=class_column,
     )  # fmt: skip
     _refuse_unused(options, text_of(plot))
@@ -163,7 +163,7 @@ def calibrate_effects(
     paths = _tables(data)
     _check_outputs({"output": text_of(output)}, paths, None, force)
     options = EvaluationOptions(
-        paths=paths, truths=(truth,), predictions=(prediction,), keys=_names(keys), cluster=cluster,
+        paths=paths, truths=(truth,), predictions=(prediction,), keys=listed(keys), cluster=cluster,
         where=_conditions(where), seed=seed,
     )  # fmt: skip
     found = calibrate_columns(options, coverage)
@@ -209,7 +209,7 @@ def plot_saturation(
     return picture
 
 
-def _tables(data: Any) -> list[str]:
+def _tables(data: Any) -> Sequence[str]:
     """Files, and tables in memory under names."""
     from legscore.evaluate.tables import TableInMemory
 
@@ -225,10 +225,6 @@ def _tables(data: Any) -> list[str]:
     return [table("the table", data)]
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
 def _conditions(where: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
     return tuple((column, str(value)) for column, value in (where or {}).items())
 
@@ -238,7 +234,7 @@ def _predictions(
 ) -> tuple[str, ...]:
     from legscore.evaluate.tables import Tables
 
-    return _names(given) or (Tables(paths, _names(keys)).default_prediction(),)
+    return listed(given) or (Tables(paths, listed(keys)).default_prediction(),)
 
 
 def _refuse_unused(options: EvaluationOptions, plot: str | None) -> None:

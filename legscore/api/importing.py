@@ -80,9 +80,8 @@ def import_model(
             answer them.
         OutputError: the output is there already, or is an input.
     """
+    given = {name: value for name, value in locals().items() if name not in ("files", "output", "config")}
     from legscore.model.import_files import import_files
 
-    given = dict(locals())
-    del given["files"], given["output"], given["import_files"], given["config"]
     done = import_files(listed(files), os.fspath(output), config=text_of(config), **given)
     return [one.path for one in done]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from legscore.api.calls import Paths, listed, record_of
+from legscore.api.calls import Paths, listed, options_of
 from legscore.engine.choose import Request
 from legscore.input.arrow_stream import as_table
 from legscore.input.columnar import made_by
@@ -162,7 +162,7 @@ def score_table(
     from legscore.variants.organism import check_contigs, contigs_in
 
     given = {**locals(), "columns": dict(columns or {}), "inputs": (), "output": "-", "format": "arrow"}
-    options, told = record_of(Options, given), told_in_python(say)
+    options, told = options_of(Options, given), told_in_python(say)
     table = as_table(data)
     if table is not None:
         check_contigs("the table", contigs_in(made_by(table.schema)), options, RunLog(say=told))

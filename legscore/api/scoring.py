@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from legscore.api.calls import Paths, listed, record_of, run_request, text_of
+from legscore.api.calls import Paths, options_of, run_request, text_of
 from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.python_words import speaks_python
 from legscore.run.record import python_call
@@ -103,7 +103,7 @@ def score_file(
             scored is kept for the next call.
     """
     given = dict(locals())
-    options = record_of(Options, {**given, "inputs": listed(inputs), "columns": dict(columns or {})})
+    options = options_of(Options, {**given, "columns": dict(columns or {})})
     call = python_call("legscore.score_file", given)
     request = RunRequest(options, shuffles=shuffle_null or 0, command=call)
     return run_request(request, text_of(log_json), say, progress)
@@ -123,17 +123,17 @@ def score_genome(
     upstream: int | None = None,
     downstream: int = 0,
     step: int = 40,
-    biotypes: Sequence[str] = ("protein_coding",),
+    biotypes: str | Sequence[str] = ("protein_coding",),
     transcripts: str = "all",
     tss: str | os.PathLike[str] | None = None,
     assume_utr: int | None = None,
-    contig_map: Sequence[str] = (),
+    contig_map: Paths = (),
     on_mismatch: str = "status",
     anchor: str = "3",
     indel: str = "refill",
     context: str = "construct",
     keep_outside: bool = False,
-    region: Sequence[str] = (),
+    region: str | Sequence[str] = (),
     haplotypes: bool = False,
     samples: str | None = None,
     models: Paths = (),
@@ -179,7 +179,7 @@ def score_genome(
         upstream: bases upstream of a start that tiles reach; 160, or two long tiles, when None.
         downstream: bases downstream of a start that tiles reach.
         step: bases from one tile of a gene to the next.
-        biotypes: of the genes that get tiles; `("all",)` for every one.
+        biotypes: of the genes that get tiles, one or several; `all` for every one.
         transcripts: of each gene: `all`, or those tagged `canonical` or MANE Select (`mane`).
         tss: table of transcription starts: columns gene and tss (1-based).
         assume_utr: instead, take the base so many upstream of the ATG as the start.
@@ -234,8 +234,8 @@ def score_genome(
     from legscore.variants.options import BuildOptions
 
     request = RunRequest(
-        record_of(Options, {**given, "inputs": [os.fspath(source)]}),
-        record_of(BuildOptions, given),
+        options_of(Options, {**given, "inputs": source}),
+        options_of(BuildOptions, given),
         samples_asked(haplotypes, samples),
         shuffle_null or 0,
         python_call("legscore.score_genome", given),

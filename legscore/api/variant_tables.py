@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from legscore.api.calls import record_of
+from legscore.api.calls import Paths, options_of
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
 from legscore.variants.run_request import samples_asked
@@ -25,17 +25,17 @@ def build_variants(
     upstream: int | None = None,
     downstream: int = 0,
     step: int = 40,
-    biotypes: Sequence[str] = ("protein_coding",),
+    biotypes: str | Sequence[str] = ("protein_coding",),
     transcripts: str = "all",
     tss: str | os.PathLike[str] | None = None,
     assume_utr: int | None = None,
-    contig_map: Sequence[str] = (),
+    contig_map: Paths = (),
     on_mismatch: str = "status",
     anchor: str = "3",
     indel: str = "refill",
     context: str = "construct",
     keep_outside: bool = False,
-    region: Sequence[str] = (),
+    region: str | Sequence[str] = (),
     saturate: bool = False,
     saturate_indels: bool = False,
     haplotypes: bool = False,
@@ -59,7 +59,7 @@ def build_variants(
         upstream: bases upstream of a start that tiles reach; 160, or two long tiles, when None.
         downstream: bases downstream of a start that tiles reach.
         step: bases from one tile of a gene to the next.
-        biotypes: of the genes that get tiles; `("all",)` for every one.
+        biotypes: of the genes that get tiles, one or several; `all` for every one.
         transcripts: of each gene: `all`, or those tagged `canonical` or MANE Select (`mane`).
         tss: table of transcription starts: columns gene and tss (1-based).
         assume_utr: instead, take the base so many upstream of the ATG as the start.
@@ -92,7 +92,7 @@ def build_variants(
     made = make(
         None if source is None else os.fspath(source),
         os.fspath(output),
-        record_of(BuildOptions, given),
+        options_of(BuildOptions, given),
         saturate=saturate,
         indels=saturate_indels,
         samples=samples_asked(haplotypes, samples),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY, random_dna, toy_checkpoint
+from pyarrow import csv
 
 from legscore.errors import LegscoreError
 from legscore.system.extras import EXTRAS, MissingPackageError, naming_extras
@@ -30,6 +33,10 @@ def plain(tmp_path: Path) -> Path:
     texts = [random_dna(rng, 80) for _ in range(9)]
     (tmp_path / "s.fa").write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
     (tmp_path / "s.csv").write_text("id,sequence\n" + "".join(f"s{i},{t}\n" for i, t in enumerate(texts)))
+    placed = pa.table({"sequence": texts, "chrom": ["chrI"] * 9, "pos": list(range(1, 10))})
+    csv.write_csv(placed, tmp_path / "placed.csv")
+    record = json.dumps({"variants": {"contigs": {"chrI": 230_218}}})
+    pq.write_table(placed.replace_schema_metadata({"legscore": record}), tmp_path / "genome.parquet")
     return tmp_path
 
 
@@ -45,6 +52,8 @@ def test_a_plain_installation_scores_tables_and_fasta(plain: Path) -> None:
             "run s.csv -m m.safetensors -o csv.parquet",
             "run s.fa -m m.safetensors -o fa.parquet",
             "run s.csv -m m.safetensors --engine null -o null.tsv",
+            "run placed.csv -m m.safetensors --engine null -o placed.parquet",
+            "run genome.parquet -m m.safetensors --engine null -o genome.scored.parquet",
             "show m.safetensors",
             "doctor",
             "cache list",

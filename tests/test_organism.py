@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import human_contract, one_line, random_dna, toy_checkpoint
@@ -13,7 +15,7 @@ from conftest import human_contract, one_line, random_dna, toy_checkpoint
 import legscore
 from legscore.dna.contract import HUMAN_ORIGIN, Contract
 from legscore.errors import InputError
-from legscore.variants.contigs import R64_LENGTHS
+from legscore.variants.contigs import R64_LENGTHS, outside_r64
 from legscore.variants.organism import mismatch
 
 YEAST = "Saccharomyces cerevisiae"
@@ -132,6 +134,76 @@ def test_tables_of_another_genome_are_known_in_every_form(
     ran = cli("run", *inputs.get(form, [tmp_path / form]), "-o", tmp_path / "o.parquet")
     one_line(ran, f"bundled models are of {YEAST}", "-m bundled")
     assert not (tmp_path / "o.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "form", ["csv", "tsv", "csv.gz", "bare.parquet", "bare.arrow", "bare.arrows", "python"]
+)
+def test_tables_without_contigs_are_known_by_where_their_rows_lie(
+    tmp_path: Path, human: dict[str, Any], yeast: dict[str, Any], cli: Any, form: str
+) -> None:
+    """Text has no metadata, and other programs drop that of Parquet and Arrow."""
+    for name, made, place in (
+        ("human", human, "chr17:1,000"),
+        ("long", human, "chr1:230,219"),
+        ("yeast", yeast, None),
+    ):
+        table = tmp_path / f"{name}.{form}"
+        written = table if "bare" not in form and form != "python" else tmp_path / f"{name}.parquet"
+        given = ("variants", made["vcf"], "--fasta", made["fasta"], "--centered", "-o", written)
+        assert cli(*given, "--force").code == 0
+        _move_rows(written, table, None if place is None else place.replace(",", "").split(":"))
+        if form == "python":
+            moved = pq.read_table(table)
+            if place is None:
+                assert legscore.score_table(moved).read_all()["status"].to_pylist() == ["ok"]
+            else:
+                with pytest.raises(InputError, match=f"{place}.*bundled models are of {YEAST}"):
+                    legscore.score_table(moved)
+            continue
+        ran = cli("run", table, "-o", tmp_path / f"{name}.scored.parquet", "--precision", "fp32")
+        if place is None:
+            assert ran.code == 0, ran.err
+            assert "warning" not in ran.err
+            continue
+        one_line(ran, table.name, f"a row at {place}", f"bundled models are of {YEAST}", "-m bundled")
+        ran = cli("run", table, "-o", tmp_path / f"{name}.null.parquet", "--engine", "null")
+        assert ran.code == 0, ran.err
+        assert f"warning: {table}: it has a row at {place}" in ran.err
+
+
+def _move_rows(made: Path, table: Path, place: list[str] | None) -> None:
+    """Write the one row of a table again without metadata, elsewhere on the genome."""
+    if "parquet" not in made.name:
+        read = gzip.open if made.suffix == ".gz" else open
+        with read(made, "rt") as stream:
+            header, row = stream.read().splitlines()
+        mark = "\t" if ".tsv" in made.name else ","
+        values = dict(zip(header.split(mark), row.split(mark), strict=True))
+        values |= dict(zip(("chrom", "pos"), place or (), strict=False))
+        with read(table, "wt") as stream:
+            stream.write(f"{header}\n{mark.join(values.values())}\n")
+        return
+    frame = pq.read_table(made).replace_schema_metadata(None)
+    if place:
+        for name, value in (("chrom", place[0]), ("pos", int(place[1]))):
+            frame = frame.set_column(frame.column_names.index(name), name, pa.array([value]))
+    if table.name.endswith("arrow"):
+        with pa.ipc.new_file(table, frame.schema) as writer:
+            writer.write_table(frame)
+    elif table.name.endswith("arrows"):
+        with pa.ipc.new_stream(table, frame.schema) as writer:
+            writer.write_table(frame)
+    else:
+        pq.write_table(frame, table)
+
+
+def test_yeast_tables_with_other_contigs_are_not_refused() -> None:
+    assert outside_r64({}) is None
+    assert outside_r64({"chrXVI": 948_066, "2-micron": 6_318}) is None
+    assert outside_r64({"16": 948_066, "NC_001133.9": 1}) is None
+    assert outside_r64({"chrXVI": 948_067}) == "chrXVI:948,067"
+    assert outside_r64({"chr21": 1, "chr22": 2}) == "chr21:1"
 
 
 def test_a_link_to_models_that_are_gone_is_not_the_bundled_models(

@@ -159,12 +159,14 @@ def score_table(
         scored = polars.DataFrame(legscore.score_table(frame, models="models/"))
         ```
     """
-    from legscore.variants.organism import check_contigs, contigs_in
+    from legscore.variants.organism import check_table, contigs_in, places_in
 
     given = {**locals(), "columns": dict(columns or {}), "inputs": (), "output": "-", "format": "arrow"}
     options, told = options_of(Options, given), told_in_python(say)
     table = as_table(data)
     if table is not None:
-        check_contigs("the table", contigs_in(made_by(table.schema)), options, RunLog(say=told))
+        contigs = contigs_in(made_by(table.schema))
+        places = places_in(table) if isinstance(table, pa.Table) else {}  # a reader's rows come only once
+        check_table("the table", contigs, places, options, RunLog(say=told))
         data = table
     return score_stream(data, options, bar=progress, say=told)

@@ -17,6 +17,8 @@ EXTENSIONS = {
     ".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".txt": "TSV",
     ".fa": "FASTA", ".fasta": "FASTA", ".fna": "FASTA", ".fas": "FASTA",
 }  # fmt: skip
+ARROW_MAGIC = b"ARROW1"
+"""Begins Arrow files; streams have none."""
 
 
 def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Source:
@@ -32,7 +34,7 @@ def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Sour
         raise InputError(f"{path} cannot be read: {reason(error)}") from error
     if not magic:
         raise InputError(f"{path} is empty (0 bytes)")
-    format_name = _format_of(path, magic)
+    format_name = format_of(path, magic)
     try:
         source: Source
         if format_name == "Parquet":
@@ -58,14 +60,15 @@ def open_source(path: Path | Remote, names: Sequence[str] | None = None) -> Sour
     return source
 
 
-def _format_of(path: Path | Remote, magic: bytes) -> str:
+def format_of(path: Path | Remote, magic: bytes) -> str:
+    """A file's format by its name and its first eight bytes. InputError where neither says it."""
     name = path.name.lower()
     extension = Path(name[:-3] if name.endswith(".gz") else name).suffix
     if magic[:4] in PARQUET_MAGIC:
         return "Parquet"
     if extension in EXTENSIONS:
         return EXTENSIONS[extension]
-    if magic[:6] == b"ARROW1":
+    if magic.startswith(ARROW_MAGIC):
         return "Arrow"
     if magic[:1] == b">":
         return "FASTA"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from csv import DictReader
+from csv import Error as CSVError
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.errors import InputError
-from legscore.input.packed import MOST_LINE, UTF8_MARK, PackedText
+from legscore.input.packed import HEAD_BYTES, MOST_LINE, UTF8_MARK, PackedText
 from legscore.input.quotes import QuoteScan, first_damage
 from legscore.input.source import READ_ERRORS, Source, refuse_twice, without_first
 from legscore.system.storage import Remote
@@ -134,6 +136,17 @@ class TextSource(Source):
             for batch in without_first(reader, skip):
                 for start in range(0, batch.num_rows, rows):
                     yield batch.slice(start, rows)
+
+
+def first_rows(path: Path | Remote, format_name: str) -> Iterator[dict[str, str]]:
+    """Rows of the first HEAD_BYTES of a CSV or TSV with a header line, {column: text}, for a first look; what
+    cannot be read there ends them."""
+    head = PackedText(path).head
+    _, begin = _comments(head, path)
+    end = len(head) if len(head) < HEAD_BYTES else head.rfind(b"\n") + 1
+    lines = io.StringIO(head[begin:end].decode("utf-8", "replace"))
+    with contextlib.suppress(CSVError):
+        yield from DictReader(lines, delimiter=DELIMITER[format_name])
 
 
 class _Passing(io.RawIOBase):

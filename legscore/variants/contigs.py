@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.variants.lines import read_fields
 
 _UNITS = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 ROMAN = {"X" * (i // 10) + _UNITS[i % 10]: i for i in range(1, 40)}
@@ -202,6 +201,24 @@ def organism_of(lengths: Mapping[str, int]) -> str | None:
     return "Saccharomyces cerevisiae"
 
 
+def outside_r64(places: Mapping[str, int]) -> str | None:
+    """A place that the genome of Saccharomyces cerevisiae R64 does not have, as CONTIG:POSITION; None where
+    it may have all of them, or there are none.
+
+    Contigs that are named as no chromosome may be plasmids, and do not count beside chromosomes.
+
+    Args:
+        places: contig → the largest position, from 1.
+    """
+    chromosome_of = {name: _r64_chromosome(name) for name in places}
+    for name, chromosome in chromosome_of.items():
+        if chromosome is not None and places[name] > R64_LENGTHS[chromosome]:
+            return f"{name}:{places[name]:,}"
+    if any(chromosome_of.values()):
+        return None
+    return next((f"{name}:{position:,}" for name, position in places.items()), None)
+
+
 def _r64_chromosome(name: str) -> str | None:
     """The chromosome of yeast (a key of R64_LENGTHS) that a contig name stands for."""
     roman = [chromosome for chromosome in R64_LENGTHS if chromosome != "Mito"]
@@ -239,6 +256,8 @@ def read_contig_map(entries: Iterable[str]) -> dict[str, str]:
 
 def _map_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """Where a row stands, NAME and FASTA_NAME, of a file of two columns."""
+    from legscore.variants.lines import read_fields  # needs polars, which no other part of this module does
+
     for frame in read_fields(path, ["name", "target", "more"]):
         for number, name, target, more in frame.rows():
             if target is None or more is not None:

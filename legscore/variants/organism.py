@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
 from legscore.input.columnar import made_by
-from legscore.input.files import PARQUET_MAGIC, find_files
+from legscore.input.files import find_files
+from legscore.input.formats import ARROW_MAGIC, format_of
 from legscore.input.source import READ_ERRORS
+from legscore.input.text import DELIMITER, first_rows
 from legscore.model.checkpoint import find_checkpoints, load_checkpoint
 from legscore.model.model_names import BUNDLED
 from legscore.run.finished import own_outputs
@@ -27,7 +29,9 @@ from legscore.system.storage import Remote, open_binary
 if TYPE_CHECKING:
     from legscore.variants.options import BuildOptions
 
-ARROW_MAGIC, ARROW_STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
+PLACE = ("chrom", "pos")
+POSITION = re.compile(r"\d{1,18}", re.ASCII)
+FIRST_ROWS = 4096
 TOLD_APART = ("Saccharomyces cerevisiae",)
 """Organisms whose genome is known by its contigs (`legscore.variants.contigs.organism_of`)."""
 
@@ -47,24 +51,47 @@ def check_organism(options: Options, build: BuildOptions | None, log: RunLog) ->
     if build:
         check_contigs(build.fasta, contigs_of_fasta(build.fasta), options, log)
         return
-    for table, contigs in contigs_of_tables(options.inputs, own_outputs(options.output)):
+    checked: list[dict[str, int]] = []
+    with contextlib.suppress(*READ_ERRORS):  # the run that opens the input says what is wrong with it
+        for file in find_files(options.inputs, own_outputs(options.output)).files:
+            contigs, places = _origin_of(file.path)
+            if contigs not in checked:
+                check_table(str(file.path), contigs, places, options, log)
+                checked += [contigs] if contigs else []
+
+
+def check_table(
+    table: str, contigs: Mapping[str, int], places: Mapping[str, int], options: Options, log: RunLog
+) -> None:
+    """`check_organism` of a table: by the contigs that its metadata names, or, where there are none, by the
+    places of its first rows (`places_of`)."""
+    from legscore.variants.contigs import outside_r64
+
+    if contigs:
         check_contigs(table, contigs, options, log)
+    elif places and (where := outside_r64(places)) is not None:
+        contract = contract_of(options)
+        if contract.organism in TOLD_APART:
+            why = f"it has a row at {where}, which the reference genome of {contract.organism} does not have"
+            _tell(table, why, contract, options, log)
 
 
 def check_contigs(genome: str, contigs: Mapping[str, int], options: Options, log: RunLog) -> None:
-    """`check_organism` of a genome by its contigs, {name: bases}; empty where they are not known."""
-    if not contigs:
-        return
+    """`check_organism` of a genome by its contigs, {name: bases}."""
     contract = contract_of(options)
-    if (found := mismatch(contigs, contract)) is None:
-        return
+    if (why := mismatch(contigs, contract)) is not None:
+        _tell(genome, why, contract, options, log)
+
+
+def _tell(genome: str, why: str, contract: Contract, options: Options, log: RunLog) -> None:
+    """Warn, or stop where nobody chose the models."""
     models = f"of {contract.describe_origin()}"
     if not options.models and options.engine != "null":
         raise InputError(
-            f"{genome}: {found}, and the bundled models are {models}; name models with -m, or write -m "
+            f"{genome}: {why}, and the bundled models are {models}; name models with -m, or write -m "
             f"{BUNDLED} to score with these"
         )
-    log.warn("organism", f"{genome}: {found}, and the models are {models}")
+    log.warn("organism", f"{genome}: {why}, and the models are {models}")
 
 
 def mismatch(contigs: Mapping[str, int], contract: Contract) -> str | None:
@@ -113,36 +140,55 @@ def contigs_of_fasta(path: str) -> dict[str, int]:
     return dict(Genome(path).lengths)
 
 
-def contigs_of_tables(inputs: Sequence[str], own: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, int]]]:
-    """The genomes that `legscore variants` made Parquet or Arrow tables from, each once: a table, and
-    contig → bases.
-
-    Args:
-        inputs: files, folders and patterns; `own`: what the run writes, and does not read in a folder.
-    """
-    with contextlib.suppress(*READ_ERRORS):  # the run that opens the input says what is wrong with it
-        seen: set[str] = set()
-        for file in find_files(inputs, own).files:
-            contigs = contigs_in(made_by(_schema_of(file.path)))
-            if contigs and (text := json.dumps(contigs, sort_keys=True)) not in seen:
-                seen.add(text)
-                yield str(file.path), contigs
-
-
-def _schema_of(path: Path | Remote) -> pa.Schema:
-    """The schema of a table, with its metadata; without columns where it is neither Parquet nor Arrow."""
+def _origin_of(path: Path | Remote) -> tuple[dict[str, int], dict[str, int]]:
+    """The contigs in the metadata of a Parquet or Arrow table; where there are none, the places of the first
+    rows of a table on a disk (in a store each look takes its time)."""
     with open_binary(path) as stream:
-        magic = bytes(stream.read(len(ARROW_MAGIC)))
+        magic = bytes(stream.read(8))
         stream.seek(0)
-        if magic[:4] in PARQUET_MAGIC:
-            return pq.read_schema(stream)
-        if magic == ARROW_MAGIC:
-            with pa.ipc.open_file(stream) as reader:
-                return reader.schema
-        if magic[:4] == ARROW_STREAM_MAGIC:
-            with pa.ipc.open_stream(stream) as reader:
-                return reader.schema
-    return pa.schema([])
+        form = format_of(path, magic) if magic else ""
+        if form in DELIMITER:
+            rows = iter(()) if isinstance(path, Remote) else first_rows(path, form)
+            return {}, places_of((row.get("chrom"), row.get("pos")) for row in rows)
+        if form not in ("Parquet", "Arrow"):
+            return {}, {}
+        schema, batches = _opened(stream, form, magic)
+        contigs = contigs_in(made_by(schema))
+        if contigs or isinstance(path, Remote) or not set(PLACE) <= set(schema.names):
+            return contigs, {}
+        return {}, next((places_in(batch) for batch in batches), {})
+
+
+def _opened(stream: Any, form: str, magic: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of a Parquet or Arrow table, with its metadata, and its batches; of Parquet small ones
+    of the columns PLACE."""
+    if form == "Parquet":
+        file = pq.ParquetFile(stream)
+        return file.schema_arrow, file.iter_batches(FIRST_ROWS, columns=list(PLACE))
+    if magic.startswith(ARROW_MAGIC):
+        arrow = pa.ipc.open_file(stream)
+        return arrow.schema, (arrow.get_batch(i) for i in range(arrow.num_record_batches))
+    arrow_stream = pa.ipc.open_stream(stream)
+    return arrow_stream.schema, iter(arrow_stream)
+
+
+def places_in(rows: pa.Table | pa.RecordBatch) -> dict[str, int]:
+    """`places_of` the first rows of a table; empty where it has not both columns."""
+    if not set(PLACE) <= set(rows.schema.names):
+        return {}
+    return places_of(
+        zip(*(rows.column(name).slice(0, FIRST_ROWS).to_pylist() for name in PLACE), strict=True)
+    )
+
+
+def places_of(rows: Iterable[tuple[Any, Any]]) -> dict[str, int]:
+    """Contig → the largest position of rows, as `legscore variants` writes them in the columns PLACE. Rows
+    without one do not count."""
+    largest: dict[str, int] = {}
+    for chrom, pos in rows:
+        if isinstance(chrom, str | int) and chrom != "" and POSITION.fullmatch(str(pos)):
+            largest[str(chrom)] = max(int(pos), largest.get(str(chrom), 0))
+    return largest
 
 
 def contigs_in(made_by: Mapping[str, Any]) -> dict[str, int]:

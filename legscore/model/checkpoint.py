@@ -20,6 +20,7 @@ from legscore.dna.contract import Contract
 from legscore.errors import ModelError, shorten
 from legscore.model.architecture import Architecture
 from legscore.model.manifest import FORMAT, METADATA_KEY, read_manifest
+from legscore.model.model_library import PYTORCH_ENDINGS
 from legscore.model.model_names import locate_models
 from legscore.model.stored import StoredArrays
 from legscore.system.log import Say
@@ -216,7 +217,7 @@ def find_checkpoints(paths: Sequence[str | Path], say: Say = lambda line: None) 
                 raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
             inside = [p for p in there if p.suffix == ".safetensors"]
             if not inside:
-                others = [p.name for p in there if p.suffix in (".pth", ".pt", ".ckpt")]
+                others = [p.name for p in there if p.suffix in PYTORCH_ENDINGS]
                 hint = f" (PyTorch files such as {others[0]} need legscore import first)" if others else ""
                 raise ModelError(f"{path}: no *.safetensors in this directory{hint}")
             found += inside

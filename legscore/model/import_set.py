@@ -7,7 +7,6 @@ which folds a network did not see; they go into its training record, so that `--
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,9 @@ from typing import Any
 from legscore.errors import ModelError
 from legscore.model.checkpoint import MAX_MEMBERS, Checkpoint
 from legscore.model.importers import import_checkpoint
-from legscore.system.small_files import read_small
+from legscore.model.model_library import PYTORCH_ENDINGS
+from legscore.model.upstream_config import CONFIGS, is_upstream_config
 
-SUFFIXES = (".pth", ".pt", ".ckpt")
-CONFIGS = ("config.json", "params.json")
-"""Names under which the published training code leaves its settings."""
 FOLDS = (
     re.compile(r"model_(?P<valid>\d+)_(?P<test>\d+)"),
     re.compile(r"test_?(?P<test>\d+)_?val(id)?_?(?P<valid>\d+)"),
@@ -56,7 +53,7 @@ def find_set(paths: Sequence[str | Path], config: str | Path | None = None) -> l
             continue
         inside = sorted(_checkpoints(given))
         if not inside:
-            raise ModelError(f"{given}: no {', '.join(SUFFIXES)} in it")
+            raise ModelError(f"{given}: no {', '.join(PYTORCH_ENDINGS)} in it")
         files += [(path, given) for path in inside]
     if len(files) > MAX_MEMBERS:
         raise ModelError(f"{len(files)} files; an ensemble has at most {MAX_MEMBERS}")
@@ -106,7 +103,11 @@ def folds_of(name: str) -> tuple[int, ...]:
 def _checkpoints(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).parts
-        if path.suffix in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in inside):
+        if (
+            path.suffix in PYTORCH_ENDINGS
+            and path.is_file()
+            and not any(part.startswith(".") for part in inside)
+        ):
             yield path
 
 
@@ -114,19 +115,11 @@ def _config(path: Path, root: Path) -> Path | None:
     """The config nearest to a file, in its folder or above it up to `root`; another program's is none."""
     for folder in (path.parent, *path.parent.parents):
         for name in CONFIGS:
-            if (folder / name).is_file() and _is_upstream(folder / name):
+            if (folder / name).is_file() and is_upstream_config(folder / name):
                 return folder / name
         if folder == root:
             break
     return None
-
-
-def _is_upstream(path: Path) -> bool:
-    try:
-        data = json.loads(read_small(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"config file {path} cannot be read ({error})") from None
-    return isinstance(data, dict) and ("model_cfg" in data or "ef_block_sizes" in data)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

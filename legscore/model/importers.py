@@ -9,7 +9,6 @@ in the manifest says where each answer came from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.model.families import PREFIX, detect_family
 from legscore.model.state_dict import read_state
 from legscore.model.tensors import Tensors
-from legscore.system.small_files import read_small
+from legscore.model.upstream_config import read_config
 
 OPTION_OF = {
     "final_activation": "--final-activation silu|none",
@@ -42,7 +41,7 @@ OPTION_OF = {
     "pools": "--pool-sizes 2,2,2,2",
     "rc_trained": "--rc-trained or --no-rc-trained",
 }
-PUBLISHED: dict[str, dict[str, Any]] = {
+PUBLISHED_CODE: dict[str, dict[str, Any]] = {
     # What the published code of a family does in one way only. F3's alphabet and N value stay open:
     # look-alikes of it read ACGT, and human_legnet itself encodes N as 0 in training and as 0.25 elsewhere.
     "F1": {"final_activation": "silu", "concat_order": "x,fx", "alphabet": "AGCT", "n_value": 0.25},
@@ -62,9 +61,6 @@ IMPLIED_BY_CONFIG: dict[str, dict[str, Any]] = {
     "F2": {"alphabet": "AGCT", "n_value": 0.25},
     "F3": {"alphabet": "AGCT", "n_value": 0.0},
 }
-IGNORED_KEYS = ("resize_factor", "se_reduction")
-"""Keys of a config that the published code reads and does not use: 4 in every network."""
-SE_TYPES = {"simple": "plain", "complex": "bilinear", "none": "none"}
 GENERATOR_INSERT, GENERATOR_RANGE = 80, (0.0, 17.0)
 """The published generator reads 80-bp inserts and was trained on expression in sorting bins 0-17."""
 YEAST_UNIT = "mean sorting bin (0-17) of log reporter fluorescence"
@@ -152,7 +148,7 @@ def import_checkpoint(
         stored = read_state(path, entry)
         family, prefix = detect_family(stored.arrays)
         configured = read_config(Path(config), family) if config else {}
-        published = PUBLISHED[family]
+        published = PUBLISHED_CODE[family]
         if prefix != PREFIX[family]:  # not the published training code, which reads and encodes the bases
             published = {
                 name: value for name, value in published.items() if name not in ("alphabet", "n_value")
@@ -169,68 +165,6 @@ def import_checkpoint(
         return _convert(path, Tensors(family, prefix, stored.arrays), answers, meaning)
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from None
-
-
-def read_config(path: Path, family: str) -> dict[str, Any]:
-    """Answers in upstream's own config file, plus `expect`: shapes it claims, to be checked against the
-    tensors."""
-    try:
-        return _read_config(json.loads(read_small(path)), path, family)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"config file {path} cannot be read ({error})") from None
-    except (TypeError, AttributeError, KeyError) as error:
-        raise ModelError(f"config file {path} holds something unexpected ({error})") from None
-
-
-def _read_config(data: Any, path: Path, family: str) -> dict[str, Any]:
-    if family == "F2" and isinstance(data, dict) and isinstance(data.get("model_cfg"), dict):
-        model, training = data["model_cfg"], data.get("data_cfg", {})
-        fifth = {(True, False): "is_reverse", (False, True): "is_singleton"}
-        flags = (bool(model.get("use_reverse_channel")), bool(model.get("use_single_channel")))
-        return {
-            "ignored": ignored_keys(model),
-            "final_activation": model.get("final_activation"),
-            "concat_order": "fx,x" if model.get("res_block_type") == "concat" else None,
-            "fifth_channel": fifth.get(flags),
-            "rc_trained": training.get("reverse_augment"),
-            "expect": {
-                "widths": model.get("block_sizes"),
-                "kernel": model.get("ks"),
-                "residual": model.get("res_block_type"),
-                "filters_per_group": model.get("filter_per_group"),
-                "in_channels": 4 + sum(flags),
-                "se": SE_TYPES[model["se_type"]] if "se_type" in model else None,
-            },
-        }
-    if family == "F3" and isinstance(data, dict) and "ef_block_sizes" in data:
-        return {
-            "ignored": ignored_keys(data),
-            "concat_order": "fx,x",
-            "pools": None
-            if data.get("pool_sizes") is None
-            else tuple(whole_number(size) for size in data["pool_sizes"]),
-            "fifth_channel": "is_reverse" if data.get("use_reverse_channel") else None,
-            "rc_trained": data.get("reverse_augment"),
-            "expect": {
-                "widths": [data.get("stem_ch"), *data["ef_block_sizes"]],
-                "kernel": data.get("ef_ks"),
-                "stem_kernel": data.get("stem_ks"),
-                "in_channels": 4 + bool(data.get("use_reverse_channel")),
-            },
-        }
-    raise ModelError(f"config file {path} is not one that the published code of family {family} writes")
-
-
-def ignored_keys(config: Mapping[str, Any]) -> str:
-    """Keys that the published code does not use, with their values, for people."""
-    return ", ".join(f"{name} {config[name]!r}" for name in IGNORED_KEYS if name in config)
-
-
-def whole_number(value: Any) -> int:
-    """The value, if it is an int; TypeError otherwise."""
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is no whole number")
-    return value
 
 
 @dataclass

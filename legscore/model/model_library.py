@@ -11,6 +11,9 @@ from typing import Any
 from legscore.errors import InputError
 
 RECORD = "pulled.json"
+STORED = ".safetensors"
+PYTORCH_ENDINGS = (".pth", ".pt", ".ckpt")
+"""How the names of files that legscore import reads end."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -24,7 +27,7 @@ def models_folder() -> Path:
 
 def check_model_name(name: str) -> str:
     """The name. InputError where it could be a path, hidden, or mistaken for a checkpoint."""
-    if not MODEL_NAME.fullmatch(name) or name.lower().endswith((".safetensors", ".pth", ".ckpt")):
+    if not MODEL_NAME.fullmatch(name) or name.lower().endswith((STORED, *PYTORCH_ENDINGS)):
         raise InputError(
             f"{name!r} is no name for a model, which has letters, digits, '.', '_' and '-', at most 64, the "
             "first a letter or digit; --as gives another"

@@ -25,7 +25,7 @@ from typing import IO, Any
 from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.importers import OpenQuestionsError, import_checkpoint
-from legscore.model.model_library import RECORD, check_model_name, models_folder, record_of_pull
+from legscore.model.model_library import RECORD, STORED, check_model_name, models_folder, record_of_pull
 from legscore.model.model_names import NAMES
 from legscore.model.published import PUBLISHED, Published
 from legscore.model.state_dict import MAX_FILE_BYTES
@@ -37,7 +37,6 @@ from legscore.system.log import Say
 from legscore.system.publish import sync_folder, writing
 
 DOWNLOADS = ".downloads"
-STORED = ".safetensors"
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,

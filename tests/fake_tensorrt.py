@@ -340,7 +340,11 @@ def make(world: World) -> ModuleType:
     return trt
 
 
-OVER_TENSORRT = ("legscore.engine.tensorrt_engine", "legscore.generate.tensorrt_denoiser")
+OVER_TENSORRT = (
+    "legscore.engine.tensorrt_engine",
+    "legscore.engine.tensorrt_plans",
+    "legscore.generate.tensorrt_denoiser",
+)
 """Modules that hold on to what they imported from a TensorRT."""
 
 

@@ -27,9 +27,10 @@ from legscore.dna.batch import Batch
 from legscore.dna.contract import reverse_complement
 from legscore.engine.native_engine import NativeEngine, checked
 from legscore.engine.native_library import library_path, load_library
-from legscore.engine.native_pack import REFUSALS, PackedNetwork, folded_arrays, packed_shape, uncovered
+from legscore.engine.native_pack import REFUSALS, PackedNetwork, packed_shape, uncovered
 from legscore.errors import EngineError
 from legscore.model.checkpoint import load_checkpoint
+from legscore.model.folded import folded_arrays
 
 pytestmark = pytest.mark.skipif(not library_path().is_file(), reason=NOT_BUILT)
 

@@ -136,7 +136,7 @@ def test_tf32_and_formats_reach_the_builder(world: World, members: list[Checkpoi
     opened(members[:1], recipe("fp32", tf32=True, aux_streams=2, optimization_level=1)).close()
     assert world.builds[-1]["flags"] == {"TF32"}
     assert (world.builds[-1]["level"], world.builds[-1]["aux"], world.builds[-1]["formats"]) == (1, 2, 1)
-    from legscore.engine.tensorrt_engine import compile_plans
+    from legscore.engine.tensorrt_plans import compile_plans
 
     found = compile_plans(members[:1], recipe(layout="hwc8"), GPU, lambda line: None)
     assert found.batch == 128

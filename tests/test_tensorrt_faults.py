@@ -166,7 +166,7 @@ def test_signals_in_a_process_of_its_own() -> None:
 def test_ctrl_c_during_a_build_ends_it(world: World, members: list[Checkpoint], compiling: bool) -> None:
     """TensorRT drops what its log raises, and the log is where a signal would be raised in the thread that
     builds."""
-    from legscore.engine.tensorrt_engine import compile_plans
+    from legscore.engine.tensorrt_plans import compile_plans
 
     def interrupt() -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,6 @@
 // pack.cpp: folded weights -> a packed network.
 //
-// shapes   the arrays that legscore/engine/native_pack.py sends, in its order: FP32, normalisation folded, A,G,C,T channels first
+// shapes   the arrays of legscore/model/folded.py, in their order: FP32, normalisation folded, A,G,C,T channels first
 // layout   legnet.h (Product, Dense, Block); channels padded with zeros to panels of 32
 // bytes    2 for each weight of a product, of a group and of a gate; 4 in the head
 // numbers  bf16 and FP16 rounded to nearest even; weights below 2^-60 are zero, so that no product of a weight and an activation

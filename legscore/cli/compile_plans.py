@@ -58,7 +58,7 @@ def command(
     name, reason = choose_engine(engine)
     chosen, _ = choose_recipe(Request(engine=name, recipe=recipe), name, reason)
     from legscore.cuda.libcuda import find_gpus
-    from legscore.engine.tensorrt_engine import compile_plans
+    from legscore.engine.tensorrt_plans import compile_plans
 
     gpus, _ = find_gpus()
     for number in choose_devices(device, [gpu.name for gpu in gpus]):

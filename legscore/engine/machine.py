@@ -78,9 +78,7 @@ def builder_complaint(gpu: Gpu) -> str:
     """
     from legscore.engine.trt import common
 
-    words = f"{common.version()}-{gpu.name}-{gpu.compute}-{driver_branch()}"
-    name = "".join(letter if letter.isalnum() else "-" for letter in words)
-    marker = cache_folder("timing") / f"{name}.works"
+    marker = cache_folder("timing") / f"{common.file_stem(gpu)}-{driver_branch()}.works"
     if marker.is_file():
         return ""
     try:
@@ -91,9 +89,8 @@ def builder_complaint(gpu: Gpu) -> str:
             f"{error} (compute capability {gpu.compute}, driver {driver_branch()}): install a newer "
             "driver, or the TensorRT that this GPU and driver are for"
         )
-    with contextlib.suppress(
-        OSError, OutputError
-    ):  # a cache that cannot be written: the next run looks again
+    # where the cache cannot be written, the next run looks again
+    with contextlib.suppress(OSError, OutputError):
         (private(marker.parent) / marker.name).touch()
     return ""
 

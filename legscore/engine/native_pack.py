@@ -1,24 +1,19 @@
-"""A checkpoint → the arrays that kernels/cpu packs, and what the native engine covers.
+"""A checkpoint → weights as kernels/cpu packs them, and what the native engine covers.
 
-Normalisation is folded in float64, as in `legscore.model.graph`, and the arrays go to the library in FP32,
-in the order in which pack.cpp takes them. What is not covered is refused with the reason
-(`docs/native_engine.md` has the table).
+The arrays of `legscore.model.folded` go to the library in their order. What is not covered is refused with
+the reason (`docs/native_engine.md` has the table).
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
 
 import numpy as np
 
-from legscore.dna.contract import BASES
 from legscore.engine.native_library import load_library
-from legscore.errors import EngineError, ModelError
-from legscore.model.architecture import Architecture
+from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.graph import Lowering
-from legscore.model.graph_builder import Builder
+from legscore.model.folded import folded_arrays
 
 LENGTHS = (8, 600)
 MOST_KERNEL, MOST_PER_GROUP, MOST_BLOCKS, MOST_POOL, MOST_CHANNELS = 31, 16, 64, 16, 8
@@ -70,65 +65,6 @@ def packed_shape(checkpoint: Checkpoint) -> np.ndarray:
         place.get("is_singleton", -1), *a.widths, *a.inner_widths, *a.se_widths, *a.cp_ranks, *a.pools,
     ]  # fmt: skip
     return np.array(numbers, dtype=np.int32)
-
-
-def folded_arrays(checkpoint: Checkpoint) -> list[np.ndarray]:
-    """FP32 arrays in the order of pack.cpp.
-
-    Raises:
-        ModelError: weights overflow where normalisation is folded into them.
-    """
-    lowering = Lowering(checkpoint, "rewritten", Builder(3))
-    a, w = checkpoint.architecture, checkpoint.arrays
-    try:
-        with np.errstate(over="raise", invalid="raise"):
-            weight, shift = lowering.folded("stem")
-            arrays = [weight[:, lowering.input_order], shift]
-            for i in range(a.n_blocks):
-                at = f"blocks.{i}"
-                arrays += lowering.folded(f"{at}.expand")
-                arrays += lowering.folded(f"{at}.group")
-                arrays += _gate(a, w, f"{at}.se")
-                arrays += lowering.folded(f"{at}.project")
-                arrays += lowering.folded(f"{at}.mix")
-            arrays += _head(lowering)
-            return [np.ascontiguousarray(array, dtype=np.float32) for array in arrays]
-    except FloatingPointError:
-        raise ModelError(
-            f"{checkpoint.path or 'model'}: its weights overflow float32 where normalisation is folded into "
-            "them; the file is damaged or its training diverged"
-        ) from None
-
-
-def _gate(a: Architecture, w: Mapping[str, np.ndarray], at: str) -> list[np.ndarray]:
-    if a.se == "none":
-        return []
-    arrays = [w[f"{at}.squeeze.weight"], w[f"{at}.squeeze.bias"]]
-    if a.se == "bilinear":
-        joined = w[f"{at}.bilinear.factor_2"].astype(np.float64) * w[f"{at}.bilinear.weights"]
-        arrays += [w[f"{at}.hidden.weight"], w[f"{at}.hidden.bias"]]
-        arrays += [
-            w[f"{at}.bilinear.factor_0"],
-            w[f"{at}.bilinear.factor_1"],
-            joined,
-            w[f"{at}.bilinear.bias"],
-        ]
-    return [*arrays, w[f"{at}.excite.weight"], w[f"{at}.excite.bias"]]
-
-
-def _head(lowering: Lowering) -> list[np.ndarray]:
-    w = lowering.arrays
-    weight, bias = w["head.conv.weight"][:, :, 0].astype(np.float64), w["head.conv.bias"]
-    if lowering.a.head == "bases":
-        order = lowering.input_order[: len(BASES)]
-        return [weight[order], bias[order]]
-    if lowering.a.head != "scalar":
-        return [weight, bias]
-    scale, shift = lowering.scale_shift("head.norm")
-    arrays = [weight * scale, bias + weight @ shift]
-    scale, shift = lowering.scale_shift("head.hidden_norm")
-    arrays += [w["head.hidden.weight"] * scale[:, None], w["head.hidden.bias"] * scale + shift]
-    return [*arrays, w["head.out.weight"], w["head.out.bias"]]
 
 
 class PackedNetwork:

@@ -5,10 +5,9 @@ FP32, weights and activations in FP16 or bf16, and FP32 for means over the lengt
 head's mean on. Tensors are [N, L, C], so that 1×1 convolutions are matrix products as they lie and others are
 channels-last.
 
-The grouped convolution is never left to torch's depthwise kernels, whose FP16 form has been slow since 2.8:
-it is a sum of shifted products between blocks of channels, or block-diagonal with 8 to 32 channels a group,
-or a kernel of `torch_kernels`. On a CPU, FP16 is what a tensor core computes: products and sums in FP32 of
-values rounded to FP16.
+How the grouped convolution is written is the recipe's choice: a sum of shifted products between blocks of
+channels, block-diagonal with 8 to 32 channels a group, torch's own, or a kernel of `torch_kernels`. On a CPU,
+FP16 is what a tensor core computes: products and sums in FP32 of values rounded to FP16.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from legscore.engine.native_pack import folded_arrays
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.folded import folded_arrays
 from legscore.model.gpu_graph import FP16_MAX, balanced, repacked
 
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -20,7 +20,7 @@ from legscore.engine import fit
 from legscore.engine.arrange import obtain
 from legscore.engine.plans import PlanCache
 from legscore.engine.recipe import Recipe
-from legscore.engine.tensorrt_engine import REWRITE, TensorRTCompiler, in_a_thread, settle
+from legscore.engine.tensorrt_plans import REWRITE, TensorRTCompiler, in_a_thread, settle
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.generate.card_denoiser import CardDenoiser

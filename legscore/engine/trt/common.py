@@ -18,6 +18,7 @@ from typing import Any
 import tensorrt as trt
 
 from legscore.cuda.card import CardError
+from legscore.cuda.libcuda import Gpu
 from legscore.engine.plans import Stored, TimingCache
 from legscore.errors import EngineError
 
@@ -55,6 +56,12 @@ LOG = Log()
 def version() -> str:
     """TensorRT's full version."""
     return str(trt.__version__)
+
+
+def file_stem(gpu: Gpu) -> str:
+    """Name of what is kept for this kind of GPU and this TensorRT."""
+    words = f"{gpu.name}-{gpu.compute}-{version()}"
+    return "".join(letter if letter.isalnum() else "-" for letter in words)
 
 
 def differences() -> ModuleType:

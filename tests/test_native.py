@@ -109,7 +109,7 @@ def test_published_vectors(shared: Path, file: str) -> None:
 def test_auto_takes_it_where_the_cpu_has_amx_and_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     if open_engine.choose_engine("auto")[0] != "openvino":
         pytest.skip("auto takes a GPU here")
-    monkeypatch.setattr(open_engine, "prefers_native", lambda request: request.engine == "auto")
+    monkeypatch.setattr(choose, "prefers_native", lambda request: request.engine == "auto")
     monkeypatch.setattr(fid, "TOTAL", 128)
     said: list[str] = []
     member = load_checkpoint(EXAMPLES / f"{TRAINED[0]}.safetensors")

@@ -11,6 +11,7 @@ import pytest
 from native_families import BF16, FP32, HERE, NOT_BUILT
 from test_generator import generator_contract, reference_inputs, softmax, toy_generator
 
+from legscore.engine import choose
 from legscore.engine.choose import Request
 from legscore.engine.native_library import library_path
 from legscore.errors import EngineError
@@ -112,7 +113,7 @@ def test_auto_takes_it_where_it_is_preferred_and_openvino_where_it_cannot(
 ) -> None:
     if opening.choose_engine("auto")[0] != "openvino":
         pytest.skip("auto takes a GPU here")
-    monkeypatch.setattr(opening, "prefers_native", lambda request: request.engine == "auto")
+    monkeypatch.setattr(choose, "prefers_native", lambda request: request.engine == "auto")
     said: list[str] = []
     denoiser, agreement = opening.open_denoiser(toy_generator(1), Request(), said.append)
     assert denoiser.name == "native"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from legscore.engine.fit import Need, member_groups
+from legscore.engine.fit import Need, in_turn, member_groups, too_large
 from legscore.engine.plans import PlanCache, Stored
 from legscore.errors import EngineError
 from legscore.system.log import Say
@@ -96,16 +96,10 @@ def arrange(
                 break
         if groups is not None:
             if len(groups) > 1:
-                say(f"members: {n} do not fit the memory together; loaded in {len(groups)} groups in turn")
+                say(in_turn(groups))
             return Arrangement(batch, groups, tuple(plan.sha256[:16] for plan in stored))
-        wanted = need(batch, stored)
-        say(
-            f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, "
-            f"{available / 1e9:.1f} GB are free; "
-            "trying the next smaller"
-        )
+        say(too_large(batch, need(batch, stored), available))
     raise EngineError(
         f"not even passes of {batches[-1]:,} rows fit this card's memory ({free() / 1e9:.1f} GB free); end "
-        "what else runs on "
-        "it, or add a smaller tensorrt.batch to a recipe"
+        "what else runs on it, or add a smaller tensorrt.batch to a recipe"
     )

@@ -76,12 +76,16 @@ def prefers_native(request: Request) -> bool:
     return library_path().is_file() and not missing_form("amx")
 
 
+def why_native_first(request: Request, name: str, reason: str) -> str:
+    """Why the native engine is tried before the engine chosen; an empty string where it is not."""
+    return f"the CPU has AMX; {reason}" if name == "openvino" and prefers_native(request) else ""
+
+
 def preferred_engine(request: Request) -> tuple[str, str]:
     """As `choose_engine`, with the native engine where `auto` tries it before OpenVINO."""
     name, reason = choose_engine(request.engine)
-    if name == "openvino" and prefers_native(request):
-        return "native", f"the CPU has AMX; {reason}"
-    return name, reason
+    first = why_native_first(request, name, reason)
+    return ("native", first) if first else (name, reason)
 
 
 def check_device(name: str, reason: str, device: str | None) -> None:

@@ -71,6 +71,19 @@ def member_groups(wanted: Need, free: int) -> list[list[int]] | None:
     return groups
 
 
+def in_turn(groups: Sequence[Sequence[int]]) -> str:
+    """What is said of members in more than one group."""
+    n = sum(map(len, groups))
+    return f"members: {n} do not fit the memory together; loaded in {len(groups)} groups in turn"
+
+
+def too_large(batch: int, wanted: Need, free: int) -> str:
+    """What is said of a batch with which not even one member fits in `free` bytes."""
+    least = wanted.shared + max(wanted.members)
+    needed = f"batch: {batch:,} rows need {least / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    return f"{needed}; trying the next smaller"
+
+
 def choose_devices(asked: str | None, names: Sequence[str]) -> list[int]:
     """Cards to use.
 

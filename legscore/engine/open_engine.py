@@ -11,7 +11,7 @@ import numpy as np
 
 from legscore.engine import fidelity as fid
 from legscore.engine.base import Engine, ThreadedEngine, consecutive, refusals
-from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
+from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, why_native_first
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
@@ -50,8 +50,8 @@ def _opened(members: Sequence[Checkpoint], request: Request, say: Say) -> Engine
             raise EngineError("engine null computes nothing; --precision and --recipe do not go with it")
         say(f"engine: null ({reason})")
         return NullEngine(members, windows_per_s=request.null_rate)
-    if name == "openvino" and prefers_native(request):
-        native = _native_if_good(members, request, f"the CPU has AMX; {reason}", say)
+    if first := why_native_first(request, name, reason):
+        native = _native_if_good(members, request, first, say)
         if native is not None:
             return native
     recipe, why = choose_recipe(request, name, reason)

@@ -51,7 +51,7 @@ def gpu_names() -> list[str]:
 
 
 @contextlib.contextmanager
-def exact(precision: str) -> Iterator[None]:
+def exact() -> Iterator[None]:
     """Within, FP32 is FP32 on CUDA too (no TF32), and sums of FP16 products are kept in FP32. What the caller
     had set is put back."""
     matmul = torch.backends.cuda.matmul
@@ -113,7 +113,7 @@ class TorchMembers:
             # for this batch size alone: else a second one would be compiled for any, which is slower
             call = torch.compile(network, dynamic=False)
             try:
-                with exact(self.form.precision):
+                with exact():
                     call(x_RCL.zero_())
             except Exception as error:
                 # whatever a compiler that is not there or does not do its work raises
@@ -131,7 +131,7 @@ class TorchMembers:
         with the reason said."""
 
         def plain() -> object:
-            with exact(self.form.precision):
+            with exact():
                 return row_R.copy_(call(x_RCL))
 
         if not (self._capture and self._card.cuda):
@@ -265,7 +265,7 @@ def chosen_form(member: Checkpoint, wanted: TorchForm, card: TorchCard, say: Say
         )
         return plain
     try:
-        with exact(wanted.precision), card.reported():
+        with exact(), card.reported():
             x_NCL = torch.rand(2, len(member.contract.channels), member.contract.length, device=card.device)
             found, expected = (TorchNetwork(member, form, card.device)(x_NCL) for form in (wanted, plain))
             apart = float((found - expected).abs().max())
@@ -288,6 +288,7 @@ def settle(
         EngineError: not even the smallest fits.
     """
     contract, size = members[0].contract, 4 if form.precision == "fp32" else 2
+    free = card.free_memory()
     weights = tuple(size * member.architecture.n_parameters() for member in members)
     for batch in batches:
         activations = max(
@@ -295,21 +296,15 @@ def settle(
         )
         x = launches.input_bytes(batch, contract, "ncl", form.precision)
         wanted = fit.Need(activations + x + fit.IN_FLIGHT, tuple(w + fit.MEMBER_OVERHEAD for w in weights))
-        groups = fit.member_groups(wanted, card.free_memory())
+        groups = fit.member_groups(wanted, free)
         if groups is not None:
             if len(groups) > 1:
-                say(
-                    f"members: {len(members)} do not fit the memory together; loaded in {len(groups)} groups "
-                    "in turn"
-                )
+                say(fit.in_turn(groups))
             return batch, groups
-        say(
-            f"batch: {batch:,} rows need {(wanted.shared + max(wanted.members)) / 1e9:.1f} GB, "
-            f"{card.free_memory() / 1e9:.1f} GB are free; trying the next smaller"
-        )
+        say(fit.too_large(batch, wanted, free))
     raise EngineError(
         f"not even passes of {batches[-1]:,} rows fit the memory of {card.name} "
-        f"({card.free_memory() / 1e9:.1f} GB free); end what else runs on it, or add a smaller "
+        f"({free / 1e9:.1f} GB free); end what else runs on it, or add a smaller "
         "torch.batch to a recipe"
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, prefers_native
+from legscore.engine.choose import Request, check_device, choose_engine, choose_recipe, why_native_first
 from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
@@ -62,8 +62,8 @@ def open_denoiser(
     if name == "null":
         raise EngineError("engine null computes nothing; a generator cannot run on it")
     check_device(name, reason, request.device)
-    if name == "openvino" and prefers_native(request):
-        native = _native_if_good(checkpoint, request, f"the CPU has AMX; {reason}", say)
+    if first := why_native_first(request, name, reason):
+        native = _native_if_good(checkpoint, request, first, say)
         if native is not None:
             return native
     recipe, why = choose_recipe(request, name, reason)
@@ -94,7 +94,8 @@ def _native_if_good(
     except EngineError as error:
         say(f"generator: openvino instead of native ({error})")
         return None
-    if agreement is None or not agreement.shortfall:
+    assert agreement is not None  # only OpenVINO's FP32 is not compared
+    if not agreement.shortfall:
         say(f"generator: {agreement}")
         return denoiser, agreement
     denoiser.close()

@@ -129,12 +129,13 @@ def main() -> None:
         gemms, flops = gemm_jobs(precision)
         all_jobs |= gemms
         work |= flops
-    bare: list[float] = []
+    bare: list[tuple[str, float]] = []
     if library_path().is_file():
-        all_jobs["bare"] = lambda: bare.append(bare_tiles()[1])
+        all_jobs["bare"] = lambda: bare.append(bare_tiles())
         work["bare"] = 1.0
     rates = alternate(all_jobs, work, options.rounds)
-    bare_rate = float(np.median(bare[1:])) if bare else None
+    bare_of = bare[0][0] if bare else None
+    bare_rate = float(np.median([rate for _, rate in bare[1:]])) if bare else None
 
     peak = {
         p: max(r for name, r in rates.items() if name.startswith(f"gemm {p}"))
@@ -155,7 +156,7 @@ def main() -> None:
         line = f"{name:34s} {rates[name]:9.0f} {table[name]['x_eager']:8.2f} {fraction:8.2f} ({precision})"
         print(line + (f" {table[name]['of_bare']:8.2f}" if table[name]["of_bare"] else ""))
     if bare_rate:
-        print(f"bare products ({bare_tiles()[0]}): {bare_rate / 1e9:.0f} GFLOP/s")
+        print(f"bare products ({bare_of}): {bare_rate / 1e9:.0f} GFLOP/s")
     print("measured GEMM rates: " + ", ".join(f"{p} {r / 1e9:.0f} GFLOP/s" for p, r in peak.items()))
     for engine in engines.values():
         engine.close()
@@ -165,7 +166,7 @@ def main() -> None:
         "rates": table,
         "gemm_flop_per_s": peak,
         "bare_flop_per_s": bare_rate,
-        "bare_is_of": bare_tiles()[0] if bare_rate else None,
+        "bare_is_of": bare_of,
         "rounds": options.rounds,
     }
     finish("engine" if has_bf16 else "engine_fp32", result, options.save)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -25,6 +25,8 @@ SIZES = (1, 5, 50)
 LEAST_WINDOWS, PART = 8192, 16_384
 """Windows of a batch through the pipeline."""
 PROBE = 64
+PRODUCTS = ((8192, 8192, 8192), (65_536, 512, 512))
+"""m, k, n of the FP16 matrix products that rates are compared with; the faster one counts."""
 
 
 def say(line: str) -> None:
@@ -119,6 +121,54 @@ def rows_a_pass(engine: Any) -> int:
 def random_windows(member: Checkpoint, n: int) -> Batch:
     codes = np.random.default_rng(1).integers(0, 4, (n, member.contract.length), dtype=np.uint8)
     return Batch(codes)
+
+
+def best_form(
+    kind: str,
+    gpu: Gpu,
+    limits: Limits,
+    peak: float,
+    choices: dict[str, tuple[Any, ...]],
+    named: Callable[[dict[str, Any]], str],
+    device: str = "",
+) -> dict[str, Any]:
+    """One member in FP16: the values of each setting in turn, all else as in the fastest form so far.
+
+    Args:
+        peak: FLOP/s of the matrix product that rates are compared with.
+        choices: values of settings of the recipe's table; the first of each are where it starts.
+        named: what a form is called.
+    """
+    member = members_of(limits)[:1]
+    flop = 2.0 * member[0].architecture.multiply_adds(member[0].contract.length)
+    limits.note(what="FP16 matrix product", rate=peak / 1e12, unit="TFLOP/s")
+    best, best_rate = {setting: values[0] for setting, values in choices.items()}, 0.0
+    tried: list[dict[str, Any]] = []
+    for setting, values in choices.items():
+        for form in [{**best, setting: value} for value in values]:
+            what = named(form)
+            if form in tried or not limits.may(what):
+                continue
+            tried.append(form)
+            recipe = with_settings(load_recipe("fp16"), kind, **form)
+            try:
+                with opened(kind, member, recipe, gpu, device=device) as engine:
+                    found, rate = (
+                        agreement(engine, member, limits),
+                        rows_a_pass(engine) / pass_seconds(engine),
+                    )
+                    kernels = engine.describe().get("kernels")
+            except Exception as problem:  # a form that is not to be had here is a result; the others go on
+                limits.note(what=f"{what}: {type(problem).__name__}: {problem}")
+                continue
+            limits.note(
+                what=f"{what} (kernels used: {kernels})" if kernels else what, rate=rate * flop / 1e12,
+                unit="TFLOP/s", ratio=rate * flop / peak, of="of the product", strands_per_s=rate,
+                max_error=found.score_max_error,
+            )  # fmt: skip
+            if rate > best_rate:
+                best, best_rate = form, rate
+    return {"best": best, "flop_per_strand": flop}
 
 
 def ensembles(kind: str, gpu: Gpu, limits: Limits, device: str = "") -> None:

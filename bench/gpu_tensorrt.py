@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from gpu_engine import (
+    PRODUCTS,
     agreement,
+    best_form,
     ensembles,
     members_of,
     opened,
@@ -17,19 +19,15 @@ from gpu_engine import (
     row_of,
     rows_a_pass,
     say,
-    with_settings,
 )
 from gpu_store import Limits, seconds_each
 
 from legscore.cuda.libcuda import Gpu
 from legscore.dna.batch import Batch
 from legscore.engine.recipe import load_recipe
-from legscore.errors import LegscoreError
 from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
 from legscore.model.onnx_model import FLOAT16, Node, OnnxModel, Value
 
-PRODUCTS = ((8192, 8192, 8192), (65_536, 512, 512))
-"""m, k, n of the FP16 matrix products that the engine's rate is compared with; the faster one counts."""
 BATCHES = (128, 64, 512, 1024)
 """Strands of a pass, beside the recipe's 256."""
 
@@ -98,40 +96,15 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
 
 def engines(gpu: Gpu, limits: Limits, batch: int = 256) -> dict[str, Any]:
     """One member: batches, then forms of the grouped convolution, layouts, SiLU, each on the best so far."""
-    members, recipe = members_of(limits)[:1], load_recipe("fp16")
-    flop = 2.0 * members[0].architecture.multiply_adds(members[0].contract.length)
-    peak = product_rate(gpu, limits)
-    limits.note(what="FP16 matrix product", rate=peak / 1e12, unit="TFLOP/s")
-    best: dict[str, Any] = {"batch": [batch], "groups": GROUPS[0], "layout": LAYOUTS[0], "silu": SILU[0]}
-    best_rate, tried = 0.0, list[dict[str, Any]]()
-
-    def run(form: dict[str, Any]) -> None:
-        nonlocal best, best_rate
-        what = f"{form['groups']}, {form['layout']}, {form['silu']}, batch {form['batch'][0]:,}"
-        if form in tried or not limits.may(what):
-            return
-        tried.append(form)
-        try:
-            with opened("tensorrt", members, with_settings(recipe, "tensorrt", **form), gpu) as engine:
-                found, rate = agreement(engine, members, limits), rows_a_pass(engine) / pass_seconds(engine)
-        except LegscoreError as problem:  # a form that does not build here is a result; the others go on
-            limits.note(what=f"{what}: {problem}")
-            return
-        limits.note(
-            what=what, rate=rate * flop / 1e12, unit="TFLOP/s", ratio=rate * flop / peak, of="of the product",
-            strands_per_s=rate, max_error=found.score_max_error,
-        )  # fmt: skip
-        if rate > best_rate:
-            best, best_rate = form, rate
-
     choices: dict[str, tuple[Any, ...]] = {
         "batch": tuple([rows] for rows in (batch, *BATCHES)), "groups": GROUPS, "layout": LAYOUTS,
         "silu": SILU,
     }  # fmt: skip
-    for setting, values in choices.items():
-        for value in values:
-            run({**best, setting: value})
-    return {"best": best, "flop_per_strand": flop}
+
+    def named(form: dict[str, Any]) -> str:
+        return f"{form['groups']}, {form['layout']}, {form['silu']}, batch {form['batch'][0]:,}"
+
+    return best_form("tensorrt", gpu, limits, product_rate(gpu, limits), choices, named)
 
 
 def ensemble(gpu: Gpu, limits: Limits) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from gpu_engine import (
+    PRODUCTS,
     agreement,
+    best_form,
     ensembles,
     members_of,
     opened,
-    pass_seconds,
     row_of,
-    rows_a_pass,
     with_settings,
 )
 from gpu_store import Limits, seconds_each
@@ -27,8 +27,6 @@ from legscore.engine.fidelity import probe
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
 
-PRODUCTS = ((8192, 8192, 8192), (65_536, 512, 512))
-"""m, k, n of the FP16 matrix products that rates are compared with; the faster one counts."""
 BATCHES = (256, 128, 64, 512, 1024)
 GROUPS = ("repack16", "shifted", "repack8", "repack32", "native")
 
@@ -74,44 +72,18 @@ def rates(gpu: Gpu, limits: Limits) -> dict[str, Any]:
     """One member in FP16: kernels, batches, then groups and torch.compile on the best so far."""
     import torch
 
-    place, member = place_of(gpu), members_of(limits)[:1]
-    flop = 2.0 * member[0].architecture.multiply_adds(member[0].contract.length)
-    peak = product_rate(place)
-    limits.note(what="FP16 matrix product", rate=peak / 1e12, unit="TFLOP/s")
-    best: dict[str, Any] = {"kernels": "triton", "groups": GROUPS[0], "compile": False, "batch": [BATCHES[0]]}
-    best_rate, tried = 0.0, list[dict[str, Any]]()
-
-    def run(form: dict[str, Any]) -> None:
-        nonlocal best, best_rate
-        what = f"{form['kernels']}, {form['groups']}, batch {form['batch'][0]:,}"
-        what += ", torch.compile" if form["compile"] else ""
-        if form in tried or not limits.may(what):
-            return
-        tried.append(form)
-        recipe = with_settings(load_recipe("fp16"), "torch", **form)
-        try:
-            with opened("torch", member, recipe, gpu, device=place.device) as engine:
-                found, rate = agreement(engine, member, limits), rows_a_pass(engine) / pass_seconds(engine)
-                used = engine.describe()["kernels"]
-        except Exception as problem:  # a form that is not to be had here is a result; the others go on
-            limits.note(what=f"{what}: {type(problem).__name__}: {problem}")
-            return
-        limits.note(
-            what=f"{what} (kernels used: {used})", rate=rate * flop / 1e12, unit="TFLOP/s",
-            ratio=rate * flop / peak, of="of the product", strands_per_s=rate,
-            max_error=found.score_max_error,
-        )  # fmt: skip
-        if rate > best_rate:
-            best, best_rate = form, rate
-
+    place = place_of(gpu)
     choices: dict[str, tuple[Any, ...]] = {
         "kernels": ("triton", "torch"), "batch": tuple([batch] for batch in BATCHES),
         "groups": GROUPS, "compile": (False, True),
     }  # fmt: skip
-    for setting, values in choices.items():
-        for value in values:
-            run({**best, setting: value})
-    return {"best": best, "flop_per_strand": flop, "torch": torch.__version__}
+
+    def named(form: dict[str, Any]) -> str:
+        compiled = ", torch.compile" if form["compile"] else ""
+        return f"{form['kernels']}, {form['groups']}, batch {form['batch'][0]:,}{compiled}"
+
+    found = best_form("torch", gpu, limits, product_rate(place), choices, named, place.device)
+    return {**found, "torch": torch.__version__}
 
 
 def many(gpu: Gpu, limits: Limits) -> dict[str, Any]:

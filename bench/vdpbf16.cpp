@@ -1,44 +1,32 @@
 // vdpbf16.cpp: the products of kernels/cpu/tiles_plain.h with VDPBF16PS, for bench/vdpbf16.py. Not part of the library.
 //
 // shapes   rows A bf16 [32][32 steps], weights bf16 pairs [steps][2][16][16][2], sums FP32 [32][32]
-// kinds    0: fused multiply-adds of even and odd inputs apart (the avx512 form); 1: the same bits with VDPBF16PS, whose other input
+// kinds    0: fused multiply-adds of even and odd inputs apart (the avx512 form itself); 1: the same bits with VDPBF16PS, whose other input
 //          of each pair is zero; 2: VDPBF16PS as it is, sums kept in registers over all steps (other bits)
 #include <immintrin.h>
-#include <stdint.h>
+#include <string.h>
 #include <time.h>
+
+#include "legnet.h"
+#include "numbers.h"
+
+#define LEGNET_AVX512 1
+#define INLINE inline __attribute__((always_inline))
+#define UNROLL(n) PRAGMA(GCC unroll n)
+#define PRAGMA(text) _Pragma(#text)
+
+namespace {
+#include "tables.h"
+#include "vectors_avx512.h"
+#include "silu.h"
+#include "epilogue.h"
+#include "tiles_plain.h"
+}  // namespace
 
 enum { STEPS = 16 };
 
 static void fused(const uint16_t* a, const uint16_t* b, float* block) {
-    alignas(64) float wide[8][32];
-    for (int s = 0; s < STEPS; s++, a += 1024, b += 1024)
-        for (int r0 = 0; r0 < 32; r0 += 8) {
-            for (int i = 0; i < 8; i++)
-                for (int h = 0; h < 2; h++)
-                    _mm512_store_ps(wide[i] + 16 * h, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_load_si256(
-                                                          (const __m256i*)(a + (r0 + i) * 32 + 16 * h))), 16)));
-            for (int half = 0; half < 2; half++) {
-                __m512 even[8], odd[8];
-#pragma GCC unroll 8
-                for (int i = 0; i < 8; i++) even[i] = odd[i] = _mm512_setzero_ps();
-#pragma GCC unroll 2
-                for (int k = 0; k < 16; k++) {
-                    const __m512i pair = _mm512_load_si512(b + half * 512 + k * 32);
-                    const __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
-                    const __m512 y = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000u)));
-#pragma GCC unroll 8
-                    for (int i = 0; i < 8; i++) {
-                        even[i] = _mm512_fmadd_ps(_mm512_set1_ps(wide[i][2 * k]), x, even[i]);
-                        odd[i] = _mm512_fmadd_ps(_mm512_set1_ps(wide[i][2 * k + 1]), y, odd[i]);
-                    }
-                }
-#pragma GCC unroll 8
-                for (int i = 0; i < 8; i++) {
-                    float* to = block + (r0 + i) * 32 + half * 16;
-                    _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), _mm512_add_ps(even[i], odd[i])));
-                }
-            }
-        }
+    for (int s = 0; s < STEPS; s++) products<32>(a + s * 1024, b + s * 1024, block);
 }
 template <bool APART>
 static void dotted(const uint16_t* a, const uint16_t* b, float* block) {

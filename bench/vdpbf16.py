@@ -24,7 +24,16 @@ from machine import arguments, finish
 from legscore.engine.native_library import FORMS, load_library
 
 KINDS = ("fused multiply-adds, bits of AMX", "VDPBF16PS, bits of AMX", "VDPBF16PS as it is, other bits")
-STEPS, FLAGS = 16, ["-std=c++17", "-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]
+STEPS = 16
+KERNELS = Path(__file__).resolve().parent.parent / "kernels/cpu"
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=off",
+    *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "bf16")),
+    "-mfma",
+    "-mf16c",
+]
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
@@ -42,7 +51,7 @@ def library() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vdpbf16.so"
         source = Path(__file__).with_name("vdpbf16.cpp")
-        command = ["c++", *FLAGS, "-ffp-contract=off", "-shared", "-fPIC", str(source), "-o", str(path)]
+        command = ["c++", *FLAGS, f"-I{KERNELS}", "-shared", "-fPIC", str(source), "-o", str(path)]
         subprocess.run(command, check=True)
         found = ctypes.CDLL(str(path))
     found.vdpbf16.restype = ctypes.c_double

@@ -86,8 +86,8 @@ struct Rows {
 };
 
 // Runs `count` strands of a unit. Returns 1, or 0 where an activation left the range of the formats (scores are then void).
-// depth < 0: the whole network, scores into out [count], or a generator's probabilities into out [count][4][length]; else blocks before `depth` only, and `activations` receives the bf16
-// panels [panels][length][32] of the first strand.
+// depth < 0: the whole network, scores into out [count], or a generator's probabilities into out [count][4][length]; else blocks
+// before `depth` only, and `activations` receives the bf16 panels [panels][length][32] of the first strand.
 typedef int32_t (*RunUnit)(const Network*, Work*, const Strand*, int32_t count, int32_t singleton, float* out, int32_t depth,
                            uint16_t* activations);
 

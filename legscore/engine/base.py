@@ -148,8 +148,7 @@ class ThreadedEngine(ABC):
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "an engine cannot be pickled: it holds threads and compiled networks. Pickle the "
-            "legscore.Ensemble, "
-            "which is loaded anew, or load the models where they are needed"
+            "legscore.Ensemble, which is loaded anew, or load the models where they are needed"
         )
 
     def interrupt(self) -> None:

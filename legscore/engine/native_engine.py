@@ -72,8 +72,7 @@ class NativeEngine(ThreadedEngine):
 
         Raises:
             EngineError: the library or the form is not here, a member is not covered or leaves the range of
-            the
-                formats, or the forms disagree.
+            the formats, or the forms disagree.
         """
         self.form = usable_form(form)
         if threads is not None and threads < 1:

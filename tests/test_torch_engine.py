@@ -107,6 +107,26 @@ def test_edits_strands_and_passes_equal_the_plain_pass(
     engine.close()
 
 
+def test_switches_stay_off_until_the_last_thread_has_scored() -> None:
+    """They are the process's: an engine on another GPU may end a pass while this one is at its own."""
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in switches]
+    try:
+        for backend in switches:
+            backend.allow_tf32 = True
+        with torch_engine.exact:
+            with torch_engine.exact:
+                pass
+            assert [backend.allow_tf32 for backend in switches] == [False, False]
+        assert [backend.allow_tf32 for backend in switches] == [True, True]
+        with pytest.raises(ValueError, match="a pass that fails"), torch_engine.exact:
+            raise ValueError("a pass that fails")
+        assert [backend.allow_tf32 for backend in switches] == [True, True]
+    finally:
+        for backend, was in zip(switches, before, strict=True):
+            backend.allow_tf32 = was
+
+
 def test_members_in_groups_and_several_devices_give_the_same(members: list[Checkpoint]) -> None:
     one = TorchEngine(members, recipe(), both_strands=True, device="cpu")
     batches = [random_batch(30 + 11 * i, 20 * i) for i in range(5)]

@@ -10,7 +10,8 @@ used is said. Needs PyTorch, and neither TensorRT, PyCUDA nor nvcc.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,19 +51,36 @@ def gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
-@contextlib.contextmanager
-def exact() -> Iterator[None]:
-    """Within, FP32 is FP32 on CUDA too (no TF32), and sums of FP16 products are kept in FP32. What the caller
-    had set is put back."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_fp16_reduced_precision_reduction
-    tf32 = matmul.allow_tf32
-    matmul.allow_fp16_reduced_precision_reduction = matmul.allow_tf32 = False
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
-    finally:
-        matmul.allow_fp16_reduced_precision_reduction, matmul.allow_tf32 = before, tf32
+class _Exact:
+    """`exact`: PyTorch's switches are the process's, and an engine of each GPU has a thread of its own. The
+    first one within turns them off, the last one puts back what the first one found."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+        self._found = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._turn_off()
+            self._within += 1
+
+    def _turn_off(self) -> None:
+        matmul = torch.backends.cuda.matmul
+        for name in ("allow_fp16_reduced_precision_reduction", "allow_tf32"):
+            self._found.callback(setattr, matmul, name, getattr(matmul, name))
+            setattr(matmul, name, False)
+        self._found.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._found.close()
+
+
+exact = _Exact()
+"""Within, FP32 is FP32 on CUDA too (no TF32), and sums of FP16 products are kept in FP32."""
 
 
 class TorchMembers:
@@ -113,7 +131,7 @@ class TorchMembers:
             # for this batch size alone: else a second one would be compiled for any, which is slower
             call = torch.compile(network, dynamic=False)
             try:
-                with exact():
+                with exact:
                     call(x_RCL.zero_())
             except Exception as error:
                 # whatever a compiler that is not there or does not do its work raises
@@ -131,7 +149,7 @@ class TorchMembers:
         with the reason said."""
 
         def plain() -> object:
-            with exact():
+            with exact:
                 return row_R.copy_(call(x_RCL))
 
         if not (self._capture and self._card.cuda):
@@ -265,7 +283,7 @@ def chosen_form(member: Checkpoint, wanted: TorchForm, card: TorchCard, say: Say
         )
         return plain
     try:
-        with exact(), card.reported():
+        with exact, card.reported():
             x_NCL = torch.rand(2, len(member.contract.channels), member.contract.length, device=card.device)
             found, expected = (TorchNetwork(member, form, card.device)(x_NCL) for form in (wanted, plain))
             apart = float((found - expected).abs().max())

@@ -34,7 +34,7 @@ class PublishedNetwork(ThreadedEngine):
         self, batch: Batch, members: list[int], both: bool, tell: Callable[[float], None]
     ) -> np.ndarray:
         scores = [np.empty(0, np.float32)]
-        with torch.inference_mode(), exact():
+        with torch.inference_mode(), exact:
             for start in range(0, batch.n_windows, BATCH):
                 codes = batch.expand(start, start + BATCH)
                 x = strands(codes, self.contract, both=both, is_singleton=self.is_singleton)

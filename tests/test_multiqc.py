@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import random_dna
 
-from legscore.run.multiqc import content
+from legscore.run.multiqc import content, sample_of
 
 
 @pytest.fixture
@@ -42,6 +42,17 @@ def test_a_run_as_custom_content(tmp_path: Path, table: Path, cli: Any) -> None:
     assert "already finished" in ran.err
     assert json.loads(report.read_text()) == found, "a finished run tells it again"
     assert cli(*given, "--multiqc", report, "--force").code == 0, "its own file is replaced"
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("a/NA12878.chr1.parquet", "NA12878.chr1"), ("NA12878.chr2.parquet", "NA12878.chr2"),
+        ("scores.vcf.gz", "scores"), ("s3://bucket/o.tsv.gz", "o"), ("out.v1/", "out.v1"), ("-", "standard output"),
+    ],
+)  # fmt: skip
+def test_each_output_is_a_sample_of_its_own(output: str, name: str) -> None:
+    assert sample_of(output) == name
 
 
 def test_fidelity_is_told(tmp_path: Path, table: Path, toy_model: Path, cli: Any) -> None:

@@ -293,7 +293,7 @@ def test_a_null_of_several_files(tmp_path: Path, toy_model: Path, cli: Any, form
     found = pq.read_table(tmp_path / "o.parquet")
     assert found.num_rows == 6
     assert "p" in found.column_names
-    # an earlier output in the input folder is no input
+    # a null is read anew from files that may not change, as an output among them would
     inside = tmp_path / "in" / "o.parquet"
     assert cli(*given, "--keep", "all", "-o", inside).code == 0
     ran = cli(*given, "--keep", "all", "--part-rows", 2, "--force", "-o", inside)

@@ -199,20 +199,24 @@ def test_dropped_connections_and_slow_answers(
     assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
 
 
+def interrupt(cli: Cli, given: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until all parts are kept and the output is about to be put into the store."""
+
+    def cut(self: Remote, source: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as until:
+        until.setattr(Remote, "upload", cut)
+        assert cli(*given).code == 130
+
+
 def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
     given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
-    whole = Remote.upload
-
-    def cut(self: Remote, source: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Remote, "upload", cut)
-    assert cli(*given).code == 130
-    monkeypatch.setattr(Remote, "upload", whole)
+    interrupt(cli, given, monkeypatch)
     kept = [name for name in objects() if "/o.parquet.parts/part-" in name]
     assert len(kept) == ROWS // PART
     assert "bucket/o.parquet" not in objects()
@@ -257,14 +261,7 @@ def test_parts_exchanged_in_a_store_are_scored_again(
     local = put(tmp_path, "s3://bucket/in.parquet")
     assert cli("run", local, "-m", toy_model, *GIVEN, "-o", tmp_path / "o.parquet").code == 0
     given = ("run", "s3://bucket/in.parquet", "-m", toy_model, *GIVEN, "-o", "s3://bucket/o.parquet")
-    whole = Remote.upload
-
-    def cut(self: Remote, source: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Remote, "upload", cut)
-    assert cli(*given).code == 130
-    monkeypatch.setattr(Remote, "upload", whole)
+    interrupt(cli, given, monkeypatch)
     one, two = (Remote(f"s3://bucket/o.parquet.parts/part-{number:08d}") for number in (1, 3))
     first, second = one.read(), two.read()
     one.put(second)

@@ -9,7 +9,7 @@ from typing import Any
 
 from legscore.errors import InputError, OutputError
 from legscore.system.json_records import parse_record
-from legscore.system.publish import base_of, check_writable, publishing, writing
+from legscore.system.publish import base_of, check_writable, is_dataset, is_stream, publishing, writing
 
 ENDING = "_mqc.json"
 """How the names end of files that MultiQC takes for custom content."""
@@ -66,7 +66,7 @@ def content(record: Mapping[str, Any]) -> dict[str, Any]:
     """The custom content: one table, whose sample is the output's name without its ending."""
     statuses: dict[str, int] = dict(record["status"])
     engine, fidelity, rows = record["engine"], record.get("fidelity") or {}, record["rows"]
-    name = Path(base_of(record["output"])).name.split(".")[0]
+    name = sample_of(record["output"])
     told = {
         "rows": rows,
         "ok_share": round(100 * statuses.get("ok", 0) / rows, 3) if rows else None,
@@ -96,5 +96,14 @@ def content(record: Mapping[str, Any]) -> dict[str, Any]:
         "plot_type": "table",
         "pconfig": {"id": f"{ID}_table", "title": "legscore: runs"},
         "headers": {key: head for key, head in headers.items() if key in shown},
-        "data": {name if name not in ("", "-") else "standard output": shown},
+        "data": {name: shown},
     }
+
+
+def sample_of(output: str) -> str:
+    """What a run is called: its output without the ending of its format, so that `a.chr1.parquet` and
+    `a.chr2.parquet` are two."""
+    if is_stream(output):
+        return "standard output"
+    name = Path(base_of(output)).name
+    return name if is_dataset(output) else Path(name.removesuffix(".gz")).stem

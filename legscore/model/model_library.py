@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from legscore.errors import InputError
+from legscore.system.checksum import sha256_of
+from legscore.system.publish import sync_folder, writing
 
 RECORD = "pulled.json"
 STORED = ".safetensors"
@@ -59,3 +65,42 @@ def record_of_pull(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def tidy(folder: Path) -> None:
+    """Take away what a pull that was killed left beside `folder`, and put back what it was replacing. Only
+    for who holds the name's lock."""
+    left = re.compile(re.escape(f".{folder.name}.") + r"\d+\.[0-9a-f]{8}(\.old)?")
+    for entry in sorted(folder.parent.glob(f".{folder.name}.*"), reverse=True):
+        found = left.fullmatch(entry.name)
+        if found and found[1] and not folder.exists():
+            with writing(folder):
+                os.rename(entry, folder)
+        elif found:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def put_in_place(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield where the checkpoint is to be written; on a clean exit it and the record are put in place by one
+    rename, and what was there goes."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    file = aside / f"{folder.name}{STORED}"
+    with writing(aside):
+        aside.mkdir(parents=True)
+    try:
+        yield file
+        full = {**record, "checkpoint_sha256": sha256_of(file)}
+        with writing(folder):
+            (aside / RECORD).write_text(json.dumps(full, indent=1) + "\n")
+            if folder.exists():
+                old = aside.with_name(f"{aside.name}.old")
+                os.rename(folder, old)
+                os.rename(aside, folder)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.rename(aside, folder)
+            sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import lzma
 import os
 import re
-import secrets
 import shutil
 import struct
 import tempfile
@@ -25,7 +23,14 @@ from typing import IO, Any
 from legscore.errors import InputError, LegscoreError, OutputError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.importers import OpenQuestionsError, import_checkpoint
-from legscore.model.model_library import RECORD, STORED, check_model_name, models_folder, record_of_pull
+from legscore.model.model_library import (
+    STORED,
+    check_model_name,
+    models_folder,
+    put_in_place,
+    record_of_pull,
+    tidy,
+)
 from legscore.model.model_names import NAMES
 from legscore.model.published import PUBLISHED, Published
 from legscore.model.state_dict import MAX_FILE_BYTES
@@ -34,7 +39,7 @@ from legscore.system.checksum import BLOCK_BYTES, sha256_of
 from legscore.system.download import SCHEMES, StartBytes, check_address, download
 from legscore.system.extras import MissingPackageError
 from legscore.system.log import Say
-from legscore.system.publish import sync_folder, writing
+from legscore.system.publish import writing
 
 DOWNLOADS = ".downloads"
 UNREADABLE = (
@@ -97,7 +102,7 @@ def pull(
     folder = models_folder()
     with locked(folder / f".{name}", lambda: say(f"another process pulls {name}; waiting for it")):
         before = folder / name
-        _tidy(before)
+        tidy(before)
         if (there := _there(before, name, published, sha256, request.force)) is not None:
             return there
         if request.force and sha256 is None:  # what was seen at first must not change unsaid
@@ -116,7 +121,7 @@ def pull(
                 "licence": published.licence,
                 "pulled": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            with _put_in_place(before, record) as file:
+            with put_in_place(before, record) as file:
                 if is_stored:  # byte for byte, so that its hash stays the one that others know
                     load_checkpoint(path)
                     with writing(file):
@@ -289,42 +294,3 @@ def _block(stream: IO[bytes]) -> bytes:
         return stream.read(BLOCK_BYTES)
     except OSError as error:
         raise zipfile.BadZipFile(str(error)) from error
-
-
-def _tidy(folder: Path) -> None:
-    """Take away what a pull that was killed left beside `folder`, and put back what it was replacing. Only
-    for who holds the name's lock."""
-    left = re.compile(re.escape(f".{folder.name}.") + r"\d+\.[0-9a-f]{8}(\.old)?")
-    for entry in sorted(folder.parent.glob(f".{folder.name}.*"), reverse=True):
-        found = left.fullmatch(entry.name)
-        if found and found[1] and not folder.exists():
-            with writing(folder):
-                os.rename(entry, folder)
-        elif found:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _put_in_place(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield where the checkpoint is to be written; on a clean exit it and the record are put in place by one
-    rename, and what was there goes."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    file = aside / f"{folder.name}{STORED}"
-    with writing(aside):
-        aside.mkdir(parents=True)
-    try:
-        yield file
-        full = {**record, "checkpoint_sha256": load_checkpoint(file).sha256}
-        with writing(folder):
-            (aside / RECORD).write_text(json.dumps(full, indent=1) + "\n")
-            if folder.exists():
-                old = aside.with_name(f"{aside.name}.old")
-                os.rename(folder, old)
-                os.rename(aside, folder)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.rename(aside, folder)
-            sync_folder(folder.parent)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise

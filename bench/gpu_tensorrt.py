@@ -25,7 +25,7 @@ from gpu_store import Limits, seconds_each
 from legscore.cuda.libcuda import Gpu
 from legscore.dna.batch import Batch
 from legscore.engine.recipe import load_recipe
-from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU
+from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU
 from legscore.model.onnx_model import FLOAT16, Node, OnnxModel, Value
 
 BATCHES = (128, 64, 512, 1024)

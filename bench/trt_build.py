@@ -34,7 +34,8 @@ from machine import OPTIMISED, ORIGINAL, finish
 
 from legscore.engine.recipe import load_recipe
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
-from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU, GpuForm, build_gpu_graph, float_names
+from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU, GpuForm
+from legscore.model.gpu_graph import build_gpu_graph, float_names
 from legscore.train.recipe import PRESETS
 
 GENERATOR = ORIGINAL.parent.parent / "generator/yeast_complex_generator.safetensors"

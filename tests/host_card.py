@@ -25,7 +25,8 @@ from legscore.cuda.launches import BLOCK, Launch
 from legscore.cuda.scorer import Scorer
 from legscore.engine.card_engine import CardEngine
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.gpu_graph import GpuForm, build_gpu_graph
+from legscore.model.gpu_form import GpuForm
+from legscore.model.gpu_graph import build_gpu_graph
 
 
 def at(address: int, nbytes: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.gpu_graph import GpuForm
+from legscore.model.gpu_form import GpuForm
 
 SMALL = {"widths": (8, 8, 8), "inner_widths": (16, 16)}
 FP32 = GpuForm("fp32", "depthwise", "ncl", "sigmoid")

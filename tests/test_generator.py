@@ -159,7 +159,8 @@ def test_lowering_loses_nothing_in_float64(shared: Path) -> None:
 def test_graph_equals_network_in_any_alphabet(alphabet: str) -> None:
     torch = pytest.importorskip("torch")
     ort = pytest.importorskip("onnxruntime")
-    from legscore.model.gpu_graph import GpuForm, build_gpu_graph
+    from legscore.model.gpu_form import GpuForm
+    from legscore.model.gpu_graph import build_gpu_graph
     from legscore.model.graph import build_graph
     from legscore.model.legnet import from_checkpoint
 

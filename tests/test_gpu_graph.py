@@ -13,7 +13,8 @@ from legscore.dna.one_hot import strands
 from legscore.engine.fidelity import correlation
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU, GpuForm, build_gpu_graph, float_names
+from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU, GpuForm
+from legscore.model.gpu_graph import build_gpu_graph, float_names
 from legscore.model.graph import build_graph
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legscore[bench]")

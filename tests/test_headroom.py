@@ -17,7 +17,8 @@ from legscore.errors import EngineError
 from legscore.model import headroom
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.forward import Forward
-from legscore.model.gpu_graph import FP16_MAX, GpuForm, balanced, build_gpu_graph
+from legscore.model.gpu_form import FP16_MAX, GpuForm
+from legscore.model.gpu_graph import balanced, build_gpu_graph
 
 BUNDLED = [
     path for path in sorted((REPOSITORY / "examples").rglob("*.safetensors")) if "generator" not in path.name

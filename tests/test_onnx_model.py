@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import human_contract, parsed, toy_checkpoint
 
-from legscore.model.gpu_graph import GpuForm, build_gpu_graph
+from legscore.model.gpu_form import GpuForm
+from legscore.model.gpu_graph import build_gpu_graph
 from legscore.model.graph import build_graph
 from legscore.model.onnx_model import FLOAT, IR_VERSION, OPSET, Node, OnnxModel, Value
 from legscore.model.phases import PhasedLowering

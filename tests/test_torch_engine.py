@@ -32,7 +32,7 @@ from legscore.engine.torch_network import TorchForm, TorchNetwork
 from legscore.errors import EngineError, ModelError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.forward import Forward
-from legscore.model.gpu_graph import TORCH_GROUPS
+from legscore.model.gpu_form import TORCH_GROUPS
 
 CPU = torch.device("cpu")
 BUNDLED = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from legscore.dna.contract import Contract
-from legscore.model.gpu_graph import LAYOUTS
+from legscore.model.gpu_form import LAYOUTS
 
 BLOCK = 256
 """Threads of a block. None of the kernels shares anything within a block, so any multiple of 32 is right."""

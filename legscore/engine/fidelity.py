@@ -22,7 +22,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
 from legscore.errors import OutputError
-from legscore.model.gpu_graph import FP16_MAX
+from legscore.model.gpu_form import FP16_MAX
 from legscore.system.caches import locked, private
 from legscore.system.log import Say
 from legscore.system.publish import publishing, writing

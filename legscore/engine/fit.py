@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from legscore.cuda.launches import input_bytes
 from legscore.dna.contract import Contract
 from legscore.errors import EngineError, shorten
 
@@ -47,6 +46,8 @@ def need(
         scratch: the largest scratch of any member for a pass (`device_memory_size`).
         plans: size of each member's plan.
     """
+    from legscore.cuda.launches import input_bytes
+
     x = aligned(input_bytes(batch, contract, layout, precision))
     rows = aligned(4 * batch * len(plans))
     return Need(

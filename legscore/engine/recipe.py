@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from legscore.errors import EngineError, nearest, shorten
-from legscore.model.gpu_graph import GROUPS, LAYOUTS, SILU, TORCH_GROUPS, TORCH_KERNELS
+from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU, TORCH_GROUPS, TORCH_KERNELS
 from legscore.system.resources import folder
 from legscore.system.small_files import read_small
 

@@ -22,7 +22,8 @@ from legscore.engine.recipe import Recipe
 from legscore.engine.trt import common
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.gpu_graph import GPU_REWRITE_VERSION, GpuForm, build_gpu_graph, float_names
+from legscore.model.gpu_form import GpuForm
+from legscore.model.gpu_graph import GPU_REWRITE_VERSION, build_gpu_graph, float_names
 from legscore.model.graph import REWRITE_VERSION
 from legscore.model.onnx_model import OnnxModel
 from legscore.system.log import Say

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.folded import folded_arrays
-from legscore.model.gpu_graph import FP16_MAX, balanced, repacked
+from legscore.model.gpu_form import FP16_MAX
+from legscore.model.gpu_graph import balanced, repacked
 
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TORCH_REWRITE_VERSION = 1

@@ -9,7 +9,6 @@ import pyarrow as pa
 from legscore.errors import InputError, nearest, shorten
 from legscore.input.column_types import as_clean_text, as_text, is_text, values_of
 from legscore.input.read import Input, Part
-from legscore.input.text import TextSource
 from legscore.rows.schema import RESULT_COLUMNS, TAIL_COLUMNS, Roles
 
 
@@ -18,9 +17,9 @@ def check_types(opened: Input, roles: Roles) -> None:
     for role, column in roles.column_of.items():
         kind = opened.schema.field(column).type
         values = values_of(kind)
-        if role == "offset" and isinstance(opened.sources[0], TextSource):
+        if role == "offset" and not opened.sources[0].has_types:
             for source in opened.sources:
-                if isinstance(source, TextSource) and column in source.not_whole:
+                if column in source.not_whole:
                     row, text = source.not_whole[column]
                     raise InputError(
                         f"{source.path}: column {column!r} reads {text!r} in row {row}; offsets are whole "

@@ -26,9 +26,11 @@ READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 class Source(ABC):
     """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore
     variants` left in it, `run_record` the record of the run that wrote it, `keys` columns that folders'
-    names say."""
+    names say. `not_whole` holds, where a format has no types, for each column
+    that is not whole numbers throughout, the first row (from 1) and text that is none."""
 
     format = ""
+    has_types = True
     checks_text = False
     """Whether reading refuses text that is no UTF-8."""
     slice_bytes = SLICE_BYTES
@@ -41,6 +43,7 @@ class Source(ABC):
         self.made_by: dict[str, Any] = {}
         self.run_record: bytes | None = None
         self.keys: dict[str, pa.Scalar] = {}
+        self.not_whole: dict[str, tuple[int, str]] = {}
         self._found = stamp(path)
 
     @property

@@ -34,10 +34,9 @@ class TextSource(Source):
 
     Unquoted empty fields are null, `""` is an empty text; no other text is null here. Lines above the header
     that begin with `##` are passed over.
-    `not_whole` holds, for each column that is not whole numbers throughout, the first row (from 1) and text
-    that is none.
     """
 
+    has_types = False
     checks_text = True
 
     def __init__(self, path: Path | Remote, format_name: str, names: Sequence[str] | None = None) -> None:
@@ -47,7 +46,6 @@ class TextSource(Source):
         self._comments, comment_bytes = _comments(self._text.head, path)
         self._one_column = False
         self.n_rows = 0
-        self.not_whole: dict[str, tuple[int, str]] = {}
         try:
             there = self._names()
             refuse_twice(path, there)

@@ -20,49 +20,19 @@ The same architecture always gives the same names of nodes and weights: refittin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.gpu_form import FP16_MAX, GpuForm
 from legscore.model.graph import Lowering, score_shape
 from legscore.model.graph_builder import Builder, to_model
 from legscore.model.onnx_model import ELEMENT_TYPE, FLOAT, FLOAT16, OnnxModel
 
 GPU_REWRITE_VERSION = 2
 """Part of every plan's key, with graph.REWRITE_VERSION; raised when the forms here change."""
-GROUPS = ("depthwise", "repack8", "repack16", "repack32", "native")
-LAYOUTS = ("ncl", "nc1l", "hwc8")
-SILU = ("sigmoid", "tanh")
-TORCH_GROUPS = ("shifted", "repack8", "repack16", "repack32", "native")
-TORCH_KERNELS = ("torch", "triton")
-"""How engine torch writes grouped convolutions, and whose kernels it runs (`engine.torch_network`)."""
-FP16_MAX = 65504.0
 BILINEAR_SHIFT = 4
 """Powers of two that each of the bilinear layer's first two factors gives up, at most."""
-
-
-@dataclass(frozen=True)
-class GpuForm:
-    """How to write the network: precision fp16 or fp32, and one of GROUPS, LAYOUTS and SILU each."""
-
-    precision: str = "fp16"
-    groups: str = "depthwise"
-    layout: str = "ncl"
-    silu: str = "sigmoid"
-
-    def __post_init__(self) -> None:
-        for value, known in (
-            (self.precision, ("fp16", "fp32")),
-            (self.groups, GROUPS),
-            (self.layout, LAYOUTS),
-            (self.silu, SILU),
-        ):
-            if value not in known:
-                raise ValueError(f"unknown form {value!r}; known are {', '.join(known)}")
-        if self.layout == "hwc8" and self.precision == "fp32":
-            raise ValueError("the layout hwc8 holds FP16 only")
 
 
 class _GpuBuilder(Builder):

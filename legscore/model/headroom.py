@@ -16,7 +16,8 @@ import numpy as np
 from legscore.dna.contract import BASES, N_CODE
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.forward import Forward, sigmoid, silu
-from legscore.model.gpu_graph import FP16_MAX, balanced
+from legscore.model.gpu_form import FP16_MAX
+from legscore.model.gpu_graph import balanced
 
 MARGIN = 4.0
 RANDOM = 4

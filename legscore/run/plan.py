@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,11 +15,13 @@ from legscore.output.result_columns import result_schema
 from legscore.rows.groups import Group
 from legscore.rows.schema import RESULT_COLUMNS, Roles
 from legscore.rows.window import Windower
-from legscore.run.adaptive import AdaptiveScorer
-from legscore.run.calibration import COLUMNS, Calibration
-from legscore.run.out_of_fold import OutOfFold
 from legscore.run.verify import Verifier
 from legscore.system.memory import Limits
+
+if TYPE_CHECKING:
+    from legscore.run.adaptive import AdaptiveScorer
+    from legscore.run.calibration import Calibration
+    from legscore.run.out_of_fold import OutOfFold
 
 
 def part_rows(n_members: int, engine: str = "") -> int:
@@ -45,6 +47,8 @@ def output_schema(
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
     lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    if calibrated:
+        from legscore.run.calibration import COLUMNS
     named = [*results, *(COLUMNS if calibrated else ())]
     return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying)
 

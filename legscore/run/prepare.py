@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
@@ -21,12 +21,9 @@ from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
 from legscore.rows.schema import Roles, find_roles
 from legscore.rows.window import Windower
-from legscore.run.adaptive import AdaptiveScorer
-from legscore.run.calibration import COLUMNS, Calibration, load_calibration
 from legscore.run.dataset import parts_a_file
 from legscore.run.finished import own_outputs
 from legscore.run.options import Options
-from legscore.run.out_of_fold import OutOfFold, read_folds_held_out
 from legscore.run.plan import Plan, output_schema, part_rows
 from legscore.run.resume import content_of
 from legscore.run.settings import check_singleton, in_context, resolve_rc, resolve_sequence_is, resolve_until
@@ -36,6 +33,11 @@ from legscore.system.log import Detail, Say
 from legscore.system.memory import Limits, check_room, memory_limit_lifted
 from legscore.system.publish import is_dataset
 from legscore.version import __version__
+
+if TYPE_CHECKING:
+    from legscore.run.adaptive import AdaptiveScorer
+    from legscore.run.calibration import Calibration
+    from legscore.run.out_of_fold import OutOfFold
 
 COUNTED = {"pair": "pairs of sequences", "edit": "edits of sequences", "sequence": "sequences"}
 """What rows of each kind are called when they are counted."""
@@ -182,6 +184,8 @@ def prepare_models(
         say(Detail(line))
     out_of_fold = None
     if options.out_of_fold is not None:
+        from legscore.run.out_of_fold import read_folds_held_out
+
         out_of_fold = read_folds_held_out(
             members, options.out_of_fold, roles.kind.name, contract, sequence_is, say
         )
@@ -293,6 +297,8 @@ def _calibration(
     """The calibration asked for, fit for these members, and what the output says of it."""
     if options.calibration is None:
         return None, {}
+    from legscore.run.calibration import COLUMNS, load_calibration
+
     if clash := set(kept) & set(COLUMNS):
         raise InputError(
             f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out "

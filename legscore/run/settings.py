@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from legscore.dna.contract import Contract
 from legscore.engine.base import ThreadedEngine
@@ -11,8 +12,10 @@ from legscore.input.read import Input
 from legscore.model.checkpoint import MAX_LOADED_MEMBERS, Checkpoint
 from legscore.rows.schema import RC_MODES, SEQUENCE_IS, Roles
 from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
-from legscore.run.adaptive import LEAST, AdaptiveScorer
 from legscore.system.log import Detail, Say
+
+if TYPE_CHECKING:
+    from legscore.run.adaptive import AdaptiveScorer
 
 
 def resolve_sequence_is(opened: Input, roles: Roles, contract: Contract, asked: str, say: Say) -> str:
@@ -53,6 +56,8 @@ def resolve_until(bound: float | None, n_members: int, say: Say) -> AdaptiveScor
     small for it."""
     if bound is None:
         return None
+    from legscore.run.adaptive import LEAST, AdaptiveScorer
+
     if n_members <= LEAST:
         raise LegscoreError(
             f"--until-se: every row gets at least {LEAST} members and there are {n_members}; leave it out"

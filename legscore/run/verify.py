@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,11 +28,13 @@ from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
 from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.model.checkpoint import Checkpoint
-from legscore.model.forward import Forward, take_matrix_buffer
 from legscore.rows.groups import Group
 from legscore.run.options import DEFAULT_SHARE
 from legscore.system.cores import usable_cores
 from legscore.system.memory import is_process_limited, memory_limit_lifted
+
+if TYPE_CHECKING:
+    from legscore.model.forward import Forward
 
 REFERENCE = "numpy fp32"
 """What records call the network that scores windows again."""
@@ -109,6 +111,8 @@ class Verifier:
         self._threads = min(MOST_THREADS, usable_cores())
         if self.share and is_process_limited():
             self._threads = 1
+            from legscore.model.forward import take_matrix_buffer
+
             with memory_limit_lifted():  # `check_room` then says whether it fits
                 take_matrix_buffer()
         self._seen: set[int] = set()
@@ -185,6 +189,8 @@ class Verifier:
 
     def _forward(self, member: int) -> Forward:
         """The network of a member, from its checkpoint; the one before it is let go."""
+        from legscore.model.forward import Forward
+
         if self._network is None or self._network[0] != member:
             self._network = None
             checkpoint = self.members[member]

@@ -32,7 +32,6 @@ from legscore.system.overwrite import lies_in
 from legscore.system.publish import base_of, is_stream, record_of, remove_stale
 from legscore.system.storage import reason
 from legscore.variants.organism import check_organism, check_tile_length, contract_of
-from legscore.variants.run_output import publish_scores
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
 if TYPE_CHECKING:
@@ -118,6 +117,8 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         def finish(record: dict[str, Any]) -> list[str]:
             if not request.scores_aside:
                 return []
+            from legscore.variants.run_output import publish_scores
+
             try:
                 return publish_scores(request, asked, room, job, made, read, record, say, log)
             except InputError:  # what was scored cannot become this output, now or later

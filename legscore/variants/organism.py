@@ -17,7 +17,6 @@ from legscore.input.columnar import made_by
 from legscore.input.files import find_files
 from legscore.input.formats import ARROW_MAGIC, format_of
 from legscore.input.source import READ_ERRORS
-from legscore.input.text import DELIMITER, first_rows
 from legscore.model.checkpoint import find_checkpoints, load_checkpoint
 from legscore.model.model_names import BUNDLED
 from legscore.run.finished import own_outputs
@@ -65,13 +64,13 @@ def check_table(
 ) -> None:
     """`check_organism` of a table: by the contigs that its metadata names, or, where there are none, by the
     places of its first rows (`places_of`)."""
-    from legscore.variants.contigs import outside_r64
-
     if contigs:
         check_contigs(table, contigs, options, log)
-    elif places and (where := outside_r64(places)) is not None:
-        contract = contract_of(options)
-        if contract.organism in TOLD_APART:
+    elif places:
+        from legscore.variants.contigs import outside_r64
+
+        where = outside_r64(places)
+        if where is not None and (contract := contract_of(options)).organism in TOLD_APART:
             why = f"it has a row at {where}, which the reference genome of {contract.organism} does not have"
             _tell(table, why, contract, options, log)
 
@@ -143,6 +142,8 @@ def contigs_of_fasta(path: str) -> dict[str, int]:
 def _origin_of(path: Path | Remote) -> tuple[dict[str, int], dict[str, int]]:
     """The contigs in the metadata of a Parquet or Arrow table; where there are none, the places of the first
     rows of a table on a disk (in a store each look takes its time)."""
+    from legscore.input.text import DELIMITER, first_rows
+
     with open_binary(path) as stream:
         magic = bytes(stream.read(8))
         stream.seek(0)

@@ -8,12 +8,14 @@ it on its stream is. Addresses are plain integers; allocations start at multiple
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from legscore.cuda.launches import Launch
 from legscore.errors import EngineError
+
+if TYPE_CHECKING:
+    from legscore.cuda.launches import Launch
 
 WAY_OUT = (
     "the run has ended and no score was written for it; run it again, and look for Xid messages in "

@@ -148,7 +148,7 @@ class Windower:
                 rows, codes = rows[~same], [c[~same] for c in codes]
         counts = [count_n(c) for c in codes]
         mostly = [
-            2 * count > self._own_bases(sequences, rows, count, c)
+            self._is_mostly_n(sequences, rows, count, c)
             for sequences, count, c in zip(given, counts, codes, strict=True)
         ]
         rows, keep, n_count = self._limit_n(rows, np.max(counts, axis=0), np.any(mostly, axis=0), status)
@@ -178,6 +178,18 @@ class Windower:
         keep = ~mostly if self.max_n is None else counts <= self.max_n
         status[rows[~keep]] = STATUS_CODE["mostly_n" if self.max_n is None else "invalid_base"]
         return rows[keep], keep, n_count
+
+    def _may_be_mostly_n(self, counts: np.ndarray) -> bool:
+        """Whether the shortest sequence with the most of these N's would be more than half N."""
+        return len(counts) > 0 and 2 * int(counts.max()) > self.contract.insert_min
+
+    def _is_mostly_n(
+        self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
+    ) -> np.ndarray:
+        """Whether more than half of each row's own bases are N, bool [len(rows)]."""
+        if not self._may_be_mostly_n(counts):
+            return np.zeros(len(rows), dtype=bool)
+        return 2 * counts > self._own_bases(sequences, rows, counts, codes)
 
     def _own_bases(
         self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
@@ -256,7 +268,9 @@ class Windower:
         # of the window with the change; the base that goes is no N where an N comes
         unknown = count_n(codes)
         counts = unknown[base_of_row] + (alt[rows] == N_CODE)
-        mostly = 2 * counts > self._own_bases(sequences, used, unknown + 1, codes)[base_of_row]
+        mostly = np.zeros(len(rows), dtype=bool)
+        if self._may_be_mostly_n(unknown + 1):
+            mostly = 2 * counts > self._own_bases(sequences, used, unknown + 1, codes)[base_of_row]
         rows, keep, n_count = self._limit_n(rows, counts.astype(np.int32), mostly, status)
         base_of_row = base_of_row[keep]
         # equal windows may hold inserts of other lengths, which turn round differently

@@ -142,22 +142,26 @@ def contigs_of_fasta(path: str) -> dict[str, int]:
 def _origin_of(path: Path | Remote) -> tuple[dict[str, int], dict[str, int]]:
     """The contigs in the metadata of a Parquet or Arrow table; where there are none, the places of the first
     rows of a table on a disk (in a store each look takes its time)."""
-    from legscore.input.text import DELIMITER, first_rows
-
     with open_binary(path) as stream:
         magic = bytes(stream.read(8))
         stream.seek(0)
         form = format_of(path, magic) if magic else ""
-        if form in DELIMITER:
-            rows = iter(()) if isinstance(path, Remote) else first_rows(path, form)
-            return {}, places_of((row.get("chrom"), row.get("pos")) for row in rows)
         if form not in ("Parquet", "Arrow"):
-            return {}, {}
+            return {}, {} if isinstance(path, Remote) else _places_of_text(path, form)
         schema, batches = _opened(stream, form, magic)
         contigs = contigs_in(made_by(schema))
         if contigs or isinstance(path, Remote) or not set(PLACE) <= set(schema.names):
             return contigs, {}
         return {}, next((places_in(batch) for batch in batches), {})
+
+
+def _places_of_text(path: Path, form: str) -> dict[str, int]:
+    """`places_of` the first rows of a table that is text."""
+    from legscore.input.text import DELIMITER, first_rows
+
+    if form not in DELIMITER:
+        return {}
+    return places_of((row.get("chrom"), row.get("pos")) for row in first_rows(path, form))
 
 
 def _opened(stream: Any, form: str, magic: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

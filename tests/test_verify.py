@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from legscore.engine.fidelity import Fidelity
 from legscore.engine.openvino_engine import OpenVINOEngine
 from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError, LegscoreError
+from legscore.model import forward
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.graph import build_graph
 from legscore.rows.groups import Group
@@ -116,6 +118,20 @@ def test_right_scores_pass() -> None:
     assert found["limit"] == LEAST_LIMIT
     assert (found["members"], found["members_verified"], found["members_not_verified"]) == (2, 2, [])
     assert "every member, against numpy fp32" in guard.announcement()
+
+
+def test_opening_the_networks_is_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = forward.Forward
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.2)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(forward, "Forward", slow)
+    found = guarded(lambda scores: None, 0.001, rows=5).record()
+    assert found["members_verified"] == 2
+    assert found["opening_s"] >= 0.4
+    assert found["seconds"] < found["opening_s"]
 
 
 def measured(worst: float) -> Fidelity:
@@ -310,6 +326,8 @@ def test_members_that_scored_nothing_are_named() -> None:
         assert closing_line(record).endswith("; not verified: b")
         taken = verifier.take()
         assert (taken.windows, verifier.compared.windows) == (5, 0)
+        assert taken.opening_s > 0  # apart from the windows' seconds
+        assert (taken.seconds > 0, verifier.compared.opening_s) == (True, 0.0)
         verifier.compared.add(taken)
         assert verifier.record() == record
     finally:

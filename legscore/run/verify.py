@@ -5,8 +5,8 @@ least one of a part) is scored again by the network as published, written in num
 checkpoint's arrays (`legscore.model.forward`), which shares nothing with the engine: no graph, no rewrite, no
 compiled network, no encoding. The windows are dealt to the members, and a member that was not verified yet
 gets a window of the first part that it scores. Which windows and which members follows from the windows'
-bases, so from no timing. A difference beyond what the engine's fidelity record allows ends the run and names
-the rows.
+bases, so from no timing. A part is verified, and the networks for that are read, while the engine scores the
+next part. A difference beyond what the engine's fidelity record allows ends the run and names the rows.
 
 The limit is LEAST_LIMIT, and LIMIT_FACTOR × the largest error that was measured when the engine was built,
 where one was. Engine null computes nothing and is not verified.
@@ -54,12 +54,14 @@ SEED = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass
 class Compared:
-    """What was compared so far: windows by member, and how far they were off (score units)."""
+    """What was compared so far: windows by member, how far they were off (score units), and the time it took
+    without opening networks, which `opening_s` counts."""
 
     windows_of: Counter[int] = field(default_factory=Counter)
     max_error: float = 0.0
     square_sum: float = 0.0
     seconds: float = 0.0
+    opening_s: float = 0.0
 
     @property
     def windows(self) -> int:
@@ -72,6 +74,7 @@ class Compared:
         self.max_error = max(self.max_error, other.max_error)
         self.square_sum += other.square_sum
         self.seconds += other.seconds
+        self.opening_s += other.opening_s
 
 
 class Verifier:
@@ -152,7 +155,7 @@ class Verifier:
         )
 
     def _check_again(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
-        began = time.perf_counter()
+        began, opened_s = time.perf_counter(), self.compared.opening_s
         chosen, draws = choose_windows(group.windows.batch, self.share)
         place_of = draws % np.uint64(len(members))
         for place, member in enumerate(members):
@@ -163,7 +166,7 @@ class Verifier:
                 windows = np.flatnonzero(finite_W)[:1]
             if len(windows):
                 self._compare(first_row, group, windows, member, scores_MW[place, windows])
-        self.compared.seconds += time.perf_counter() - began
+        self.compared.seconds += time.perf_counter() - began - (self.compared.opening_s - opened_s)
 
     def _compare(
         self, first_row: int, group: Group, windows: np.ndarray, member: int, scores_W: np.ndarray
@@ -189,6 +192,7 @@ class Verifier:
 
     def _forward(self, member: int) -> Forward:
         """The network of a member, from its checkpoint; the one before it is let go."""
+        began = time.perf_counter()
         from legscore.model.forward import Forward
 
         if self._network is None or self._network[0] != member:
@@ -197,6 +201,7 @@ class Verifier:
             forward = Forward(checkpoint, both_strands=self._both_strands, is_singleton=self._is_singleton)
             checkpoint.release()  # `forward` holds the arrays
             self._network = member, forward
+            self.compared.opening_s += time.perf_counter() - began
         return self._network[1]
 
     def _name(self, member: int) -> str:
@@ -239,6 +244,7 @@ class Verifier:
             "rms_error": (found.square_sum / found.windows) ** 0.5 if found.windows else 0.0,
             "limit": self.limit,
             "seconds": round(found.seconds, 3),
+            "opening_s": round(found.opening_s, 3),
             "reference": REFERENCE,
         }
 

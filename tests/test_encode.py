@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legscore.dna.batch import Batch
-from legscore.dna.codes import text_to_codes
+from legscore.dna.codes import encode_text, text_to_codes
 from legscore.dna.contract import Contract
 from legscore.dna.folds import folds_as_given
 from legscore.dna.one_hot import strands
@@ -86,3 +86,20 @@ def test_folds_stay_as_published() -> None:
     trimmed = folds_as_given(sequences, np.array([3]), 10, trim5=40, trim3=36)
     padded = folds_as_given(sequences, np.array([0]), 10, after="CGT")
     assert trimmed.tolist() == padded.tolist() == [known["ACGT"] % 10]
+
+
+@pytest.mark.parametrize("expected", ["", "A", "AC", "ACGTA"])
+def test_what_sequences_carry(expected: str) -> None:
+    rng = np.random.default_rng(len(expected))
+    texts = ["".join(rng.choice(list("ACGT"), size=8)) for _ in range(2000)] + ["ACGTACGT"] * 50
+    sequences = text_to_codes(pa.array(texts))
+    rows = np.sort(rng.choice(len(texts), size=900, replace=False))
+    skips = rng.integers(0, 8 - len(expected) + 1, len(rows))
+    for skip in (0, 2, skips):
+        found = sequences.matches(rows, skip, encode_text(expected))
+        slow = [
+            texts[row].startswith(expected, at)
+            for row, at in zip(rows, np.resize(skip, len(rows)), strict=True)
+        ]
+        assert found.tolist() == slow
+    assert sequences.matches(rows[:0], skips[:0], encode_text(expected)).tolist() == []

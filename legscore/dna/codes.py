@@ -48,8 +48,17 @@ class Sequences:
         return self.flat[begin[:, None] + np.arange(width)]
 
     def matches(self, rows: np.ndarray, skip: np.ndarray | int, expected: np.ndarray) -> np.ndarray:
-        """bool [len(rows)]: whether the bases `skip` into each row are `expected`."""
-        return (self.gather(rows, skip, len(expected)) == expected).all(axis=1)
+        """bool [len(rows)]: whether the bases `skip` into each row are `expected`, which all of them reach.
+
+        The first base is looked at alone: of sequences that are not made to begin so, it leaves a quarter.
+        """
+        if not len(expected):
+            return np.ones(len(rows), dtype=bool)
+        found = self.flat[self.start[rows] + skip] == expected[0]
+        left = np.flatnonzero(found)
+        at = skip if isinstance(skip, int) else skip[left]
+        found[left] = (self.gather(rows[left], at, len(expected)) == expected).all(axis=1)
+        return found
 
     def read_as_missing(self) -> np.ndarray:
         """bool [N]: texts that read as one of MISSING_WORDS, in any case.

@@ -47,10 +47,8 @@ def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract
     fits = np.flatnonzero(length >= len(five) + len(three) + contract.insert_min)
     carries = np.zeros(len(rows), dtype=bool)
     if len(five) + len(three):
-        at = rows[fits]
-        carries[fits] = sequences.matches(at, 0, five) & sequences.matches(
-            at, length[fits] - len(three), three
-        )
+        fits = fits[sequences.matches(rows[fits], 0, five)]
+        carries[fits] = sequences.matches(rows[fits], length[fits] - len(three), three)
     return carries
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -236,24 +237,42 @@ def test_parts_that_only_fit_one_at_a_time(tmp_path: Path, toy_model: Path) -> N
     """8,192 rows of 4 kB: two parts at once, each counted four times, are more than half of 400 MB. The run
     once waited here for ever. Slices end elsewhere than parts: what is beyond a part's end does not count
     against it."""
-    n = 20_000
-    table = pa.table({"note": [f"{i:04000d}" for i in range(n)], "sequence": ["ACGT" * 20] * n})
-    pq.write_table(table, tmp_path / "long.parquet", row_group_size=5_000)
-    base = [
-        sys.executable,
-        "-m",
-        "legscore",
-        "run",
-        str(tmp_path / "long.parquet"),
-        "-m",
-        str(toy_model),
-        "--engine",
-        "null",
-        "-q",
-    ]
+    base = _long_rows(tmp_path, toy_model)
     for out, more in (("o.parquet", ["--memory", "400M"]), ("p.parquet", [])):
         subprocess.run([*base, "-o", str(tmp_path / out), *more], check=True, timeout=60)
     assert (tmp_path / "o.parquet").read_bytes() == (tmp_path / "p.parquet").read_bytes()
+
+
+def _long_rows(folder: Path, toy_model: Path) -> list[str]:
+    """Words of a run on 20,000 rows of 4 kB."""
+    n = 20_000
+    table = pa.table({"note": [f"{i:04000d}" for i in range(n)], "sequence": ["ACGT" * 20] * n})
+    pq.write_table(table, folder / "long.parquet", row_group_size=5_000)
+    words = (sys.executable, "-m", "legscore", "run", folder / "long.parquet", "-m", toy_model)
+    return [*map(str, words), "--engine", "null", "-q"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own limit is set on Linux only")
+def test_a_run_that_waits_for_room_can_be_stopped(tmp_path: Path, toy_model: Path) -> None:
+    """Parts of 8,192 rows take two seconds each; the next one waits until the one before is done."""
+    base = _long_rows(tmp_path, toy_model)
+    out = tmp_path / "o.parquet"
+    process = subprocess.Popen(
+        [*base, "-o", str(out), "--memory", "400M", "--null-rate", "4000"], stderr=subprocess.PIPE, text=True
+    )
+    ends = time.monotonic() + 60
+    while not list(Path(f"{out}.parts").glob("part-*")):
+        assert process.poll() is None
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not out.exists()
+    for name, more in (("o.parquet", ["--memory", "400M"]), ("p.parquet", [])):
+        subprocess.run([*base, "-o", str(tmp_path / name), *more], check=True, timeout=60)
+    assert out.read_bytes() == (tmp_path / "p.parquet").read_bytes()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own limit is set on Linux only")

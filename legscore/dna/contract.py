@@ -92,7 +92,8 @@ class Contract:
             flank5 + insert + flank3. A generator's window is the insert alone, and the flanks are where its
             designs belong.
         adapter5, adapter3: the parts of the flanks that an oligo carries; adapter5 ends flank5,
-            adapter3 starts flank3.
+            adapter3 starts flank3. They may be longer than the flanks, of which a cropped window holds only
+            what lies next to the insert.
         insert_min, insert_max: lengths an insert may have.
         rc_trained: whether the model was trained on both strands of the whole window.
         output: meaning of the score.
@@ -138,8 +139,11 @@ class Contract:
             value = getattr(self, name)
             if not isinstance(value, str) or set(value) - set(BASES):
                 raise refuse(f"{name} must be a string of upper-case A, C, G, T")
-        if not self.flank5.endswith(self.adapter5) or not self.flank3.startswith(self.adapter3):
-            raise refuse("adapter5 must end flank5 and adapter3 must start flank3")
+        # where the window is cropped within an adapter, the flank is the part of the adapter that is read
+        if not self.flank5.endswith(self.adapter5) and not self.adapter5.endswith(self.flank5):
+            raise refuse("adapter5 must end flank5, and flank5 must end it where it is the shorter one")
+        if not self.flank3.startswith(self.adapter3) and not self.adapter3.startswith(self.flank3):
+            raise refuse("adapter3 must start flank3, and flank3 must start it where it is the shorter one")
         if not 1 <= self.length <= MAX_LENGTH:
             raise refuse(f"length is {self.length}; it must be 1 to {MAX_LENGTH:,}")
         if not 1 <= self.insert_min <= self.insert_max:
@@ -199,6 +203,33 @@ class Contract:
             adapter3="",
             insert_min=length,
             insert_max=length,
+        )
+
+    def cropped(self, insert: int, flank: int) -> Contract:
+        """The same assay read on the forward strand alone, in a window that ends near the insert.
+
+        Args:
+            insert: the one length that inserts then have.
+            flank: bases read on either side of the insert, or fewer where the window holds fewer.
+
+        Raises:
+            ModelError: the contract takes no inserts of that length.
+        """
+        if not self.insert_min <= insert <= self.insert_max:
+            raise ModelError(
+                f"inserts of {insert} bases: these models take {self.insert_min} to {self.insert_max}"
+            )
+        flank5 = self.flank5[max(0, len(self.flank5) - min(flank, self.length - insert - len(self.flank3))) :]
+        flank3 = self.flank3[:flank]
+        return replace(
+            self,
+            channels=self.channels[:4],
+            length=len(flank5) + insert + len(flank3),
+            flank5=flank5,
+            flank3=flank3,
+            insert_min=insert,
+            insert_max=insert,
+            rc_trained=False,
         )
 
     def describe_origin(self) -> str:

@@ -7,7 +7,7 @@
 // launch   one thread for each base of out: blocks of 256, ceil(count * length / 256) of them
 // bytes    reads and writes count * length, plus 7 for each edit (from cache within a row)
 // bound    memory; a twelfth of what one_hot writes. count * length must be below 2^31 (the caller checks).
-// twin     legscore/batch.py, Batch.expand(): equal byte for byte
+// twin     legscore/dna/batch.py, Batch.expand(): equal byte for byte
 //
 // No barriers, no shuffles: run one thread after another on a host, it gives the same bytes.
 

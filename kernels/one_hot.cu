@@ -10,7 +10,7 @@
 // launch   one thread for each 16 bytes of x: blocks of 256, ceil(bytes of x / 16 / 256) of them; x aligned to 16 bytes
 // bytes    reads windows * length (from cache for the second strand and the other channels), writes all of x
 // bound    memory: the store of x. rows * channels * length must be below 2^31 (the caller checks).
-// twin     legscore/encode.py, strands(): equal bit for bit
+// twin     legscore/dna/one_hot.py, strands(): equal bit for bit
 //
 // No barriers, no shuffles: run one thread after another on a host, it gives the same bits.
 

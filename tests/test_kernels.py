@@ -3,6 +3,7 @@ compile."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -208,6 +209,28 @@ def test_launches_that_cannot_be_are_errors() -> None:
 
 
 SOURCES = sorted(folder("kernels").glob("*.cu"))
+OF_CPUS = sorted(p for p in (folder("kernels") / "cpu").iterdir() if p.suffix in (".h", ".cpp"))
+
+
+def named_twins(text: str) -> bool:
+    """Whether a card names its twin, and every file of the repository that it names is there."""
+    (twin,) = re.findall(r"^// twin +(.+)$", text, re.M)
+    root, beside = folder("kernels").parent, folder("kernels") / "cpu"
+    for name in re.findall(r"[\w/]+\.(?:py|h|cpp)\b", twin):
+        assert (
+            (root / name).is_file() or (beside / name).is_file() or (root / "tests/data" / name).is_file()
+        ), name
+    return True
+
+
+@pytest.mark.parametrize("source", OF_CPUS, ids=[s.name for s in OF_CPUS])
+def test_files_for_cpus_open_with_a_card(source: Path) -> None:
+    card = re.match(r"(//.*\n|\n)+", source.read_text())
+    assert card
+    assert card[0].startswith(f"// {source.name}: ")
+    for word in ("shapes", "layout", "bytes", "bound", "twin"):
+        assert re.search(rf"^//( |.*, ){word}\b", card[0], re.M), f"{source.name}'s card lacks {word}"
+    assert named_twins(card[0])
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
@@ -216,7 +239,7 @@ def test_kernels_keep_to_what_a_host_can_run(source: Path) -> None:
     card = text[: text.index("\n\n")]
     for word in ("shapes", "layout", "launch", "bytes", "bound"):
         assert f"// {word} " in card, f"{source.name}'s card lacks {word}"
-    assert "// twin " in text
+    assert named_twins(text)
     assert sorted(KERNEL.findall(text)) == sorted(
         name for name, stem in launches.SOURCE.items() if stem == source.stem
     )

@@ -1,4 +1,8 @@
 // amx.cpp: the network with AMX tiles, AVX512-FP16 and AVX512-BF16. The system must have allowed tiles (legnet_runs).
+//
+// shapes, layout, bytes: driver.h, which is compiled here with this form's vectors and tiles
+// bound    tile products
+// twin     portable.cpp, equal bit for bit
 #include <immintrin.h>
 #include <string.h>
 #include <time.h>

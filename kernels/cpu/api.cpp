@@ -1,9 +1,11 @@
 // api.cpp: the library's interface: which forms run here, buffers of a thread, and scores of windows.
 //
 // shapes   codes uint8 [windows][length], A,G,C,T,N = 0..4; window int32, offset int16, base uint8 [edits]; out float [nets][count]
+// layout   rows one after another; a network and its buffers as in legnet.h
 // order    a thread takes a stretch of windows; members in turn, units of strands within. Both strands of a window are scored and
 //          averaged here. A unit in which an activation leaves its format's range is run again strand by strand, and the strands
 //          at fault are NaN.
+// bytes    a code for each base, 7 for an edit, 4 for a score; the units read and write the rest (driver.h)
 // bound    the units
 // twin     Batch.expand (legscore/dna/batch.py) and legscore/engine/base.py, average
 #include <math.h>

@@ -1,4 +1,8 @@
 // avx512.cpp: the network with AVX-512 F, BW, DQ and VL: the same bits on CPUs without AMX, and the test of the vector code.
+//
+// shapes, layout, bytes: driver.h, which is compiled here with this form's vectors and tiles
+// bound    FP32 multiply-adds (tiles_plain.h)
+// twin     portable.cpp, equal bit for bit
 #include <immintrin.h>
 #include <string.h>
 #include <time.h>

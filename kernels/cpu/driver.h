@@ -1,6 +1,7 @@
 // driver.h: one unit of strands through a whole network; the page that shows it whole.
 //
 // shapes   strands [count] -> scores [count]; everything between lies in Work
+// layout   panels, as in legnet.h; x and f(x) side by side, so that the mixing convolution reads both as one input
 // order    stem; each block: expand and grouped convolution quad by quad, squeeze, gate and project 32 rows at a time, mix, pool; head
 // range    1 where every activation stayed in the range of its format, else 0, and the scores are void: bf16 below 2^64 (so that
 //          no FP32 sum can overflow), FP16 in the expanded rows, and sums of the grouped convolution below 60,000

@@ -1,6 +1,7 @@
 // epilogue.h: what becomes of a block of products: SiLU, stored as bf16 or FP16.
 //
 // shapes   a block is 32 rows x 32 outputs, FP32 [32][32], in the z domain; it becomes 32 rows of a panel
+// layout   rows of a block and of a panel one after another
 // range    `peak` keeps the largest bit pattern stored. Stored numbers are negative except for (0, 0.4], so that it is that of the
 //          most negative one, and of NaN and infinity above all
 // bytes    reads 4 KiB of sums in L1, writes 2 KiB

@@ -1,7 +1,7 @@
 // group.h: the grouped convolution of the inner channels, its SiLU, and the mean over the positions.
 //
 // shapes   from G panels FP16 [row][32] (a quad of channels) to G panels FP16; lane l of panel i is the i-th channel of group l
-// weights  FP16 bits [tap][panel out][panel in][32], bias FP16 bits [panel][32]
+// layout   panels, as in legnet.h; weights FP16 bits [tap][panel out][panel in][32], bias FP16 bits [panel][32]
 // order    bias, then taps outermost and panels in within, fused in FP16; means of up to 10 positions in FP16, then FP32
 // bytes    reads and writes G panels, which stay in L1
 // bound    FP16 multiply-adds: taps * G for 32 numbers

@@ -1,6 +1,7 @@
 // head.h: the head: logits of each strand, and the score.
 //
 // shapes   from the last block's panels; out [strands], or [strands][4][length] of a generator
+// layout   panels, and weights of linear layers, as in legnet.h
 // silu     with a final activation the 1 x 1 convolution runs as tiles over all rows, then SiLU, then the mean over positions
 // mean     without one the mean comes first (the same, up to rounding), and the convolution is a linear layer in FP32
 // bins     softmax and expectation in double with an exponential of its own, since those of libraries differ in their last bits

@@ -1,12 +1,16 @@
-// legnet.h: what a packed LegNet is, and the plain C interface of the library.
+// legnet.h: what a packed LegNet is: its layout in memory, the buffers of a thread, and what each form has to offer.
 //
-// A network runs on units of up to MOST_STRANDS strands, stacked in one sequence of rows with `gap` zero rows before each strand
+// layout: a network runs on units of up to MOST_STRANDS strands, stacked in one sequence of rows with `gap` zero rows before each strand
 // and after the last. Activations lie in panels of 32 channels, [panel][row][32], 64 bytes a row: a convolution's tap is a shift
 // by one row, and 16 rows of a panel are one tile. "z domain": convolutions yield z = -log2(e) x, and what is stored is
 // -log2(e) SiLU(x), so that the SiLU needs no multiplication; weights are as they were, biases carry the factor.
 //
-// Forms: portable C++ (any CPU), AVX-512 (F, BW, DQ, VL), AMX (tiles, with AVX512-FP16). All give the same bits.
-// twin: legscore/model/graph.py (the rewritten form, FP32), within the tolerance of bf16.
+// shapes   strands of 8-600 positions -> a score each, or a generator's probabilities [4][length]
+// forms    portable C++ (any CPU), AVX-512 (F, BW, DQ, VL), AMX (tiles, with AVX512-FP16 and AVX512-BF16); all give the same bits
+// bytes    3.7 MB of packed weights for the original network; a thread holds the panels of its widest block, twice, and those of
+//          the inner channels
+// bound    tile products (driver.h)
+// twin     legscore/model/graph.py (the rewritten form, FP32), within the tolerance of bf16
 #ifndef LEGNET_H
 #define LEGNET_H
 #include <stddef.h>

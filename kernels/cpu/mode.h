@@ -1,5 +1,9 @@
-// mode.h: how FP32 arithmetic is to round while a unit runs: to nearest even, subnormals flushed both ways, as AMX does by itself.
-// twin of the tiles' own mode; FP16 arithmetic keeps its subnormals whatever the mode.
+// mode.h: how FP32 arithmetic rounds while a unit runs: to nearest even, subnormals flushed both ways, as AMX does by itself. FP16
+// arithmetic keeps its subnormals whatever the mode.
+//
+// shapes, layout, bytes: none; it is a register of the CPU
+// bound    two instructions a unit; the caller's mode is restored
+// twin     the mode that is built into AMX tiles
 
 #if defined(__x86_64__)
 struct Mode {

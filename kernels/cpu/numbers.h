@@ -2,7 +2,12 @@
 //
 // bf16: the high half of an FP32, rounded to nearest even, FP32 subnormals to zero (as VCVTNE2PS2BF16 does).
 // FP16: IEEE, rounded to nearest even, subnormals kept.
-// twin of: the vectors of each form; emulated_amx.h in tests/data has both conversions once more.
+//
+// shapes   one number at a time
+// layout   bits in the low end of an integer
+// bytes    2 for 4, and back
+// bound    some 5 integer instructions; not on the scoring path but for a generator's input
+// twin     the vectors of each form; emulated_amx.h in tests/data has both conversions once more
 #ifndef LEGNET_NUMBERS_H
 #define LEGNET_NUMBERS_H
 #include <stdint.h>

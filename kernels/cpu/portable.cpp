@@ -1,4 +1,8 @@
 // portable.cpp: the network in plain C++: any CPU, and the judge of the other forms.
+//
+// shapes, layout, bytes: driver.h, which is compiled here with this form's vectors and tiles
+// bound    the same, and FP16 arithmetic made of integers
+// twin     legscore/model/forward.py (numpy FP32), within the tolerance of bf16
 #include <string.h>
 #include <time.h>
 #if defined(__x86_64__)

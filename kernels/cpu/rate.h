@@ -2,6 +2,9 @@
 //
 // shapes   2 x 2 tiles of 16 rows, 32 inputs, 16 outputs, random bf16 of either sign; FLOP a second by the clock, so that a
 //          machine that is not idle shows as a rate that swings
+// layout   as in tiles_amx.h
+// bytes    8 KiB of numbers and 4 KiB of sums, in L1
+// bound    products alone, which is what it measures
 // twin     none: a clock
 
 static double seconds_now() {

@@ -5,7 +5,11 @@
 // gate_rows  32 rows of a panel, FP16 times the strand's gate -> bf16
 // add_rows   x += f(x), bf16, rounded once
 // pool_rows  the largest of `pool` neighbours; in the z domain the least
-// bound      memory in L1 or L2: 64 bytes read and written for each row of a panel
+//
+// shapes     codes [length] of each strand, or a generator's input [channels][length]; panels [row][32]
+// layout     panels, as in legnet.h; of the stem's input [row][8]
+// bytes      64 read and 64 written for each row of a panel; add_rows reads 128
+// bound      memory in L1 or L2
 // twin       legscore/dna/one_hot.py; numpy
 
 INLINE Rows rows_of(const Network& net, int32_t strands, int32_t length) {

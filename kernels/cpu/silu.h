@@ -3,7 +3,9 @@
 // silu, half_silu  z -> z / (1 + 2^z) by tables.h. NaN and z = -infinity stay what they are; z = +infinity (x far below zero) gives
 //                  about 0, which is right unless z itself came of an overflow: callers guard against that (rows.h, group.h).
 // sigmoid          x -> 1 / (1 + 2^(-log2(e) x)), degree 5, 2e-7, at least 2^-40; the true domain
-// bound            11 instructions for 16 numbers, 8 for 32 in FP16; the tables stay in registers
+// shapes, layout   one vector: 16 FP32 or 32 FP16 numbers
+// bytes            none: numbers and tables stay in registers
+// bound            11 instructions for 16 numbers, 8 for 32 in FP16
 // twin             numpy: z / (1 + 2**z)
 
 static const float MINUS_LOG2_E = -1.4426950408889634f;

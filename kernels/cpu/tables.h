@@ -7,6 +7,12 @@
 // SILU_2, _1, _0   quadratic pieces in v, FP32 (max error 4e-5 below |z| = 14, 5e-4 in the last piece): Chebyshev
 //                  interpolation; the first piece fitted with G(1) = 0 exactly
 // SILU_HALF_1, _0  linear pieces in v, rounded to FP16; as float, and as bits for AVX512-FP16
+//
+// shapes   32 pieces in each table
+// layout   in the order of the pieces' numbers: the octaves of v begin with 2, 4, 8, 1
+// bytes    128 a table of floats, 64 of bits: two registers or one
+// bound    one permutation for each coefficient (silu.h)
+// twin     numpy: z / (1 + 2**z) - minimum(0, z)
 
 alignas(64) static const float SILU_2[32] = {
     -0.127748981f, -0.10978166f, -0.0913302228f, -0.0733628273f,

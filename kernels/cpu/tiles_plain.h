@@ -1,6 +1,8 @@
 // tiles_plain.h: blocks of products without tiles, with the bits of AMX; for the portable and the AVX-512 form.
 //
 // shapes   rows A: bf16, 32 inputs (64 bytes) at each of 32 rows, `row` numbers apart; weights as Product holds them
+// layout   as in tiles_amx.h
+// bytes    a step reads 2 KiB of rows and 2 KiB of weights, and reads and writes 4 KiB of sums in L1
 // bits     as TDPBF16PS sums one step: products of even and of odd inputs apart, each from zero in order, then both added, then
 //          added to the accumulator, which starts as the bias. A product of two bf16 is exact in FP32, so that multiplying and
 //          adding apart equals the fused operation. FP32 subnormals are flushed (the caller sets the mode).

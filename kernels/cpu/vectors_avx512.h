@@ -2,7 +2,12 @@
 //
 // FP16 numbers are held as FP32, as in vectors_portable.h. Rounding to odd is taken from the sums rounded down and up: where they
 // differ they are neighbours, and one of them is odd.
-// twin of: vectors_portable.h, equal bit for bit.
+//
+// shapes   F: 16 FP32 numbers in one register; H: 32 FP16 numbers in two; U16: 32 patterns of 16 bits
+// layout   in memory one after another, at multiples of 64 bytes
+// bytes    64 or 32 for each vector read or written
+// bound    a fused FP16 multiply-add takes 14 instructions here, one in vectors_half.h
+// twin     vectors_portable.h, equal bit for bit
 
 #include "vectors_f32.h"
 

@@ -1,6 +1,11 @@
 // vectors_f32.h: 16 FP32 numbers at once, and 32 bit patterns of 16 bits, with AVX-512 F, BW, DQ and VL; shared by the AVX-512 and
 // the AMX form.
-// twin of: vectors_portable.h, equal bit for bit.
+//
+// shapes   F: 16 FP32 numbers, U16: 32 patterns, one register each
+// layout   in memory one after another, at multiples of 64 bytes
+// bytes    64 for each vector read or written
+// bound    one to three instructions each
+// twin     vectors_portable.h, equal bit for bit
 
 typedef __m512 F;
 typedef __m512i U16;

@@ -1,5 +1,10 @@
 // vectors_half.h: 32 FP16 numbers at once with AVX512-FP16, and bf16 with AVX512-BF16; FP32 as in vectors_f32.h.
-// twin of: vectors_portable.h, equal bit for bit.
+//
+// shapes   H: 32 FP16 numbers in one register
+// layout   in memory one after another, at multiples of 64 bytes
+// bytes    64 for each vector read or written
+// bound    one instruction each, three to join two FP32 vectors
+// twin     vectors_portable.h, equal bit for bit
 
 #include "vectors_f32.h"
 

@@ -2,7 +2,12 @@
 //
 // An FP16 number is held as the FP32 that equals it. The sum of two is rounded once in FP32 and once to FP16, which is exact for
 // formats of 24 and 11 bits; a fused multiply-add is the exact product plus the addend, rounded to odd in FP32, then to FP16.
-// twin of: vectors_avx512.h, vectors_half.h, equal bit for bit.
+//
+// shapes   F: 16 FP32 numbers; H: 32 FP16 numbers, as two F; U16: 32 patterns of 16 bits
+// layout   in memory one after another, at any address
+// bytes    64 for each vector read or written, 128 for an H held as FP32
+// bound    element by element where no vector type has the operation; correct first, since it judges the others
+// twin     vectors_avx512.h, vectors_half.h, equal bit for bit
 
 typedef float F __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));

@@ -55,7 +55,7 @@ def uncovered(checkpoint: Checkpoint) -> str:
 
 
 def packed_shape(checkpoint: Checkpoint) -> np.ndarray:
-    """int32, as `read_shape` of pack.cpp takes it."""
+    """int32, as `read_shape` of shape.h takes it."""
     a, contract = checkpoint.architecture, checkpoint.contract
     place = {name: contract.channels.index(name) for name in contract.extras}
     numbers = [

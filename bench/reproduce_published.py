@@ -6,9 +6,11 @@ substitutions; effects of native single-base variants. Pearson, Spearman and RMS
 table to 1e-6, or the script ends. Bootstrap means and 95 % limits should lie within 0.003 of the reference's
 own bootstrap; that one had 1,000 draws, whose limits have a standard error of 0.001 to 0.002 for a thousand
 rows, so the script ends only where a difference is also beyond 4 such errors, and counts those beyond 0.003.
-With --out it draws Figures 3 (hexagons), 4 (bootstrap violins with significance), S5 (effects by
-substitutions) and S7 (ensemble curve, from a file of `run --per-model` with the measured column) of the
-LegNet paper, each as PNG and SVG.
+With --out it draws, each as PNG and SVG, what the LegNet paper shows in Figures 3 (native promoters: A-B
+predicted against measured, C-D bootstrap violins), 4 (effects by number of substitutions, Pearson and
+Spearman), S5 (LegNet beside DeepSEA, DanQ and DeepAtt) and S7 (ensemble curve, from a file of `run
+--per-model` with the measured column), and predicted against measured effects. Stars come from the test for
+dependent correlations. S6, the optimised network's own figure, needs its predictions, which are not public.
 
     python bench/reproduce_published.py --native native.parquet --drift drift.parquet --random random.parquet
         --snv native_variants.parquet --reference correlations.csv [--per-model scores.parquet] [--out
@@ -17,24 +19,33 @@ LegNet paper, each as PNG and SVG.
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
+from typing import cast
 
 import numpy as np
 import polars as pl
 from machine import arguments, finish
 
 from legscore.evaluate.compare import Group
+from legscore.evaluate.correlation import CORRELATIONS
 from legscore.evaluate.evaluation import EvaluationOptions, evaluate, panels
 from legscore.evaluate.figures.ensemble_size import draw_curve
 from legscore.evaluate.figures.scatter import Panel, draw_scatter
-from legscore.evaluate.figures.violins import ViolinPanel, draw_violins
+from legscore.evaluate.figures.violins import ViolinPanel, draw_violins, violin_panel
 
 MODELS = ("legnet", "transformer", "danq", "deepsea", "deepatt")
 ALL_MODELS = (*MODELS, "convolutional", "biochemical")
+PAPER = MODELS[:2]
+"""What the paper's Figures 3 and 4 compare."""
+NAMES = {
+    "legnet": "LegNet", "transformer": "transformer", "danq": "DanQ", "deepsea": "DeepSEA",
+    "deepatt": "DeepAtt",
+}  # fmt: skip
+MEDIA = ("defined", "complex")
 EXACT, CLOSE = 1e-6, 0.003
 BOOT: dict[str, tuple[str, float | None]] = {
     "boot_mean": ("boot_mean", None),
@@ -208,71 +219,82 @@ def draw(
 ) -> list[str]:
     """The figures; names of those that could be drawn."""
     folder.mkdir(parents=True, exist_ok=True)
-    scatters: list[Panel] = []
-    for medium in ("complex", "defined"):
+    shown: dict[str, tuple[Sequence[Panel] | Sequence[ViolinPanel], int]] = {
+        "figure3AB": (native_scatters(native), 2),
+        "figure3CD": (native_violins(native, PAPER), 2),
+        "figure4": (effect_violins(found), 3),
+        "figureS5": (native_violins(native, MODELS), 2),
+        "effects_by_substitutions": (effect_scatters(drift), 3),
+    }
+    for name, (drawn, columns) in shown.items():
+        for kind in FORMATS:
+            if isinstance(drawn[0], ViolinPanel):
+                draw_violins(cast("Sequence[ViolinPanel]", drawn), f"{folder}/{name}.{kind}", columns)
+            else:
+                draw_scatter(cast("Sequence[Panel]", drawn), f"{folder}/{name}.{kind}", columns)
+    if not per_model:
+        return list(shown)
+    curve = evaluate(EvaluationOptions([per_model], [truth], ["score"], curve=True, bootstrap=0)).curve
+    for kind in FORMATS:
+        draw_curve(curve, f"{folder}/figureS7.{kind}")
+    return [*shown, "figureS7"]
+
+
+def native_scatters(native: str) -> list[Panel]:
+    """Predicted against measured native promoters: defined medium above, complex below."""
+    return [
+        Panel(f"{NAMES[p.title]}, {medium}", p.x_name, NAMES[p.title], p.x_N, p.y_N)
+        for medium in MEDIA
+        for p in panels(EvaluationOptions([native], ["measured"], PAPER, where=[("medium", medium)]))[0]
+    ]
+
+
+def native_violins(native: str, models: Sequence[str]) -> list[ViolinPanel]:
+    """Pearson and Spearman of native promoters, on the rows that all the models have; media for which one of
+    them has no predictions are left out."""
+    found = []
+    for medium in MEDIA:
         there = [
-            m
-            for m in MODELS
-            if pl.read_parquet(native, columns=["medium", m]).filter(medium=medium)[m].count()
+            name
+            for name in models
+            if pl.read_parquet(native, columns=["medium", name]).filter(medium=medium)[name].count()
         ]
-        some, _ = panels(EvaluationOptions([native], ["measured"], there, where=[("medium", medium)]))
-        scatters += [Panel(f"{p.title}, {medium}", p.x_name, p.y_name, p.x_N, p.y_N) for p in some]
-    levels = [
-        violins(found["native", medium, "all", "expression"], f"native, {medium}", metric, "")
-        for medium in ("complex", "defined")
-        for metric in ("pearson", "spearman")
-    ]
-    effects = [
-        violins(
-            found["drift", medium, f"n_mut={k}", "delta"],
-            f"{k} substitution{'s' * (k > 1)}, {medium}",
-            "pearson",
-            "delta_",
-        )
-        for medium in ("complex", "defined")
+        if len(there) < len(models):
+            continue
+        wanted = EvaluationOptions([native], ["measured"], there, where=[("medium", medium)])
+        group = evaluate(wanted).groups[0]
+        found += [violin_panel(group, metric, f"native, {medium}", NAMES) for metric in CORRELATIONS]
+    return found
+
+
+def effect_violins(found: dict[tuple[str, str, str, str], Group]) -> list[ViolinPanel]:
+    """Pearson and Spearman of effects of 1 to 3 substitutions: a row for each medium and metric."""
+    names = {f"delta_{name}": NAMES[name] for name in PAPER}
+    return [
+        violin_panel(group, metric, f"{substituted(k)}, {medium}", names)
+        for medium in MEDIA
+        for metric in CORRELATIONS
         for k in (1, 2, 3)
+        for group in [found["drift", medium, f"n_mut={k}", "delta"]]
     ]
-    shifts: list[Panel] = []
-    for medium in ("complex", "defined"):
-        for k in (1, 2, 3):
-            wanted = EvaluationOptions(
+
+
+def effect_scatters(drift: str) -> list[Panel]:
+    """Predicted against measured effects, by number of substitutions."""
+    return [
+        Panel(f"{substituted(k)}, {medium}", "measured effect", "LegNet's", p.x_N, p.y_N)
+        for medium in MEDIA
+        for k in (1, 2, 3)
+        for p in panels(
+            EvaluationOptions(
                 [drift], ["delta_measured"], ["delta_legnet"], where=[("medium", medium), ("n_mut", str(k))]
             )
-            shifts += [
-                Panel(f"{k} substitution{'s' * (k > 1)}, {medium}", p.x_name, p.y_name, p.x_N, p.y_N)
-                for p in panels(wanted)[0]
-            ]
-    names = ["figure3", "figure4", "figure4_effects", "figureS5"]
-    for kind in FORMATS:
-        draw_scatter(scatters, f"{folder}/figure3.{kind}", 5)
-        draw_violins(levels, f"{folder}/figure4.{kind}", 4)
-        draw_violins(effects, f"{folder}/figure4_effects.{kind}", 3)
-        draw_scatter(shifts, f"{folder}/figureS5.{kind}", 3)
-    if per_model:
-        curve = evaluate(EvaluationOptions([per_model], [truth], ["score"], curve=True, bootstrap=0)).curve
-        for kind in FORMATS:
-            draw_curve(curve, f"{folder}/figureS7.{kind}")
-        names.append("figureS7")
-    return names
+        )[0]
+    ]
 
 
-def violins(group: Group, title: str, metric: str, prefix: str) -> ViolinPanel:
-    """The panel of one group: published models that it has, best first, and the bootstrap's p of
-    neighbours."""
-    values = {
-        m.prediction: m.value
-        for m in group.metrics
-        if m.metric == metric and m.prediction.removeprefix(prefix) in MODELS
-    }
-    order = sorted((name for name in values if not math.isnan(values[name])), key=lambda name: -values[name])
-    p = {frozenset((c.first, c.second)): c.boot_p for c in group.comparisons if c.metric == metric}
-    tests = {
-        (one.removeprefix(prefix), other.removeprefix(prefix)): p[frozenset((one, other))]
-        for one, other in itertools.pairwise(order)
-    }
-    return ViolinPanel(
-        title, metric, {name.removeprefix(prefix): group.draws[name, metric] for name in order}, tests
-    )
+def substituted(k: int) -> str:
+    return f"{k} substitution{'s' * (k > 1)}"
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ COMMANDS = {
     "ablate": ("legscore.cli.ablate", "Train variants of a recipe and compare them."),
     "evaluate": ("legscore.cli.evaluate", "Compare predictions with measurements."),
     "report": ("legscore.cli.report", "Write a page that shows scores in the browser."),
-    "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, an ensemble curve, a training."),
+    "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, violins, a training."),
     "design": ("legscore.cli.design", "Design sequences with a wanted score."),
     "doctor": (
         "legscore.cli.doctor",

@@ -9,13 +9,16 @@ import click
 from legscore.cli.output_options import force_option, output_option
 from legscore.cli.sections import SectionedCommand
 from legscore.cli.table_options import conditions, key_option, tile_column_option, where_option
+from legscore.errors import InputError
+
+CORRELATIONS = ("pearson", "spearman")
 
 picture_option = output_option("Picture: .png, .svg or .pdf.", metavar="FILE")
 
 
-@click.group("plot", short_help="Draw figures: a promoter, a scatter, an ensemble curve, a training.")
+@click.group("plot", short_help="Draw figures: a promoter, a scatter, violins, a training.")
 def command() -> None:
-    """Draw figures: a promoter, a scatter, an ensemble curve, a training.
+    """Draw figures: a promoter, a scatter, violins, a training.
 
     Each writes PNG, SVG or PDF by the extension of -o, and needs legscore[report].
 
@@ -23,6 +26,8 @@ def command() -> None:
     Examples:
       legscore plot ism scores.parquet --promoter GAL1 -o gal1.png
       legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.svg
+      legscore plot violins published.parquet --truth measured --prediction legnet --prediction danq \\
+          -o violins.png
       legscore plot ensemble-curve evaluation.json -o curve.pdf
       legscore plot training models/ -o training.png
     """
@@ -98,6 +103,89 @@ def scatter(
     drawn, summary = panels(options)
     draw_scatter(drawn, output)
     click.echo(f"{output}: {summary}", err=True)
+
+
+@command.command("violins", cls=SectionedCommand)
+@click.argument("predictions", nargs=-1, required=True, type=click.Path(), metavar="PREDICTIONS...")
+@click.option("--truth", required=True, metavar="COLUMN", help="Measured values.")
+@click.option(
+    "--prediction",
+    "columns",
+    multiple=True,
+    required=True,
+    metavar="COLUMN",
+    help="Predicted values; two or more, a violin for each.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(CORRELATIONS),
+    show_default="both",
+    help="What the violins are of.",
+)
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="A row of panels for each value of a column; repeat for combinations.",
+)
+@click.option(
+    "--cluster",
+    metavar="COLUMN",
+    help="Resample rows that belong together (of one promoter, ancestor or family) as one.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(100),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Resamples.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the resamples.")
+@key_option
+@where_option
+@picture_option
+@force_option
+def violins(
+    predictions: tuple[str, ...],
+    truth: str,
+    columns: tuple[str, ...],
+    metrics: tuple[str, ...],
+    by: tuple[str, ...],
+    cluster: str | None,
+    bootstrap: int,
+    seed: int,
+    keys: tuple[str, ...],
+    where: tuple[str, ...],
+    output: str,
+    force: bool,
+) -> None:
+    """Bootstrap distributions of correlations, a violin for each prediction, best first.
+
+    Neighbours are compared by the test for dependent correlations that evaluate names (Hittner, May & Silver
+    2003); with --cluster, whose rows are not independent, by the bootstrap of clusters.
+
+    \b
+    Example:
+      legscore plot violins published.parquet --truth measured --prediction legnet --prediction danq \\
+          --by medium -o violins.png
+    """
+    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+    from legscore.evaluate.figures.violins import draw_violins, violin_panel
+
+    _check_picture(output, predictions, force)
+    if len(columns) < 2:
+        raise InputError("violins compare predictions: give --prediction twice or more")
+    chosen = tuple(dict.fromkeys(metrics)) or CORRELATIONS
+    options = EvaluationOptions(
+        predictions, [truth], columns, keys, by, cluster, conditions(where), bootstrap, seed
+    )
+    groups = evaluate(options).groups
+    panels = [violin_panel(group, metric, group.name) for group in groups for metric in chosen]
+    draw_violins(panels, output, len(chosen))
+    click.echo(f"{output}: " + ", ".join(f"{group.name} {group.n:,} rows" for group in groups), err=True)
 
 
 @command.command("ensemble-curve", cls=SectionedCommand)

@@ -162,7 +162,7 @@ def draw_curve(curve: Curve, path: Path, kind: str) -> None:
         right.axvline(curve.looks_random_from, color="0.4", linewidth=0.8)
     for axis in (left, right):
         axis.set_xlabel(f"mutations ({kind})")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     with publishing(path) as temporary, writing(path):
         figure.savefig(temporary, format="png")
 

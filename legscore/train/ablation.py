@@ -251,8 +251,7 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def draw(path: Path, rows: Sequence[Row], members: dict[str, list[tuple[float, float]]]) -> None:
-    """The form of the paper's Figure S6: each variant's models as points, mean and SD, Pearson and
-    Spearman."""
+    """Pearson and Spearman: each variant's models as points, with mean and SD."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator

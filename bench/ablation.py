@@ -1,0 +1,139 @@
+"""Do the paper's orderings show in short trainings? Variants of the original network, equal steps, three
+seeds.
+
+Each run trains one variant with one seed on the 48,772 complex-medium sequences (`legscore train`), and is
+judged on the 3,929 measured native promoters. With --save a run's row goes into bench/results/ablation.json
+as it ends, and the same command goes on from the rows that are there; checkpoints stay in --output, for
+ensemble_curve.py. The published trainings see 80 million sequences, these a few thousand: an ordering that
+shows is worth noting, one that does not says nothing against the paper. Needs gpra_yeast.parquet,
+predictions_native.parquet (see accuracy.py).
+
+    python bench/ablation.py --data FOLDER [--steps 300] [--batch 16] [--seeds 3] [--runs 21] [--save]
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from machine import RESULTS, arguments, finish
+from scipy.stats import pearsonr, spearmanr, ttest_rel
+
+import legscore
+
+PLATEAU_EPOCHS = 10
+"""Validations that the plateau schedule follows; the other variants validate once."""
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "original": (),
+    "no SE": ("se=none",),
+    "no singleton channel": ("singleton_channel=false",),
+    "one strand": ("reverse_channel=false", "rc=none"),
+    "regression": ("loss=mse",),
+    "Lion": ("optimizer=lion", "max_lr=0.0005", "weight_decay=0.1", "cycle_momentum=false"),
+    "plateau schedule": ("schedule=plateau",),
+}
+ORDERINGS = {
+    "SE gains more than 0.005": ("no SE", 0.005),
+    "one-cycle above plateau": ("plateau schedule", 0.0),
+    "soft classification above regression": ("regression", 0.0),
+}
+"""What the paper says of Pearson: the original above a variant, by more than so much."""
+
+
+def train(variant: str, seed: int, options: Any) -> Path:
+    """The checkpoint of a run; a finished one is taken as it is."""
+    folder = Path(options.output) / variant.replace(" ", "-")
+    epochs = PLATEAU_EPOCHS if variant == "plateau schedule" else 1
+    command = [
+        sys.executable, "-m", "legscore", "train", str(Path(options.data) / "gpra_yeast.parquet"),
+        "-o", str(folder), "--where", "medium=complex", "--split", "split",
+        "--expression", "expression_calibrated", "--seed", str(seed),
+        "--threads", str(options.threads), "--device", "cpu", "--resume", "--quiet",
+    ]  # fmt: skip
+    for setting in (
+        "rc=random", f"batch={options.batch}", f"epochs={epochs}",
+        f"steps_per_epoch={options.steps // epochs}",
+        *VARIANTS[variant],
+    ):  # fmt: skip
+        command += ["--set", setting]
+    subprocess.run(command, check=True)
+    return folder / f"seed{seed}.safetensors"
+
+
+def judge(model: Path, native: pa.Table) -> dict[str, float]:
+    """Pearson and Spearman on measured native promoters."""
+    with legscore.load_ensemble(model) as ensemble:
+        scores = ensemble.score(native["sequence"], sequence_is="oligo").astype(np.float64)
+    measured = native["measured"].to_numpy()
+    return {
+        "pearson": float(pearsonr(scores, measured)[0]),
+        "spearman": float(spearmanr(scores, measured)[0]),
+    }
+
+
+def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and SD of each variant, its paired difference from the original, and the paper's orderings."""
+    by = {name: {row["seed"]: row for row in rows if row["variant"] == name} for name in VARIANTS}
+    found: dict[str, Any] = {}
+    for name, mine in by.items():
+        if not mine:
+            continue
+        both = sorted(mine.keys() & by["original"].keys())
+        found[name] = {"models": len(mine)}
+        for metric in ("pearson", "spearman"):
+            values = np.array([mine[seed][metric] for seed in sorted(mine)])
+            gain = np.array([by["original"][seed][metric] - mine[seed][metric] for seed in both])
+            found[name][metric] = {
+                "mean": float(values.mean()),
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+                "original_minus_this": float(gain.mean()) if name != "original" and both else None,
+                "paired_t_p": float(ttest_rel(gain, np.zeros(len(gain))).pvalue)
+                if name != "original" and len(both) > 1
+                else None,
+            }
+    orderings = {}
+    for says, (name, least) in ORDERINGS.items():
+        tested = found.get(name, {}).get("pearson", {})
+        gain, p = tested.get("original_minus_this"), tested.get("paired_t_p")
+        if gain is not None:
+            shows = gain > least and p is not None and p < 0.05
+            orderings[says] = "shows" if shows else "in direction only" if gain > least else "does not show"
+    return {"variants": found, "orderings": orderings}
+
+
+def main() -> None:
+    options = arguments(
+        __doc__ or "", data="", output="ablation", steps=300, batch=16, seeds=3, runs=21, threads=1
+    )
+    kept, settings = RESULTS / "ablation.json", {"steps": options.steps, "batch": options.batch}
+    rows: list[dict[str, Any]] = []
+    if options.save and kept.exists():
+        old = json.loads(kept.read_text())
+        if old["settings"] != settings:
+            raise SystemExit(f"{kept} holds runs of {old['settings']}; remove it to begin others")
+        rows = old["rows"]
+    native = pq.read_table(Path(options.data) / "predictions_native.parquet")
+    native = native.filter(pc.equal(native["medium"], "complex"))
+    done = {(row["variant"], row["seed"]) for row in rows}
+    wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in VARIANTS]
+    for name, seed in [run for run in wanted if run not in done][: options.runs]:
+        started = time.perf_counter()
+        model = train(name, seed, options)
+        trained = time.perf_counter() - started
+        row = {"variant": name, "seed": seed, **judge(model, native), "train_s": trained}
+        rows.append(row)
+        print(f"{name}, seed {seed}: Pearson {row['pearson']:.4f}, {trained:.0f} s", flush=True)
+        result = {"settings": settings, "native_rows": native.num_rows, "rows": rows, **compare(rows)}
+        finish("ablation", result, options.save)
+
+
+if __name__ == "__main__":
+    main()

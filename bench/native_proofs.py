@@ -222,20 +222,33 @@ def prove_published(keep: Callable[[dict[str, Any]], None]) -> None:
 
 
 def prove_opening(keep: Callable[[dict[str, Any]], None]) -> None:
-    """Part 4. The better of three, since other programs only add to it."""
+    """Part 4. The best of three, since other programs only add to it; core seconds beside the clock."""
     with tempfile.TemporaryDirectory() as folder:
         family(ORIGINAL, 50, Path(folder))
-        taken = []
+        taken, cores = [], []
         for _ in range(3):
             members = load_members([folder])
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             engine = NativeEngine(members, load_recipe("bf16"), both_strands=True)
             taken.append(time.perf_counter() - started)
+            cores.append(time.process_time() - cpu)
             size = engine.bytes_per_member
             engine.close()
     holds = min(taken) <= OPEN_S and size <= MEMBER_BYTES
-    keep({"members": 50, "open_s": taken, "bytes_per_member": size, "holds": holds})
-    print(f"50 members: opened in {min(taken):.1f} s, {size / 1e6:.1f} MB a member", flush=True)
+    keep(
+        {
+            "members": 50,
+            "open_s": taken,
+            "open_core_s": cores,
+            "bytes_per_member": size,
+            "holds": holds,
+        }
+    )
+    print(
+        f"50 members: opened in {min(taken):.1f} s ({min(cores):.1f} core seconds), "
+        f"{size / 1e6:.1f} MB a member",
+        flush=True,
+    )
 
 
 def prove(parts: list[str], strands: int, promoters: int) -> bool:

@@ -22,6 +22,8 @@ from native_families import (
     overflowing_at_poly_a,
     scores,
 )
+from test_generator import generator_contract, toy_generator
+from test_native_generator import inputs, probabilities
 
 from legscore.dna.batch import Batch
 from legscore.dna.contract import reverse_complement
@@ -66,6 +68,15 @@ def test_every_length_from_80_to_300(pools: tuple[int, int]) -> None:
         found = [scores(member, batch, form=form, threads=1) for form in HERE]
         assert np.isfinite(found[0]).all(), length
         assert all(one.tobytes() == found[0].tobytes() for one in found), length
+
+
+@pytest.mark.parametrize("length", [80, 97, 230])
+def test_generators_of_any_length(length: int) -> None:
+    generator = toy_generator(1, generator_contract(length=length, insert_min=length, insert_max=length))
+    x_N6L = inputs(5, length)
+    found = [probabilities(generator, x_N6L, form=form, threads=1) for form in HERE]
+    assert np.abs(found[0].sum(axis=1) - 1).max() < 1e-6
+    assert all(one.tobytes() == found[0].tobytes() for one in found)
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="this CPU runs the portable form alone")

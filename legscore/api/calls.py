@@ -30,7 +30,7 @@ def run_request(
         if log_json is None:
             record, lines = score_request(request, say=told, progress=start)
         else:
-            with logged(log_json, told) as log:
+            with logged(log_json, told, force=request.options.force) as log:
                 record, lines = score_request(request, say=told, progress=start, log=log)
                 finish(log, record)
     for line in lines:

@@ -87,7 +87,7 @@ def score_file(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
-        log_json: file to append events to, as JSON lines.
+        log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
         say: called with one line of text for every decision, such as `print`; without it only what should not
@@ -215,7 +215,7 @@ def score_genome(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
-        log_json: file to append events to, as JSON lines.
+        log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
         say: called with one line of text for every decision, such as `print`; without it only what should not

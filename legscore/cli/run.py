@@ -272,7 +272,7 @@ def command(
             from legscore.run.multiqc import check_multiqc, write_multiqc
 
             refuse_given(("multiqc",) if dry_run else (), "--dry-run writes nothing")
-            check_multiqc(multiqc)
+            check_multiqc(multiqc, force=request.options.force)
         hold_memory(request.options, by_workers=cluster is not None)
         record = start(request, cluster, dry_run, log_json, quiet, kept.saying(say))
         if multiqc is not None and record is not None:

@@ -75,7 +75,7 @@ def start(
         return on_cluster(cluster, job, staging, log)
 
     bar = ProgressBar(quiet)
-    with logged(log_json, say) as log:
+    with logged(log_json, say, force=request.options.force) as log:
         if dry_run:
             with start_workers(request.options, DIRECT, log) as workers:
                 for line in expected(request.options, workers, say):

@@ -32,21 +32,24 @@ HEADERS: dict[str, dict[str, Any]] = {
 """Columns of the table but those of statuses, as MultiQC takes them."""
 
 
-def check_multiqc(path: str) -> None:
-    """OutputError unless MultiQC would find the file, and it is new or tells of a run."""
+def check_multiqc(path: str, *, force: bool = False) -> None:
+    """OutputError unless MultiQC would find the file, and it is new, tells of a run or may be replaced."""
     if not path.endswith(ENDING):
         raise OutputError(
             f"--multiqc {path}: MultiQC finds files whose names end in {ENDING}; write run{ENDING}"
         )
     check_writable(Path(path))
-    if not Path(path).exists():
+    if force or not Path(path).exists():
         return
     try:
         found = parse_record(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, InputError):
         found = {}
     if found.get("id") != ID:
-        raise OutputError(f"{path} is there already and tells of no run; choose another name for --multiqc")
+        raise OutputError(
+            f"{path} is there already and tells of no run; choose another --multiqc, or add --force to "
+            "replace it"
+        )
 
 
 def write_multiqc(path: str, record: Mapping[str, Any]) -> None:

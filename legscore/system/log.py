@@ -1,7 +1,7 @@
 """What a run tells schedulers: events as JSON lines in a file, and warnings once per kind with counts.
 
-One object a line, appended (a resumed run goes on in the same file), each with `event`, `time` (ISO 8601,
-UTC) and `pid`:
+One object a line, appended to those of earlier runs (a resumed run goes on in the same file), each with
+`event`, `time` (ISO 8601, UTC) and `pid`:
 
     start    legscore, inputs, output, rows, parts, members, engine, shard
     resume   parts: how many are there already
@@ -28,8 +28,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from legscore.errors import LegscoreError, LegscoreWarning
+from legscore.errors import LegscoreError, LegscoreWarning, OutputError
 from legscore.system.publish import writing
+from legscore.system.small_files import parse_json
 
 Say = Callable[[str], object]
 """Takes one line of text for the user."""
@@ -55,20 +56,29 @@ StartProgress = Callable[[int, int], Progress]
 Tell = Callable[..., object]
 """Takes an event's name and, as keywords, its fields."""
 INTERRUPTED, READER_LEFT, DEFECT = 130, 141, 1
+MAX_EVENT_BYTES = 1 << 20
+"""Longest line that is read to see whether a file is a log."""
 
 
 class RunLog:
     """Takes events from any thread. Without a path they go nowhere; warnings are said all the same."""
 
-    def __init__(self, path: str | None = None, say: Say = lambda line: None) -> None:
-        """OutputError when the file cannot be written to."""
+    def __init__(self, path: str | None = None, say: Say = lambda line: None, *, force: bool = False) -> None:
+        """OutputError when the file cannot be written to, or is no log of runs and may not be replaced."""
         self._path, self._say, self._lock = path, say, threading.Lock()
         self._stream: TextIO | None = None
         self._started = time.perf_counter()
         self.warnings: Counter[str] = Counter()
         if path is not None:
             with writing(path):
-                self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+                is_ours = is_log(path)
+            if not (is_ours or force):
+                raise OutputError(
+                    f"{path} is there already and no log of runs; choose another --log-json, or add --force "
+                    "to replace it"
+                )
+            with writing(path):
+                self._stream = open(path, "a" if is_ours else "w", encoding="utf-8")  # noqa: SIM115
 
     def event(self, event: str, **fields: Any) -> None:
         """Write one line. OutputError when the disk refuses."""
@@ -115,11 +125,24 @@ class RunLog:
                 self._stream.close()
 
 
+def is_log(path: str) -> bool:
+    """Whether events can be appended: the file is none yet, empty, a device or pipe, or begins with one."""
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return True
+    with open(path, "rb") as stream:
+        first = stream.readline(MAX_EVENT_BYTES)
+    try:
+        event = parse_json(first)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and {"event", "time", "pid"} <= event.keys()
+
+
 @contextlib.contextmanager
-def logged(path: str | None, say: Say) -> Iterator[RunLog]:
+def logged(path: str | None, say: Say, *, force: bool = False) -> Iterator[RunLog]:
     """A log for one run of the command line, which also takes Python's own warnings; an exception becomes its
-    `finish`."""
-    log = RunLog(path, say)
+    `finish`. `force`: replace a file that is no log of runs."""
+    log = RunLog(path, say, force=force)
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

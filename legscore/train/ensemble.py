@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from legscore.errors import LegscoreError, OutputError, shorten
+from legscore.errors import LegscoreError, ModelError, OutputError, shorten
 from legscore.model.checkpoint import load_checkpoint
 from legscore.system.json_records import difference
 from legscore.system.lock import take_lock
@@ -24,7 +24,7 @@ from legscore.train.data import TrainingData
 from legscore.train.devices import World
 from legscore.train.fine_tune import FineTune
 from legscore.train.loop import Metrics, Trainer
-from legscore.train.metrics_log import MetricsLog
+from legscore.train.metrics_log import ENDING, MetricsLog
 from legscore.train.options import Listener, Member, TrainingOptions
 from legscore.train.recipe import Recipe
 
@@ -162,7 +162,10 @@ def _check_same(
     path: Path, member: Member, recipe: Recipe, data: TrainingData, start: dict[str, Any] | None
 ) -> None:
     """LegscoreError when a finished member is not what is asked for now."""
-    record = load_checkpoint(path).training
+    try:
+        record = load_checkpoint(path).training
+    except ModelError as error:
+        raise ModelError(f"{error}; use another -o, or --force to train all anew") from None
     asked = {
         "recipe": recipe.to_json(),
         "data_sha256": data.sha256,
@@ -171,7 +174,7 @@ def _check_same(
     }
     if what := difference({name: record.get(name) for name in asked}, asked):
         raise LegscoreError(
-            f"{path} was trained otherwise ({what}); use another -o, or remove it to train it again"
+            f"{path} was trained otherwise ({what}); use another -o, or --force to train all anew"
         )
 
 
@@ -190,8 +193,9 @@ def _decide(
         return FINISHED
     if not stack.enter_context(claim(folder / f".{member.name}.lock")):
         return CLAIMED
-    if force:
+    if force:  # metrics are appended to: those of an earlier training go with it
         state.unlink(missing_ok=True)
+        (folder / f"{member.name}{ENDING}").unlink(missing_ok=True)
     elif target.exists():  # finished by another process between the two looks
         return FINISHED
     return UNFINISHED if state.exists() and not resume else TRAIN

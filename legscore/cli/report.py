@@ -48,9 +48,10 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
     with kept_inputs(speaker(quiet)) as kept:
         say = kept.saying(speaker(quiet))
         (path,) = kept.scores([scores])
+        given = kept.shown.get(path, path)
         if truth is None and tile is None and is_designs(open_input([path]).schema.names):
-            report_file(path, output, say)
+            report_file(path, output, say, given)
             return
         check_writable(Path(output))
-        for line in write_report(path, output, truth, tile):
+        for line in write_report(path, output, truth, tile, given):
             say(line)

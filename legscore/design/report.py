@@ -144,8 +144,8 @@ def designs_record(opened: Input) -> dict[str, Any]:
     return record
 
 
-def report_file(path: str, output: str, say: Say) -> None:
-    """What `legscore report` does with a file of designs.
+def report_file(path: str, output: str, say: Say, given: str | None = None) -> None:
+    """What `legscore report` does with a file of designs; `given`: what the user calls it.
 
     Raises:
         InputError: nothing in it can be shown. OutputError: the output cannot be written.
@@ -157,7 +157,7 @@ def report_file(path: str, output: str, say: Say) -> None:
     table = read_designs(path, opened)
     record = designs_record(opened)
     say(f"designs: told by their columns {shorten(list(COLUMNS), len(COLUMNS))}")
-    files = write_report(table, Path(output), record, Path(path).name)
+    files = write_report(table, Path(output), record, Path(given or path).name)
     numbers = agreement(table)
     if numbers["spearman"] is not None:
         say(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from legscore.input.read import Input
 from legscore.input.source import run_record
 from legscore.system.entries import NUMBER, TEXT, check_entries
+from legscore.system.publish import record_of
 from legscore.system.small_files import parse_json
 
+MOST_INPUTS = 6
 ENTRIES: dict[str, Any] = {
     "legscore": TEXT,
     "models": [{"name": TEXT, "sha256": TEXT, "training": {"preset": TEXT, "metrics": {}}}],
@@ -40,31 +43,71 @@ def run_metadata(opened: Input) -> dict[str, Any] | None:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def circumstances(opened: Input) -> list[tuple[str, str]]:
-    """When and from what a file of scores was made, as pairs of label and text: its name and date, and what
-    the record beside it says of command, inputs and date."""
+def circumstances(opened: Input, given: str) -> list[tuple[str, str]]:
+    """When and from what scores were made, as pairs of label and text: name, size and date of their file, and
+    what its record says of command, inputs, versions and date. `given`: what the user calls the file."""
     source = opened.sources[0]
-    facts = []
-    with contextlib.suppress(OSError):  # a store, or a file that is gone by now
-        found = os.stat(str(source.path))
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
-        facts.append(("file", f"{source.path}, {found.st_size:,} bytes, of {when}"))
+    facts = [("file", f"{given}{_stamp(opened, given)}")]
     record: dict[str, Any] = {}
-    for raw in (source.run_record, _beside(str(source.path))):
+    for raw in (source.run_record, _record_beside(str(source.path)), _record_beside(given)):
         with contextlib.suppress(ValueError):  # damage is told where more of it is read
             read = parse_json(raw) if raw else None
             record = read if isinstance(read, dict) and "started" in read else record
     if isinstance(command := record.get("command"), str):
         facts.append(("command", command))
     if isinstance(inputs := record.get("inputs"), list) and inputs:
-        facts.append(("input", ", ".join(map(str, inputs[:6])) + (" …" if len(inputs) > 6 else "")))
+        facts.append(("input", _inputs(record, inputs)))
     if isinstance(started := record.get("started"), str):
         facts.append(("scored", started))
+    if versions := _versions(record):
+        facts.append(("with", versions))
     return [*facts, ("page made", time.strftime("%Y-%m-%d %H:%M"))]
 
 
-def _beside(path: str) -> bytes | None:
-    """The record beside a file, where there is one."""
-    with contextlib.suppress(OSError), open(f"{path}.run.json", "rb") as stream:
+def _stamp(opened: Input, given: str) -> str:
+    """Size and date of the file that the user named; of a pipe or a store the size that was read."""
+    with contextlib.suppress(OSError):
+        if os.path.isfile(given):
+            found = os.stat(given)
+            return _told(found.st_size, found.st_mtime_ns)
+    size = sum(source.size for source in opened.sources)
+    files = f", {len(opened.sources):,} files" if len(opened.sources) > 1 else ""
+    newest = max(source.modified_ns for source in opened.sources) if os.path.isdir(given) else None
+    return f"{files}{_told(size, newest)}"
+
+
+def _told(size: object, modified_ns: object) -> str:
+    told = f", {size:,} bytes" if isinstance(size, int) else ""
+    if not isinstance(modified_ns, int):
+        return told
+    try:
+        return f"{told}, of {time.strftime('%Y-%m-%d %H:%M', time.localtime(modified_ns / 1e9))}"
+    except (ValueError, OverflowError, OSError):  # an edited record
+        return told
+
+
+def _inputs(record: Mapping[str, Any], inputs: Sequence[Any]) -> str:
+    """What was scored, as a few names with the sizes and dates that the run saw."""
+    asked = record.get("asked")
+    read = asked.get("read") if isinstance(asked, dict) else None
+    told = []
+    for name in map(str, inputs[:MOST_INPUTS]):
+        files = read.get(name) if isinstance(read, dict) else None
+        is_one = isinstance(files, list) and len(files) == 1 and isinstance(files[0], dict)
+        stamp = _told(files[0].get("size"), files[0].get("modified_ns")) if is_one else ""  # type: ignore[index]
+        told.append(f"{name}{stamp}")
+    return "; ".join(told) + (f"; {len(inputs) - MOST_INPUTS:,} more" if len(inputs) > MOST_INPUTS else "")
+
+
+def _versions(record: Mapping[str, Any]) -> str:
+    """Python and the libraries that read and wrote, as `Python 3.12.1, numpy 2.4.6`."""
+    libraries = record.get("libraries")
+    found = {"Python": record.get("python"), **(libraries if isinstance(libraries, dict) else {})}
+    return ", ".join(f"{name} {value}" for name, value in found.items() if isinstance(value, str))
+
+
+def _record_beside(output: str) -> bytes | None:
+    """The record of an output, where it lies."""
+    with contextlib.suppress(OSError), open(record_of(output), "rb") as stream:
         return stream.read()
     return None

@@ -268,9 +268,9 @@ def against_truth(scores: Scores, truth: str) -> dict[str, Any]:
     return {"truth": truth, "prediction": scores.main, "raster": raster, "metrics": metrics}
 
 
-def run_facts(scores: Scores) -> list[tuple[str, str]]:
-    """What was run, as pairs of label and text."""
-    record, made = scores.metadata, circumstances(scores.table.opened)
+def run_facts(scores: Scores, given: str) -> list[tuple[str, str]]:
+    """What was run, as pairs of label and text. `given`: what the user calls the scores."""
+    record, made = scores.metadata, circumstances(scores.table.opened, given)
     if record is None:
         return [
             *made,

@@ -61,17 +61,17 @@ TEMPLATE = """<!DOCTYPE html>
 """
 
 
-def collect(scores: Scores, truth: str | None, tile: str | None) -> dict[str, Any]:
-    """Everything that the page shows."""
+def collect(scores: Scores, given: str, truth: str | None, tile: str | None) -> dict[str, Any]:
+    """Everything that the page shows. `given`: what the user calls the scores."""
     sd = SD_OF[scores.main]
     shown = [name for name in ("score", "ref_score", "alt_score", "effect", sd) if name in scores.values]
     histograms = {name: found for name in shown if (found := histogram(scores.values[name])) is not None}
     return {
         "version": __version__,
-        "file": scores.table.name,
+        "file": Path(given).name,
         "rows": len(scores),
         "main": scores.main,
-        "facts": run_facts(scores),
+        "facts": run_facts(scores, given),
         "status": status_counts(scores),
         "histograms": histograms,
         "floor": floor(scores),
@@ -139,12 +139,15 @@ def render(data: dict[str, Any]) -> str:
     )
 
 
-def write_report(path: str, output: str, truth: str | None = None, tile: str | None = None) -> list[str]:
-    """Read scores and write the page; returns lines to say."""
+def write_report(
+    path: str, output: str, truth: str | None = None, tile: str | None = None, given: str | None = None
+) -> list[str]:
+    """Read scores and write the page; returns lines to say. `given`: what the user calls them, where it is
+    not `path`."""
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{output}: a report is a page; name it .html")
     scores = read_scores(path, truth, tile)
-    data = collect(scores, truth, tile)
+    data = collect(scores, given or path, truth, tile)
     text = render(data)
     with publishing(Path(output)) as temporary, writing(output):
         # a name that is no Unicode is spelt \\ud800, which JSON reads back

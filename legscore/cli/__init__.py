@@ -181,7 +181,7 @@ def _usage(error: click.UsageError) -> NoReturn:
     for former in FORMER:
         message = message.replace(f" / '{former}'", "")
     where = context.command_path.partition(" ")[2]
-    _fail(f"{where}: {message}; see {context.command_path} --help".lstrip(": "), 2)
+    _fail(f"{where}: {message.rstrip('.')}; see {context.command_path} --help".lstrip(": "), 2)
 
 
 def _fail(message: str, code: int) -> NoReturn:

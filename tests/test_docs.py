@@ -98,6 +98,30 @@ def test_commands_run_as_written(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, f"{name}: {ran.stderr[-3000:]}"
 
 
+def test_pages_can_be_followed_in_one_folder() -> None:
+    """What one command wrote another is not refused for: only runs, which make room for runs, share a name."""
+    writers: dict[str, list[str]] = {}
+    for page in PAGES:
+        for line in "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
+            for command in re.findall(r"legscore [^|]*", line):
+                for name in re.findall(r"(?:-o|--json|--csv|--plot|--fasta-out|--report) (\S+)", command):
+                    writers.setdefault(name, []).append(command)
+    assert len(writers) > 15
+    assert not [
+        (name, commands)
+        for name, commands in writers.items()
+        if name != "-" and len(commands) > 1 and not make_room(commands)
+    ]
+
+
+def make_room(commands: list[str]) -> bool:
+    """Whether each is a run, of another input than the others or the same command."""
+    inputs = [one.split()[2] for one in commands]
+    return all(one.startswith("legscore run ") for one in commands) and (
+        len(set(inputs)) == len(set(map(str.strip, commands)))
+    )
+
+
 def shown_table(text: str, first: str) -> list[list[str]]:
     """Rows of the Markdown table whose heading begins with `first`."""
     table = re.search(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)

@@ -15,6 +15,8 @@ import numpy as np
 from host_card import at
 from host_kernels import HostKernels
 
+from legscore.cuda.card import CallError
+
 
 class Fake:
     """The module, and what the test can look at or break."""
@@ -25,8 +27,9 @@ class Fake:
         self.allocations: set[int] = set()
         self.fail = ""
         self.calls: list[str] = []
-        self.fail_at = -1
-        """The call of this number fails, and all that follow, as after a kernel that faulted."""
+        self.fail_at, self.lasting = -1, True
+        """The call of this number fails, and all that follow where it is lasting, as after a kernel that
+        faulted."""
         fake, module = self, ModuleType("pycuda.driver")
         self.module = module
 
@@ -34,8 +37,7 @@ class Fake:
             pass
 
         def driver(call: str) -> None:
-            fake.calls.append(call)
-            if fake.fail == call or 0 <= fake.fail_at < len(fake.calls):
+            if fake.refuses(call):
                 raise Error(f"{call} failed: an illegal memory access was encountered")
 
         def current() -> Context | None:
@@ -207,9 +209,58 @@ class Fake:
         for name, value in names.items():
             setattr(module, name, value)
 
+    def refuses(self, call: str) -> bool:
+        """Note a call; whether it shall fail."""
+        self.calls.append(call)
+        past = len(self.calls) - 1 - self.fail_at
+        return self.fail == call or (self.fail_at >= 0 and (past >= 0 if self.lasting else past == 0))
+
     def stack(self) -> list[Any]:
         """This thread's."""
         return self.stacks.setdefault(threading.get_ident(), [])
 
     def depth(self) -> int:
         return len(self.stack())
+
+
+class Stream:
+    """A stream as TensorRT's stand-in queues on it: work runs at once, or is noted while it is captured."""
+
+    def __init__(self, library: Library) -> None:
+        self.card, self.library = self, library
+
+    def queue(self, stream: Any, work: Any) -> None:
+        if self.library.captured is None:
+            work()
+        else:
+            self.library.captured.append(work)
+
+
+class Library:
+    """`legscore.cuda.libcuda.Libcuda` for CUDA graphs, with the calls of a `Fake`."""
+
+    def __init__(self, fake: Fake) -> None:
+        self.fake = fake
+        self.captured: list[Any] | None = None
+        self.graphs: dict[int, list[Any]] = {}
+
+    def call(self, name: str, *arguments: Any) -> None:
+        if self.fake.refuses(name):
+            raise CallError(f"{name}: an illegal memory access was encountered (CUDA error 700)")
+        if name == "cuStreamBeginCapture_v2":
+            assert self.captured is None, "captured twice at a time"
+            self.captured = []
+        elif name == "cuGraphLaunch":
+            for work in self.graphs[arguments[0].value]:
+                work()
+        elif name == "cuGraphExecDestroy":
+            del self.graphs[arguments[0].value]
+
+    def handle(self, name: str, *arguments: Any, last: bool = False) -> ctypes.c_void_p:
+        if name == "cuStreamEndCapture":
+            work, self.captured = self.captured, None  # also when it fails: the capture is over
+            self.call(name, *arguments)
+            self.graphs[len(self.graphs) + 1] = work or []
+            return ctypes.c_void_p(len(self.graphs))
+        self.call(name, *arguments)
+        return ctypes.c_void_p(arguments[0].value)

@@ -1,39 +1,48 @@
-"""A fault at every CUDA call of a run: the command line, TensorRT's stand-in and the real PyCUDA card on PyCUDA's
-stand-in. Each ends in one line, without output, with the parts kept, and leaves no context behind."""
+"""A fault at every CUDA call of a run and of a design: the command line, TensorRT's stand-in, the real PyCUDA card
+on PyCUDA's stand-in, CUDA graphs on a stand-in for the driver's library.
+
+Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first,
+the middle and the last call of each kind are tried, with what follows failing too, and alone;
+LEGSCORE_EVERY_FAULT=1 tries every call (.ci/full).
+"""
 
 # ruff: noqa: F811 (fixtures of another file)
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Ran, toy_checkpoint, yeast_contract
 
 pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legscore[bench]")
 
+import fake_pycuda
 from fake_pycuda import Fake
 from fake_tensorrt import World
 from host_kernels import KERNEL, HostKernels
-from test_tensorrt_engine import GPU, folder, kernels, members, world  # noqa: F401
+from test_card_engine import SMALL, short
+from test_generator import toy_generator
+from test_tensorrt_engine import GPU, kernels, with_batch, world  # noqa: F401
 
 from legscore.cuda.image import RejectedError
+from legscore.dna.contract import Output
 from legscore.engine import choose
+from legscore.engine.recipe import load_recipe
 from legscore.errors import EngineError
+from legscore.generate import open_denoiser, openvino_denoiser
+from legscore.generate.openvino_denoiser import OpenVINODenoiser
+from legscore.model.checkpoint import load_checkpoint
 from legscore.system import resources
 
-
-class AtOnce:
-    """A stream of the stand-in, as TensorRT's stand-in queues on it: work runs when it is queued."""
-
-    def __init__(self) -> None:
-        self.card = self
-
-    def queue(self, stream: Any, work: Any) -> None:
-        work()
+EVERY = os.environ.get("LEGSCORE_EVERY_FAULT") == "1"
+OTHERS = ("legscore: CUDA kernels: the driver rejects", "legscore: TensorRT ")
+"""What begins a line where the card's name is not known."""
 
 
 @pytest.fixture
@@ -47,6 +56,7 @@ def fake(
     monkeypatch.setitem(sys.modules, "pycuda.driver", made.module)
     monkeypatch.delitem(sys.modules, "legscore.cuda.driver")
     import legscore.cuda.driver as driver
+    import legscore.engine.tensorrt_engine as tensorrt_engine
 
     images = {
         path.stem: " ".join(KERNEL.findall(path.read_text())).encode()
@@ -61,71 +71,117 @@ def fake(
             raise EngineError(f"CUDA kernels: the driver rejects the installed kernels ({error})") from None
         return "shipped"
 
+    library = fake_pycuda.Library(made)
+    stream = fake_pycuda.Stream(library)
     monkeypatch.setattr(driver, "load_images", load)
-    monkeypatch.setattr(world, "stream", lambda handle: AtOnce())
+    monkeypatch.setattr(tensorrt_engine, "Libcuda", lambda: library)
+    monkeypatch.setattr(world, "stream", lambda handle: stream)
+    monkeypatch.setattr(world, "refuses", made.refuses)
     monkeypatch.setattr(choose, "missing_for_tensorrt", list)
     monkeypatch.setattr(choose, "nvidia_driver", lambda: True)
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: ([GPU], ""))
-    monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 256)
+    monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 64)
     yield made
     sys.modules.pop("legscore.cuda.driver", None)
 
 
-def test_a_fault_at_any_cuda_call_ends_in_one_line(
-    fake: Fake, folder: Path, tmp_path: Path, cli: Any
-) -> None:
-    """The first and the last of each kind of call, of loading, scoring and closing."""
-    text = (resources.folder("engines") / "fp16.toml").read_text()
-    (tmp_path / "small.toml").write_text(text.replace("batch = [256, 128, 64]", "batch = [64]"))
-    rng, out = np.random.default_rng(0), tmp_path / "out.csv"
-    rows = ["".join("ACGT"[i] for i in rng.integers(0, 4, 24)) for _ in range(150)]
-    (tmp_path / "in.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
-    asked = [
-        *("run", tmp_path / "in.csv", "-m", folder, "-o", out, "--sequence-is", "window"),
-        *("--recipe", tmp_path / "small.toml", "--part-rows", "50"),
-    ]
-    ran = cli(*asked)
+def tiny_recipe(folder: Path) -> Path:
+    """fp16 with passes of 64 rows alone."""
+    path = folder / "tiny.toml"
+    path.write_text(with_batch(64))
+    return path
+
+
+def chosen(calls: list[str], lasting: bool) -> list[int]:
+    """Numbers of the calls to try: all, or of each kind the first, middle and last, or the middle alone."""
+    if EVERY:
+        return [*range(len(calls))]
+    of = {kind: [i for i, call in enumerate(calls) if call == kind] for kind in dict.fromkeys(calls)}
+    places = (0.0, 0.5, 1.0) if lasting else (0.5,)
+    return sorted({found[round(place * (len(found) - 1))] for found in of.values() for place in places})
+
+
+def walk(fake: Fake, run: Callable[..., Ran], out: Path, lasting: bool) -> tuple[list[str], int]:
+    """Run with a fault at each of the chosen calls, and again without; the calls of a run without a fault,
+    and how many runs were resumed from kept parts."""
+    ran = run()
     assert ran.code == 0, ran.err
-    expected, clean = out.read_bytes(), list(fake.calls)
-    out.unlink()
+    expected = out.read_bytes()
     fake.calls.clear()
-    ran = cli(*asked, "--force", "--restart")
-    assert ran.code == 0
-    clean = list(fake.calls)
-    kinds = dict.fromkeys(clean)
-    assert set(kinds) >= {
-        "cuCtxPushCurrent",
-        "cuCtxPopCurrent",
-        "cuLaunchKernel",
-        "cuMemcpyDtoHAsync",
-        "cuMemFree",
-    }
-    tried = {clean.index(kind) for kind in kinds} | {
-        len(clean) - 1 - clean[::-1].index(kind) for kind in kinds
-    }
-    resumed = 0
-    for number in sorted(tried):
+    assert run("--force").code == 0
+    calls, resumed = list(fake.calls), 0
+    fake.lasting = lasting
+    for number in chosen(calls, lasting):
         for path in (out, Path(f"{out}.run.json")):
             path.unlink(missing_ok=True)
         fake.calls.clear()
         fake.fail_at = number
-        ran = cli(*asked, "--restart")
-        faults = [line for line in ran.err.splitlines() if "illegal memory access" in line]
-        closing = ran.code == 0  # the file was complete: what is only given back cannot spoil it
-        if not closing:
-            assert ran.code == 2, (number, clean[number], ran.err)
-            assert len(faults) == 1, (number, clean[number], ran.err)
-            assert ran.err.splitlines()[-1] == faults[0]
-            assert faults[0].startswith(
-                ("legscore: GPU 0 (NVIDIA H200): cu", "legscore: CUDA kernels: the driver")
-            )
-            assert "Traceback" not in ran.err
-            assert not out.exists()
-        assert not any(fake.stacks.values()), f"a context was left behind by a fault at {clean[number]}"
+        ran = run()
         fake.fail_at = -1
+        where = (number, calls[number], ran.err)
+        assert not any(fake.stacks.values()), f"a context was left behind: {where}"
+        if ran.code == 0:  # what is only given back cannot spoil a file; a graph may go unused
+            assert out.read_bytes() == expected, where
+            continue
+        *before, last = ran.err.splitlines()
+        assert ran.code == 2, where
+        assert last.startswith(("legscore: GPU 0 (NVIDIA H200): ", *OTHERS)), where
+        assert "illegal memory access" in last, where
+        assert not any(line.startswith(("legscore: ", "Traceback")) for line in before), where
+        assert not out.exists(), where
         fake.allocations.clear()
-        ran = cli(*asked) if not closing else ran
-        assert ran.code == 0, ran.err
-        assert out.read_bytes() == expected
+        ran = run()
+        assert ran.code == 0, (where, ran.err)
+        assert out.read_bytes() == expected, where
         resumed += "resum" in ran.err
+    return calls, resumed
+
+
+LASTING = pytest.mark.parametrize("lasting", [True, False], ids=["and all that follow", "alone"])
+
+
+@LASTING
+def test_a_fault_at_any_call_of_a_run_ends_in_one_line(
+    fake: Fake, tmp_path: Path, cli: Any, lasting: bool
+) -> None:
+    for seed in range(2):
+        toy_checkpoint(seed, yeast_contract(**short()), **SMALL).save(tmp_path / f"m{seed}.safetensors")
+    rng, out = np.random.default_rng(0), tmp_path / "out.csv"
+    rows = ["".join("ACGT"[i] for i in rng.integers(0, 4, 24)) for _ in range(9)]
+    (tmp_path / "in.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
+    asked = [
+        *("run", tmp_path / "in.csv", "-m", tmp_path, "-o", out, "--sequence-is", "window"),
+        *("--recipe", tiny_recipe(tmp_path), "--part-rows", "3"),
+    ]
+    calls, resumed = walk(fake, lambda *more: cli(*asked, *more), out, lasting)
+    assert set(calls) == {
+        *("cuCtxPushCurrent", "cuCtxPopCurrent", "cuCtxSynchronize", "cuModuleLoadDataEx", "cuLaunchKernel"),
+        *("cuMemAlloc", "cuMemFree", "cuMemAllocHost", "cuMemFreeHost", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync"),
+        *("cuStreamCreate", "cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuEventSynchronize"),
+        *("cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy"),
+        *("cuGraphLaunch", "cuGraphExecDestroy"),
+        *("deserializeCudaEngine", "createExecutionContext", "enqueueV3"),
+    }  # fmt: skip
     assert resumed > 3, "parts that were scored before a fault are kept"
+
+
+@LASTING
+def test_a_fault_at_any_call_of_a_design_ends_in_one_line(
+    fake: Fake, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    generator, predictor, out = tmp_path / "g.safetensors", tmp_path / "p.safetensors", tmp_path / "out.csv"
+    toy_generator(5).save(generator)
+    toy_checkpoint(1, yeast_contract(output=Output("bins", "bin", 0.0, 17.0, None)), **SMALL).save(predictor)
+    # FP32 on the CPU, to compare with, is compiled once
+    reference = OpenVINODenoiser(load_checkpoint(generator), load_recipe("fp32"))
+    monkeypatch.setattr(reference, "close", lambda: None)
+    monkeypatch.setattr(openvino_denoiser, "OpenVINODenoiser", lambda checkpoint, recipe: reference)
+    monkeypatch.setattr(open_denoiser, "PROBES", 8)
+    tiny = tiny_recipe(tmp_path)
+    monkeypatch.setattr(choose, "load_recipe", lambda name: load_recipe(str(tiny)))
+    asked = [
+        *("design", "-g", generator, "-m", predictor, "--target", "6:10", "--n", "2", "--steps", "2"),
+        *("--min-distance", "0", "-o", out),
+    ]
+    calls, _ = walk(fake, lambda *more: cli(*asked, *more), out, lasting)
+    assert calls.count("enqueueV3") == 6, "the generator's passes among them"

@@ -27,6 +27,10 @@ class CardError(EngineError):
     """The GPU or its driver failed; nothing can be scored on this card any more."""
 
 
+class CallError(CardError):
+    """A call failed where the card's name is not known; `Card.use` adds it, and what to do."""
+
+
 class Memory(Protocol):
     """Device memory: an address and its size. Freed by `free`, not by being forgotten."""
 

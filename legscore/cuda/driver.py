@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pycuda.driver as cuda
 
-from legscore.cuda.card import WAY_OUT, CardError
+from legscore.cuda.card import WAY_OUT, CallError, CardError
 from legscore.cuda.image import Images, RejectedError, load_images
 from legscore.cuda.launches import BLOCK, SOURCE, Launch
 from legscore.cuda.libcuda import Gpu
@@ -76,10 +76,10 @@ class PyCudaCard:
 
     @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
-        """Turn PyCUDA's errors into CardError, with the card's name and what to do."""
+        """Turn errors of PyCUDA and of calls into CardError, with the card's name and what to do."""
         try:
             yield
-        except cuda.Error as error:
+        except (cuda.Error, CallError) as error:
             raise CardError(f"GPU {self.gpu.number} ({self.name}): {error}; {WAY_OUT}") from error
 
     @contextlib.contextmanager
@@ -89,7 +89,8 @@ class PyCudaCard:
         with self.reported():
             self._context.push()
         try:
-            yield
+            with self.reported():
+                yield
         except BaseException:
             with contextlib.suppress(CardError):  # what came first says more
                 self._pop()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from legscore.cuda.card import CardError
+from legscore.cuda.card import CallError, CardError
 
 LIBRARY = "libcuda.so.1"
 PROC_VERSION = Path("/proc/driver/nvidia/version")
@@ -54,7 +54,7 @@ class Gpu:
 
 
 class Libcuda:
-    """Calls that raise CardError when the driver reports an error. OSError when the library is not here."""
+    """Calls that raise CallError when the driver reports an error. OSError when the library is not here."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(LIBRARY)
@@ -63,11 +63,11 @@ class Libcuda:
         try:
             function = self._library[name]
         except AttributeError:
-            raise CardError(f"the NVIDIA driver lacks {name}; install a newer one") from None
+            raise CallError(f"the NVIDIA driver lacks {name}; install a newer one") from None
         function.argtypes, function.restype = _SIGNATURES[name], ctypes.c_int
         code = function(*arguments)
         if code:
-            raise CardError(f"{name}: {self._message(code)}")
+            raise CallError(f"{name}: {self._message(code)}")
 
     def number(self, name: str, *arguments: object) -> int:
         """An int that a call writes to its first argument."""

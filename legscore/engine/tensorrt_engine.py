@@ -117,7 +117,8 @@ class _Loaded:
             self._compare(graph, x, rows)
         except (CardError, OSError) as error:
             if graph is not None:
-                graph.close()
+                with contextlib.suppress(CardError):  # what came first says more
+                    graph.close()
             self._say(f"cuda graph: not used, passes are enqueued one by one ({error})")
             self._warm()  # a capture that failed may have left an error behind, which would end the run later
             return None
@@ -164,7 +165,8 @@ class _Loaded:
         self._contexts.clear()  # contexts before engines: each holds on to what it came from
         self._engines.clear()
         if graph is not None:
-            graph.close()
+            with contextlib.suppress(CardError):  # the scratch goes all the same
+                graph.close()
 
     def close(self) -> None:
         self._release()

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorrt as trt
 
-from legscore.cuda.card import CardError
+from legscore.cuda.card import CallError
 from legscore.cuda.libcuda import Gpu
 from legscore.engine.plans import Stored, TimingCache
 from legscore.errors import EngineError
@@ -221,6 +221,6 @@ def bind(engine: Any, x: int, score: int, scratch: int, nbytes: int) -> Any:
 
 
 def enqueue(context: Any, stream: int) -> None:
-    """Put one pass onto a stream, by handle. CardError when TensorRT refuses."""
+    """Put one pass onto a stream, by handle. CallError when TensorRT refuses."""
     if not context.execute_async_v3(stream):
-        raise CardError(f"TensorRT did not run a pass: {LOG.take()}")
+        raise CallError(f"TensorRT did not run a pass: {LOG.take()}")

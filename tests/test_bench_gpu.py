@@ -60,8 +60,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Any) -> Path:
     def tiny(name: str) -> Any:
         made = load_recipe(name)
         if "tensorrt" in made.settings:
-            made.settings["tensorrt"] |= {"batch": [128], "cuda_graph": False}
-        made.settings["torch"] |= {"batch": [64]}
+            made.settings["tensorrt"] |= {"batch": [128], "batch_of": {}, "cuda_graph": False}
+        made.settings["torch"] |= {"batch": [64], "batch_of": {}}
         made.settings["fidelity"] |= {"effect_spearman_min": 0.99}  # few changes, many of them alike
         return made
 

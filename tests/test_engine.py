@@ -343,6 +343,27 @@ def test_batches_go_by_the_name_of_the_gpu() -> None:
     assert [recipe.batches(name)[0] for name in names] == [1024, 2048, 64, recipe.get("tensorrt", "batch")[0]]
 
 
+L2_MB = {
+    "NVIDIA A100-SXM4-80GB": 40, "NVIDIA L4": 48, "NVIDIA H100 80GB HBM3": 50, "NVIDIA H200": 50, "NVIDIA GeForce RTX 4080": 64,
+    "NVIDIA GeForce RTX 4090": 72, "NVIDIA L40S": 96, "NVIDIA GeForce RTX 5090": 96, "NVIDIA A10": 6, "NVIDIA A40": 6,
+    "NVIDIA GeForce RTX 3090": 6, "Tesla T4": 4, "Tesla V100-SXM2-16GB": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "torch"])
+def test_batches_of_known_gpus_are_rows_whose_widest_tensor_fits_the_l2_cache(engine: str) -> None:
+    """64s, at most 256; at least 128, which give each multiprocessor a tile of 128 positions."""
+    a_row = 1024 * 150 * 2  # bytes of the optimised network's widest tensor
+    recipe = load_recipe("fp16")
+    for name, megabytes in L2_MB.items():
+        rows = min(256, max(128, int(megabytes * 1e6) // a_row // 64 * 64))
+        assert recipe.batches(name, engine) == [
+            n for n in (256, 192, 128, 64) if n == rows or (n in (128, 64) and n < rows)
+        ]
+    assert len(recipe.get(engine, "batch_of")) == len(L2_MB), "a card of the table is not tested"
+    assert recipe.batches("NVIDIA B200", engine) == [256, 128, 64]
+
+
 def test_null_engine_scores_zero_and_says_so(members: list[Checkpoint]) -> None:
     engine = NullEngine(members)
     assert (engine.score(random_batch(5, 2)) == np.zeros((3, 7))).all()

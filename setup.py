@@ -37,6 +37,11 @@ TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=
 GPU = ["tensorrt>=10.1,<12", "pycuda>=2025.1.2"]  # the newest: CUDA 13, which PyCUDA knows since 2025.1.2
 GPU_CU12 = ["tensorrt-cu12>=10.1,<12", "pycuda>=2024.1"]
 GPU_CU13 = ["tensorrt-cu13>=10.13.2,<12", "pycuda>=2025.1.2"]
+GPU_RTX = [  # wheels of PyPI alone: nothing comes from NVIDIA's index
+    "tensorrt-rtx-cu13-bindings>=1.7,<2",
+    "tensorrt-rtx-cu13-libs>=1.7,<2",
+    "pycuda>=2025.1.2",
+]
 REPORT = [*POLARS, "matplotlib>=3.8", "plotly>=5.24"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
@@ -44,7 +49,7 @@ RAY = ["ray[default]>=2.30"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff>=0.6"]
 TRT_TEST = [  # builds for GPUs that are not here: Linux, x86-64
     "tensorrt-rtx-cu13-bindings==1.7.1.116; platform_machine == 'x86_64' and sys_platform == 'linux'",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0; platform_machine == 'x86_64' and sys_platform == 'linux'",
+    "tensorrt-rtx-cu13-libs==1.7.1.116; platform_machine == 'x86_64' and sys_platform == 'linux'",
 ]
 TRITON_TEST = [  # kernels in its interpreter, and compiled for GPUs that are not here; 1 GB unpacked
     "triton>=3.3; platform_machine == 'x86_64' and sys_platform == 'linux'"
@@ -281,6 +286,7 @@ setup(
         "gpu": GPU,
         "gpu-cu12": GPU_CU12,
         "gpu-cu13": GPU_CU13,
+        "gpu-rtx": GPU_RTX,
         "report": REPORT,
         "bigwig": BIGWIG,
         "ray": RAY,

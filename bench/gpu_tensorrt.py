@@ -72,7 +72,7 @@ def product_rate(gpu: Gpu, limits: Limits) -> float:
                 x, y = Value("x", FLOAT16, [m, k]), Value("score", FLOAT16, [m, n])
                 product = Node("MatMul", ("x", "w"), ("score",), "score")
                 model = OnnxModel("product", [product], {"w": weight}, x, y)
-                settings = common.Settings("fp16", "ncl", 3, 0, tf32=False, refit=False)
+                settings = common.Settings("fp16", "ncl", 3, 0, False, False, gpu.compute)
                 timings = TimingCache(cache_folder("timing") / "products.cache")
                 stored, engine = common.build(model.to_bytes(), frozenset(), settings, timings)
                 held = [

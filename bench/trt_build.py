@@ -3,8 +3,11 @@
 The Python API and the builder are TensorRT-RTX's, which compile ahead of time for a card that is not here
 (`pip install 'legscore[trt-test]'`); the graphs, the types and legscore's code are those that TensorRT gets.
 A plan cannot be loaded or timed without a card: this proves that graphs are read, typed as meant and built.
+What the builder tells of a plan's layers shows whether a mean is one kernel with the SiLU and the casts
+around it, or reads an FP32 copy of a wide tensor (`fp32_share`: elements of the largest FP32 tensor between
+kernels, of the largest one in FP16). The recipe's form must write none.
 
-    python bench/trt_build.py [--targets SM80,SM120] [--only F1] [--save]
+    python bench/trt_build.py [--targets 8.0,12.0] [--only F1] [--save]
 
 Networks: the bundled ensemble (F2), the original one (F1), the human one (F3, random weights of the preset)
 and the example generator's loop. Every form that a recipe can name is built for F1 and F2, what the recipes
@@ -15,12 +18,13 @@ that was built. Expected: all build, in seconds each.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import importlib
 import importlib.util
 import itertools
 import json
+import math
+import re
 import sys
 import tempfile
 import time
@@ -33,6 +37,7 @@ import numpy as np
 from machine import OPTIMISED, ORIGINAL, finish
 
 from legscore.engine.recipe import load_recipe
+from legscore.engine.trt.installed import RTX, TENSORRT, is_installed
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU, GpuForm
 from legscore.model.gpu_graph import build_gpu_graph, float_names
@@ -40,8 +45,12 @@ from legscore.train.recipe import PRESETS
 
 GENERATOR = ORIGINAL.parent.parent / "generator/yeast_complex_generator.safetensors"
 BATCH = 256
-BINDINGS, LIBRARIES = "tensorrt_rtx_bindings", "onnxruntime_ep_nv_tensorrt_rtx"
-SHARED_OBJECTS = ("libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1")
+LIBRARIES = "tensorrt_rtx_libs"
+MOST_FP32 = 1 / 8
+"""Of the elements of the widest tensor, in the recipe's FP16 form: what has a length is FP16."""
+TENSOR = re.compile(r"Dimensions: \[([\d,]+)\][^{}]*?Datatype: (\w+)")
+TOLD: list[str] = []
+"""What the builder said of the last plan's layers."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +123,40 @@ def graph_hashes() -> dict[str, str]:
 
 def missing() -> str:
     """What keeps the builder from being used here; empty when nothing does."""
-    for package in (BINDINGS, LIBRARIES):
-        if importlib.util.find_spec(package) is None:
+    for package in (RTX, LIBRARIES):
+        if not is_installed(package):
             return f"{package} is not installed: pip install 'legscore[trt-test]' (Linux, x86-64)"
     return ""
 
 
 def use_rtx() -> None:
-    """Let `import tensorrt` mean TensorRT-RTX's bindings, in this process."""
-    spec = importlib.util.find_spec(LIBRARIES)
-    assert spec is not None
-    assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0])
-    for name in SHARED_OBJECTS:
-        ctypes.CDLL(str(min(folder.glob(f"{name}*"))), ctypes.RTLD_GLOBAL)
-    sys.modules["tensorrt"] = importlib.import_module(BINDINGS)
+    """Let TensorRT-RTX be what legscore finds, in this process, and hear what it says of layers."""
+    sys.modules[TENSORRT] = None  # type: ignore[assignment]  # as if it were not installed
+    from legscore.engine.trt import common
+
+    class Told(common.Log):
+        def log(self, severity: Any, msg: str) -> None:
+            if "LayerType: " in msg:
+                TOLD.append(msg)
+            super().log(severity, msg)
+
+    common.LOG = Told()
+
+
+def fp32_share() -> float:
+    """Elements of the largest FP32 tensor that a kernel of the last plan reads or writes, of those of the
+    largest one in FP16."""
+    most = {"Half": 0, "Float": 0}
+    for dimensions, kind in TENSOR.findall("\n".join(TOLD)):
+        if kind in most:
+            most[kind] = max(most[kind], math.prod(map(int, dimensions.split(","))))
+    return most["Float"] / most["Half"]
 
 
 def check_types(network: Any, form: GpuForm) -> int:
     """Layers looked at, by kind, whatever the graph says: convolutions compute in the form's precision;
     sums, means and softmax, and the output, always in FP32. AssertionError else."""
-    trt: Any = importlib.import_module(BINDINGS)
+    trt: Any = importlib.import_module(RTX)
 
     full = trt.DataType.FLOAT
     expected = {
@@ -152,8 +174,12 @@ def check_types(network: Any, form: GpuForm) -> int:
 
 
 def build(case: Case, members: dict[str, Checkpoint], target: str, model: Any = None) -> dict[str, Any]:
-    """Parse, check types and build one case for a card that is not here; size and seconds."""
-    trt: Any = importlib.import_module(BINDINGS)
+    """Parse, check types and build one case for a card that is not here; size and seconds.
+
+    Args:
+        target: compute capability of the card.
+    """
+    trt: Any = importlib.import_module(RTX)
 
     from legscore.engine.plans import TimingCache
     from legscore.engine.trt import common
@@ -164,21 +190,28 @@ def build(case: Case, members: dict[str, Checkpoint], target: str, model: Any = 
     def before(network: Any, config: Any) -> None:
         nonlocal seen
         seen = check_types(network, case.form)
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
-    settings = common.Settings(case.form.precision, case.form.layout, 3, 0, False, False)
+    TOLD.clear()
+    settings = common.Settings(case.form.precision, case.form.layout, 3, 0, False, False, target)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         timings = TimingCache(Path(folder) / "timings.cache")
         plan = common.compile_plan(model.to_bytes(), kept_float, settings, timings, before)
-    return {"seconds": round(time.perf_counter() - started, 2), "bytes": len(plan), "layers_checked": seen}
+    found = {"seconds": round(time.perf_counter() - started, 2), "bytes": len(plan), "layers_checked": seen}
+    if case.form.precision == "fp16":
+        found["fp32_share"] = round(fp32_share(), 5)
+        wide = case.form == recipe_form("fp16") and found["fp32_share"] >= MOST_FP32
+        assert not wide, f"{case.name}: a wide tensor is FP32 ({found['fp32_share']})"
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--targets", default="SM80,SM120", help="the first for every case, others for recipes"
+        "--targets",
+        default="8.0,12.0",
+        help="compute capabilities: the first for all cases, others for recipes",
     )
     parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--save", action="store_true", help="keep the JSON line in bench/results/")
@@ -199,7 +232,7 @@ def main() -> None:
         print(f"{case.name}: {json.dumps(found[case.name])}", flush=True)
     seconds = [one["seconds"] for by_target in found.values() for one in by_target.values()]
     print(f"{len(found)} forms, {len(seconds)} builds, {min(seconds):.1f} to {max(seconds):.1f} s each")
-    result = {"builder": f"TensorRT-RTX {common.version()}", "batch": BATCH, "builds": found}
+    result = {"builder": common.title(), "batch": BATCH, "builds": found}
     result["graphs"] = graph_hashes()
     finish("trt_build", result, options.save and not options.only)
 

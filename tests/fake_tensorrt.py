@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,8 @@ import onnx
 import onnxruntime
 from conftest import REPOSITORY
 from host_card import HostCard, HostStream, at
+
+from legscore.engine.trt.installed import RTX, TENSORRT
 
 NAMES = json.loads((REPOSITORY / "tests" / "data" / "tensorrt_names.json").read_text())
 
@@ -32,6 +35,8 @@ class World:
         self.refuse_plans: set[bytes] = set()
         self.fail: str = ""
         self.during_build: Callable[[], object] = lambda: None
+        self.refuses: Callable[[str], bool] = lambda call: False
+        """Told of each call that reaches the card; true makes it fail."""
         self.scratch = 1000
         self.builders = self.loads = 0
         self.timings: list[bytes] = []
@@ -64,12 +69,24 @@ def number_streams(card: HostCard, first: int = 0) -> None:
 
 
 def make(world: World) -> ModuleType:
-    trt = ModuleType("tensorrt")
-    numbers = {"8.6.0": 8, "10.13.3.9": 10, "10.16.1.11": 10, "11.4.0.106": 11}
+    trt = ModuleType(RTX if world.version.startswith("RTX") else TENSORRT)
+    trt.__spec__ = ModuleSpec(trt.__name__, None)
+    numbers = {"8.6.0": 8, "10.13.3.9": 10, "10.16.1.11": 10, "11.4.0.106": 11, "RTX 1.7.1.116": 11}
     major = numbers[world.version]
 
     def error(log: Any, text: str) -> None:
         log.log(trt.ILogger.ERROR, text)  # type: ignore[attr-defined]
+
+    def refused(log: Any, call: str, fail: str, text: str = "") -> bool:
+        """Whether a call is to fail: with its own words, or as on a card that was lost."""
+        if world.fail == fail:
+            if text:
+                error(log, text)
+            return True
+        if world.refuses(call):
+            error(log, f"{call}: an illegal memory access was encountered")
+            return True
+        return False
 
     class ILogger:
         ERROR = 1
@@ -133,6 +150,13 @@ def make(world: World) -> ModuleType:
         def __init__(self) -> None:
             self.on: set[str] = {"TF32"}
             self.sources = 0
+            self.builder_optimization_level, self.max_aux_streams = 3, 0
+            self.timing = Cache(b"")
+            self.compute = ""
+
+        def set_compute_capability(self, compute: str, index: int) -> None:
+            assert (self.num_compute_capabilities, index) == (1, 0)
+            self.compute = compute
 
         def set_flag(self, flag: str) -> None:
             assert not (major > 8 and flag in ("FP16", "OBEY_PRECISION_CONSTRAINTS")), (
@@ -164,8 +188,8 @@ def make(world: World) -> ModuleType:
         def __init__(self, log: Any) -> None:
             self.log = log
             world.builders += 1
-            if world.fail == "no driver":
-                error(log, "CUDA initialization failure with error: 35")
+            text = "CUDA initialization failure with error: 35"
+            if refused(log, "createInferBuilder", "no driver", text):
                 raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def create_network(self, flags: int) -> Network:
@@ -176,8 +200,8 @@ def make(world: World) -> ModuleType:
             return Config()
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-            if world.fail == "build":
-                error(self.log, "Could not find any implementation for node conv_5.")
+            text = "Could not find any implementation for node conv_5."
+            if refused(self.log, "buildSerializedNetwork", "build", text):
                 return None
             with contextlib.suppress(BaseException):  # as the bindings do with whatever the log raises
                 world.during_build()
@@ -192,6 +216,7 @@ def make(world: World) -> ModuleType:
                     "aux": config.max_aux_streams,
                     "formats": network.inputs[0].allowed_formats,
                     "fp32": fp32,
+                    "compute": config.compute,
                 }
             )
             return (
@@ -234,8 +259,7 @@ def make(world: World) -> ModuleType:
 
         def execute_async_v3(self, handle: int) -> bool:
             assert self.memory, "no scratch was given"
-            if world.fail == "enqueue":
-                error(self.engine.log, "enqueueV3: invalid argument")
+            if refused(self.engine.log, "enqueueV3", "enqueue", "enqueueV3: invalid argument"):
                 return False
             stream = world.stream(handle)
             stream.card.queue(stream, self._run)
@@ -272,7 +296,7 @@ def make(world: World) -> ModuleType:
 
         def create_execution_context(self, strategy: str = "STATIC") -> Context | None:
             assert strategy == "USER_MANAGED"
-            return None if world.fail == "context" else Context(self)
+            return None if refused(self.log, "createExecutionContext", "context") else Context(self)
 
         def create_execution_context_without_device_memory(self) -> Context:
             return Context(self)
@@ -282,6 +306,9 @@ def make(world: World) -> ModuleType:
             self.log = log
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+            text = "CUDA driver version is insufficient"
+            if refused(self.log, "deserializeCudaEngine", "load", text):
+                return None
             if plan[:4] in world.refuse_plans:
                 error(
                     self.log,
@@ -336,7 +363,7 @@ def make(world: World) -> ModuleType:
             members = NAMES[world.version].get(owner, ())
             setattr(trt, owner, type(owner, (), {name: values.get(name, name) for name in members}))
     trt.float32 = "float32"  # type: ignore[attr-defined]
-    trt.__version__ = world.version  # type: ignore[attr-defined]
+    trt.__version__ = world.version.removeprefix("RTX ")  # type: ignore[attr-defined]
     return trt
 
 
@@ -355,5 +382,7 @@ def install(world: World, monkeypatch: Any) -> None:
     for name in [*sys.modules]:
         if name.startswith("legscore.engine.trt") or name in OVER_TENSORRT:
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "tensorrt", make(world))
+    made = make(world)
+    for name in (TENSORRT, RTX):  # None: not installed
+        monkeypatch.setitem(sys.modules, name, made if made.__name__ == name else None)
     monkeypatch.setitem(sys.modules, "legscore.cuda.driver", driver)

@@ -110,7 +110,9 @@ def test_doctor_on_a_bare_machine(cli: Any) -> None:
     report = json.loads(cli("doctor", "--json").out)
     assert report["engine"] == "openvino"
     assert report["precision"] in ("bf16", "fp32")
-    assert {"CPU", "OpenVINO", "TensorRT", "PyCUDA", "nvcc", "CUDA kernels"} <= set(report["has"])
+    assert {"CPU", "OpenVINO", "TensorRT", "TensorRT-RTX", "PyCUDA", "nvcc", "CUDA kernels"} <= set(
+        report["has"]
+    )
 
 
 @pytest.mark.usefixtures("bare")

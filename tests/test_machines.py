@@ -19,9 +19,12 @@ from legscore.cuda.libcuda import Gpu
 from legscore.engine import choose, machine
 from legscore.engine.choose import Request, choose_engine, choose_recipe
 from legscore.engine.fit import choose_devices
+from legscore.engine.trt.installed import RTX
 from legscore.errors import EngineError
 
 H200 = Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000)
+RTX_4090 = Gpu(0, "NVIDIA GeForce RTX 4090", "8.9", 128, 24_000_000_000)
+T4 = Gpu(0, "Tesla T4", "7.5", 40, 16_000_000_000)
 V100 = Gpu(0, "Tesla V100-SXM2-16GB", "7.0", 80, 16_000_000_000)
 
 
@@ -32,6 +35,7 @@ class Machine:
     packages: tuple[str, ...] = ("tensorrt", "pycuda", "torch")
     torch_sees: str = "cuda"
     builder: bool = True
+    loads: bool = True
     engine: str = "tensorrt"
     precision: str = "fp16"
     reason: str = "NVIDIA GPU"
@@ -81,6 +85,40 @@ MACHINES = {
         engine="torch",
         reason=f"NVIDIA GPU; TensorRT cannot be used: {NOT_BUILT.format('7.0')}",
     ),
+    "TensorRT-RTX": Machine(gpus=(RTX_4090,), packages=(RTX, "pycuda", "torch")),
+    "TensorRT beside TensorRT-RTX, on a card that only the first is for": Machine(
+        packages=("tensorrt", RTX, "pycuda", "torch")
+    ),
+    "TensorRT-RTX without PyCUDA": Machine(
+        gpus=(RTX_4090,),
+        packages=(RTX, "torch"),
+        engine="torch",
+        reason="NVIDIA GPU; TensorRT cannot be used: PyCUDA is not installed: pip install 'legscore[gpu-rtx]'",
+    ),
+    "TensorRT-RTX on a card that it is not for": Machine(
+        packages=(RTX, "pycuda", "torch"),
+        engine="torch",
+        reason="NVIDIA GPU; TensorRT cannot be used: TensorRT-RTX 1.7.1.116 builds such networks for compute "
+        "capability 8.0, 8.6, 8.9, 12.0, 12.1 (compute capability 9.0, driver 470): install a newer driver, or the TensorRT that this GPU "
+        "and driver are for",
+    ),
+    "TensorRT-RTX on a card without FP32 products": Machine(
+        gpus=(T4,),
+        packages=(RTX, "pycuda", "torch"),
+        engine="torch",
+        reason="NVIDIA GPU; TensorRT cannot be used: TensorRT-RTX 1.7.1.116 builds such networks for compute "
+        "capability 8.0, 8.6, 8.9, 12.0, 12.1 (compute capability 7.5, driver 470): install a newer driver, or the "
+        "TensorRT that this GPU and driver are for",
+    ),
+    "TensorRT-RTX and an old driver": Machine(
+        gpus=(RTX_4090,),
+        packages=(RTX, "pycuda", "torch"),
+        loads=False,
+        engine="torch",
+        reason="NVIDIA GPU; TensorRT cannot be used: TensorRT-RTX 1.7.1.116 cannot use this GPU and driver: CUDA driver "
+        "version is insufficient (compute capability 8.9, driver 470): install a newer driver, or the TensorRT that "
+        "this GPU and driver are for",
+    ),
     "a driver that offers no card": Machine(
         gpus=(),
         torch_sees="cpu",
@@ -97,9 +135,11 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     pytest.importorskip("torch", reason="engine torch needs legscore[train]")
     found: Machine = MACHINES[request.param]
     monkeypatch.setenv("LEGSCORE_CACHE", str(tmp_path))
-    world = World("11.4.0.106", HostCard(None))  # type: ignore[arg-type]
+    is_rtx = RTX in found.packages and "tensorrt" not in found.packages
+    version = "RTX 1.7.1.116" if is_rtx else "11.4.0.106"
+    world = World(version, HostCard(None))  # type: ignore[arg-type]
     fake_tensorrt.install(world, monkeypatch)
-    world.fail = "" if found.builder else "no driver"
+    world.fail = "" if found.builder and found.loads else "load" if found.builder else "no driver"
     for name in ("pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     gpus = list(found.gpus), "" if found.gpus else "the NVIDIA driver offers no GPU"

@@ -3,6 +3,7 @@ failures, choice."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +33,8 @@ from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.system import resources
 
 GPU = Gpu(0, "NVIDIA H200", "9.0", 132, 150_000_000_000)
-VERSIONS = ("8.6.0", "10.13.3.9", "11.4.0.106")
+RTX_4090 = Gpu(0, "NVIDIA GeForce RTX 4090", "8.9", 128, 24_000_000_000)
+VERSIONS = ("8.6.0", "10.13.3.9", "11.4.0.106", "RTX 1.7.1.116")
 Open = Callable[..., Any]
 
 
@@ -69,15 +71,28 @@ def world(
 
 def recipe(precision: str = "fp16", **changes: Any) -> Recipe:
     loaded = load_recipe(precision)
-    loaded.settings["tensorrt"] |= {"batch": [128, 64], "cuda_graph": False, **changes}
+    loaded.settings["tensorrt"] |= {"batch": [128, 64], "batch_of": {}, "cuda_graph": False, **changes}
     return loaded
+
+
+def with_batch(rows: int) -> str:
+    """The recipe fp16 with one batch, on every card."""
+    text = (resources.folder("engines") / "fp16.toml").read_text()
+    return re.sub(r"\[\d+(, \d+)*\]", f"[{rows}]", text)
+
+
+def card_for() -> Gpu:
+    """A card that the TensorRT of this test is for."""
+    from legscore.engine.trt import common
+
+    return RTX_4090 if common.version().startswith("RTX") else GPU
 
 
 def opened(members: list[Checkpoint], made: Recipe, said: list[str] | None = None) -> Any:
     from legscore.engine.tensorrt_engine import TensorRTEngine
 
     return TensorRTEngine(
-        members, made, GPU, both_strands=True, say=(said if said is not None else []).append
+        members, made, card_for(), both_strands=True, say=(said if said is not None else []).append
     )
 
 
@@ -98,7 +113,7 @@ def test_scores_and_builds_on_every_version(
     assert (described["tensorrt"], described["batch"], described["gpu"]) == (
         world.version,
         128,
-        "NVIDIA H200",
+        engine.gpu.name,
     )
     assert len(set(described["plans"])) == 3
     assert world.builders == 1, "one builder for all members"
@@ -107,10 +122,10 @@ def test_scores_and_builds_on_every_version(
     engine.close()
     assert not world.card.held
     for built in world.builds:
-        eight = world.version.startswith("8")
-        assert built["flags"] == (
-            {"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set()
-        )
+        eight, rtx = world.version.startswith("8"), world.version.startswith("RTX")
+        flags = {"FP16", "OBEY_PRECISION_CONSTRAINTS"} if eight and precision == "fp16" else set()
+        assert built["flags"] == (flags | {"REQUIRE_USER_ALLOCATION"} if rtx else flags)
+        assert built["compute"] == ("SM89" if rtx else ""), "built for the card's compute capability"
         assert built["sources"] == (24 if eight else 0)
         assert (built["level"], built["aux"]) == (3, 0)
         assert bool(built["fp32"]) == (eight and precision == "fp16"), (
@@ -185,11 +200,11 @@ def test_memory_decides_groups_and_batch_before_anything_is_scored(
     assert not world.card.held
 
 
-@pytest.mark.parametrize("world", ["10.13.3.9", "11.4.0.106"], indirect=True)
+@pytest.mark.parametrize("world", VERSIONS[1:], indirect=True)
 def test_refit_builds_once_and_is_checked(world: World, members: list[Checkpoint]) -> None:
     engine = opened(members, recipe(refit=True))
     assert len(world.builds) == 1
-    assert world.builds[0]["flags"] == {"REFIT"}
+    assert world.builds[0]["flags"] - {"REQUIRE_USER_ALLOCATION"} == {"REFIT"}
     batch = batch_of(40, 0)
     assert np.abs(engine.score(batch) - truth(members).score(batch)).max() < 0.005
     engine.close()
@@ -262,6 +277,9 @@ def test_the_logger_writes_nowhere_and_keeps_each_threads_errors(
         ("8.5.3", ""),
         ("10.0.1", ""),
         ("12.0.0", ""),
+        ("RTX 1.7.1.116", "rtx"),
+        ("RTX 1.2.0", ""),
+        ("RTX 2.0.0", ""),
     ],
 )
 def test_versions(world: World, version: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +291,9 @@ def test_versions(world: World, version: str, module: str, monkeypatch: pytest.M
     if module:
         assert module in (common.differences().__name__ if module != "v8" else "v8")
     else:
-        with pytest.raises(EngineError, match=f"TensorRT {version} is not supported"):
+        with pytest.raises(
+            EngineError, match=f"TensorRT[ -]{version} is not supported; install .*legscore.gpu"
+        ):
             common.differences()
 
 
@@ -286,9 +306,8 @@ def test_run_from_the_command_line(
     monkeypatch.setattr(choose, "nvidia_driver", lambda: True)
     monkeypatch.setattr("legscore.cuda.libcuda.find_gpus", lambda: ([GPU], ""))
     monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 256)
-    text = (resources.folder("engines") / "fp16.toml").read_text()
     small = tmp_path / "small.toml"
-    small.write_text(text.replace("batch = [256, 128, 64]", "batch = [128]"))
+    small.write_text(with_batch(128))
     ran = cli("compile", folder, "--recipe", small)
     assert ran.code == 0, ran.err
     assert "plans: 3 for passes of 128 rows" in ran.err

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
-VERSIONS = ("8.6.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
-SERVES = {"legscore/engine/trt/v8.py": VERSIONS[:1], "legscore/engine/trt/v10.py": VERSIONS[1:]}
+RTX = "RTX 1.7.1.116"
+VERSIONS = ("8.6.0", "10.13.3.9", "10.16.1.11", "11.4.0.106", RTX)
+SERVES = {
+    "legscore/engine/trt/v8.py": VERSIONS[:1],
+    "legscore/engine/trt/v10.py": VERSIONS[1:],
+    "legscore/engine/trt/rtx.py": (RTX,),
+}
 """Modules written for some versions; all others must hold on every one."""
 DATA = REPOSITORY / "tests" / "data" / "tensorrt_names.json"
 OBJECTS = {
@@ -38,7 +46,7 @@ def modules() -> list[Path]:
         path
         for root in roots
         for path in sorted(root.rglob("*.py"))
-        if "import tensorrt as trt" in path.read_text()
+        if re.search(r"^(import tensorrt as trt|trt: Any = )", path.read_text(), re.MULTILINE)
     ]
 
 
@@ -105,7 +113,7 @@ def test_versions_do_differ() -> None:
     assert not exists(known["11.4.0.106"], "ILayer", "precision")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS[:-1])
 def test_the_names_are_those_of_the_full_lists(shared: Path, version: str) -> None:
     full = load_list(shared / "reference" / "tensorrt_api" / f"{version}.txt")
     for owner, names in json.loads(DATA.read_text())[version].items():
@@ -113,3 +121,18 @@ def test_the_names_are_those_of_the_full_lists(shared: Path, version: str) -> No
             assert exists(full, owner, name), f"TensorRT {version} has no {owner}.{name}"
     ours = {(owner, name) for where, owner, name, _ in uses() if version in SERVES.get(where, VERSIONS)}
     assert all(exists(full, owner, name) for owner, name in ours)
+
+
+def test_the_names_of_tensorrt_rtx_are_those_of_its_bindings() -> None:
+    code = (
+        "import json, sys; import tensorrt_rtx_bindings as trt\n"
+        "for owner, names in json.load(sys.stdin).items():\n"
+        "    for name in names: getattr(getattr(trt, owner) if owner else trt, name)\n"
+        "print(trt.__version__)"
+    )
+    names = json.dumps(json.loads(DATA.read_text())[RTX])
+    ran = subprocess.run([sys.executable, "-c", code], input=names, capture_output=True, text=True)
+    if "ModuleNotFoundError" in ran.stderr or "libtensorrt_rtx" in ran.stderr:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'legscore[trt-test]'")
+    assert ran.returncode == 0, ran.stderr
+    assert f"RTX {ran.stdout.strip()}" == RTX

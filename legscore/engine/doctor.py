@@ -30,6 +30,7 @@ from legscore.version import __version__
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "asimd", "bf16", "sve")
 PACKAGES = {
     "TensorRT": ("tensorrt", "tensorrt"),
+    "TensorRT-RTX": ("tensorrt_rtx_bindings", "tensorrt_rtx_bindings"),
     "PyCUDA": ("pycuda", "pycuda.driver"),
     "PyTorch": ("torch", "torch"),
 }

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from legscore.cuda.image import INSTALL, find_nvcc
 from legscore.cuda.libcuda import Gpu, driver_branch, find_gpus
+from legscore.engine.trt.installed import RTX, TENSORRT
 from legscore.errors import EngineError, OutputError
 from legscore.system.caches import private
 from legscore.system.resources import cache_folder, folder
 
-GPU_EXTRA = "legscore[gpu]"
+GPU_EXTRA, RTX_EXTRA = "legscore[gpu]", "legscore[gpu-rtx]"
 
 
 def nvidia_driver() -> bool:
@@ -29,23 +30,22 @@ def missing_for_tensorrt() -> list[str]:
     """
     gpus, reason = find_gpus()
     missing = [] if gpus else [reason]
-    lacking = [
-        label
-        for package, label in (("tensorrt", "TensorRT"), ("pycuda", "PyCUDA"))
-        if not _installed(package)
-    ]
+    is_rtx = not _installed(TENSORRT) and _installed(RTX)
+    extra = RTX_EXTRA if is_rtx else GPU_EXTRA
+    tensorrt = (RTX, "TensorRT-RTX") if is_rtx else (TENSORRT, "TensorRT")
+    lacking = [label for package, label in (tensorrt, ("pycuda", "PyCUDA")) if not _installed(package)]
     if lacking:
         missing.append(
             f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed: pip install "
-            f"'{GPU_EXTRA}'"
+            f"'{extra}'"
         )
     elif gpus:
         broken = []
-        for package, label in (("tensorrt", "TensorRT"), ("pycuda.driver", "PyCUDA")):
+        for package, label in (tensorrt, ("pycuda.driver", "PyCUDA")):
             if complaint := import_complaint(package):
                 broken.append(
                     f"{label} is installed but does not load ({complaint}): pip install --force-reinstall "
-                    f"'{GPU_EXTRA}'"
+                    f"'{extra}'"
                 )
         if not broken and (complaint := builder_complaint(gpus[0])):
             broken.append(complaint)
@@ -73,8 +73,8 @@ def import_complaint(module: str) -> str:
 def builder_complaint(gpu: Gpu) -> str:
     """Why TensorRT builds nothing on this GPU with this driver, and the way out; empty when it does.
 
-    A builder is made, which is where an old driver or GPU shows. That takes seconds: where one was made, that
-    is remembered for this TensorRT, GPU and driver.
+    A builder is made, which is where an old driver or GPU shows; of TensorRT-RTX a plan is loaded. That takes
+    seconds: where it worked, that is remembered for this TensorRT, GPU and driver.
     """
     from legscore.engine.trt import common
 
@@ -82,8 +82,7 @@ def builder_complaint(gpu: Gpu) -> str:
     if marker.is_file():
         return ""
     try:
-        common.differences()
-        common.make_builder()
+        common.try_card(gpu.compute)
     except EngineError as error:
         return (
             f"{error} (compute capability {gpu.compute}, driver {driver_branch()}): install a newer "

@@ -69,11 +69,12 @@ class TensorRTCompiler:
             recipe.precision, *(recipe.get("tensorrt", name) for name in ("groups", "layout", "silu"))
         )
         self.settings = common.Settings(
-            recipe.precision,
-            *(
-                recipe.get("tensorrt", name)
+            precision=recipe.precision,
+            compute=gpu.compute,
+            **{
+                name: recipe.get("tensorrt", name)
                 for name in ("layout", "optimization_level", "aux_streams", "tf32", "refit")
-            ),
+            },
         )
         self.gpu = {
             "name": gpu.name,

@@ -1,7 +1,7 @@
-"""TensorRT: what 8.6, 10 and 11 do alike. Nothing in it raises by itself: failures are None or False and a
-logged line.
+"""TensorRT: what 8.6, 10, 11 and TensorRT-RTX do alike. Nothing in it raises by itself: failures are None or
+False and a logged line.
 
-Importing this module needs TensorRT.
+Importing this module needs TensorRT or TensorRT-RTX.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import tensorrt as trt
-
 from legscore.cuda.card import CallError
 from legscore.cuda.libcuda import Gpu
 from legscore.engine.plans import Stored, TimingCache
+from legscore.engine.trt.installed import package
 from legscore.errors import EngineError
+
+trt: Any = importlib.import_module(package())
 
 KEPT_LINES = 4
 INPUT, OUTPUT = "x", "score"
 
 
-class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT has no types
+class Log(trt.ILogger):
     """Keeps the last errors of each thread for the exception that follows; prints nothing, since standard
     output may be the user's table."""
 
@@ -49,13 +50,24 @@ class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT has no types
         return " | ".join(" ".join(text.split()) for text in found[-KEPT_LINES:]) or "no message"
 
 
+MODULES = (
+    ("legscore.engine.trt.v8", False, (8, 6), (9,)),
+    ("legscore.engine.trt.v10", False, (10, 1), (12,)),
+    ("legscore.engine.trt.rtx", True, (1, 7), (2,)),
+)
+"""Module, whether it is TensorRT-RTX's, versions from and below."""
 LOG = Log()
 """TensorRT takes the first logger of a process for good."""
 
 
 def version() -> str:
-    """TensorRT's full version."""
-    return str(trt.__version__)
+    """TensorRT's full version, such as 11.4.0.106, or `RTX 1.7.1.116` of TensorRT-RTX."""
+    return f"RTX {trt.__version__}" if "rtx" in trt.__name__ else str(trt.__version__)
+
+
+def title() -> str:
+    """Name and full version, for messages."""
+    return f"TensorRT-{version()}" if version().startswith("RTX ") else f"TensorRT {version()}"
 
 
 def file_stem(gpu: Gpu) -> str:
@@ -65,18 +77,26 @@ def file_stem(gpu: Gpu) -> str:
 
 
 def differences() -> ModuleType:
-    """The module for the installed version: v8 (8.6) or v10 (10.1 and newer, 11). EngineError for others."""
-    numbers = tuple(int(number) for number in version().split(".")[:2])
-    if "rtx" in trt.__name__:  # TensorRT-RTX counts its versions anew; its API is that of TensorRT 10
-        return importlib.import_module("legscore.engine.trt.v10")
-    if numbers >= (10, 1) and numbers < (12, 0):
-        return importlib.import_module("legscore.engine.trt.v10")
-    if numbers[0] == 8 and numbers >= (8, 6):
-        return importlib.import_module("legscore.engine.trt.v8")
-    raise EngineError(
-        f"TensorRT {version()} is not supported; install 8.6, 10 (from 10.1) or 11: pip install "
-        "'legscore[gpu]'"
-    )
+    """The module for what is installed: v8 (8.6), v10 (10.1 and newer, 11), rtx (from 1.7). EngineError for
+    others."""
+    is_rtx, numbers = version().startswith("RTX "), _numbers(version().removeprefix("RTX "))
+    for name, rtx, least, below in MODULES:
+        if rtx == is_rtx and least <= numbers < below:
+            return importlib.import_module(name)
+    known = "TensorRT-RTX from 1.7" if is_rtx else "8.6, 10 (from 10.1) or 11"
+    extra = "legscore[gpu-rtx]" if is_rtx else "legscore[gpu]"
+    raise EngineError(f"{title()} is not supported; install {known}: pip install '{extra}'")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split(".")[:2])
+
+
+def try_card(compute: str) -> None:
+    """EngineError unless TensorRT works with a GPU of this compute capability and the driver here."""
+    found, builder = differences(), make_builder()
+    if hasattr(found, "try_card"):
+        found.try_card(builder, compute, LOG)
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,8 @@ class Settings:
     aux_streams: int
     tf32: bool
     refit: bool
+    compute: str = ""
+    """Compute capability of the card, such as 8.9; TensorRT-RTX alone must be told."""
 
 
 _HELD = threading.local()
@@ -112,7 +134,7 @@ def make_builder() -> Any:
     try:
         made = trt.Builder(LOG)
     except TypeError:  # what a failed factory looks like
-        raise EngineError(f"TensorRT {version()} cannot use this GPU and driver: {LOG.take()}") from None
+        raise EngineError(f"{title()} cannot use this GPU and driver: {LOG.take()}") from None
     if getattr(_HELD, "keep", False):
         _HELD.builder = made
     return made
@@ -137,7 +159,7 @@ def build(
     stored = Stored(compile_plan(onnx, float_names, settings, timings), {})
     engine = load(stored)
     if engine is None:
-        raise EngineError(f"TensorRT {version()} does not load the plan it just built: {LOG.take()}")
+        raise EngineError(f"{title()} does not load the plan it just built: {LOG.take()}")
     return Stored(stored.plan, {"scratch": int(differences().scratch(engine))}), engine
 
 
@@ -159,10 +181,10 @@ def compile_plan(
     parser = trt.OnnxParser(network, LOG)
     if not parser.parse(onnx):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or LOG.take()
-        raise EngineError(f"TensorRT {version()} cannot read the graph: {' '.join(errors.split())}")
+        raise EngineError(f"{title()} cannot read the graph: {' '.join(errors.split())}")
     config = builder.create_builder_config()
     _configure(network, config, settings)
-    versions.configure(network, config, settings.precision, float_names)
+    versions.configure(network, config, settings, float_names)
     before(network, config)
     cache = config.create_timing_cache(timings.read())
     if cache is None or not config.set_timing_cache(cache, False):  # another version's or GPU's: start afresh
@@ -171,7 +193,7 @@ def compile_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
-            f"TensorRT {version()} cannot build this network in {settings.precision}: {LOG.take()}; another "
+            f"{title()} cannot build this network in {settings.precision}: {LOG.take()}; another "
             "tensorrt.groups in a recipe may build"
         )
 
@@ -201,7 +223,7 @@ def load(stored: Stored) -> Any | None:
     try:
         runtime = trt.Runtime(LOG)
     except TypeError:
-        raise EngineError(f"TensorRT {version()} cannot use this GPU and driver: {LOG.take()}") from None
+        raise EngineError(f"{title()} cannot use this GPU and driver: {LOG.take()}") from None
     engine = runtime.deserialize_cuda_engine(stored.plan)
     if engine is None:
         return None

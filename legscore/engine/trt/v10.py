@@ -1,13 +1,15 @@
 """TensorRT 10 (from 10.1) and 11: strongly typed networks. Every type follows from the graph; no precision
-flag is set."""
+flag is set. TensorRT-RTX has these calls too (rtx.py)."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-import tensorrt as trt
-
+from legscore.engine.trt.installed import package
 from legscore.errors import EngineError
+
+trt: Any = importlib.import_module(package())
 
 CAN_REFIT = True
 
@@ -16,7 +18,7 @@ def make_network(builder: Any) -> Any:
     return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
 
-def configure(network: Any, config: Any, precision: str, float_names: frozenset[str]) -> None:
+def configure(network: Any, config: Any, settings: Any, float_names: frozenset[str]) -> None:
     """Nothing: the graph says it all."""
 
 

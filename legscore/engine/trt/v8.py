@@ -23,12 +23,12 @@ def make_network(builder: Any) -> Any:
     return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
 
 
-def configure(network: Any, config: Any, precision: str, float_names: frozenset[str]) -> None:
+def configure(network: Any, config: Any, settings: Any, float_names: frozenset[str]) -> None:
     """FP16 with the named layers in FP32; tactics without cuBLAS and cuDNN, which are not installed with
     TensorRT."""
     sources = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
     config.set_tactic_sources(sum(1 << int(source) for source in sources))
-    if precision != "fp16":
+    if settings.precision != "fp16":
         return
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -335,6 +336,28 @@ def test_four_calls(bench: Any, lent: Any, tmp_path: Path) -> None:
     environment = bench.gpu_bundle.environment(lent.places.store / "legscore-gpu")
     assert environment["CUDA_MODULE_LOADING"] == "LAZY"
     assert environment["LD_LIBRARY_PATH"].startswith(str(lent.places.store / "legscore-gpu/stubs"))
+
+
+def test_the_seconds_and_sizes_of_the_calls_are_those_that_the_readme_tells(bench: Any) -> None:
+    """Seconds of each step, call and all calls; the checkout fits the 64 MiB of a call beside a piece."""
+    text, calls = (REPOSITORY / "bench/README.md").read_text(), bench.gpu_calls
+    rows = dict(re.findall(r"^\| ([1-4]) \| (.+) \|$", text, re.MULTILINE))
+    spare, totals = calls.LEFT_OPEN_S, {}
+    for number, steps in calls.CALLS.items():
+        told, total = rows[str(number)].rsplit(" | ", 1)
+        seconds = [*map(int, re.findall(r"(?<!about )\b(\d+)\)", told))]
+        left_open = [spare[number]] if spare.get(number) else []
+        assert sorted(seconds) == sorted([*(step.seconds for step in steps), *left_open]), number
+        totals[number] = sum(seconds) + (10 if "unpacking (about 10)" in told else 0)
+        assert int(total) == totals[number]
+    most, least = sum(totals.values()), sum(totals.values()) - sum(spare.values())
+    assert f"That is {most} seconds if every step takes all of its time" in text
+    assert f"{least:.0f} if nothing was" in text
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < (64 - 38 - 2) << 20
 
 
 def test_what_a_call_leaves_open_the_next_one_does(bench: Any, lent: Any) -> None:

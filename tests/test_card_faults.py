@@ -1,15 +1,16 @@
-"""A fault at every CUDA call of a run and of a design: the command line, TensorRT's stand-in, the real PyCUDA card
-on PyCUDA's stand-in, CUDA graphs on a stand-in for the driver's library.
+"""A fault at every CUDA call of a run, of a design and of compiling: the command line, TensorRT's stand-in, the
+real PyCUDA card on PyCUDA's stand-in, CUDA graphs on a stand-in for the driver's library.
 
-Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first,
-the middle and the last call of each kind are tried, with what follows failing too, and alone;
-LEGSCORE_EVERY_FAULT=1 tries every call (.ci/full).
+Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first, the
+middle and the last call of each kind are tried with all that follow failing too, the middle one alone as
+well; LEGSCORE_EVERY_FAULT=1 tries every call (.ci/full).
 """
 
 # ruff: noqa: F811 (fixtures of another file)
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,6 +102,14 @@ def chosen(calls: list[str], lasting: bool) -> list[int]:
     return sorted({found[round(place * (len(found) - 1))] for found in of.values() for place in places})
 
 
+def ended_in_one_line(ran: Ran, where: tuple[int, str, str]) -> None:
+    *before, last = ran.err.splitlines()
+    assert ran.code == 2, where
+    assert last.startswith(("legscore: GPU 0 (NVIDIA H200): ", *OTHERS)), where
+    assert "illegal memory access" in last, where
+    assert not any(line.startswith(("legscore: ", "Traceback")) for line in before), where
+
+
 def walk(fake: Fake, run: Callable[..., Ran], out: Path, lasting: bool) -> tuple[list[str], int]:
     """Run with a fault at each of the chosen calls, and again without; the calls of a run without a fault,
     and how many runs were resumed from kept parts."""
@@ -123,11 +132,7 @@ def walk(fake: Fake, run: Callable[..., Ran], out: Path, lasting: bool) -> tuple
         if ran.code == 0:  # what is only given back cannot spoil a file; a graph may go unused
             assert out.read_bytes() == expected, where
             continue
-        *before, last = ran.err.splitlines()
-        assert ran.code == 2, where
-        assert last.startswith(("legscore: GPU 0 (NVIDIA H200): ", *OTHERS)), where
-        assert "illegal memory access" in last, where
-        assert not any(line.startswith(("legscore: ", "Traceback")) for line in before), where
+        ended_in_one_line(ran, where)
         assert not out.exists(), where
         fake.allocations.clear()
         ran = run()
@@ -185,3 +190,29 @@ def test_a_fault_at_any_call_of_a_design_ends_in_one_line(
     ]
     calls, _ = walk(fake, lambda *more: cli(*asked, *more), out, lasting)
     assert calls.count("enqueueV3") == 6, "the generator's passes among them"
+
+
+@LASTING
+def test_a_fault_at_any_call_of_compiling_ends_in_one_line(
+    fake: Fake, tmp_path: Path, cli: Any, lasting: bool
+) -> None:
+    for seed in range(2):
+        toy_checkpoint(seed, yeast_contract(**short()), **SMALL).save(tmp_path / f"m{seed}.safetensors")
+    asked, plans = ("compile", tmp_path, "--recipe", tiny_recipe(tmp_path)), resources.cache_folder("plans")
+    assert cli(*asked).code == 0
+    calls = list(fake.calls)
+    assert calls.count("buildSerializedNetwork") == 2
+    fake.lasting = lasting
+    for number in chosen(calls, lasting):
+        shutil.rmtree(plans)
+        fake.calls.clear()
+        fake.fail_at = number
+        ran = cli(*asked)
+        fake.fail_at = -1
+        where = (number, calls[number], ran.err)
+        assert not any(fake.stacks.values()), f"a context was left behind: {where}"
+        if ran.code:  # what is only given back cannot spoil a plan
+            ended_in_one_line(ran, where)
+        ran = cli(*asked)
+        assert ran.code == 0, (where, ran.err)
+        assert len([*plans.glob("*.plan")]) == 2, where

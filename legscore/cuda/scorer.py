@@ -119,9 +119,12 @@ class Scorer:
         slot = self._free.get()
         try:
             return self._begin(slot, batch, chosen, both)
-        except BaseException:
+        except BaseException as first:
             try:
                 self.card.drain()  # whatever was queued may still touch the slot's memory
+            except CardError:
+                if not isinstance(first, CardError):  # else what came first says more
+                    raise
             finally:
                 self._free.put(slot)
             raise

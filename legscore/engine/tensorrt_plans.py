@@ -6,13 +6,14 @@ Importing this module needs TensorRT and PyCUDA.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from legscore.cuda.card import Card
+from legscore.cuda.card import Card, CardError
 from legscore.cuda.driver import PyCudaCard
 from legscore.cuda.libcuda import Gpu, driver_branch
 from legscore.engine import fit
@@ -155,6 +156,10 @@ def compile_plans(members: Sequence[Checkpoint], recipe: Recipe, gpu: Gpu, say: 
         return settle(compiler, cache, card, recipe.batches(gpu.name), recipe.precision, told)
 
     try:
-        return in_a_thread(card, work, say)
-    finally:
-        card.close()
+        arrangement = in_a_thread(card, work, say)
+    except BaseException:
+        with contextlib.suppress(CardError):  # what came first says more
+            card.close()
+        raise
+    card.close()
+    return arrangement

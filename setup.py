@@ -31,9 +31,13 @@ from legscore.cuda.image import compile_kernel, find_nvcc  # noqa: E402
 from legscore.errors import EngineError  # noqa: E402
 from legscore.version import __version__  # noqa: E402
 
+# Lower bounds are the lowest releases that pass on Python 3.10 (.ci/full installs them). Where no reason is
+# given, older releases have no wheels for that Python, or were not looked at.
+# polars 1.35 panics on the genes of a GTF
 POLARS = ["polars>=1.36"]
+# pysam before 0.23 ends at a damaged record as if the file ended there
 GENOME = [*POLARS, "pysam>=0.23"]
-TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.8"]
+TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.5"]
 GPU = ["tensorrt>=10.1,<12", "pycuda>=2025.1.2"]  # the newest: CUDA 13, which PyCUDA knows since 2025.1.2
 GPU_CU12 = ["tensorrt-cu12>=10.1,<12", "pycuda>=2024.1"]
 GPU_CU13 = ["tensorrt-cu13>=10.13.2,<12", "pycuda>=2025.1.2"]
@@ -42,7 +46,7 @@ GPU_RTX = [  # wheels of PyPI alone: nothing comes from NVIDIA's index
     "tensorrt-rtx-cu13-libs>=1.7,<2",
     "pycuda>=2025.1.2",
 ]
-REPORT = [*POLARS, "matplotlib>=3.8", "plotly>=5.24"]
+REPORT = [*POLARS, "matplotlib>=3.5", "plotly>=5"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
 RAY = ["ray[default]>=2.30"]
@@ -266,17 +270,17 @@ setup(
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],
     },
-    install_requires=[  # the suite passes on these lowest versions, on Python 3.10
-        "numpy>=1.26",
-        "pyarrow>=21",
-        "click>=8.1.7",
-        "openvino>=2025.4",
-        "safetensors>=0.4.5",
-        "threadpoolctl>=3.1",
-        "platformdirs>=4",
-        "tqdm>=4.66",
-        "mmh3>=4",
-        "tomli>=2; python_version < '3.11'",
+    install_requires=[
+        "numpy>=1.21.3",
+        "pyarrow>=18",  # casts the string views of polars
+        "click>=8.0",  # ParameterSource
+        "openvino>=2025.4",  # imports a network from memory without copying it
+        "safetensors>=0.3",
+        "threadpoolctl>=3",  # ThreadpoolController
+        "platformdirs>=2",
+        "tqdm>=4.50",
+        "mmh3>=3",
+        "tomli>=1.1; python_version < '3.11'",
     ],
     extras_require={
         "genome": GENOME,

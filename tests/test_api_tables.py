@@ -202,6 +202,10 @@ def test_score_table_is_score_file_without_files(toy_models: Path, tmp_path: Pat
         legscore.score_file(source, out, per_model=True, force=True, **scored, **more)
         found = legscore.score_table(table, per_model=True, **scored, **more).read_all()
         expected = pq.read_table(out)
+        status = found.schema.get_field_index("status")
+        assert found.schema.field(status).type == pa.dictionary(pa.int8(), pa.string())
+        # before pyarrow 21 a file's dictionaries come back with int32 indices
+        expected = expected.set_column(status, "status", expected["status"].cast(found["status"].type))
         assert found.schema.remove_metadata() == expected.schema.remove_metadata()
         assert found.cast(found.schema.remove_metadata()).to_pylist() == expected.to_pylist()
         assert found.schema.metadata[b"legscore"] == expected.schema.metadata[b"legscore"]

@@ -202,13 +202,16 @@ def test_nextflow_module_is_groovy(tmp_path: Path) -> None:
     groovy = tool("groovy")
     if groovy is None:
         pytest.skip("groovy is not installed")
-    starts = subprocess.run([groovy, "--version"], capture_output=True, text=True)
+    env, java = dict(os.environ), shutil.which("java")
+    if java is not None:  # groovy looks for it at one place of the distribution's
+        env.setdefault("JAVA_HOME", str(Path(java).resolve().parent.parent))
+    starts = subprocess.run([groovy, "--version"], capture_output=True, text=True, env=env)
     if starts.returncode:
         pytest.skip(f"groovy does not start: {(starts.stdout + starts.stderr).strip()}")
     script = tmp_path / "parse.groovy"
     script.write_text("args.each { new GroovyShell().parse(new File(it)) }\nprintln 'parsed'\n")
     files = [RECIPES / "nextflow" / "main.nf", RECIPES / "nextflow" / "tests" / "main.nf.test"]
-    done = subprocess.run([groovy, str(script), *map(str, files)], capture_output=True, text=True)
+    done = subprocess.run([groovy, str(script), *map(str, files)], capture_output=True, text=True, env=env)
     assert (done.returncode, done.stdout.strip()) == (0, "parsed"), done.stderr
 
 

@@ -1,8 +1,6 @@
 """Snakemake wrapper for `legscore run`."""
 
-from __future__ import annotations
-
-import shlex
+import shlex  # no import from __future__: Snakemake puts its own lines first
 
 from snakemake.shell import shell
 

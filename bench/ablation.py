@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import torch
 from machine import RESULTS, arguments, finish
-from scipy.stats import pearsonr, spearmanr, ttest_rel
+from scipy.stats import ttest_rel
 
-import legscore
+from legscore.train.ablation import score_member
+from legscore.train.columns import DataOptions
+from legscore.train.data import TrainingData, read_training_data
+from legscore.train.recipe import resolve
 
 PLATEAU_EPOCHS = 10
 """Validations that the plateau schedule follows; the other variants validate once."""
@@ -68,15 +69,22 @@ def train(variant: str, seed: int, options: Any) -> Path:
     return folder / f"seed{seed}.safetensors"
 
 
-def judge(model: Path, native: pa.Table) -> dict[str, float]:
-    """Pearson and Spearman on measured native promoters."""
-    with legscore.load_ensemble(model) as ensemble:
-        scores = ensemble.score(native["sequence"], sequence_is="oligo").astype(np.float64)
-    measured = native["measured"].to_numpy()
-    return {
-        "pearson": float(pearsonr(scores, measured)[0]),
-        "spearman": float(spearmanr(scores, measured)[0]),
-    }
+def read_native(folder: Path) -> TrainingData:
+    """The measured native promoters of complex medium, as windows."""
+    reading = DataOptions(
+        expression_column="measured",
+        fold_column="hash",
+        where=(("medium", "complex"),),
+        sequence_is="oligo",
+        out_of_range="clip",
+    )
+    return read_training_data(folder / "predictions_native.parquet", resolve("noginet").contract(), reading)
+
+
+def judge(model: Path, native: TrainingData) -> dict[str, float]:
+    """Pearson and Spearman on measured native promoters, by the network as it was trained."""
+    pearson, spearman = score_member(model, native, "cpu")
+    return {"pearson": pearson, "spearman": spearman}
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -120,8 +128,8 @@ def main() -> None:
         if old["settings"] != settings:
             raise SystemExit(f"{kept} holds runs of {old['settings']}; remove it to begin others")
         rows = old["rows"]
-    native = pq.read_table(Path(options.data) / "predictions_native.parquet")
-    native = native.filter(pc.equal(native["medium"], "complex"))
+    torch.set_num_threads(options.threads)
+    native = read_native(Path(options.data))
     done = {(row["variant"], row["seed"]) for row in rows}
     wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in VARIANTS]
     for name, seed in [run for run in wanted if run not in done][: options.runs]:
@@ -131,7 +139,7 @@ def main() -> None:
         row = {"variant": name, "seed": seed, **judge(model, native), "train_s": trained}
         rows.append(row)
         print(f"{name}, seed {seed}: Pearson {row['pearson']:.4f}, {trained:.0f} s", flush=True)
-        result = {"settings": settings, "native_rows": native.num_rows, "rows": rows, **compare(rows)}
+        result = {"settings": settings, "native_rows": len(native), "rows": rows, **compare(rows)}
         finish("ablation", result, options.save)
 
 

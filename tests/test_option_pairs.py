@@ -110,7 +110,7 @@ ENGINE = {"engine": ("torch",), "precision": ("fp32",), "recipe": ("fp32",), "de
 """What the stand-in takes instead of an engine's own checks (tests/test_engine.py, tests/test_doctor.py)."""
 TABLE = {
     "kind": ("edit",), "columns": ("sequence=dna",), "sequence_is": ("oligo",), "rc": ("insert",), "singleton": (1,),
-    "max_n": (0,), "keep": ("fold",), "per_model": (), "out_of_fold": ("fold",), "until_se": (0.3,),
+    "max_n": (0,), "keep": ("fold",), "per_model": (), "out_of_fold": ("fold",), "until_se": (0.3,), "shifts": ("0,2",),
     "shuffle_null": (3,), "shard": ("1/2",), "calibration": ("c.json",), "part_rows": (7,), **ENGINE,
 }  # fmt: skip
 ONLY_RECORDED = {*ENGINE, "part_rows", "context"}

@@ -101,6 +101,7 @@ def score_table(
     allow_duplicates: bool = False,
     out_of_fold: str | None = None,
     until_se: float | None = None,
+    shifts: str | None = None,
     memory: str | int | None = None,
     verify: float = DEFAULT_SHARE,
     calibration: str | os.PathLike[str] | None = None,
@@ -136,6 +137,7 @@ def score_table(
         allow_duplicates: accept the same model twice; it then weighs twice.
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
+        shifts: average over windows moved along the DNA by so many bases: `0,7,14`, or `FROM:TO:STEP`.
         memory: most memory for parts under way, such as `8G`, or bytes; half of the machine's when None.
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the stream.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.

@@ -41,6 +41,7 @@ def score_file(
     allow_duplicates: bool = False,
     out_of_fold: str | None = None,
     until_se: float | None = None,
+    shifts: str | None = None,
     shuffle_null: int | None = None,
     force: bool = False,
     restart: bool = False,
@@ -79,6 +80,7 @@ def score_file(
         allow_duplicates: accept the same model twice; it then weighs twice.
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
+        shifts: average over windows moved along the DNA by so many bases: `0,7,14`, or `FROM:TO:STEP`.
         shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
         force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.
@@ -151,6 +153,7 @@ def score_genome(
     allow_duplicates: bool = False,
     out_of_fold: str | None = None,
     until_se: float | None = None,
+    shifts: str | None = None,
     shuffle_null: int | None = None,
     force: bool = False,
     restart: bool = False,
@@ -207,6 +210,7 @@ def score_genome(
         allow_duplicates: accept the same model twice; it then weighs twice.
         out_of_fold: score rows with members that did not train on their fold: column of folds, or `mmh3`.
         until_se: add members to a row until the standard error of its effect (or score) is below this.
+        shifts: average over windows moved along the DNA by so many bases: `0,7,14`, or `FROM:TO:STEP`.
         shuffle_null: add p and q: the same change in so many dinucleotide-shuffled inserts.
         force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.

@@ -37,7 +37,7 @@ SECTIONS = (
     ),
     Section(
         "Models",
-        "models rc singleton out_of_fold until_se allow_duplicates",
+        "models rc singleton shifts out_of_fold until_se allow_duplicates",
         ("legscore run variants.parquet -m a.safetensors -m more/ -o scores.parquet",),
     ),
     Section(
@@ -160,6 +160,13 @@ SECTIONS = (
     metavar="COLUMN",
     help="Score each row only with models that were not trained on it: column of folds, or mmh3 to hash as "
     "training did.",
+)
+@click.option(
+    "--shifts",
+    metavar="LIST",
+    show_default="windows as they are",
+    help="Score windows moved along the DNA by so many bases, and average them: 0,7,14 or FROM:TO:STEP. Each "
+    "shift takes as long as scoring without.",
 )
 @click.option(
     "--until-se",

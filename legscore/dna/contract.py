@@ -347,6 +347,10 @@ HUMAN_CONSTRUCT: dict[str, Any] = {
 }  # fmt: skip
 """lentiMPRA of Agarwal et al.: 200-bp inserts in 15 + 15, read in a 230-bp window."""
 
+HUMAN_UPSTREAM = "GGCCCGCTCTAGACCTGCAGG"
+HUMAN_DOWNSTREAM = "CACTAGAGGGTATATAATGGAAGCTCGACTTCCAGCTTGGCAATCCGGTACTGT"
+"""The lentiMPRA vector before and after that window: what moved windows move into."""
+
 YEAST_ORIGIN: dict[str, Any] = {"organism": "Saccharomyces cerevisiae", "assay": "GPRA"}
 """Gigantic parallel reporter assay: cells sorted into bins by the reporter's fluorescence. The medium
 differs."""

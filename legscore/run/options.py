@@ -13,6 +13,11 @@ from legscore.system.publish import is_dataset
 DEFAULT_SHARE = 0.001
 """Of the windows, that is scored again in FP32 while a run goes on (`legscore.run.verify`)."""
 
+MOST_SHIFTS = 64
+"""Each is as much work as scoring without."""
+FARTHEST = 1_000
+"""Bases that a window may move."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -37,6 +42,8 @@ class Options:
         null_rate: windows × members a second that engine null pretends.
         out_of_fold: score each row only with members that did not train on its fold: the column of folds, or
             `mmh3`.
+        shifts: score windows moved along the DNA by these numbers of bases, and average them: `0,7,14`, or
+            `FROM:TO:STEP`; None for windows as they are.
         until_se: stop adding members to a row once the standard error is below this, in score units.
         force: replace an output that is there already, finished or foreign.
         restart: discard the parts that an interrupted run left, instead of resuming it.
@@ -71,6 +78,7 @@ class Options:
     out_of_fold: str | None = None
     device: str | None = None
     until_se: float | None = None
+    shifts: str | None = None
     force: bool = False
     restart: bool = False
     shard: str | None = None
@@ -117,6 +125,15 @@ class Options:
             raise LegscoreError(
                 f"until_se is {self.until_se!r}; it must be a standard error above 0, in score units"
             )
+        if self.shifts is not None:
+            if not isinstance(self.shifts, str):
+                raise LegscoreError(f"shifts is {self.shifts!r}; it must be a text such as '0,7,14'")
+            parse_shifts(self.shifts)
+            if self.calibration is not None:
+                raise LegscoreError(
+                    "--calibration was fitted to effects of windows as they are; --shifts moves them: leave "
+                    "one out"
+                )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
 
@@ -143,3 +160,29 @@ class Staging:
 
 DIRECT = Staging()
 """Nothing is arranged: the run reads what the user named, and writes what the user wants."""
+
+
+def parse_shifts(text: str) -> tuple[int, ...]:
+    """`-7,0,7`, or FROM:TO:STEP, as whole numbers in the order given. LegscoreError for anything else."""
+    try:
+        if ":" in text:
+            first, last, step = (int(part) for part in text.split(":"))
+            places = tuple(range(first, last + 1, step)) if step > 0 else ()
+        else:
+            places = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        places = ()
+    if not places:
+        raise LegscoreError(f"--shifts {text}: write whole numbers such as 0,7,14, or FROM:TO:STEP")
+    if len(set(places)) < len(places):
+        raise LegscoreError(f"--shifts {text}: a shift stands there twice")
+    if len(places) > MOST_SHIFTS or max(map(abs, places)) > FARTHEST:
+        raise LegscoreError(
+            f"--shifts {text}: at most {MOST_SHIFTS} shifts, of at most {FARTHEST:,} bases each"
+        )
+    return places
+
+
+def margin_of(places: tuple[int, ...]) -> int:
+    """Bases of genome that windows need on either side."""
+    return max(map(abs, places))

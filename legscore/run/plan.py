@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from legscore.run.verify import Verifier
 from legscore.system.memory import Limits
 
 if TYPE_CHECKING:
+    from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
     from legscore.run.out_of_fold import OutOfFold
@@ -75,6 +76,7 @@ class Plan:
     limits: Limits = field(default_factory=lambda: Limits.of(None))
     verifier: Verifier | None = None
     calibration: Calibration | None = None
+    shifts: Shifts | None = None
     parts_a_file: int = 0
     """Where the output is a folder of files (`legscore.run.dataset`)."""
 
@@ -102,5 +104,9 @@ class Plan:
         members."""
         columns = {role: role_array(part, role, c) for role, c in self.roles.column_of.items()}
         if self.out_of_fold is None:
-            return [Group(None, None, self.windower(columns))]
-        return self.out_of_fold.groups(part.table, columns, self.windower)
+            groups = [Group(None, None, self.windower(columns))]
+        else:
+            groups = self.out_of_fold.groups(part.table, columns, self.windower)
+        if self.shifts is None:
+            return groups
+        return [replace(group, windows=self.shifts(group.windows)) for group in groups]

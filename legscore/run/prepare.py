@@ -35,6 +35,7 @@ from legscore.system.publish import is_dataset
 from legscore.version import __version__
 
 if TYPE_CHECKING:
+    from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
     from legscore.run.out_of_fold import OutOfFold
@@ -67,10 +68,17 @@ class PreparedModels:
     adaptive: AdaptiveScorer | None
     calibration: Calibration | None
     calibrated_by: dict[str, Any]
+    shifts: Shifts | None
 
     @property
     def contract(self) -> Contract:
         return self.members[0].contract
+
+    @property
+    def rows_contract(self) -> Contract:
+        """How rows are read: as windows are, or with the margin that they move in."""
+        margin = self.shifts.margin if self.shifts else 0
+        return self.contract.in_genome(self.contract.length + 2 * margin) if margin else self.contract
 
     @property
     def varying(self) -> bool:
@@ -115,7 +123,8 @@ def prepared(
     )
     check_writes(source.format_name, schema)
     with prepare_engine(options, source, models, say, opener or open_engine) as (engine, verifier):
-        rows = options.part_rows or part_rows(len(models.members), engine.name)
+        work = len(models.members) * (len(models.shifts.places) if models.shifts else 1)
+        rows = options.part_rows or part_rows(work, engine.name)
         together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
         metadata = prepare_metadata(options, source, models, engine, rows, together)
         numbers = range(source.opened.n_parts(rows))
@@ -129,7 +138,7 @@ def prepared(
             roles=source.roles,
             carried_columns=source.carried,
             windower=Windower(
-                models.contract, source.roles.kind, models.sequence_is, models.rc, options.max_n
+                models.rows_contract, source.roles.kind, models.sequence_is, models.rc, options.max_n
             ),
             engine=engine,
             output=options.output,
@@ -144,6 +153,7 @@ def prepared(
             limits=source.limits,
             verifier=verifier,
             calibration=models.calibration,
+            shifts=models.shifts,
             parts_a_file=together,
         )
 
@@ -175,7 +185,7 @@ def prepare_models(
     """
     opened, roles = source.opened, source.roles
     loaded = members or open_members(options.models, options.allow_duplicates, say)
-    members = in_context(opened, loaded, say)
+    members, shifts = in_context(opened, loaded, options.shifts, say)
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)
@@ -210,6 +220,7 @@ def prepare_models(
         adaptive=resolve_until(options.until_se, len(members), say),
         calibration=calibration,
         calibrated_by=calibrated_by,
+        shifts=shifts,
     )
 
 
@@ -272,6 +283,8 @@ def prepare_metadata(
         "out_of_fold": options.out_of_fold,
         "until_se": options.until_se,
     }
+    if models.shifts is not None:
+        settings["shifts"] = list(models.shifts.places)
     if parts_a_file:
         settings["parts_a_file"] = parts_a_file
     metadata: dict[str, Any] = {

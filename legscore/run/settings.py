@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from legscore.dna.contract import Contract
+from legscore.dna.contract import BASES, Contract
 from legscore.engine.base import ThreadedEngine
-from legscore.errors import InputError, LegscoreError
+from legscore.errors import InputError, LegscoreError, shorten
 from legscore.input.read import Input
 from legscore.model.checkpoint import MAX_LOADED_MEMBERS, Checkpoint
 from legscore.rows.schema import RC_MODES, SEQUENCE_IS, Roles
 from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
+from legscore.run.options import margin_of, parse_shifts
 from legscore.system.log import Detail, Say
 
 if TYPE_CHECKING:
+    from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
 
 
@@ -75,14 +78,27 @@ def check_singleton(contract: Contract, singleton: int) -> None:
         raise LegscoreError("--singleton 1: these models have no is_singleton channel")
 
 
-def in_context(opened: Input, members: list[Checkpoint], say: Say) -> list[Checkpoint]:
+def in_context(
+    opened: Input, members: list[Checkpoint], shifts: str | None, say: Say
+) -> tuple[list[Checkpoint], Shifts | None]:
     """The members, which read whole windows of genome where `legscore variants --context genome` made the
-    input."""
+    input; and how windows move, where they do.
+
+    Raises:
+        LegscoreError: windows of several kinds; windows that would move into DNA that is not known.
+    """
+    places = None if shifts is None else parse_shifts(shifts)
     lengths = {
         source.made_by.get("length") for source in opened.sources if source.made_by.get("context") == "genome"
     }
     if not lengths:
-        return members
+        if places is None:
+            return members, None
+        from legscore.rows.shifts import in_vector
+
+        moved = in_vector(places, members[0].contract, _downstream(members))
+        say(f"shifts: {_told(places)}, along the vector")
+        return members, moved
     length = lengths.pop()
     if (
         lengths
@@ -93,10 +109,43 @@ def in_context(opened: Input, members: list[Checkpoint], say: Say) -> list[Check
             f"{opened.name}: windows of genome and inserts, or of several lengths; score them in "
             "separate runs"
         )
+    margin = opened.sources[0].made_by.get("margin", 0)
+    if type(margin) is not int or not 0 <= 2 * margin < length:
+        raise InputError(f"{opened.name}: its windows of {length} bases cannot have a margin of {margin!r}")
+    if places is not None and margin < margin_of(places):
+        raise InputError(
+            f"--shifts: {opened.name} holds windows of genome without what lies around them; score the VCF "
+            "itself, with --fasta and --centered"
+        )
+    length -= 2 * margin
     say(f"context: genome; windows of {length} bases without the construct's flanks")
+    if places is not None:
+        say(f"shifts: {_told(places)}, on the genome")
     found = []
     for member in members:
         found.append(replace(member, contract=member.contract.in_genome(length)))
         if len(members) > MAX_LOADED_MEMBERS:  # the arrays were looked at once more
             member.release()
-    return found
+    if places is None:
+        return found, None
+    from legscore.rows.shifts import on_genome
+
+    return found, on_genome(places, margin)
+
+
+def _told(places: Sequence[int]) -> str:
+    several = f"mean of {len(places)} windows" if len(places) > 1 else "windows"
+    return f"{several} moved by {shorten([str(place) for place in places], 8)}"
+
+
+def _downstream(members: Sequence[Checkpoint]) -> str:
+    """What all members' training moved windows into; nothing where it is not recorded, or differs."""
+    found = {str(_construct_of(member).get("downstream", "")) for member in members}
+    known = found.pop() if len(found) == 1 else ""
+    return "" if set(known) - set(BASES) else known
+
+
+def _construct_of(member: Checkpoint) -> dict[str, Any]:
+    recipe = member.training.get("recipe")
+    construct = recipe.get("construct") if isinstance(recipe, dict) else None
+    return construct if isinstance(construct, dict) else {}

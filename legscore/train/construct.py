@@ -23,6 +23,7 @@ from typing import Any
 from legscore.dna.contract import (
     BASES,
     HUMAN_CONSTRUCT,
+    HUMAN_DOWNSTREAM,
     HUMAN_ORIGIN,
     ORIGIN,
     YEAST_CONSTRUCT,
@@ -65,7 +66,7 @@ CONSTRUCTS = {
     ),
     "human": Construct(
         **HUMAN_CONSTRUCT, unit="log2(RNA/DNA)", **HUMAN_ORIGIN,
-        downstream="CACTAGAGGGTATATAATGGAAGCTCGACTTCCAGCTTGGCAATCCGGTACTGT",
+        downstream=HUMAN_DOWNSTREAM,
     ),
 }  # fmt: skip
 """The yeast reporter of DREAM 2022, and the lentiMPRA vector of Agarwal et al. with the vector's bases after

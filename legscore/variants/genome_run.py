@@ -23,7 +23,7 @@ from legscore.input.files import find_files
 from legscore.output.parts import STAGED, PartFolder, check_parts_folder, parts_folder
 from legscore.run.finished import finished_record
 from legscore.run.job import Workers, score
-from legscore.run.options import Options, Staging
+from legscore.run.options import Options, Staging, margin_of, parse_shifts
 from legscore.system.checksum import Seen
 from legscore.system.json_records import fingerprint_of
 from legscore.system.lock import locked_folder
@@ -203,6 +203,10 @@ def _make(request: RunRequest, table: Path, say: Say, log: RunLog) -> Made:
     say(f"models of: {contract.describe_origin()}")
     fitted = fit_to_model(build, contract)
     check_tile_length(fitted, contract, log)
+    margin = 0
+    if options.shifts is not None and build.context == "genome":
+        margin = margin_of(parse_shifts(options.shifts))
+        fitted = replace(fitted, length=fitted.tile_length + 2 * margin)
     made = make(
         source,
         str(table),
@@ -211,6 +215,7 @@ def _make(request: RunRequest, table: Path, say: Say, log: RunLog) -> Made:
         numbered=request.to_vcf,
         columns=options.columns,
         force=True,
+        margin=margin,
         say=hushed,
     )
     if not made.rows:

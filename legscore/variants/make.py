@@ -71,6 +71,7 @@ def make(
     columns: Mapping[str, str] | None = None,
     force: bool = False,
     dry_run: bool = False,
+    margin: int = 0,
     say: Say = lambda line: None,
 ) -> Made:
     """Write a table of variants; without `source` and `saturate`, the tiles themselves as sequences.
@@ -86,6 +87,7 @@ def make(
         columns: {role: column} of a table of alleles, where the user has chosen.
         force: replace an output that is there already.
         dry_run: write nothing; count and say what there would be.
+        margin: bases at either end of every tile that a window may move into (`legscore.rows.shifts`).
         say: receives one line for every decision.
 
     Raises:
@@ -115,6 +117,7 @@ def make(
             "saturate_indels": indels,
             **options.described(),
             **({"haplotypes": len(chosen)} if chosen else {}),
+            **({"margin": margin} if margin else {}),
             "contigs": dict(setting.genome.lengths),  # for those who make tracks of the scores
         },
     }

@@ -153,6 +153,10 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         return
     if request.build is not None:
         _check_build(options)
+        if options.shifts is not None and request.build.context == "genome" and not request.build.centered:
+            raise InputError(
+                "--shifts moves windows of genome around a variant: --context genome needs --centered with it"
+            )
     if request.build is not None and len(inputs) != 1:
         raise InputError(
             f"with --fasta give one input, not {len(inputs)}; join VCFs with bcftools concat first"
@@ -212,6 +216,8 @@ def _check_null(request: RunRequest) -> None:
         )
     if output.endswith("/"):
         raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
+    if options.shifts is not None:
+        raise InputError("--shuffle-null compares windows as they are; --shifts moves them: leave one out")
     for name, value in (("--until-se", options.until_se), ("--out-of-fold", options.out_of_fold)):
         if value is not None:
             raise InputError(

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, human_contract, one_line, random_dna, toy_checkpoint
+from native_families import NOT_BUILT
 
 import legscore
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import HUMAN_DOWNSTREAM, HUMAN_UPSTREAM
+from legscore.engine.native_library import library_path
 from legscore.errors import LegscoreError
 from legscore.rows.schema import KINDS
 from legscore.rows.shifts import in_vector
@@ -123,7 +125,9 @@ def test_every_window_as_cut_by_hand(inserts: list[str], kind: str, rc: str) -> 
 @pytest.mark.parametrize("engine", ["openvino", "native", "torch"])
 def test_sequences(cli: Cli, models: Path, inserts: list[str], tmp_path: Path, engine: str) -> None:
     if engine == "torch":
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="engine torch needs legscore[train]")
+    if engine == "native" and not library_path().is_file():
+        pytest.skip(NOT_BUILT)
     with_precision = () if engine != "native" else ("--precision", "bf16")
     given = ("--shifts", TEXT, "--per-model", "--engine", engine, *with_precision)
     scored = run(cli, {"sequence": inserts}, tmp_path, models, *given)

@@ -24,6 +24,7 @@ ENGINES = {
     "openvino bf16, plain graph": "OpenVINO on the plain graph, bf16",
     "legscore fp32": "**legscore, fp32**",
     "legscore bf16": "**legscore, bf16**",
+    "native bf16": "native, bf16",
     "legscore bf16, original x5": "legscore, bf16, five members",
     "legscore bf16, optimised": "legscore, bf16, the optimised network",
     "legscore bf16, optimised x5": "legscore, bf16, five optimised ones",
@@ -46,17 +47,21 @@ def load(name: str) -> dict[str, Any]:
 
 
 def speed(name: str = "engine", labels: dict[str, str] = ENGINES) -> str:
-    """Engines: rate, ratio to torch eager FP32, share of the matrix-product rate."""
+    """Engines: rate, ratio to torch eager FP32, shares of both limits: OpenVINO's matrix products, and bare
+    ones."""
     result = load(name)
-    lines = [
-        "| engine | strands × members/s | × torch eager | of the measured GEMM rate |",
-        "|---|---|---|---|",
-    ]
+    bare = result.get("bare_is_of")
+    title = "| engine | strands × members/s | × torch eager | of the measured GEMM rate |"
+    lines = [title + (f" of bare {bare} |" if bare else ""), "|---|---|---|---|" + ("---|" if bare else "")]
     for name, label in labels.items():
+        if name == "native bf16" and name not in result["rates"]:
+            continue  # the result is older than this engine, or its library was not built
         rate = result["rates"][name]
         share = f"{rate['of_gemm']:.2f} of {'bf16' if 'bf16' in name else 'fp32'}"
         ratio = "" if "optimised" in name else f"{rate['x_eager']:.1f}"  # another network
-        lines.append(f"| {label} | {rate['windows_per_s']:,.0f} | {ratio} | {share} |")
+        line = f"| {label} | {rate['windows_per_s']:,.0f} | {ratio} | {share} |"
+        of_bare = f"{rate['of_bare']:.2f}" if rate.get("of_bare") else ""
+        lines.append(line + (f" {of_bare} |" if bare else ""))
     return "\n".join(lines)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,26 @@ COMMANDS = {
     ),
     "report": ("report", "X", "-o", "X.html"),
     "plot": ("plot", "scatter", "X", "--truth", "a", "--prediction", "b", "-o", "X.svg"),
+    "run --multiqc": ("run", "X", "-m", "MODEL", "--engine", "null", "-o", "o.csv", "--multiqc", "X_mqc.json"),
+    "run --recipe": ("run", "t.csv", "-m", "MODEL", "--recipe", "X", "-o", "o.csv", "--log-json", "X"),
+    "run --samples": (
+        *("run", "t.csv", "--fasta", "g.fa", "--promoters", "g.gtf", "--haplotypes", "--samples", "X"),
+        *("-m", "MODEL", "--engine", "null", "-o", "X"),
+    ),
+    "evaluate --json": ("evaluate", "X", "--truth", "a", "--prediction", "b", "-q", "--json", "X"),
+    "evaluate --plot": (
+        *("evaluate", "X", "--truth", "a", "--prediction", "b", "--ensemble-curve", "-q", "--plot", "X.svg"),
+    ),
+    "evaluate --calibrate": (
+        *("evaluate", "X", "--truth", "a", "--prediction", "b", "--calibrate", "0.9", "-q", "-o", "X"),
+    ),
+    "design --plot": (
+        *("design", "--mutation-curve", "--from", "X", "-m", "MODEL", "-o", "o.csv", "--plot", "X.svg"),
+    ),
+    "design FILE:COLUMN": ("design", "--method", "evolve", "--target", "X:a", "-o", "X"),
+    "plot ism": ("plot", "ism", "X", "--promoter", "p", "-o", "X.svg"),
+    "plot ensemble-curve": ("plot", "ensemble-curve", "X", "-o", "X.svg"),
+    "plot training": ("plot", "training", "X", "-o", "X.svg"),
     "bench": ("bench", "X", "-m", "MODEL", "--json", "X"),
     "design --from": ("design", "--method", "evolve", "--target", "3", "--from", "X", "-o", "X"),
     "design --training": (
@@ -128,17 +150,18 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("name", ["link", "file"])
+@pytest.mark.parametrize("name", ["link", "file", "hard", "parent", "descriptor"])
 def test_no_command_writes_over_what_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_model: Path, cli: Any, command: str, name: str
 ) -> None:
-    """Also through a link, and with --force."""
+    """Also through links of either kind, a linked folder, a descriptor of this process, and with --force."""
     monkeypatch.chdir(tmp_path)
     text = "sequence,a,b,c\n" + "ACGTACGTACGTACGTACGT,1,2,c\n" * 3
     for path in ("x.csv", "t.csv"):
         Path(path).write_text(text)
     read, written = "x.csv", "x.csv"
-    ending = {"report": ".html", "plot": ".svg"}.get(command)
+    after = [word[1:] for word in COMMANDS[command] if word.startswith(("X.", "X_"))]
+    ending = after[0] if after else ".html" if command == "report" else None
     if ending:
         os.link("x.csv", f"x.csv{ending}")
     if command == "design --training":
@@ -149,12 +172,28 @@ def test_no_command_writes_over_what_it_reads(
         os.symlink(read, written)
         if ending:
             os.symlink("x.csv", f"link.csv{ending}")
+    elif name == "hard":
+        written = "hard" + Path(read).suffix
+        os.link(read, written)
+        if ending:
+            os.link("x.csv", f"hard.csv{ending}")
+    elif name == "parent":
+        os.symlink(".", "folder")
+        written = f"folder/{read}"
+    elif name == "descriptor":
+        if ending or command.startswith("design --training"):
+            pytest.skip("its name must have an ending, which a descriptor has not")
+        descriptor = os.open(read, os.O_RDWR)
+        written = f"/proc/self/fd/{descriptor}"
+        if not os.path.exists(written):
+            pytest.skip("this system has no /proc")
     arguments = list(COMMANDS[command])
     last = max(i for i, word in enumerate(arguments) if word.startswith("X"))
     for i, word in enumerate(arguments):
         arguments[i] = word.replace("X", written if i == last else read).replace("MODEL", str(toy_model))
     ran = cli(*arguments, *(() if command.startswith("run") else ("--force",)))
-    one_line(ran, "is both input and output")
+    nameless = name == "descriptor" and command.startswith("variants")
+    one_line(ran, "unknown extension" if nameless else "is both input and output")
     assert Path("x.csv").read_text() == text
     assert not Path("o.csv").exists()
 
@@ -194,3 +233,75 @@ def test_models_are_not_written_over(tmp_path: Path, toy_model: Path, cli: Any, 
     ran = cli(command, model, "-o", other)
     one_line(ran, "is there already; choose another -o, or add --force to replace it")
     assert (model.read_bytes(), other.read_text()) == (toy_model.read_bytes(), "mine")
+
+
+@pytest.mark.parametrize(("number", "name"), [(1, "standard output"), (2, "standard error")])
+def test_what_is_said_is_not_appended_to_an_input(
+    tmp_path: Path, toy_model: Path, number: int, name: str
+) -> None:
+    """As `>> x.csv` and `2>> x.csv` do; the shell has opened the file before."""
+    path, text = tmp_path / "x.csv", "sequence,a,b\n" + "ACGTACGTACGTACGTACGT,1,2\n" * 3
+    for words in (
+        ["run", path, "-m", toy_model, "--engine", "null", "-o", "-", "--format", "tsv"],
+        ["evaluate", path, "--truth", "a", "--prediction", "b"],
+    ):
+        path.write_text(text)
+        with path.open("a") as stream:
+            where: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            where["stdout" if number == 1 else "stderr"] = stream
+            ran = subprocess.run([sys.executable, "-m", "legscore", *map(str, words)], **where, text=True)
+        assert ran.returncode == 2
+        said = ran.stderr if number == 1 else path.read_text()[len(text) :]
+        assert f"x.csv is both input and output: {name} goes there" in said
+        assert said.count("\n") == 1
+        if number == 1:
+            assert path.read_text() == text
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink], ids=["hard link", "symbolic link"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("train",), "seed1.metrics.jsonl"),
+        (("train",), ".seed1.state.pt"),
+        (("train",), "seed1.safetensors"),
+        (("train", "--folds", "all"), "fold0.seed1.metrics.jsonl"),
+        (("ablate", "--only", "original"), "original/seed1.metrics.jsonl"),
+        (("ablate", "--only", "original"), "original/.seed2.state.pt"),
+    ],
+)
+def test_trainings_do_not_write_into_their_table(
+    tmp_path: Path, cli: Any, command: tuple[str, ...], name: str, link: Any
+) -> None:
+    """Metrics are appended, so that a link to the table would take them in."""
+    pytest.importorskip("torch", reason="training needs legscore[train]")
+    table = tmp_path / "t.csv"
+    text = "sequence,expression,fold\n" + "".join(f"{'ACGT' * 20},1.5,{n % 2}\n" for n in range(20))
+    table.write_text(text)
+    (tmp_path / "o" / name).parent.mkdir(parents=True)
+    link(table, tmp_path / "o" / name)
+    ran = cli(*command, table, "-o", tmp_path / "o", "--set", "batch=4", "--force")
+    one_line(ran, f"{name} is both input and output")
+    assert table.read_text() == text
+
+
+def test_a_pulled_model_is_not_replaced_over_the_file_it_comes_from(
+    tmp_path: Path, cli: Any, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a model is replaced as a whole, with whatever lies in it."""
+    monkeypatch.setenv("LEGSCORE_MODELS", str(tmp_path / "library"))
+    pull = ("models", "pull", "https://example.org/m.safetensors", "--as", "mine", "--from")
+    assert cli(*pull, toy_model).code == 0
+    source = tmp_path / "library" / "mine" / "source.safetensors"
+    source.write_bytes(toy_model.read_bytes())
+    os.symlink(tmp_path / "library", tmp_path / "linked")
+    for path in (source, tmp_path / "linked" / "mine" / "source.safetensors"):
+        one_line(cli(*pull, path, "--force"), "is both input and output", "choose another --as")
+    assert source.read_bytes() == toy_model.read_bytes()
+
+
+def test_names_that_differ_by_case_alone(folder: Path) -> None:
+    if not (folder / "A.CSV").exists():
+        pytest.skip("this file system tells upper and lower case apart")
+    with pytest.raises(OutputError, match="A.CSV is both input and output"):
+        check_apart({"-o": "A.CSV"}, ["a.csv"])

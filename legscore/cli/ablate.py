@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from legscore.cli.effects import refuse_given
+from legscore.cli.effects import refuse_given, refuse_others
 from legscore.cli.output_options import output_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
@@ -16,12 +16,18 @@ from legscore.cli.training_options import (
     TrainingProgress,
     data_options,
     how_to_train,
+    refuse_idle,
     resolve_recipe,
     training_options,
     valid_fold_option,
 )
 from legscore.system.allocator import keep_freed_parts
 
+LIST_TAKES = (
+    "data", "output", "variants_file", "study", "only", "list_only", "preset", "recipe_file", "settings",
+    "quiet",
+)  # fmt: skip
+"""Options that --list makes use of, or cannot do without."""
 SECTIONS = (
     Section(
         "What to compare",
@@ -119,7 +125,12 @@ def command(
 
     if variants_file:
         refuse_given(("study",), "--variants names the variants")
+    if list_only:
+        refuse_others(LIST_TAKES, "--list trains nothing")
     variants = study_variants(recipe, variants_file, only, study)
+    refuse_idle(given, [recipe, *(variant.recipe for variant in variants)])
+    if all(variant.folds == "all" for variant in variants):
+        refuse_given(("n_seeds", "valid_fold"), "these variants are trained once for each fold")
     if list_only:
         for variant in variants:
             click.echo(f"{variant.name}: {variant.changes or 'as the preset'}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CURVE_TAKES = (
     "mutation_curve", "mutations", "mutation", "plot", "quiet", "start", "output", "models", "n", "seed",
-    "force", "rc", "engine", "precision", "device",
+    "force", "rc", "engine", "precision", "device", "threads",
 )  # fmt: skip
 """Options that --mutation-curve makes use of."""
 Bar = Callable[[int, str], Callable[[int], object]]
@@ -259,6 +259,9 @@ def command(
             ("steps", "shift", "start_mutations", "emphasis", "feed"),
             f"it is about the generator, which --method {given['method']} does not use",
         )
+
+    if given["method"] == "greedy" and given["start"] is not None:
+        refuse_given(("seed",), "a greedy search from given sequences draws nothing")
 
     say = speaker(quiet)
 

@@ -39,10 +39,10 @@ def command(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> N
         raise OutputError("shards are joined to a file, not to standard output")
     if remote := next((path for path in (*shards, output) if is_remote(path)), None):
         raise OutputError(f"{remote}: shards are joined on a disk; copy them here first")
+    check_apart({"-o": written_by(output)}, shards)
     target, record_path = Path(output), Path(f"{output}.run.json")
     for path in (target,) if is_stream(output) else (target, record_path):
         check_writable(path)
-    check_apart({"-o": written_by(output)}, shards)
     if is_stream(output):
         _join(shards, output, force, quiet)
         return

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import click
 
+from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import force_option, output_option
 from legscore.cli.sections import SectionedCommand
 from legscore.cli.table_options import conditions, key_option, tile_column_option, where_option
-from legscore.errors import InputError
+from legscore.errors import InputError, printable
 
 CORRELATIONS = ("pearson", "spearman")
 
@@ -41,6 +42,15 @@ def _check_picture(path: str, inputs: Iterable[str], force: bool) -> None:
     check_files({"-o": path}, inputs, force=force)
 
 
+def _tell_left_out(paths: Iterable[str]) -> None:
+    """What is not read of folders and patterns."""
+    from legscore.input.files import find_files
+
+    for path in paths:
+        for line in find_files([path]).notes:
+            click.echo(printable(line), err=True)
+
+
 @command.command("ism", cls=SectionedCommand)
 @click.argument("scores", type=click.Path(), metavar="SCORES")
 @click.option(
@@ -60,6 +70,7 @@ def ism(scores: str, promoter: str, tile: str | None, output: str, force: bool) 
     from legscore.evaluate.saturation import read_saturation
 
     _check_picture(output, [scores], force)
+    _tell_left_out([scores])
     found = read_saturation(scores, tile).find(promoter)
     draw_ism(found, output)
     click.echo(f"{output}: {found.title}, {len(found.sequence)} positions", err=True)
@@ -98,7 +109,10 @@ def scatter(
     from legscore.evaluate.evaluation import EvaluationOptions, panels
     from legscore.evaluate.figures.scatter import draw_scatter
 
+    if len(predictions) == 1:
+        refuse_given(("keys",), "one table is joined with none")
     _check_picture(output, predictions, force)
+    _tell_left_out(predictions)
     options = EvaluationOptions(predictions, [truth], columns, keys, where=conditions(where), bootstrap=0)
     drawn, summary = panels(options)
     draw_scatter(drawn, output)
@@ -175,7 +189,10 @@ def violins(
     from legscore.evaluate.evaluation import EvaluationOptions, evaluate
     from legscore.evaluate.figures.violins import draw_violins, violin_panel
 
+    if len(predictions) == 1:
+        refuse_given(("keys",), "one table is joined with none")
     _check_picture(output, predictions, force)
+    _tell_left_out(predictions)
     if len(columns) < 2:
         raise InputError("violins compare predictions: give --prediction twice or more")
     chosen = tuple(dict.fromkeys(metrics)) or CORRELATIONS
@@ -216,8 +233,8 @@ def training(runs: tuple[str, ...], output: str, force: bool) -> None:
     Example:
       legscore plot training models/ -o training.png
     """
-    from legscore.evaluate.figures.training import draw_training
+    from legscore.evaluate.figures.training import draw_training, metric_files
 
-    _check_picture(output, runs, force)
+    _check_picture(output, map(str, metric_files(runs)), force)
     for line in draw_training(runs, output):
         click.echo(line, err=True)

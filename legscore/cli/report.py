@@ -40,6 +40,7 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
     """
     from legscore.design.report import is_designs, report_file
     from legscore.evaluate.report.page import write_report
+    from legscore.input.files import find_files
     from legscore.input.read import open_input
     from legscore.system.overwrite import check_outputs
     from legscore.system.publish import check_writable
@@ -53,5 +54,7 @@ def command(scores: str, output: str, truth: str | None, tile: str | None, force
             report_file(path, output, say, given)
             return
         check_writable(Path(output))
+        for line in find_files([path]).notes:
+            say(line)
         for line in write_report(path, output, truth, tile, given):
             say(line)

@@ -16,6 +16,7 @@ from legscore.cli.training_options import (
     TrainingProgress,
     data_options,
     how_to_train,
+    refuse_idle,
     resolve_recipe,
     training_options,
     valid_fold_option,
@@ -156,7 +157,10 @@ def command(
       torchrun --nproc-per-node 4 -m legscore train data.parquet -o models/
     """
     if lr_find:
-        refuse_given(("resume", "save_every", "log_every", "tensorboard"), "--lr-find trains nothing")
+        trained = ("resume", "save_every", "log_every", "tensorboard", "floor", "predictors")
+        refuse_given(trained, "--lr-find trains nothing")
+        one = "--lr-find tests one model, the first that would be trained"
+        refuse_given(("n_seeds", "seeds") if len(seeds) > 1 else ("n_seeds",), one)
     else:
         refuse_given(("fraction",), "it is the share of a pass that --lr-find uses")
     members = MemberOptions(seeds, n_seeds, valid_fold, test_fold, folds, full)
@@ -169,6 +173,7 @@ def command(
 
         starts = read_starts(start_from, frozen_blocks=freeze, block_rate=block_rate, new_head=new_head)
     recipe = resolve_recipe(given, recipe_of(starts[0]) if starts else None)
+    refuse_idle(given, [recipe])
 
     from legscore.train.train_models import find_rate, train_models
 
@@ -181,7 +186,6 @@ def command(
         test = find_rate(
             *asked,
             fraction=fraction,
-            predictors=predictors,
             starts=starts,
             also_read=also_read,
             listener=progress,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
+from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section
@@ -197,6 +198,19 @@ def resolve_recipe(given: dict[str, Any], recorded: Any = None) -> Any:
     if recorded is not None and not (given["preset"] or given["recipe_file"]):
         return changed(recorded, settings)
     return resolve(given["preset"], given["recipe_file"], settings)
+
+
+def refuse_idle(given: dict[str, Any], recipes: Sequence[Any]) -> None:
+    """LegscoreError for a setting that was given and changes nothing in any of the recipes."""
+    from legscore.train.recipe import idle_settings
+
+    first, *others = map(idle_settings, recipes)
+    settings = parse_settings(given["settings"])
+    for name, why in first.items():
+        if all(name in other for other in others):
+            refuse_given((name,), why)
+            if name in settings:
+                raise LegscoreError(f"--set {name} has no effect here: {why}")
 
 
 def data_options(given: dict[str, Any]) -> Any:

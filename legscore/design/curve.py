@@ -23,6 +23,7 @@ from legscore.design.starts import read_starts
 from legscore.engine.choose import Request
 from legscore.errors import InputError
 from legscore.generate.mutations import mutated
+from legscore.input.files import find_files
 from legscore.output.write import open_writer, output_format
 from legscore.system.log import Say
 from legscore.system.overwrite import check_files
@@ -183,6 +184,8 @@ def run_curve(
     check_files({"-o": output, "--plot": plot}, [start], options.models, force=options.force)
     if plot is not None:
         check_drawing(plot)
+    for line in find_files([start]).notes:
+        say(line)
     members = load_predictors(options.models, say)
     starts = read_starts(start, members[0].contract, None, strict=False)
     codes = starts.codes_SL

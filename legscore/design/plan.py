@@ -18,6 +18,7 @@ from legscore.dna.contract import Contract
 from legscore.errors import InputError, ModelError
 from legscore.generate.pairing import unfit
 from legscore.generate.sample import Schedule
+from legscore.input.files import find_files
 from legscore.model.checkpoint import Checkpoint, load_generator
 from legscore.system.log import Say
 from legscore.system.overwrite import check_outputs
@@ -56,6 +57,7 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
         force=options.force,
     )
     outputs.check(options.output, options.fasta, options.report)
+    _tell_left_out([path for path in (options.start, options.training) if path is not None], say)
     generator = load_generator(options.generator) if options.generator else None
     members = load_predictors(options.models, say)
     checkers = load_predictors(options.check, lambda line: None, "--check") if options.check else []
@@ -103,6 +105,13 @@ def prepare(options: DesignOptions, say: Say) -> Plan:
     return Plan(
         generator, members, checkers, length, targets, told, schedule, emphasis, starts, start_NL, constraints
     )
+
+
+def _tell_left_out(paths: list[str], say: Say) -> None:
+    """What is not read of folders and patterns."""
+    for path in paths:
+        for line in find_files([path]).notes:
+            say(line)
 
 
 def _check_pairing(options: DesignOptions, generator: Checkpoint, judges: list[Checkpoint], say: Say) -> None:

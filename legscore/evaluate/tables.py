@@ -24,6 +24,7 @@ from legscore.input.arrow_stream import as_table, table_input
 from legscore.input.read import Input, open_input
 from legscore.input.whole_table import is_plain, read_columns
 from legscore.rows.schema import STATUSES
+from legscore.system.overwrite import named_twice
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", ".")
 """Texts of CSV files that stand for no number."""
@@ -112,6 +113,8 @@ class Tables:
     def __init__(self, paths: Sequence[str], keys: Sequence[str] = ()) -> None:
         self.keys = list(keys)
         self.all: list[Table] = []
+        if twice := named_twice(path for path in paths if not isinstance(path, TableInMemory)):
+            raise InputError(f"{twice} is named twice: it would be compared with itself; name it once")
         for path in paths:
             opened = path.data if isinstance(path, TableInMemory) else open_input([path])
             name = Path(path).name or path

@@ -3,8 +3,9 @@
 A folder stands for the Parquet files in it and below, known by their names or their first bytes. What
 other tools put beside their data is left out, and said: every name that begins with `_` or `.`
 (`_temporary/`, `_SUCCESS`, `.ipynb_checkpoints/`), copies and half-written files (`x.parquet~`,
-`x.parquet.tmp`), and what is no Parquet. Names of folders that read `key=value`, as Hive and Spark write
-them, are a column of the rows below, whether the folder, a pattern, or the file itself was named.
+`x.parquet.tmp`), and what is no Parquet; so is a link of either kind to what is read already. Names of
+folders that read `key=value`, as Hive and Spark write them, are a column of the rows below, whether the
+folder, a pattern, or the file itself was named.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import glob
 import itertools
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from legscore.errors import InputError
+from legscore.system.overwrite import identity, named_twice
 from legscore.system.storage import Remote, is_remote, listing, open_binary, reason
 
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
@@ -81,9 +82,8 @@ def find_files(paths: Sequence[str | Path], own_outputs: Sequence[str | Path] = 
             raise InputError(f"{path} cannot be read: {reason(error)}") from error
         files += found.files
         notes += found.notes
-    names = [str(f.path) if isinstance(f.path, Remote) else os.path.abspath(f.path) for f in files]
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InputError(f"{twice[0]} is named twice: every row of it would count twice; name it once")
+    if twice := named_twice(file.path for file in files):
+        raise InputError(f"{twice} is named twice: every row of it would count twice; name it once")
     return FoundFiles(tuple(files), tuple(notes))
 
 
@@ -187,13 +187,16 @@ def _chosen(given: str, inside: list[Entry], skip: Collection[str], *, is_folder
             left_out.append(str(path))
         else:
             taken.append((place, path))
-    seen = {os.path.realpath(path) for _, path in taken if isinstance(path, Path) and not path.is_symlink()}
+    is_link = {path for _, path in taken if isinstance(path, Path) and path.is_symlink()}
+    same = {path: identity(str(path)) for _, path in taken if isinstance(path, Path)}
+    themselves = {found for path, found in same.items() if path not in is_link}
+    seen: set[object] = set()
     for place, path in taken:
-        if isinstance(path, Path) and path.is_symlink():
-            if (target := os.path.realpath(path)) in seen:
+        if isinstance(path, Path):
+            if same[path] in seen or (path in is_link and same[path] in themselves):
                 left_out.append(str(path))
                 continue
-            seen.add(target)
+            seen.add(same[path])
         files.append(InputFile(path, _keys(place)))
     what = "directory" if is_folder else "pattern"
     if not files:

@@ -18,6 +18,7 @@ from legscore.model.checkpoint import MAX_MEMBERS, Checkpoint
 from legscore.model.importers import import_checkpoint
 from legscore.model.model_library import PYTORCH_ENDINGS
 from legscore.model.upstream_config import CONFIGS, is_upstream_config
+from legscore.system.overwrite import named_twice
 
 FOLDS = (
     re.compile(r"model_(?P<valid>\d+)_(?P<test>\d+)"),
@@ -44,7 +45,8 @@ def find_set(paths: Sequence[str | Path], config: str | Path | None = None) -> l
         config: one config for all, instead of those beside them.
 
     Raises:
-        ModelError: no such file, nothing in a folder, two files of one name, more than an ensemble holds.
+        ModelError: no such file, nothing in a folder, a file named twice, two files of one name, more than
+            an ensemble holds.
     """
     files: list[tuple[Path, Path]] = []
     for given in map(Path, paths):
@@ -55,6 +57,8 @@ def find_set(paths: Sequence[str | Path], config: str | Path | None = None) -> l
         if not inside:
             raise ModelError(f"{given}: no {', '.join(PYTORCH_ENDINGS)} in it")
         files += [(path, given) for path in inside]
+    if twice := named_twice(path for path, _ in files):
+        raise ModelError(f"{twice} is named twice: the same weights would be two members; name it once")
     if len(files) > MAX_MEMBERS:
         raise ModelError(f"{len(files)} files; an ensemble has at most {MAX_MEMBERS}")
     names = _names([path for path, _ in files])

@@ -250,7 +250,8 @@ def _rc_trained(extras: tuple[str, ...], answers: Answers) -> bool:
         raise ModelError(
             "training on one strand (--no-rc-trained, reverse_augment) contradicts the is_reverse channel"
         )
-    answers.choices["rc_trained"] = "True (it has an is_reverse channel)"
+    confirmed = "option, and " if answers.given.get("rc_trained") else ""
+    answers.choices["rc_trained"] = f"True ({confirmed}it has an is_reverse channel)"
     return True
 
 
@@ -259,6 +260,8 @@ def _architecture(tensors: Tensors, answers: Answers) -> Architecture:
     fields = tensors.fields()
     n_blocks = len(fields["inner_widths"])
     is_concat, has_pools = fields["residual"] == "concat", answers.family == "F3"
+    if not is_concat and answers.given.get("concat_order") is not None:
+        raise ModelError(f"--concat-order goes with residual concat; this file has {fields['residual']}")
     architecture = Architecture(
         **fields,
         concat_order=answers.ask("concat_order", "fx,x") if is_concat else "",

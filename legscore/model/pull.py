@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import lzma
 import os
 import re
@@ -39,6 +40,7 @@ from legscore.system.checksum import BLOCK_BYTES, sha256_of
 from legscore.system.download import SCHEMES, StartBytes, check_address, download
 from legscore.system.extras import MissingPackageError
 from legscore.system.log import Say
+from legscore.system.overwrite import check_apart
 from legscore.system.publish import writing
 
 DOWNLOADS = ".downloads"
@@ -103,7 +105,10 @@ def pull(
     with locked(folder / f".{name}", lambda: say(f"another process pulls {name}; waiting for it")):
         before = folder / name
         tidy(before)
-        if (there := _there(before, name, published, sha256, request.force)) is not None:
+        if request.force:
+            _check_beside(before, request)
+        answers = json.loads(json.dumps(request.options or {}))
+        if (there := _there(before, name, published, sha256, answers, request.force)) is not None:
             return there
         if request.force and sha256 is None:  # what was seen at first must not change unsaid
             record = record_of_pull(before)
@@ -119,6 +124,7 @@ def pull(
                 "bytes": path.stat().st_size,
                 "doi": published.doi,
                 "licence": published.licence,
+                "answers": answers,
                 "pulled": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
             with put_in_place(before, record) as file:
@@ -185,8 +191,16 @@ def _hex(sha256: str | None) -> str | None:
     return sha256.lower()
 
 
-def _there(folder: Path, name: str, published: Published, sha256: str | None, force: bool) -> Pulled | None:
-    """The model of that name where it is already what is asked for. OutputError where it is another."""
+def _there(
+    folder: Path,
+    name: str,
+    published: Published,
+    sha256: str | None,
+    answers: Mapping[str, Any],
+    force: bool,
+) -> Pulled | None:
+    """The model of that name where it is already what is asked for. OutputError where it is another, or was
+    imported with other answers than those given."""
     if not os.path.lexists(folder):
         return None
     record = record_of_pull(folder)
@@ -197,11 +211,12 @@ def _there(folder: Path, name: str, published: Published, sha256: str | None, fo
     with contextlib.suppress(LegscoreError):
         checkpoint = load_checkpoint(folder / f"{name}{STORED}")
         is_same = record.get("url") == published.url and sha256 in (None, record.get("sha256"))
+        is_same &= not answers or record.get("answers") == answers
         if is_same and checkpoint.sha256 == record.get("checkpoint_sha256"):
             return Pulled(name, checkpoint, record["sha256"], record["bytes"], False, sha256 is not None)
     raise OutputError(
         f"{name} is there already, from {record.get('url')}, SHA-256 {record.get('sha256')}, and is not what "
-        "is asked for or no longer what was pulled; --force replaces it"
+        "is asked for, was imported with other answers, or is no longer what was pulled; --force replaces it"
     )
 
 
@@ -238,6 +253,13 @@ def _file_of(
         target.unlink(missing_ok=True)
 
 
+def _check_beside(folder: Path, request: PullOptions) -> None:
+    """OutputError where a file that is read lies in the model's folder, which is replaced as a whole."""
+    read = [request.source, (request.options or {}).get("config")]
+    local = [place for place in read if place is not None and not _is_address(place)]
+    check_apart({"--as": f"{folder}/"}, local)
+
+
 def _checked(path: Path, sha256: str | None) -> str:
     """The SHA-256 of a file. InputError where it is not the one that was asked for."""
     found = sha256_of(path)
@@ -250,7 +272,11 @@ def _imported(
     path: Path, published: Published, request: PullOptions, record: Mapping[str, Any]
 ) -> Checkpoint:
     """The checkpoint of a PyTorch file, with where it came from in its manifest."""
-    options = {**published.options, **(request.options or {})}
+    options: dict[str, Any] = {**published.options}
+    for key, value in (
+        request.options or {}
+    ).items():  # one part of the origin leaves the others as published
+        options[key] = {**options.get(key, {}), **value} if isinstance(value, Mapping) else value
     with _members(path, published) as (weights, config):
         checkpoint = import_checkpoint(weights, **{"config": config, **options})
     origin = {key: record[key] for key in ("url", "sha256", "doi", "licence") if record[key]}

@@ -57,6 +57,7 @@ def check_apart(
             local.add(place, PARQUET)
     for place in filter(None, map(_text, models)):
         local.add(place, CHECKPOINTS)
+    local.check_streams()
     remote = [_address(place) for place in reads if is_remote(place)]
     written: dict[object, str] = {}
     _check_beside(outputs)
@@ -65,18 +66,17 @@ def check_apart(
         for place in filter(None, map(_text, several)):
             if is_remote(place):
                 clash = _remote_clash(_address(place), remote)
-                identity: object = _address(place)
+                same: object = _address(place)
             else:
-                clash, identity = local.clash(place), _identity(place)
+                clash, same = local.clash(place), identity(place)
             if clash is not None:
                 raise OutputError(f"{place} is both input and output{clash}; choose another {option}")
-            if identity is not None and identity in written:
+            if same is not None and same in written:
                 raise OutputError(
-                    f"{place} would be written twice, by {written[identity]} and {option}; choose "
-                    "another name"
+                    f"{place} would be written twice, by {written[same]} and {option}; choose another name"
                 )
-            if identity is not None:
-                written[identity] = option
+            if same is not None:
+                written[same] = option
 
 
 def _check_beside(outputs: Mapping[str, Iterable[Place] | Place]) -> None:
@@ -127,10 +127,22 @@ class _LocalFiles:
         return any(lies_in(os.path.realpath(path), one) for one in self._own)
 
     def _add(self, path: str) -> None:
-        identity = _identity(path)
-        if identity is not None:
-            self._files[identity] = path
+        found = identity(path)
+        if found is not None:
+            self._files[found] = path
             self._paths.append(os.path.realpath(path))
+
+    def check_streams(self) -> None:
+        """OutputError where standard output or error goes into a file that is read (`>> input.csv`)."""
+        for number, name, sign in ((1, "standard output", ">"), (2, "standard error", "2>")):
+            try:
+                found = os.fstat(number)
+            except OSError:  # closed
+                continue
+            if stat.S_ISREG(found.st_mode) and (path := self._files.get((found.st_dev, found.st_ino))):
+                raise OutputError(
+                    f"{path} is both input and output: {name} goes there; choose another {sign}"
+                )
 
     def clash(self, output: str) -> str | None:
         """Why an output is an input, in words that follow `is both input and output`; None: it is none."""
@@ -138,10 +150,10 @@ class _LocalFiles:
         if output.endswith("/") or os.path.isdir(path):
             inside = next((read for read in self._paths if lies_in(read, path)), None)
             return None if inside is None else f" ({inside} lies in it)"
-        identity = _identity(output)
-        if identity is None or identity not in self._files:
+        found = identity(output)
+        if found is None or found not in self._files:
             return None
-        name = self._files[identity]
+        name = self._files[found]
         return "" if name == output else f" (it is {name})"
 
 
@@ -189,7 +201,7 @@ def _is_parquet(path: str) -> bool:
         return False
 
 
-def _identity(path: str) -> object:
+def identity(path: str) -> object:
     """Device and inode of a regular file or folder, the path of one that is not there; None for devices and
     pipes, which may be read and written."""
     try:
@@ -198,6 +210,21 @@ def _identity(path: str) -> object:
         return os.path.realpath(path)
     if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
         return found.st_dev, found.st_ino
+    return None
+
+
+def named_twice(places: Iterable[str | Path | Remote]) -> str | None:
+    """The first of some files that another of them is too, by whatever name: `b`, or `b (it is a)` where the
+    names differ; None where each is there once. Addresses in stores are compared as they are written."""
+    seen: dict[object, str] = {}
+    for place in places:
+        name = str(place)
+        found = name if isinstance(place, Remote) or is_remote(name) else identity(name)
+        if found is None:
+            continue
+        if found in seen:
+            return name if seen[found] == name else f"{name} (it is {seen[found]})"
+        seen[found] = name
     return None
 
 
@@ -268,9 +295,10 @@ def check_files(
     force: bool,
 ) -> None:
     """`check_outputs` of files on a disk, and whether each can be written."""
+    check_apart(outputs, inputs, models)
     for place in filter(None, map(_text, outputs.values())):
         check_writable(Path(place))
-    check_outputs(outputs, inputs, models, force=force)
+    check_free(outputs, force=force)
 
 
 def is_there(output: str) -> bool:

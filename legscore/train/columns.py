@@ -77,7 +77,7 @@ def find_columns(opened: Input, options: DataOptions) -> dict[str, str]:
                 "--fold hash"
             )
         found |= {"split" if name == "split" else "fold": name for name in present}
-    if "fold" in found and "split" in found:
+    if ("fold" in found and "split" in found) or (hashed and options.split_column is not None):
         raise InputError("--fold and --split exclude each other")
     return found
 

@@ -119,7 +119,7 @@ def train_members(
             todo = int(world.same(todo))
             if todo == FINISHED:
                 start = start_of(member, starts)
-                _check_same(target, member, recipe, data, start.record() if start else None)
+                _check_same(target, member, recipe, data, options.floor, start.record() if start else None)
                 listener.say(f"{target}: finished already")
                 continue
             if todo == CLAIMED:
@@ -153,23 +153,37 @@ def train_members(
     return [path for path in (folder / f"{member.name}.safetensors" for member in members) if path.exists()]
 
 
+def files_of(members: Sequence[Member], folder: Path) -> list[Path]:
+    """What the training of members writes into a folder."""
+    names = ("{}.safetensors", f"{{}}{ENDING}", ".{}.state.pt")
+    return [folder / name.format(member.name) for member in members for name in names]
+
+
 def start_of(member: Member, starts: Sequence[FineTune]) -> FineTune | None:
     """The checkpoint that a member goes on from: seed 1 takes the first, and so on in turn."""
     return starts[(member.seed - 1) % len(starts)] if starts else None
 
 
 def _check_same(
-    path: Path, member: Member, recipe: Recipe, data: TrainingData, start: dict[str, Any] | None
+    path: Path,
+    member: Member,
+    recipe: Recipe,
+    data: TrainingData,
+    floor: float | None,
+    start: dict[str, Any] | None,
 ) -> None:
     """LegscoreError when a finished member is not what is asked for now."""
     try:
-        record = load_checkpoint(path).training
+        checkpoint = load_checkpoint(path)
     except ModelError as error:
         raise ModelError(f"{error}; use another -o, or --force to train all anew") from None
+    record = {**checkpoint.training, "floor": checkpoint.contract.output.floor}
     asked = {
         "recipe": recipe.to_json(),
         "data_sha256": data.sha256,
         "folds_held_out": list(member.held_out),
+        "folds": data.folds,
+        "floor": floor,
         "from": start,
     }
     if what := difference({name: record.get(name) for name in asked}, asked):

@@ -87,6 +87,11 @@ class FineTune:
             raise LegscoreError(
                 f"--freeze {self.frozen_blocks}: the network has {recipe.architecture().n_blocks} blocks"
             )
+        if self.frozen_blocks == recipe.architecture().n_blocks and self.block_rate < 1:
+            raise LegscoreError(
+                f"--block-rate {self.block_rate:g} has no effect beside --freeze {self.frozen_blocks}: only "
+                "the head trains, at the full rate"
+            )
 
     def check_folds(self, data: TrainingData, held_out: Sequence[int]) -> str:
         """A warning where nobody knows whether the checkpoint saw the validation rows, else nothing.

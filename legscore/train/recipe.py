@@ -258,6 +258,35 @@ class Recipe:
         )
 
 
+def idle_settings(recipe: Recipe) -> dict[str, str]:
+    """Settings and options about data that change nothing in a recipe, by name, each with the reason."""
+    found: dict[str, str] = {}
+    if recipe.loss != "kl":
+        why = f"loss {recipe.loss} compares no distributions over bins"
+        found |= dict.fromkeys(("target_sd", "target_shift", "target_sd_rule"), why)
+    elif recipe.target_sd_rule == "adaptive":
+        found["target_sd"] = "target_sd_rule adaptive takes the width from each expression"
+    if recipe.head == "scalar":
+        found |= dict.fromkeys(("bins", "out_of_range"), "the network predicts one number, without bins")
+    if recipe.residual != "concat":
+        found["concat_order"] = f"residual {recipe.residual} concatenates nothing"
+    if recipe.se == "none":
+        found["se_divisor"] = "the network has no SE gate"
+    if not recipe.singleton_channel:
+        why = "the network has no singleton channel"
+        found |= dict.fromkeys(("singletons", "singleton_min", "singleton_column"), why)
+    elif recipe.singletons != "frequency":
+        found["singleton_min"] = "it goes with singletons=frequency"
+    if recipe.schedule != "onecycle":
+        why = f"schedule {recipe.schedule} has no cycle"
+        found |= dict.fromkeys(("pct_start", "lr_div", "cycle_momentum"), why)
+    if recipe.is_generator:
+        found["validate_rc"] = "a generator is validated on the forward strand"
+    else:
+        found |= dict.fromkeys(GENERATOR_FIELDS, "it goes with --preset generator")
+    return found
+
+
 PRESETS: dict[str, Recipe] = {
     "noginet": Recipe(),
     "noginet-defined": Recipe(preset="noginet-defined", epochs=150),

@@ -14,7 +14,7 @@ from legscore.train import ablation
 from legscore.train.ablation import Row, Variant
 from legscore.train.columns import DataOptions
 from legscore.train.data import TrainingData, read_training_data
-from legscore.train.ensemble import plan_members, train_members
+from legscore.train.ensemble import files_of, plan_members, train_members
 from legscore.train.metrics_log import MetricsLog
 from legscore.train.options import Listener, Member, TrainingOptions, make_folder
 from legscore.train.recipe import Recipe
@@ -104,6 +104,8 @@ def run_study(
     one = plan_members(table, [1], valid=study.valid_fold)[0]
     steps = recipe.steps_in_epoch(ablation.samples(table, one.held_out, recipe))
     variants = ablation.with_equal_steps(variants, steps)
+    trained = [path for v in variants for path in files_of(_members(v, table, study), folder / v.folder)]
+    check_apart({"-o": trained}, [data, study.test, *also_read])
     listener.begin()
     with contextlib.closing(MetricsLog(options.tensorboard)) as log:
         for variant in variants:

@@ -14,7 +14,7 @@ from legscore.system.overwrite import check_apart, check_outputs
 from legscore.train.columns import DataOptions
 from legscore.train.data import TrainingData, read_training_data
 from legscore.train.devices import World, choose_device, join_world
-from legscore.train.ensemble import plan_members, start_of, train_members
+from legscore.train.ensemble import files_of, plan_members, start_of, train_members
 from legscore.train.fine_tune import FineTune
 from legscore.train.generator import GeneratorTrainer
 from legscore.train.loop import Trainer
@@ -76,8 +76,8 @@ def train_models(
     make = trainer_maker(recipe, table, options, compiled, judges, world, starts)
     team = planned(members, table, recipe)
     check_starts(team, starts, table, listener)
-    targets = [folder / f"{member.name}.safetensors" for member in team]
-    check_apart({"-o": targets}, [data, *also_read], [*predictors, *(start.path for start in starts)])
+    read = [*predictors, *(start.path for start in starts)]
+    check_apart({"-o": files_of(team, folder)}, [data, *also_read], read)
     listener.begin()
     with contextlib.closing(MetricsLog(options.tensorboard if world.leads else None)) as log:
         paths = train_members(
@@ -96,7 +96,6 @@ def find_rate(
     options: TrainingOptions | None = None,
     *,
     fraction: float = 0.1,
-    predictors: Sequence[str] = (),
     starts: Sequence[FineTune] = (),
     also_read: Sequence[str | None] = (),
     listener: Listener | None = None,
@@ -115,7 +114,6 @@ def find_rate(
         members or MemberOptions(),
         listener or Listener(),
     )
-    check_predictors(recipe, predictors)
     if join_world(options.device).size > 1:
         raise LegscoreError("--lr-find runs in one process; start it without torchrun")
     folder = make_folder(output)
@@ -123,13 +121,13 @@ def find_rate(
     check_outputs(
         {"-o": files},
         [data, *also_read],
-        [*predictors, *(start.path for start in starts)],
+        [start.path for start in starts],
         force=options.force,
     )
     compiled = compiles(options)
     table = read_for_recipe(data, recipe, reading or DataOptions(), options.floor, folder, listener)
-    judges = load_members(predictors) if predictors else []
-    make = trainer_maker(recipe, table, options, compiled, judges, starts=starts)
+    # which epoch is kept plays no part, and the best one of a generator would need predictors
+    make = trainer_maker(replace(recipe, keep="last"), table, options, compiled, starts=starts)
     team = planned(members, table, recipe)[:1]
     check_starts(team, starts, table, listener)
     trainer = make(team[0], folder / ".lr_find")

@@ -12,6 +12,7 @@ from typing import Any
 from legscore.errors import InputError, shorten
 from legscore.evaluate.figures.style import COLOURS, check_drawable, new_figure, plain, save
 from legscore.system.entries import NUMBER, check_entries
+from legscore.system.overwrite import named_twice
 from legscore.system.small_files import parse_json
 
 ENDING = ".metrics.jsonl"
@@ -20,7 +21,7 @@ NUMBERS = ("step", "loss", "lr", "pearson", "spearman")
 
 
 def metric_files(paths: Sequence[str]) -> list[Path]:
-    """The named files, and those in named folders. InputError when there is none."""
+    """The named files, and those in named folders. InputError when there is none, or one is named twice."""
     found: list[Path] = []
     for text in paths:
         path = Path(text)
@@ -28,6 +29,8 @@ def metric_files(paths: Sequence[str]) -> list[Path]:
         if not inside:
             raise InputError(f"{path} holds no *{ENDING}; legscore train writes one beside each member")
         found += inside
+    if twice := named_twice(found):
+        raise InputError(f"{twice} is named twice: its lines would be drawn twice; name it once")
     return found
 
 

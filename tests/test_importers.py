@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, human_contract, toy_architecture, toy_arrays, toy_checkpoint
+from conftest import Ran, human_contract, random_dna, toy_architecture, toy_arrays, toy_checkpoint
 
 torch = pytest.importorskip("torch", reason="importing PyTorch files needs legscore[train]")
 
@@ -466,6 +468,17 @@ def test_a_whole_set_with_the_config_beside_it(tmp_path: Path, cli: Any) -> None
     assert found == ["model_1_2.safetensors", "model_3_1.safetensors"]
     member = load_checkpoint(tmp_path / "k562/model_3_1.safetensors")
     assert member.training["folds_held_out"] == [3, 1]
+    oligos = [human_contract().window(random_dna(np.random.default_rng(n), 200)) for n in range(4)]
+    pq.write_table(pa.table({"sequence": oligos, "fold_num": [1, 2, 3, None]}), tmp_path / "library.parquet")
+    given = ("-m", tmp_path / "k562", "--out-of-fold", "fold_num", "--precision", "fp32", "--per-model")
+    ran = cli("run", tmp_path / "library.parquet", *given, "-o", tmp_path / "scores.parquet")
+    assert ran.code == 0, ran.err
+    each = pq.read_table(tmp_path / "scores.parquet")["score_per_model"].to_pylist()
+    # a validation fold may have chosen the epoch, so only the test folds count: 2 of the first, 1 of the second
+    assert [[value is not None and not np.isnan(value) for value in row] for row in each[:2]] == [
+        [False, True],
+        [True, False],
+    ]
     assert (member.contract.alphabet, member.contract.n_value, member.contract.medium) == (
         "AGCT",
         0.0,

@@ -25,6 +25,8 @@ FOLDS = (
     re.compile(r"test_?(?P<test>\d+)_?val(id)?_?(?P<valid>\d+)"),
 )
 """How human_legnet names folders, and files of the published notebook, by validation and test fold."""
+FOLD_RULE = {"by": "fold", "column": "fold_num"}
+"""Where those folds stand in the published tables."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def import_members(found: Sequence[Found], **options: Any) -> Iterator[Checkpoin
     for member in found:
         checkpoint = import_checkpoint(member.path, config=member.config, **options)
         if member.folds:
-            training = checkpoint.training | {"folds_held_out": list(member.folds)}
+            training = checkpoint.training | {"folds_held_out": list(member.folds), "folds": FOLD_RULE}
             checkpoint = replace(checkpoint, training=training)
         first = first or (member.path, checkpoint)
         if checkpoint.contract != first[1].contract:

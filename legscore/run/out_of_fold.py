@@ -197,6 +197,7 @@ def read_folds_held_out(
 
 
 def _chooses(member: Checkpoint) -> bool:
-    """Whether the validation fold had a say in the weights."""
-    recipe = member.training.get("recipe", {})
-    return bool(recipe.get("keep") == "best" or recipe.get("schedule") == "plateau")
+    """Whether the validation fold had a say in the weights; where no recipe tells, as of published models, it
+    may have had."""
+    recipe = member.training.get("recipe")
+    return not recipe or bool(recipe.get("keep") == "best" or recipe.get("schedule") == "plateau")

@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY
+
+from legscore.cuda.libcuda import find_gpus
 
 BENCH = REPOSITORY / "bench"
 FOUND = json.loads((BENCH / "results/trt_build.json").read_text())
@@ -113,3 +116,23 @@ def test_a_faulty_graph_does_not_build(builder: Any, fault: str, message: str) -
     assert done.returncode == 1, done.stdout
     last = done.stderr.strip().splitlines()[-1]
     assert any(word in last for word in message.split("|")), last
+
+
+def test_the_real_library_tells_a_missing_driver_from_a_card_that_it_is_not_for(builder: Any) -> None:
+    """Its builder is made without a driver, so only loading a plan shows that there is none."""
+    if find_gpus()[0]:
+        pytest.skip("there is a GPU here")
+    done = builder(
+        "from legscore.engine.trt import common\n"
+        "from legscore.errors import EngineError\n"
+        "for compute in ('8.9', '9.0', '7.5'):\n"
+        "    try: common.try_card(compute); print('works')\n"
+        "    except EngineError as error: print(error)"
+    )
+    assert done.returncode == 0, done.stderr
+    driver, *cards = done.stdout.splitlines()
+    assert re.match(r"TensorRT-RTX 1\.7\.\S+ cannot use this GPU and driver: .*CUDA driver version", driver)
+    assert all(
+        "builds such networks for compute capability 8.0, 8.6, 8.9, 12.0, 12.1" in card for card in cards
+    )
+    assert len(cards) == 2

@@ -26,7 +26,11 @@ ENDS_AT_ERRORS = (
 """Any command of a pipe that fails ends a script, but for one whose reader, such as head, has left."""
 TOO_LONG = "examples/promoter_variants.parquet -o"
 """README's first command, on 5,520 rows: .ci/run has it run as written, in a fresh environment."""
-NEEDS = {"plot|report": "matplotlib", "train": "torch", "variants|fasta|evaluate|report|plot": "polars"}
+NEEDS = {
+    "plot|report": "matplotlib",
+    "train|distill": "torch",
+    "variants|fasta|evaluate|report|plot": "polars",
+}
 """Words of commands → the package that an extra brings for them."""
 BUILTIN = (
     "cd",

@@ -39,11 +39,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "variants": (*DATA, "output", "model", "run"),
     "evaluate": (*DATA, "output", "model", "run"),
     "design": (*DATA, "output", "model", "engine", "generate", "run"),
+    "distill": (*DATA, "model", "engine", "run", "train", "variants"),
     "api": (*DATA, "output", "model", "engine", "generate", "run", "variants", "evaluate", "design"),
     "__init__": ("version", "errors", "dna", "run", "evaluate", "api"),
     "cli": (
         *(*DATA, "output", "model", "cuda", "engine", "generate", "run"),
-        *("measure", "cluster", "train", "variants", "evaluate", "design", "api"),
+        *("measure", "cluster", "train", "variants", "evaluate", "design", "distill", "api"),
     ),
     "__main__": ("cli",),
 }

@@ -174,6 +174,7 @@ sys.meta_path.insert(0, Hide())
     [
         ("train m.tsv -o models", "torch", "train"),
         ("ablate m.tsv -o models", "torch", "train"),
+        ("distill -o s.safetensors", "torch", "train"),
         ("ablate m.tsv -o models --list", "torch", "train"),
         ("import x.pth -o x.safetensors", "torch", "train"),
         ("export m.safetensors -o y.pth", "torch", "train"),

@@ -38,6 +38,7 @@ COMMANDS = {
     "import": ("legscore.cli.import_model", "Convert published PyTorch checkpoints."),
     "export": ("legscore.cli.export_model", "Write a generator as the published code's PyTorch file."),
     "train": ("legscore.cli.train", "Train LegNets on measured sequences."),
+    "distill": ("legscore.cli.distill", "Teach one small network the scores of an ensemble."),
     "ablate": ("legscore.cli.ablate", "Train variants of a recipe and compare them."),
     "evaluate": ("legscore.cli.evaluate", "Compare predictions with measurements."),
     "report": ("legscore.cli.report", "Write a page that shows scores in the browser."),

@@ -26,6 +26,7 @@ def command(paths: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> N
       legscore show model.safetensors --json | python -m json.tool
     """
     from legscore.model.checkpoint import find_checkpoints, load_checkpoint
+    from legscore.model.student import KEY, describe_student, student_record
 
     if not (models or paths):
         raise InputError("legscore show needs models: name a checkpoint, a folder of them, or bundled")
@@ -50,5 +51,6 @@ def command(paths: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> N
         )
         million = architecture.multiply_adds(checkpoint.contract.length) / 1e6
         tell(f"  {million:,.1f} M multiply-adds a window and strand")
+        student = student_record(checkpoint)
         for name, value in checkpoint.training.items():
-            tell(f"  {name}: {value}")
+            tell(f"  {name}: {describe_student(student) if student and name == KEY else value}")

@@ -17,6 +17,7 @@ from legscore.engine.open_engine import open_engine
 from legscore.errors import LegscoreError, ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
+from legscore.model.student import check_students
 from legscore.rows.reduce import spread
 from legscore.run.settings import resolve_rc
 
@@ -96,6 +97,7 @@ def open_judge(
     """Build the engine. `request` says engine and precision; strands come from `rc` and the models."""
     contract = members[0].contract
     settled = resolve_rc(contract, rc, "insert")
+    check_students(members, both_strands=settled == "construct")
     if settled == "insert":
         raise LegscoreError(
             "--rc insert turns the insert in its flanks, another design; use construct or none"

@@ -10,6 +10,7 @@ neighbours, the stream or the order (bit-equal for batches 2-64).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,9 @@ from legscore.system.log import Say
 TILE_WINDOWS = 256
 """Windows encoded at once: 256 × 2 strands × 6 × 150 floats = 1.8 MB, which stays in cache while members read
 it."""
+
+SETTLE_S = 0.03
+"""How long the threads of requests are given to end before networks are freed."""
 
 
 class OpenVINOEngine(ThreadedEngine):
@@ -149,6 +153,9 @@ class OpenVINOEngine(ThreadedEngine):
 
     def close(self) -> None:
         super().close()
+        # threads of the last requests take the GIL once more to end; freeing a network waits for them while
+        # holding it, which was seen to wait for ever
+        time.sleep(SETTLE_S)
         self._queues = []
 
 

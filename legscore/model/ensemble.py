@@ -8,6 +8,7 @@ from typing import Any
 
 from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.model_names import are_bundled
+from legscore.model.student import describe_student, student_record
 from legscore.system.log import Detail, Say
 from legscore.system.resources import folder
 
@@ -21,6 +22,9 @@ def open_members(models: Sequence[str | Path], allow_duplicates: bool, say: Say)
     say(f"models: {what} ({contract.describe_origin()})")
     if note := members[0].training.get("note"):
         say(f"        {note}")
+    for member in members:
+        if student := student_record(member):
+            say(f"student: {member.name}, {describe_student(student)}")
     say(Detail(f"contract: {contract.describe()}"))
     return members
 

@@ -19,6 +19,7 @@ from legscore.engine.open_engine import open_engine
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
+from legscore.model.student import check_students
 from legscore.run.memory_results import Effects, SaturationMaps
 from legscore.run.memory_rows import named_sequences, rows_of
 from legscore.run.options import Options
@@ -330,6 +331,7 @@ def open_ensemble(
     members = open_members(paths, allow_duplicates, say)
     contract = members[0].contract
     rc = resolve_rc(contract, rc, "insert")
+    check_students(members, both_strands=rc == "construct")
     check_singleton(contract, int(request.is_singleton))
     request = replace(request, both_strands=rc == "construct")
     return Ensemble(members, open_engine(members, request, say), rc, request, rows_at_once, bar)

@@ -16,6 +16,7 @@ from legscore.input.read import Input, open_input
 from legscore.input.roles import check_types, choose_carried_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members, training_records, training_summary
+from legscore.model.student import check_students, student_record
 from legscore.output.shards import KEY as SHARD
 from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
@@ -189,6 +190,7 @@ def prepare_models(
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)
+    check_students(members, both_strands=rc == "construct")
     check_singleton(contract, options.singleton)
     for line in training_records(members):
         say(Detail(line))
@@ -289,9 +291,7 @@ def prepare_metadata(
         settings["parts_a_file"] = parts_a_file
     metadata: dict[str, Any] = {
         "legscore": __version__,
-        "models": [
-            {"name": m.name, "sha256": m.sha256, "training": training_summary(m)} for m in models.members
-        ],
+        "models": [_described(member) for member in models.members],
         "contract": models.contract.to_json(),
         "engine": engine.describe(),
         "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
@@ -302,6 +302,13 @@ def prepare_metadata(
     if made_by := [one.made_by for one in source.opened.sources if one.made_by]:
         metadata["variants"] = made_by[0]
     return metadata
+
+
+def _described(member: Checkpoint) -> dict[str, Any]:
+    """What the output says of a model; of a student also which ensemble it stands for, and how well."""
+    described = {"name": member.name, "sha256": member.sha256, "training": training_summary(member)}
+    student = student_record(member)
+    return described if student is None else {**described, "student": student}
 
 
 def _calibration(

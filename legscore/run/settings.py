@@ -11,6 +11,7 @@ from legscore.engine.base import ThreadedEngine
 from legscore.errors import InputError, LegscoreError, shorten
 from legscore.input.read import Input
 from legscore.model.checkpoint import MAX_LOADED_MEMBERS, Checkpoint
+from legscore.model.student import student_record
 from legscore.rows.schema import RC_MODES, SEQUENCE_IS, Roles
 from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
 from legscore.run.options import margin_of, parse_shifts
@@ -109,6 +110,12 @@ def in_context(
             f"{opened.name}: windows of genome and inserts, or of several lengths; score them in "
             "separate runs"
         )
+    for member in members:
+        if student_record(member):
+            raise InputError(
+                f"{opened.name} holds windows of genome; {member.name} is a student and reads inserts of "
+                f"{member.contract.insert_min} bases in the construct only. Score it with the ensemble"
+            )
     margin = opened.sources[0].made_by.get("margin", 0)
     if type(margin) is not int or not 0 <= 2 * margin < length:
         raise InputError(f"{opened.name}: its windows of {length} bases cannot have a margin of {margin!r}")

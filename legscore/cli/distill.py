@@ -1,0 +1,225 @@
+"""legscore distill"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.output_options import force_option, output_option, quiet_option, threads_option
+from legscore.cli.progress import ProgressBar
+from legscore.cli.sections import Section, SectionedCommand
+from legscore.cli.training_options import stop_on_signals
+from legscore.distill.options import DistillOptions, Follower
+from legscore.errors import printable
+from legscore.system.allocator import keep_freed_parts
+from legscore.system.log import Detail
+
+SECTIONS = (
+    Section(
+        "The student",
+        "models output cost insert force_student",
+        (
+            "legscore distill -m models/ -o student.safetensors --minutes 60",
+            "legscore run variants.parquet -m student.safetensors -o scores.parquet",
+        ),
+    ),
+    Section(
+        "Windows that the ensemble labels",
+        "labels tiles fasta measured",
+        (
+            "legscore distill -m models/ -o student.safetensors --fasta genome.fa \\\n"
+            "    --measured data.parquet --labels 200000",
+        ),
+    ),
+    Section(
+        "Training",
+        "minutes steps seed save_every log_every",
+        ("legscore distill -m models/ -o student.safetensors --steps 2000 --seed 7",),
+    ),
+    Section(
+        "Machine, and what is kept",
+        "engine precision device threads force quiet restart keep_labels help",
+        (
+            "legscore distill -m models/ -o student.safetensors --keep-labels",
+            "legscore distill -m models/ -o student.safetensors --cost 50 --force",
+        ),
+    ),
+)
+SAID_S = 30.0
+"""Seconds between lines about labels, where there is no bar."""
+
+
+@click.command(
+    "distill",
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    short_help="Teach one small network the scores of an ensemble.",
+)
+@model_option("Ensemble to distill: checkpoints, folders or names of published models.")
+@output_option("File of the student (.safetensors).", metavar="FILE")
+@click.option(
+    "--cost",
+    type=click.FloatRange(1),
+    default=20.0,
+    show_default="20",
+    metavar="N",
+    help="Multiply-adds of the student: 1/N of the ensemble's.",
+)
+@click.option(
+    "--insert",
+    type=click.IntRange(1),
+    metavar="BASES",
+    show_default="80, or the length that the models take",
+    help="Length of the inserts that the student will score; it takes no other.",
+)
+@click.option(
+    "--force-student",
+    is_flag=True,
+    help="Write the student even though something that costs no more agrees better with the ensemble.",
+)
+@click.option(
+    "--labels",
+    type=click.IntRange(1),
+    default=50_000,
+    show_default="50,000",
+    metavar="N",
+    help="Windows that the ensemble scores for it; a tenth is held out.",
+)
+@click.option(
+    "--tiles", multiple=True, type=click.Path(), metavar="TABLE", help="Table of genomic sequences; repeat."
+)
+@click.option(
+    "--fasta", multiple=True, type=click.Path(), metavar="FASTA", help="Genome to draw windows from; repeat."
+)
+@click.option(
+    "--measured",
+    multiple=True,
+    type=click.Path(),
+    metavar="TABLE",
+    help="Table of sequences as they were measured; repeat.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    show_default="30",
+    help="How long to train, after the labels.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), metavar="N", help="Steps to train for, instead of --minutes."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Seed of windows and batches.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="STEPS",
+    help="Steps between saved states.",
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    metavar="STEPS",
+    help="Steps between reports.",
+)
+@click.option("--restart", is_flag=True, help="Begin anew, where an interrupted distillation could go on.")
+@click.option("--keep-labels", is_flag=True, help="Leave the labels in FILE.distill for another student.")
+@engine_options()
+@device_option()
+@threads_option
+@force_option
+@quiet_option
+def command(models: tuple[str, ...], output: str, force: bool, quiet: bool, **given: Any) -> None:
+    """Teach one small network the scores of an ensemble (needs legscore[train]).
+
+    The ensemble labels windows: random inserts, those of tables and genomes, and changes of all of them. The
+    member that agrees best with the others is cut down and trained on the labels. The student is one
+    checkpoint that `legscore run` scores forward strands with; it says how well it stands for the ensemble.
+    After an interruption the same command goes on.
+
+    \b
+    Example:
+      legscore distill -m models/ -o student.safetensors --tiles tiles.parquet --minutes 60
+    """
+    options = DistillOptions(**given)
+    keep_freed_parts()
+
+    from legscore.distill.make_student import distill
+
+    with DistillProgress(quiet) as progress:
+        path = distill(models, output, options, progress, force=force)
+        progress.say(f"{path}: written")
+
+
+class DistillProgress(Follower):
+    """What a distillation shows: a bar on terminals, lines in pipes, both with the time left. A signal stops
+    it after the piece under way. A context."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self._bar, self._shown = quiet, ProgressBar(quiet), ""
+        self._signals: Any = None
+        self._came: Any = lambda: False
+        self._started, self._first, self._said = 0.0, 0, 0.0
+
+    def __enter__(self) -> DistillProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        if self._signals is not None:
+            self._signals.__exit__(*error)
+
+    def begin(self) -> None:
+        self._signals = stop_on_signals()
+        self._came = self._signals.__enter__()
+        self._started = self._said = time.monotonic()
+
+    def stopped(self) -> bool:
+        return bool(self._came())
+
+    def say(self, line: str) -> None:
+        if not self.quiet and not isinstance(line, Detail):
+            self._bar.close()
+            self._shown = ""
+            click.echo(printable(line), err=True)
+
+    def labelled(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._bar.shows:
+            self._move("labels", done, total, "windows")
+        elif now - self._said > SAID_S or done == total:
+            self._first = self._first or done
+            rate = (done - self._first) / max(now - self._started, 1e-9)
+            left = f", {(total - done) / rate / 60:,.1f} min left" if rate > 0 and done < total else ""
+            self._said = now
+            self.say(f"labels: {done:,} of {total:,}{left}")
+
+    def trained(self, step: int, steps: int) -> None:
+        if self._bar.shows:
+            self._move("training", step, steps, "steps")
+
+    def report(self, step: int, steps: int, loss: float, windows_per_s: float, left_s: float) -> None:
+        told = f"loss {loss:.4f}, {windows_per_s:,.0f} windows/s"
+        if self._bar.shows:
+            self._bar.tell(told)
+        else:
+            self.say(f"step {step:,}/{steps:,}: {told}, {left_s / 60:,.1f} min left")
+
+    def _move(self, label: str, done: int, total: int, unit: str) -> None:
+        if self._shown != label:
+            self._bar.start(label, total, unit, done=done)
+            self._shown = label
+        self._bar.move_to(done)

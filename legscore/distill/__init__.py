@@ -1,0 +1,1 @@
+"""Distilling: one small network is taught the scores of an ensemble. Behind `legscore distill`."""

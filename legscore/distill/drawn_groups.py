@@ -1,0 +1,125 @@
+"""The windows of a distillation: groups of a reference and changes of it, some held out from training.
+
+What is held out shares no 20 bases in a row with what is trained on, on either strand: figures of held-out
+windows are figures of DNA that the student never saw. All of it is a function of the sources and the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from legscore.distill.options import WINDOWS_A_GROUP
+from legscore.distill.sources import Source
+from legscore.dna.contract import reverse_complement
+from legscore.errors import InputError
+
+SHARED_BASES = 20
+SINGLE_CHANGES = 2
+SEVERAL = (3, 15)
+"""Fewest and most changes of the last window of a group."""
+AT_ONCE = 8_192
+"""Groups whose 20-mers are made together: 16 MB for inserts of 80 bases."""
+MOST_ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class DrawnGroups:
+    """inserts_GKL: uint8 codes [groups, 4, insert]: reference, two single changes of it, one with several.
+    The first `held_out` groups are kept from training."""
+
+    inserts_GKL: np.ndarray
+    held_out: int
+
+    def __len__(self) -> int:
+        return len(self.inserts_GKL)
+
+    @property
+    def sha256(self) -> str:
+        """Of all windows and of which are held out."""
+        digest = hashlib.sha256(str((self.inserts_GKL.shape, self.held_out)).encode())
+        digest.update(np.ascontiguousarray(self.inserts_GKL))
+        return digest.hexdigest()
+
+
+def draw_groups(
+    sources: Sequence[tuple[float, Source]], n_groups: int, held_out: int, seed: int
+) -> DrawnGroups:
+    """Draw the groups; those held out first, then others until enough share nothing with them.
+
+    Args:
+        sources: with their shares of the groups, also of those held out.
+
+    Raises:
+        InputError: the sources do not give enough that shares nothing with what is held out.
+    """
+    rng = np.random.default_rng([seed, 41])
+    held = _drawn(sources, held_out, rng)
+    apart = np.unique(np.concatenate([kmers.ravel() for kmers in _both_strands(held)]))
+    found, wanted = [held], n_groups - held_out
+    for _ in range(MOST_ROUNDS):
+        if wanted <= 0:
+            return DrawnGroups(np.concatenate(found), held_out)
+        candidates = _drawn(sources, wanted, rng)
+        found.append(candidates[_share_nothing(candidates, apart)][:wanted])
+        wanted -= len(found[-1])
+    raise InputError(
+        f"only {n_groups - wanted:,} of {n_groups:,} groups of windows share no {SHARED_BASES} bases with "
+        "those held out; give more --tiles, --fasta or --measured sequences, or ask for fewer --labels"
+    )
+
+
+def _drawn(sources: Sequence[tuple[float, Source]], n_groups: int, rng: np.random.Generator) -> np.ndarray:
+    """Groups from all sources, mixed, uint8 [n_groups, 4, insert]."""
+    of_source = rng.choice(len(sources), n_groups, p=[share for share, _ in sources])
+    counts = np.bincount(of_source, minlength=len(sources))
+    references = np.concatenate(
+        [source.draw(int(n), rng) for (_, source), n in zip(sources, counts, strict=True)]
+    )
+    return with_changes(references[rng.permutation(n_groups)], rng)
+
+
+def with_changes(reference_GL: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each reference with two single changes at different places, and one window with several changes."""
+    groups, length = reference_GL.shape
+    inserts = np.repeat(reference_GL[:, None], WINDOWS_A_GROUP, axis=1)
+    order = rng.random((groups, length)).argsort(axis=1)
+    row = np.arange(groups)
+    for k in range(SINGLE_CHANGES):
+        place = order[:, k % length]
+        other = rng.integers(1, 4, groups, dtype=np.uint8)
+        inserts[row, 1 + k, place] = (inserts[row, 1 + k, place] + other) % 4
+    rank = rng.random((groups, length)).argsort(axis=1).argsort(axis=1)
+    changed = rank < rng.integers(SEVERAL[0], SEVERAL[1] + 1, (groups, 1))
+    others = rng.integers(1, 4, (groups, length), dtype=np.uint8)
+    inserts[:, -1] = np.where(changed, (inserts[:, -1] + others) % 4, inserts[:, -1])
+    return inserts
+
+
+def kmers_of(codes_NL: np.ndarray) -> np.ndarray:
+    """Every 20 bases in a row as a number, uint64 [N, L - 19]; of shorter rows the whole row."""
+    k = min(SHARED_BASES, codes_NL.shape[1])
+    windows = np.zeros((len(codes_NL), codes_NL.shape[1] - k + 1), dtype=np.uint64)
+    for i in range(k):
+        windows = windows * np.uint64(4) + codes_NL[:, i : i + windows.shape[1]].astype(np.uint64)
+    return windows
+
+
+def _both_strands(inserts_GKL: np.ndarray) -> Iterator[np.ndarray]:
+    flat = inserts_GKL.reshape(-1, inserts_GKL.shape[-1])
+    yield kmers_of(flat)
+    yield kmers_of(reverse_complement(flat))
+
+
+def _share_nothing(inserts_GKL: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """bool [groups]: none of a group's windows holds one of the k-mers, which are sorted."""
+    free = np.empty(len(inserts_GKL), dtype=bool)
+    for start in range(0, len(inserts_GKL), AT_ONCE):
+        some = inserts_GKL[start : start + AT_ONCE]
+        found = kmers_of(some.reshape(-1, some.shape[-1])).reshape(len(some), -1)
+        at = np.minimum(np.searchsorted(apart, found), len(apart) - 1)
+        free[start : start + AT_ONCE] = (apart[at] != found).all(axis=1)
+    return free

@@ -1,0 +1,132 @@
+"""What a distilled checkpoint says of itself: which ensemble it stands for, and how well.
+
+The record lies in the training record under `student`, with a checksum over it and everything it speaks of:
+architecture, contract, weights. A record that was edited, or carried over to other weights, is refused when
+the model is loaded for scoring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from legscore.errors import ModelError
+from legscore.model.checkpoint import Checkpoint
+
+KEY = "student"
+FIGURES = ("pearson", "spearman", "rmse", "slope", "worst_decile_rmse")
+"""Of agreement with the ensemble, of levels and of effects."""
+
+
+def sealed_student(checkpoint: Checkpoint, record: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint with the record of a distillation and its checksum."""
+    plain = json.loads(json.dumps(record))
+    plain["sha256"] = _checksum(checkpoint, plain)
+    return replace(checkpoint, training={**checkpoint.training, KEY: plain})
+
+
+def student_record(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The record of a distillation; None for a model that was not distilled.
+
+    Raises:
+        ModelError: the record is none, or does not belong to these weights.
+    """
+    record = checkpoint.training.get(KEY)
+    if record is None:
+        return None
+    where = checkpoint.path or "model"
+    if not _is_record(record):
+        raise ModelError(f"{where}: its record of a distillation is not one; distill it again")
+    if record["sha256"] != _checksum(checkpoint, record):
+        raise ModelError(
+            f"{where}: its record of a distillation was changed or belongs to other weights; distill it again"
+        )
+    return record
+
+
+def _checksum(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in record.items() if name != "sha256"}
+    about = [said, checkpoint.architecture.to_json(), checkpoint.contract.to_json()]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(checkpoint.architecture.shapes()):
+        digest.update(np.ascontiguousarray(checkpoint.arrays[name], dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_agreement(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(of), dict)
+        and all(value[of].get(name, 0) is None or _number(value[of].get(name)) for name in FIGURES)
+        for of in ("levels", "effects")
+    )
+
+
+def _is_record(record: Any) -> bool:
+    """Whether everything that is read of it later has its type."""
+    if not isinstance(record, dict) or not isinstance(record.get("sha256"), str):
+        return False
+    teacher, fidelity = record.get("teacher"), record.get("fidelity")
+    return (
+        isinstance(teacher, list)
+        and len(teacher) > 0
+        and all(isinstance(model, dict) and isinstance(model.get("name"), str) for model in teacher)
+        and _number(record.get("cost"))
+        and record["cost"] > 0
+        and isinstance(fidelity, dict)
+        and type(fidelity.get("groups")) is int
+        and _is_agreement(fidelity)
+        and isinstance(fidelity.get("baselines"), list)
+        and all(
+            _is_agreement(line) and isinstance(line.get("what"), str) and _number(line.get("cost"))
+            for line in fidelity["baselines"]
+        )
+    )
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure of a record for people; an undefined one is said to be so."""
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+def describe_student(record: Mapping[str, Any]) -> str:
+    """One line for people: of which ensemble, at which cost, how well they agree, and what agrees better."""
+    fidelity, n = record["fidelity"], len(record["teacher"])
+    effects, levels = fidelity["effects"], fidelity["levels"]
+    line = (
+        f"of {n} model{'s' if n > 1 else ''} at 1/{record['cost']:.3g} of the cost; on "
+        f"{fidelity['groups']:,} held-out groups effects Pearson {figure(effects['pearson'])}, Spearman "
+        f"{figure(effects['spearman'])}, slope {figure(effects['slope'], 2)}, levels Pearson "
+        f"{figure(levels['pearson'])}"
+    )
+    for other in fidelity["baselines"]:
+        if is_better(other, fidelity):
+            share = f"1/{other['cost']:.3g}"
+            line += f"; {other['what']} agrees better ({figure(other['effects']['pearson'])} at {share})"
+    return line
+
+
+def is_better(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether one's effects agree better with the ensemble than another's; what is undefined agrees with
+    nothing."""
+    mine, theirs = one["effects"]["pearson"], other["effects"]["pearson"]
+    return mine is not None and (theirs is None or mine > theirs)
+
+
+def check_students(members: Sequence[Checkpoint], *, both_strands: bool) -> None:
+    """ModelError where a student is asked to read the strand that it never saw."""
+    for member in members:
+        if both_strands and student_record(member):
+            raise ModelError(
+                f"{member.path or 'model'} is a student: it reads the forward strand and gives the mean of "
+                "both; leave --rc construct out"
+            )

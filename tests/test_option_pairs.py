@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,7 @@ def walk(
     options: dict[str, tuple[Any, ...]],
     one: Callable[[dict[str, tuple[Any, ...]]], Any],
     wanted: Callable[[str, str], bool] = lambda a, b: True,
+    recorded: Collection[str] = tuple(ONLY_RECORDED),
 ) -> tuple[list[str], int]:
     """Options that were accepted and changed nothing, alone or beside another; and how many pairs were
     accepted.
@@ -171,14 +172,16 @@ def walk(
     Args:
         one: gives what a command wrote, as (rows, metadata); None where it was refused.
         wanted: which pairs are walked.
+        recorded: options whose effect is in the metadata.
     """
 
     def same(found: Any, without: Any, name: str) -> bool:
-        at = 1 if name in ONLY_RECORDED else 0
+        at = 1 if name in recorded else 0
         return found is not None and without is not None and found[at] == without[at]
 
     plain, idle, accepted = one({}), [], 0
     assert plain is not None
+    assert plain == one({}), "what changes by itself hides options that change nothing"
     alone = {name: one({name: values}) for name, values in options.items()}
     idle += [name for name, found in alone.items() if same(found, plain, name)]
     for a, b in itertools.combinations(options, 2):

@@ -111,12 +111,12 @@ def touch(a: str, b: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "base", "changed", "least"),
     [
-        ("f1.pt", {}, OTHERWISE, 50),
-        ("f2.pt", {"fifth_channel": ("is_reverse",), "final_activation": ("none",)}, {"config": ("params.json",)}, 40),
+        ("f1.pt", {}, OTHERWISE, 25),
+        ("f2.pt", {"fifth_channel": ("is_reverse",), "final_activation": ("none",)}, {"config": ("params.json",)}, 30),
         ("f3.pt", F3, {"config": ("config.json",), "length": (229,), "insert_min": (199,), "insert_max": (198,)}, 25),
         ("f3.pt", F3_CONFIG, {"length": (229,), "n_value": (0.25,)}, 20),
         ("f5.pt", {}, {"length": (70,), "n_value": (0.25,), "concat_order": ("fx,x",)}, 25),
-        ("set", {"rc_trained": ()}, OTHERWISE, 30),
+        ("set", {"rc_trained": ()}, OTHERWISE, 20),
     ],
 )  # fmt: skip
 def test_options_of_import_in_pairs(

@@ -47,6 +47,8 @@ def written(out: Path) -> Any:
         "seconds",
         "rows_per_s",
         "windows_per_s",
+        "window_members_per_s",
+        "record_crc32",
         "command",
         "asked",
         "output",

@@ -37,7 +37,7 @@ from legscore.version import __version__  # noqa: E402
 POLARS = ["polars>=1.36"]
 # pysam before 0.23 ends at a damaged record as if the file ended there
 GENOME = [*POLARS, "pysam>=0.23"]
-TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.5"]
+TRAIN = ["torch>=2.6,<2.14", "tensorly>=0.8", "lion-pytorch>=0.2", "matplotlib>=3.7"]
 GPU = ["tensorrt>=10.1,<12", "pycuda>=2025.1.2"]  # the newest: CUDA 13, which PyCUDA knows since 2025.1.2
 GPU_CU12 = ["tensorrt-cu12>=10.1,<12", "pycuda>=2024.1"]
 GPU_CU13 = ["tensorrt-cu13>=10.13.2,<12", "pycuda>=2025.1.2"]
@@ -46,7 +46,8 @@ GPU_RTX = [  # wheels of PyPI alone: nothing comes from NVIDIA's index
     "tensorrt-rtx-cu13-libs>=1.7,<2",
     "pycuda>=2025.1.2",
 ]
-REPORT = [*POLARS, "matplotlib>=3.5", "plotly>=5"]
+# legends outside the axes came with matplotlib 3.7
+REPORT = [*POLARS, "matplotlib>=3.7", "plotly>=5"]
 BIGWIG = ["pyBigWig>=0.3.18"]
 ALL = [*GENOME, *REPORT, *BIGWIG]  # every command, without PyTorch, GPUs and Ray: those are large
 RAY = ["ray[default]>=2.30"]

@@ -160,6 +160,14 @@ def test_errors_of_every_function_speak_python(world: Path, toy_model: Path, tmp
             lambda: legscore.calibrate_effects(table, out, truth="measured", prediction="score"),
             "legscore.calibrate_effects: ",
         ),
+        (
+            lambda: legscore.calibrate_effects(table, out, truth="delta", prediction="score"),
+            "truth='delta': the table has no such column",
+        ),
+        (
+            lambda: legscore.calibrate_effects(table, out, truth="measured", prediction="effect"),
+            "prediction='effect': the table has no such column",
+        ),
         (lambda: legscore.design_sequences(out, target=12), "needs a generator: generator='GENERATOR'"),
         (
             lambda: legscore.design_sequences(out, target=[12], method="evolve", n=0, models=toy_model),

@@ -7,10 +7,11 @@ Checks are shared by the commands and the functions, and say what to change as a
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
@@ -66,13 +67,19 @@ _OPTION = re.compile(
 )
 
 
-def in_python(message: str) -> str:
+def in_python(message: str, parameters: Collection[str] = ()) -> str:
     """The message with arguments and functions in place of options and commands; a second time changes
-    nothing."""
-    return _OPTION.sub(_said, message)
+    nothing.
+
+    Args:
+        message: as the command line says it.
+        parameters: of the function that was called; one that is called as the option wins (`truth` of
+            `calibrate_effects`, where others have `truths`).
+    """
+    return _OPTION.sub(lambda found: _said(found, parameters), message)
 
 
-def _said(found: re.Match[str]) -> str:
+def _said(found: re.Match[str], parameters: Collection[str]) -> str:
     if found["other"]:
         return found[0]
     if found["file"]:
@@ -80,7 +87,7 @@ def _said(found: re.Match[str]) -> str:
     if found["command"]:
         return _call(found["command"], found["given"].split())
     if found["option"]:
-        return _argument(found["option"], found["value"])
+        return _argument(found["option"], found["value"], parameters)
     return "source"
 
 
@@ -95,13 +102,14 @@ def _call(command: str, options: list[str]) -> str:
     return FUNCTIONS[command] + (f"({given})" if given else "")
 
 
-def argument_of(option: str) -> str:
+def argument_of(option: str, parameters: Collection[str] = ()) -> str:
     """The argument that an option is called in Python."""
-    return ARGUMENTS.get(option) or option.lstrip("-").replace("-", "_")
+    same = option.lstrip("-").replace("-", "_")
+    return same if same in parameters else ARGUMENTS.get(option) or same
 
 
-def _argument(option: str, value: str | None) -> str:
-    name = argument_of(option)
+def _argument(option: str, value: str | None, parameters: Collection[str]) -> str:
+    name = argument_of(option, parameters)
     if option.startswith("--no-"):
         return f"{name.removeprefix('no_')}=False"
     if name in FLAGS:
@@ -126,15 +134,15 @@ def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
             with naming_extras():
                 return function(*args, **kwargs)
         except LegscoreError as error:
-            raise_in_python(error)
+            raise_in_python(error, inspect.signature(function).parameters)
             raise
 
     return called
 
 
-def raise_in_python(error: LegscoreError) -> None:
+def raise_in_python(error: LegscoreError, parameters: Collection[str] = ()) -> None:
     """Change the error's message in place: its type, its traceback and its cause stay."""
-    error.args = (in_python(str(error)),)
+    error.args = (in_python(str(error), parameters),)
 
 
 def told_in_python(say: Say | None) -> Say:

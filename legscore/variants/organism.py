@@ -87,8 +87,8 @@ def _tell(genome: str, why: str, contract: Contract, options: Options, log: RunL
     models = f"of {contract.describe_origin()}"
     if not options.models and options.engine != "null":
         raise InputError(
-            f"{genome}: {why}, and the bundled models are {models}; name models with -m, or write -m "
-            f"{BUNDLED} to score with these"
+            f"{genome}: {why}, and the bundled models are {models}; give models with -m PATH, or score "
+            f"with these: -m {BUNDLED}"
         )
     log.warn("organism", f"{genome}: {why}, and the models are {models}")
 

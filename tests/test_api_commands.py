@@ -196,6 +196,8 @@ def test_a_picture_of_a_map(toy_model: Path, tmp_path: Path) -> None:
         legscore.plot_saturation(maps[0], tmp_path / "a.svg")
     with pytest.raises(InputError, match="1 has no map: its status is null_sequence"):
         legscore.plot_saturation(maps[1])
+    with pytest.raises(InputError, match=r"one map is drawn, such as maps\[0\]; this is SaturationMaps"):
+        legscore.plot_saturation(maps)
 
 
 def commands() -> dict[str, click.Command]:

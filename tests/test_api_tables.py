@@ -174,6 +174,13 @@ REFUSED = [
     (lambda e: e.effects(TEXTS), "alt is missing: give ref and alt, or one table"),
     (lambda e: e.score_edits(TEXTS, [1.5] * 40, ["A"] * 40), "offset must be whole numbers"),
     (lambda e: e.score_edits(TEXTS, [1], ["A"]), r"different numbers of rows: \[1, 40\]"),
+    (lambda e: e.score_edits(TEXTS[0], 10, ["A"]), "offset is 10: pass a list, with one value a row"),
+    (lambda e: e.score(TABLE, columns="dna"), "columns is 'dna'; it says which role has which column"),
+    (lambda e: e.saturate(TABLE, columns="dna"), "columns is 'dna'; it says which role has which column"),
+    (
+        lambda e: e.score(TABLE, columns={"dna": "sequence"}),
+        "columns={'dna': 'sequence'} has role and column exchanged: columns={'sequence': 'dna'}",
+    ),
     (lambda e: e.score_table(TEXTS), "a list is no table: pass a table of polars, pandas"),
     (lambda e: e.score_table("s.parquet"), r"a str is no table: .*\(legscore.score_file scores files\)"),
     (lambda e: e.score_table({"sequence": TEXTS}), "a dict is no column and no table"),

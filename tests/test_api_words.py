@@ -139,6 +139,10 @@ def test_errors_of_every_function_speak_python(world: Path, toy_model: Path, tmp
     calls: list[tuple[Any, str]] = [
         (lambda: legscore.score_file(source, out, models=toy_model), "leave it out with keep"),
         (lambda: legscore.score_file(source, source, models=toy_model), "choose another output"),
+        (lambda: legscore.score_file(table, out), "inputs is a table in memory (Table), not a file"),
+        (lambda: legscore.score_genome(table, out, fasta=world / "g.fa"), "source is a table in memory"),
+        (lambda: legscore.score_file(source, out, columns="score"), "columns is 'score'; it says which role"),
+        (lambda: legscore.score_table(table, columns="score"), "columns is 'score'; it says which role"),
         (lambda: legscore.score_file(source, out, kind="pair"), "columns={'ref_sequence': 'NAME'}"),
         (lambda: legscore.load_ensemble(toy_model, singleton=1, engine="null", rc="x"), "rc is 'x'"),
         (lambda: legscore.load_ensemble("nowhere.safetensors"), "models takes checkpoints"),

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from legscore.errors import InputError
+from legscore.input.arrow_stream import is_table
 from legscore.run.python_words import told_in_python
 from legscore.system.log import Progress, Say, StartProgress, finish, logged
 from legscore.system.notebook import progress_bar
@@ -69,6 +71,15 @@ def options_of(record: type[T], given: Mapping[str, Any]) -> T:
 def listed(given: Paths) -> tuple[str, ...]:
     """One path or name or several, as texts."""
     return tuple(os.fspath(one) for one in ([given] if isinstance(given, str | os.PathLike) else given))
+
+
+def check_files_given(name: str, given: Any) -> None:
+    """InputError for a table in memory where files are meant."""
+    if not isinstance(given, str | bytes | os.PathLike | list | tuple) and is_table(given):
+        raise InputError(
+            f"{name} is a table in memory ({type(given).__name__}), not a file; legscore.score_table and "
+            "Ensemble.effects score tables"
+        )
 
 
 def text_of(path: str | os.PathLike[str] | None) -> str | None:

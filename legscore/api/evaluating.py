@@ -195,7 +195,10 @@ def plot_saturation(
     from legscore.evaluate.figures.ism import ism_figure
     from legscore.evaluate.figures.style import Picture, check_picture, save
     from legscore.evaluate.saturation import Tile
+    from legscore.run.memory_results import SaturationMap
 
+    if not isinstance(saturation, SaturationMap):
+        raise InputError(f"one map is drawn, such as maps[0]; this is {type(saturation).__name__}")
     if saturation.status != "ok":
         raise InputError(f"{saturation.name} has no map: its status is {saturation.status}")
     name = text_of(path)

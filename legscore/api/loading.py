@@ -12,6 +12,7 @@ from legscore.api.calls import Paths, listed, options_of
 from legscore.engine.choose import Request
 from legscore.input.arrow_stream import as_table
 from legscore.input.columnar import made_by
+from legscore.rows.schema import checked_columns
 from legscore.run.in_memory import Ensemble, open_ensemble
 from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.python_words import speaks_python, told_in_python
@@ -163,7 +164,7 @@ def score_table(
     """
     from legscore.variants.organism import check_table, contigs_in, places_in
 
-    given = {**locals(), "columns": dict(columns or {}), "inputs": (), "output": "-", "format": "arrow"}
+    given = {**locals(), "columns": checked_columns(columns), "inputs": (), "output": "-", "format": "arrow"}
     options, told = options_of(Options, given), told_in_python(say)
     table = as_table(data)
     if table is not None:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from legscore.api.calls import Paths, options_of, run_request, text_of
+from legscore.api.calls import Paths, check_files_given, options_of, run_request, text_of
+from legscore.rows.schema import checked_columns
 from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.python_words import speaks_python
 from legscore.run.record import python_call
@@ -105,7 +106,8 @@ def score_file(
             scored is kept for the next call.
     """
     given = dict(locals())
-    options = options_of(Options, {**given, "columns": dict(columns or {})})
+    check_files_given("inputs", inputs)
+    options = options_of(Options, {**given, "columns": checked_columns(columns)})
     call = python_call("legscore.score_file", given)
     request = RunRequest(options, shuffles=shuffle_null or 0, command=call)
     return run_request(request, text_of(log_json), say, progress)
@@ -235,6 +237,7 @@ def score_genome(
             what was scored is kept for the next call.
     """
     given = dict(locals())
+    check_files_given("source", source)
     from legscore.variants.options import BuildOptions
 
     request = RunRequest(

@@ -211,6 +211,8 @@ def as_column(values: Any, role: str, *, text: bool = True) -> pa.Array:
             "sequences, not one string" if role in ("sequences", "ref", "alt") else "values, not one string"
         )
         raise InputError(f"pass a list of {what}, as {role} (for a file there is legscore.score_file)")
+    if isinstance(values, int | float) or values is None:
+        raise InputError(f"{role} is {values!r}: pass a list, with one value a row")
     if isinstance(values, set | frozenset):
         raise InputError(f"{role} is a set, which has no order: pass a list")
     if is_table(values):

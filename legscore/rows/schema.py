@@ -92,8 +92,12 @@ def find_roles(
     Raises:
         InputError: columns missing, standing twice, or fitting two kinds; a role that the kind does not have.
     """
-    given = dict(given or {})
+    given = checked_columns(given)
     for role, column in given.items():
+        if column in ALIASES and column not in names and role in names:
+            raise InputError(
+                f"--column {role}={column} has role and column exchanged: --column {column}={role}"
+            )
         if role not in ALIASES:
             raise InputError(
                 f"--column {role}={column}: no such role{nearest(role, ALIASES)}; roles are "
@@ -131,6 +135,13 @@ def find_roles(
             f"{', '.join(roles)}"
         )
     return Roles(chosen, {role: column_of[role] for role in roles if role in column_of})
+
+
+def checked_columns(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Columns by role, as the argument `columns` gave them. InputError for what is no mapping."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"columns is {given!r}; it says which role has which column: {{'sequence': 'NAME'}}")
+    return dict(given or {})
 
 
 def _find(role: str, names: Sequence[str], where: str, given: Mapping[str, str]) -> str | None:

@@ -20,6 +20,7 @@ from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members
 from legscore.model.student import check_students
+from legscore.rows.schema import checked_columns
 from legscore.run.memory_results import Effects, SaturationMaps
 from legscore.run.memory_rows import named_sequences, rows_of
 from legscore.run.options import Options
@@ -299,7 +300,7 @@ class Ensemble:
         from legscore.run.table_stream import Loaded, score_stream
 
         options = Options(
-            inputs=(), output="-", format="arrow", kind=kind, columns=dict(columns or {}), keep=keep,
+            inputs=(), output="-", format="arrow", kind=kind, columns=checked_columns(columns), keep=keep,
             sequence_is=sequence_is, max_n=max_n, per_model=per_model, calibration=calibration,
             part_rows=part_rows, rc=self._rc, singleton=int(self._request.is_singleton),
         )  # fmt: skip

@@ -15,7 +15,7 @@ from legscore.input.column_types import as_clean_text, as_text
 from legscore.input.read import Input
 from legscore.input.roles import check_types, role_array
 from legscore.input.whole_table import read_columns
-from legscore.rows.schema import KINDS, Roles, find_roles
+from legscore.rows.schema import KINDS, Roles, checked_columns, find_roles
 from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
 
 ROLE_OF = {"sequences": "sequence", "ref": "ref_sequence", "alt": "alt_sequence"}
@@ -119,7 +119,7 @@ def _columns(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def named_sequences(data: Any, columns: Mapping[str, str] | None) -> tuple[pa.Array, list[str]]:
     """Sequences, large_string [N], and what they are called: by a column of their table, else by number."""
-    given = dict(columns or {})
+    given = checked_columns(columns)
     column = given.pop(NAME, None)
     table = None if isinstance(data, str | bytes) else as_table(data)
     if table is None:

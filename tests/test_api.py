@@ -88,8 +88,12 @@ def test_effects(ensemble: Any) -> None:
 
 
 def test_invalid_sequences(ensemble: Any) -> None:
-    with pytest.raises(InputError, match="sequence 1 has status invalid_base"):
+    with pytest.raises(InputError, match="sequence 1 has status invalid_base .*: a letter is no base; pass"):
         ensemble.score(["ACGT", "AC GT"])
+    with pytest.raises(InputError, match=r"too_long \(read as insert\): inserts have \d+ to \d+ bases; pass"):
+        ensemble.score(["ACGT", "A" * 999])
+    with pytest.raises(InputError, match="too_short .*: windows have 150 bases; pass"):
+        ensemble.score(["ACGT"], sequence_is="window")
     scores = ensemble.score(["ACGT", "AC GT", None, ""], invalid="nan")
     assert np.isnan(scores).tolist() == [False, True, True, True]
     for given, message in (

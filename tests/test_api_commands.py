@@ -58,7 +58,7 @@ def test_evaluation_is_that_of_the_command(tmp_path: Path, cli: Any) -> None:
         TABLE, truths="measured", predictions="score", where={"medium": "b"}, bootstrap=0
     )
     assert where.metric("pearson").value == pytest.approx(found.value)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="no pearson of nothing; there are pearson, spearman, .* of score"):
         results.metric("pearson", "nothing")
     table = results.to_arrow()
     assert table.num_rows == len((tmp_path / "p.csv").read_text().splitlines()) - 1

@@ -47,7 +47,10 @@ class EvaluationResults:
         for found in self.groups[group].metrics:
             if found.metric == name and prediction in (None, found.prediction):
                 return found
-        raise KeyError(name if prediction is None else f"{name} of {prediction}")
+        of = "" if prediction is None else f" of {prediction}"
+        names = dict.fromkeys(found.metric for found in self.groups[group].metrics)
+        columns = dict.fromkeys(found.prediction for found in self.groups[group].metrics)
+        raise KeyError(f"no {name}{of}; there are {', '.join(names)} of {', '.join(columns)}")
 
     def to_arrow(self) -> pa.Table:
         """One row per statistic, comparison, class and point of the curve, as `csv` writes them."""

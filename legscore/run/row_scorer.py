@@ -22,6 +22,18 @@ from legscore.system.notebook import Bar, progress_bar
 WHAT = {"sequence": "sequence", "pair": "pair", "edit": "change"}
 """What messages call a row, by its kind."""
 
+MEANS = {
+    "null_sequence": "a value is missing",
+    "invalid_base": "a letter is no base",
+    "mostly_n": "more than half of it is N",
+    "adapter_mismatch": "its adapters are not the models'",
+    "ref_mismatch": "the sequence has another base there",
+    "ref_equals_alt": "nothing changes",
+    "edge": "the offset leaves the sequence",
+    "unsupported_allele": "the allele is not a single base",
+}
+"""What a row without a score has, by its status; of lengths the contract says more."""
+
 
 class RowScorer:
     """Scores rows with one engine, `step` rows at a time; threads may share it."""
@@ -65,10 +77,11 @@ class RowScorer:
                 windowed = windower(columns)
                 bad = np.flatnonzero(windowed.status_N != OK)
                 if invalid == "raise" and len(bad):
+                    status = STATUSES[windowed.status_N[bad[0]]]
                     raise InputError(
-                        f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status "
-                        f"{STATUSES[windowed.status_N[bad[0]]]} (read as {sequence_is}); pass invalid='nan' "
-                        "to score the others"
+                        f"{WHAT[rows.roles.kind.name]} {start + bad[0]} has status {status} "
+                        f"(read as {sequence_is}){self._meaning(status, sequence_is)}; "
+                        "pass invalid='nan' to score the others"
                     )
                 start += len(windowed.status_N)
                 yield windowed
@@ -85,6 +98,16 @@ class RowScorer:
                 for w, s in scored
             )
             return [_finite(results, invalid) for results in reduced]
+
+    def _meaning(self, status: str, sequence_is: str) -> str:
+        """`: a letter is no base`, after a status."""
+        contract = self._contract
+        if status not in ("too_short", "too_long"):
+            return f": {MEANS[status]}" if status in MEANS else ""
+        if sequence_is == "window":
+            return f": windows have {contract.length} bases"
+        lengths = dict.fromkeys((contract.insert_min, contract.insert_max))
+        return f": inserts have {' to '.join(map(str, lengths))} bases"
 
 
 def statuses(results: Sequence[Results]) -> np.ndarray:

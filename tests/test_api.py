@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import re
 from dataclasses import MISSING
 from pathlib import Path
@@ -64,6 +65,10 @@ def test_score_equals_files_and_members(ensemble: Any, toy_models: Path, tmp_pat
         per_model=True,
     )
     assert record["status"] == {"ok": 40}
+    assert re.fullmatch(
+        r"<Record of 40 rows \(40 ok\); \S+o\.parquet; [\d.]+ s; dict\(\.\.\.\) .* \d+ entries>", repr(record)
+    )
+    assert json.loads(json.dumps(record)) == record == pickle.loads(pickle.dumps(record))
     out = pq.read_table(tmp_path / "o.parquet")
     members = ensemble.score(TEXTS, per_member=True)
     assert members.shape == (3, 40)

@@ -167,6 +167,7 @@ def test_designs_are_those_of_the_command(toy_model: Path, tmp_path: Path, cli: 
     )  # fmt: skip
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
     assert record["designs"] == 4
+    assert repr(record).startswith("<Record of 4 designs; ")
     assert "designs: 4" in said
     with pytest.raises(InputError, match="gc is '30-60'; give the lowest and the highest share"):
         legscore.design_sequences(tmp_path / "q.csv", target=9, method="evolve", gc="30-60")

@@ -19,6 +19,17 @@ T = TypeVar("T")
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
+class RunRecord(dict[str, Any]):
+    """The record of a run, a dict that shows itself in one line; `dict(record)` shows all of it."""
+
+    def __repr__(self) -> str:
+        what = f"{self['designs']:,} designs" if "designs" in self else f"{self.get('rows', 0):,} rows"
+        counts = ", ".join(f"{n:,} {status}" for status, n in self.get("status", {}).items())
+        again = "finished already" if self.get("already_finished") else f"{self.get('seconds', 0):,.1f} s"
+        shown = [f"{what} ({counts})" if counts else what, f"{self.get('output')}", again]
+        return f"<Record of {'; '.join(shown)}; dict(...) of it shows all {len(self)} entries>"
+
+
 def run_request(
     request: RunRequest,
     log_json: str | None,
@@ -37,7 +48,7 @@ def run_request(
                 finish(log, record)
     for line in lines:
         told(line)
-    return record
+    return RunRecord(record)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from legscore.api.calls import Paths, listed, text_of
+from legscore.api.calls import Paths, RunRecord, listed, text_of
 from legscore.errors import InputError
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
@@ -116,7 +116,7 @@ def design_sequences(
     record = _with_bar(lambda bar: design(options, told, bar), progress)
     for line in summary(record):
         told(line)
-    return record
+    return RunRecord(record)
 
 
 @speaks_python

@@ -28,7 +28,7 @@ TOO_LONG = "examples/promoter_variants.parquet -o"
 """README's first command, on 5,520 rows: .ci/run has it run as written, in a fresh environment."""
 NEEDS = {
     "plot|report": "matplotlib",
-    "train|distill": "torch",
+    "train|distill|export|import": "torch",
     "variants|fasta|evaluate|report|plot": "polars",
 }
 """Words of commands → the package that an extra brings for them."""

@@ -241,10 +241,13 @@ def test_a_lost_card_among_several_ends_the_run(kernels: HostKernels, members: l
     cards = [HostCard(kernels), HostCard(kernels, seed=1)]
     engine = Cards([HostEngine(members[:1], card, FP32, batch=64) for card in cards])
     cards[1].fail_at = cards[1].done_work + 2
-    futures = [engine.submit(batch_of(20, 0)) for _ in range(2)]
-    assert futures[0].result(timeout=60).shape == (1, 20)
+    both = threading.Event()  # the first card is busy until the second has work
+    first = engine.submit(batch_of(20, 0), watch=lambda share: both.wait(60) and None)
+    second = engine.submit(batch_of(20, 0))
+    both.set()
+    assert first.result(timeout=60).shape == (1, 20)
     with pytest.raises(CardError):
-        futures[1].result(timeout=60)
+        second.result(timeout=60)
     engine.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXTRAS, human_contract, yeast_contract
+from conftest import EXTRAS, REPOSITORY, human_contract, yeast_contract
 from host_kernels import KERNEL, HostKernels, compiler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -215,7 +215,7 @@ OF_CPUS = sorted(p for p in (folder("kernels") / "cpu").iterdir() if p.suffix in
 def named_twins(text: str) -> bool:
     """Whether a card names its twin, and every file of the repository that it names is there."""
     (twin,) = re.findall(r"^// twin +(.+)$", text, re.M)
-    root, beside = folder("kernels").parent, folder("kernels") / "cpu"
+    root, beside = REPOSITORY, REPOSITORY / "kernels/cpu"
     for name in re.findall(r"[\w/]+\.(?:py|h|cpp)\b", twin):
         assert (
             (root / name).is_file() or (beside / name).is_file() or (root / "tests/data" / name).is_file()

@@ -26,8 +26,8 @@ from legscore.system.caches import KINDS, private
 __all__ = ["scores"]
 Cli = Callable[..., Ran]
 Given = dict[str, tuple[Any, ...]]
-ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate"}
-"""Walked in pairs, in files of their own."""
+ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate", "distill"}
+"""Walked in pairs, in files of their own; `distill` is tried in test_distill."""
 WITHOUT_EFFECT = {"output", "force", "quiet", "threads"}
 """Where results go, and what is told."""
 COMPILE = {"folders", "models", "engine", "recipe", "device"}

@@ -70,6 +70,10 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
         ("plot", "scatter", "p.csv", "--truth", "a", "--prediction", "b", "-o", "OUT"),
         "p.svg",
     ),
+    "plot violins -o": (
+        ("plot", "violins", "p.csv", "--truth", "a", "--prediction", "b", "--prediction", "c", "--bootstrap", "100", "-o", "OUT"),
+        "v.png",
+    ),
     "plot ensemble-curve -o": (("plot", "ensemble-curve", "e.json", "-o", "OUT"), "curve.pdf"),
     "plot training -o": (("plot", "training", "seed1.metrics.jsonl", "-o", "OUT"), "t.png"),
     "design -o": ((*DESIGN, "-o", "OUT"), "o.csv"),
@@ -81,6 +85,10 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
     "bench --json": (("bench", "-m", "MODEL", "--rounds", "1", "-q", "--json", "OUT"), "b.json"),
     "import -o": (("import", "g.pth", "-o", "OUT"), "m.safetensors"),
     "export -o": (("export", "g.safetensors", "-o", "OUT"), "g.pth"),
+    "distill -o": (
+        ("distill", "-m", "MODEL", "--labels", "400", "--cost", "2", "--steps", "1", "--force-student", "--engine", "torch", "-q", "-o", "OUT"),
+        "s.safetensors",
+    ),
     "train -o": (TRAIN, "m/seed1.safetensors"),
     "train -o, learning rates": ((*TRAIN, "--lr-find"), "m/lr_find.csv"),
     "ablate -o": (ABLATE, "m/members.csv"),
@@ -91,7 +99,7 @@ READ = {
     *("inputs", "shards", "source", "folders", "file", "files", "data", "paths", "scores", "evaluation"),
     *("predictions", "runs", "-m", "-g", "--recipe", "--calibration", "--fasta", "--promoters", "--tiles"),
     *("--tss", "--contig-map", "--samples", "--config", "--predictor", "--from", "--construct", "--variants"),
-    *("--test", "--class-weights", "--target", "--check", "--training"),
+    *("--test", "--class-weights", "--target", "--check", "--training", "--measured"),
 }
 """Arguments and options that are paths to read."""
 ADDED_TO = {("train", "--tensorboard"), ("ablate", "--tensorboard")}
@@ -124,8 +132,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, toy_model: Path) -> Path:
     folder, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(3)
     sequences = [random_dna(rng, 80) for _ in range(24)]
     (folder / "t.csv").write_text("sequence\n" + "".join(f"{text}\n" for text in sequences))
-    rows = [f"{i % 7},{i % 7 + i % 3}\n" for i in range(200)]
-    (folder / "p.csv").write_text("a,b\n" + "".join(rows))
+    rows = [f"{i % 7},{i % 7 + i % 3},{i % 5}\n" for i in range(200)]
+    (folder / "p.csv").write_text("a,b,c\n" + "".join(rows))
     scores = "".join(f"{text},{i / 8},0.1,ok\n" for i, text in enumerate(sequences))
     (folder / "s.csv").write_text("sequence,score,score_sd,status\n" + scores)
     line = '{"step": %d, "loss": 2.0, "lr": 0.1}\n'
@@ -203,7 +211,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_a_taken_name(
     case: str, tmp_path: Path, made: Path, table: Path, toy_model: Path, cli: Any, monkeypatch: Any
 ) -> None:
-    if case.split()[0] in ("train", "ablate", "import", "export"):
+    if case.split()[0] in ("train", "ablate", "import", "export", "distill"):
         pytest.importorskip("torch", reason=f"legscore {case.split()[0]} needs legscore[train]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("legscore.cli.bench.RUN_S", 0.2)

@@ -225,7 +225,7 @@ def test_a_table_of_another_genome_is_told(world: Path, tmp_path: Path) -> None:
     legscore.build_variants(
         world / "v.vcf", out, fasta=world / "g.fa", promoters=world / "g.gtf", length=20, upstream=40
     )
-    with pytest.raises(InputError, match=r"the table: its contigs are not those.* write models='bundled'"):
+    with pytest.raises(InputError, match=r"the table: its contigs are not those.* models='bundled'"):
         legscore.score_table(pq.read_table(out))
     with pytest.warns(legscore.LegscoreWarning, match="the table: its contigs are not those"):
         legscore.score_table(pq.read_table(out), models="bundled", engine="null").read_all()

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.constructs import YEAST_CONSTRUCT
+from legscore.dna.contract import Contract, Output
 from legscore.errors import LegscoreError, printable
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint

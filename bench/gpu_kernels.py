@@ -12,7 +12,8 @@ from gpu_store import Limits, seconds_each
 from legscore.cuda import launches
 from legscore.cuda.libcuda import Gpu
 from legscore.dna.batch import Batch
-from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.constructs import HUMAN_CONSTRUCT, YEAST_CONSTRUCT
+from legscore.dna.contract import Contract, Output
 from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine
 from legscore.generate import draws

@@ -15,7 +15,8 @@ import pyarrow as pa
 from machine import alternate, arguments, finish
 
 from legscore.dna.codes import encode_text
-from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.constructs import YEAST_CONSTRUCT
+from legscore.dna.contract import Contract, Output
 from legscore.dna.one_hot import strands
 from legscore.rows.schema import KINDS
 from legscore.rows.window import Windower

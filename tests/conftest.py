@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from legscore.dna.batch import Batch
-from legscore.dna.contract import HUMAN_CONSTRUCT, YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.constructs import HUMAN_CONSTRUCT, YEAST_CONSTRUCT
+from legscore.dna.contract import Contract, Output
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.onnx_model import OnnxModel

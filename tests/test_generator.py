@@ -14,7 +14,8 @@ from conftest import parsed, toy_architecture, toy_arrays, toy_checkpoint, yeast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legscore.dna.contract import YEAST_CONSTRUCT, Contract, Output
+from legscore.dna.constructs import YEAST_CONSTRUCT
+from legscore.dna.contract import Contract, Output
 from legscore.errors import ModelError
 from legscore.generate.draws import PERMUTATIONS, below, shuffles, start_codes
 from legscore.generate.mutations import mutated

@@ -27,7 +27,7 @@ __all__ = ["scores"]
 Cli = Callable[..., Ran]
 Given = dict[str, tuple[Any, ...]]
 ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate", "distill"}
-"""Walked in pairs, in files of their own; `distill` is tried in test_distill."""
+"""Walked in files of their own."""
 WITHOUT_EFFECT = {"output", "force", "quiet", "threads"}
 """Where results go, and what is told."""
 COMPILE = {"folders", "models", "engine", "recipe", "device"}

@@ -13,7 +13,8 @@ import pytest
 from conftest import human_contract, one_line, random_dna, toy_checkpoint
 
 import legscore
-from legscore.dna.contract import HUMAN_ORIGIN, Contract
+from legscore.dna.constructs import HUMAN_ORIGIN
+from legscore.dna.contract import Contract
 from legscore.errors import InputError
 from legscore.variants.contigs import R64_LENGTHS, outside_r64
 from legscore.variants.organism import mismatch

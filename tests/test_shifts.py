@@ -17,7 +17,7 @@ from native_families import NOT_BUILT
 
 import legscore
 from legscore.dna.codes import encode_text
-from legscore.dna.contract import HUMAN_DOWNSTREAM, HUMAN_UPSTREAM
+from legscore.dna.constructs import HUMAN_DOWNSTREAM, HUMAN_UPSTREAM
 from legscore.engine.native_library import library_path
 from legscore.errors import LegscoreError
 from legscore.rows.schema import KINDS

@@ -11,7 +11,7 @@ from legscore.cli.model_options import device_option, engine_options, model_opti
 from legscore.cli.output_options import force_option, output_option, quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
-from legscore.cli.training_options import stop_on_signals
+from legscore.cli.training_options import every_option, stop_on_signals
 from legscore.distill.options import DistillOptions, Follower
 from legscore.errors import printable
 from legscore.system.allocator import keep_freed_parts
@@ -119,22 +119,8 @@ SAID_S = 30.0
     metavar="N",
     help="Seed of windows and batches.",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    metavar="STEPS",
-    help="Steps between saved states.",
-)
-@click.option(
-    "--log-every",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    metavar="STEPS",
-    help="Steps between reports.",
-)
+@every_option("--save-every", 100, "saved states")
+@every_option("--log-every", 50, "reports")
 @click.option("--restart", is_flag=True, help="Begin anew, where an interrupted distillation could go on.")
 @click.option("--keep-labels", is_flag=True, help="Leave the labels in FILE.distill for another student.")
 @engine_options()

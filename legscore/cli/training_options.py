@@ -1,4 +1,4 @@
-"""Options that `legscore train` and `legscore ablate` share: how to read the data, what to train, how."""
+"""Options that `legscore train`, `ablate` and `distill` share: how to read the data, what to train, how."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ from legscore.errors import LegscoreError
 from legscore.train.options import Listener, TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def every_option(name: str, default: int, what: str) -> Callable[[F], F]:
+    """An option for the steps that lie between two of something."""
+    return click.option(
+        name,
+        type=click.IntRange(1),
+        default=default,
+        show_default=True,
+        metavar="STEPS",
+        help=f"Steps between {what}.",
+    )
+
 
 DATA_OPTIONS = [
     click.option(
@@ -121,22 +134,8 @@ RECIPE_OPTIONS = [
         show_default="on GPUs only",
         help="Use torch.compile.",
     ),
-    click.option(
-        "--save-every",
-        type=click.IntRange(1),
-        default=500,
-        show_default=True,
-        metavar="N",
-        help="Steps between saved states.",
-    ),
-    click.option(
-        "--log-every",
-        type=click.IntRange(1),
-        default=100,
-        show_default=True,
-        metavar="N",
-        help="Steps between metrics.",
-    ),
+    every_option("--save-every", 500, "saved states"),
+    every_option("--log-every", 100, "metrics"),
     click.option(
         "--resume",
         is_flag=True,

@@ -14,16 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from legscore.dna.contract import (
-    GENERATOR_CHANNELS,
-    HUMAN_CONSTRUCT,
-    HUMAN_ORIGIN,
-    ORIGIN,
-    YEAST_CONSTRUCT,
-    YEAST_ORIGIN,
-    Contract,
-    Output,
-)
+from legscore.dna.constructs import HUMAN_CONSTRUCT, HUMAN_ORIGIN, YEAST_CONSTRUCT, YEAST_ORIGIN
+from legscore.dna.contract import GENERATOR_CHANNELS, ORIGIN, Contract, Output
 from legscore.errors import ModelError
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint

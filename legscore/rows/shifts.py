@@ -15,7 +15,8 @@ import numpy as np
 
 from legscore.dna.batch import Batch, join
 from legscore.dna.codes import encode_text
-from legscore.dna.contract import HUMAN_CONSTRUCT, HUMAN_DOWNSTREAM, HUMAN_UPSTREAM, Contract
+from legscore.dna.constructs import HUMAN_CONSTRUCT, HUMAN_DOWNSTREAM, HUMAN_UPSTREAM
+from legscore.dna.contract import Contract
 from legscore.errors import LegscoreError
 from legscore.rows.window import Windows
 

@@ -48,9 +48,11 @@ def output_schema(
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
     lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    named = [*results]
     if calibrated:
         from legscore.run.calibration import COLUMNS
-    named = [*results, *(COLUMNS if calibrated else ())]
+
+        named += COLUMNS
     return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying)
 
 

@@ -20,15 +20,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from legscore.dna.contract import (
-    BASES,
+from legscore.dna.constructs import (
     HUMAN_CONSTRUCT,
     HUMAN_DOWNSTREAM,
     HUMAN_ORIGIN,
-    ORIGIN,
     YEAST_CONSTRUCT,
     YEAST_ORIGIN,
 )
+from legscore.dna.contract import BASES, ORIGIN
 from legscore.errors import LegscoreError, nearest
 from legscore.system.small_files import read_toml
 

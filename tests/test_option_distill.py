@@ -1,0 +1,75 @@
+"""Every option of `distill` changes the student or what is recorded of it: else it is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Ran, random_dna, toy_checkpoint
+from test_distill import OPTIMISED, tile_table
+from test_option_pairs import names_of, refused, walk, words
+
+from legscore.cli import distill
+from legscore.model.checkpoint import load_checkpoint
+
+Given = dict[str, tuple[Any, ...]]
+BASE: Given = {
+    "models": ("ensemble",), "cost": (4,), "labels": (400,), "steps": (2,), "engine": ("torch",), "precision": ("fp32",),
+    "force_student": (),
+}  # fmt: skip
+"""A student this poor is written only when told to."""
+OPTIONS: Given = {
+    "models": ("ensemble/seed1.safetensors",), "cost": (14,), "insert": (70,), "labels": (480,), "tiles": ("tiles.parquet",),
+    "fasta": ("g.fa",), "measured": ("measured.parquet",), "minutes": (1,), "steps": (3,), "seed": (9,),
+    "engine": ("openvino",), "precision": ("bf16",), "device": ("1",),
+}  # fmt: skip
+RECORDED = {"engine", "precision", "device"}
+WITHOUT_EFFECT = {
+    "output", "force_student", "save_every", "log_every", "restart", "keep_labels", "threads", "force", "quiet",
+}  # fmt: skip
+"""Where it goes and whether it may, how it goes on after an interruption (test_distill), and what is told."""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An ensemble, tables and a genome. One thread: those of a small network would wait for each other."""
+    torch = pytest.importorskip("torch", reason="distilling needs legscore[train]")
+    rng = np.random.default_rng(0)
+    (tmp_path / "ensemble").mkdir()
+    for seed in (1, 2, 3):
+        toy_checkpoint(seed, **OPTIMISED).save(tmp_path / f"ensemble/seed{seed}.safetensors")
+    dna = random_dna(rng, 60_000)
+    tile_table(tmp_path / "tiles.parquet", dna, 80)
+    tile_table(tmp_path / "measured.parquet", random_dna(rng, 60_000), 80)
+    (tmp_path / "g.fa").write_text(f">1\n{dna}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("legscore.distill.student_trainer.BATCH_GROUPS", 8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def test_every_option_is_walked() -> None:
+    assert set(names_of(distill.command)) - set(OPTIONS) == WITHOUT_EFFECT
+
+
+def test_options_of_distill(here: Path, cli: Callable[..., Ran]) -> None:
+    count = itertools.count()
+
+    def one(given: Given) -> Any:
+        out = here / f"o{next(count)}.safetensors"
+        ran = cli("distill", "-o", out, "-q", *words(distill.command, {**BASE, **given}))
+        if refused(ran):
+            return None
+        student = load_checkpoint(out)
+        weights = sorted((name, array.tobytes()) for name, array in student.arrays.items())
+        return repr(weights), json.dumps(student.training, sort_keys=True)
+
+    idle, _ = walk(OPTIONS, one, lambda a, b: False, RECORDED)
+    assert idle == [], "\n".join(idle)

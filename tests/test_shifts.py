@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, human_contract, one_line, random_dna, toy_checkpoint
+from conftest import Ran, human_contract, one_line, random_dna, scored_by, toy_checkpoint
 from native_families import NOT_BUILT
+from test_resume import Cheap, Interrupted, interrupt_after
 
 import legscore
 from legscore.dna.codes import encode_text
@@ -220,6 +221,27 @@ def test_recorded_and_part_of_what_was_asked(
     run(cli, {"sequence": inserts}, tmp_path, models)
     plain = json.loads(pq.read_schema(tmp_path / "o.parquet").metadata[b"legscore"])
     assert "shifts" not in plain["options"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    cli: Cli, models: Path, inserts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are those of the same shifts alone."""
+    scored_by(monkeypatch, Cheap)
+    pq.write_table(pa.table({"sequence": inserts}), tmp_path / "t.parquet")
+    given = ("run", tmp_path / "t.parquet", "-m", models, "--precision", "fp32", "--part-rows", 4, "-q")
+    assert cli(*given, "--shifts", TEXT, "-o", tmp_path / "whole.parquet").code == 0
+    out = ("-o", tmp_path / "o.parquet")
+    patch = interrupt_after(monkeypatch, 2)
+    with pytest.raises(Interrupted):
+        cli(*given, "--shifts", TEXT, *out)
+    patch.undo()
+    one_line(cli(*given, "--shifts", "0,7", *out), "shifts", "--restart")
+    one_line(cli(*given, *out), "shifts", "--restart")
+    ran = cli(*given[:-1], "--shifts", TEXT, *out)
+    assert ran.code == 0, ran.err
+    assert "resume: 2 of 3 parts" in ran.err
+    assert (tmp_path / "o.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 def test_on_the_genome(cli: Cli, models: Path, tmp_path: Path) -> None:

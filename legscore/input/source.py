@@ -26,8 +26,8 @@ READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, zlib.error)
 class Source(ABC):
     """One input file. `schema` and `n_rows` are known once it is open; `made_by` is what `legscore
     variants` left in it, `run_record` the record of the run that wrote it, `keys` columns that folders'
-    names say. `not_whole` holds, where a format has no types, for each column
-    that is not whole numbers throughout, the first row (from 1) and text that is none."""
+    names say. `not_whole` holds, where a format has no types, for each column that is not whole numbers
+    throughout, the first row (from 1) and text that is none."""
 
     format = ""
     has_types = True

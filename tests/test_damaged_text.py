@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import random_dna
+from conftest import one_line, random_dna
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -309,3 +309,15 @@ def test_any_bytes_are_read_or_refused_in_one_line(
     if not packing and not name.endswith((".parquet", ".arrow")):
         # no row without bytes of its own
         assert rows <= content.count(b"\n") + content.count(b"\r") + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.csv", b"\r\0\n"), ("t.csv", b"id\0,sequence\n1,ACGT\n"), ("t.tsv", b"sequence\t\0\nACGT\t1\n")],
+)
+def test_a_nul_in_a_column_s_name(
+    tmp_path: Path, toy_model: Path, cli: Any, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    ran = cli("run", tmp_path / name, "-m", toy_model, "--engine", "null", "-o", tmp_path / "o.parquet")
+    one_line(ran, name, "holds a NUL byte")

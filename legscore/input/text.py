@@ -49,6 +49,8 @@ class TextSource(Source):
         try:
             there = self._names()
             refuse_twice(path, there)
+            if any("\0" in name for name in there):
+                raise InputError(f"{path}: the name of a column holds a NUL byte; it is damaged, or no text")
             self.schema = pa.schema([(name, pa.string()) for name in there])
             # a null in a one-column file is a blank line; in any other file a blank line is nothing
             self._one_column = len(self.schema) == 1

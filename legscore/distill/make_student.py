@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from legscore.distill.agreement import Standing, best_member, fidelity_of
-from legscore.distill.drawn_groups import DrawnGroups, draw_groups
+from legscore.distill.cascade_recall import recall_curve
+from legscore.distill.conformal import interval_table
+from legscore.distill.drawn_groups import SINGLE_CHANGES, DrawnGroups, draw_groups
 from legscore.distill.labels import Labels, forward_scores, teacher_plan, windows_of
 from legscore.distill.options import WINDOWS_A_GROUP, DistillOptions, Follower
 from legscore.distill.pruning import cost_of, pruned, strands_of, student_shape
@@ -185,6 +187,7 @@ def _distilled(teacher: Teacher, labels: Labels, options: DistillOptions, follow
         "outputs": ["mean"],
         "forced": bool(better),
         "fidelity": {"engine": by, **fidelity},
+        **_promises(scores_GK, held_MGK.mean(axis=0)),
     }
     training = {
         "seed": options.seed,
@@ -195,6 +198,19 @@ def _distilled(teacher: Teacher, labels: Labels, options: DistillOptions, follow
     }
     whole = Checkpoint("legscore", draft.architecture, draft.contract, draft.arrays, training)
     return sealed_student(whole, record)
+
+
+def _promises(ours_GK: np.ndarray, theirs_GK: np.ndarray) -> dict[str, Any]:
+    """What the student promises of single changes: how many of the largest it finds, and how near it is."""
+    of_single = slice(1, 1 + SINGLE_CHANGES)
+    ours, theirs = (
+        (scores[:, of_single] - scores[:, :1]).astype(np.float64).ravel() for scores in (ours_GK, theirs_GK)
+    )
+    tile_N = np.repeat(np.arange(len(ours_GK)), SINGLE_CHANGES)
+    return {
+        "cascade": recall_curve(ours, theirs, tile_N),
+        "intervals": interval_table(ours, theirs, tile_N),
+    }
 
 
 def _trained(

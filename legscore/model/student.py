@@ -8,6 +8,7 @@ the model is loaded for scoring.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,51 @@ def _is_record(record: Any) -> bool:
             _is_agreement(line) and isinstance(line.get("what"), str) and _number(line.get("cost"))
             for line in fidelity["baselines"]
         )
+        and ("cascade" not in record or _is_curve(record["cascade"], "recall", 4))
+        and ("intervals" not in record or _is_curve(record["intervals"], "bins", 2))
     )
+
+
+def _is_curve(value: Any, name: str, width: int) -> bool:
+    """Whether a list of lines is there whose first numbers rise; other numbers may be undefined."""
+    return (
+        isinstance(value, dict)
+        and type(value.get("tiles")) is int
+        and isinstance(value.get(name), list)
+        and len(value[name]) > 0
+        and all(isinstance(line, list) and len(line) == width and _number(line[0]) for line in value[name])
+        and all(one is None or _number(one) for line in value[name] for one in line)
+        and all(a[0] < b[0] for a, b in itertools.pairwise(value[name]))
+    )
+
+
+def expected_recall(record: Mapping[str, Any], share: float) -> tuple[float, float, float] | None:
+    """How much of the ensemble's largest 1 % of effects a share of the student's ranking should find.
+
+    Args:
+        record: of a student. share: of all rows, those with the largest |effect| by the student.
+
+    Returns:
+        Expectation, and the ends of its 95 % interval; None where the record holds no such curve.
+    """
+    if "cascade" not in record:
+        return None
+    curve = np.array([[0, 0, 0, 0], *record["cascade"]["recall"], [1, 1, 1, 1]], dtype=np.float64)
+    recall, low, high = (float(np.interp(share, curve[:, 0], curve[:, k])) for k in (1, 2, 3))
+    return recall, low, high
+
+
+def half_widths(record: Mapping[str, Any], effects_N: np.ndarray) -> np.ndarray | None:
+    """Half-widths of the intervals around a student's effects, float64 [N]; NaN where none is known. None
+    where the record holds no intervals."""
+    if "intervals" not in record:
+        return None
+    lows = np.array([line[0] for line in record["intervals"]["bins"]])
+    widths = np.array([np.nan if line[1] is None else line[1] for line in record["intervals"]["bins"]])
+    size_N = np.abs(effects_N)
+    known = np.isfinite(size_N)
+    bin_N = np.searchsorted(lows, np.where(known, size_N, 0.0), side="right") - 1
+    return np.where(known, widths[bin_N], np.nan)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

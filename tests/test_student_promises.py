@@ -1,0 +1,105 @@
+"""What a student promises of effects: how many of the largest it finds, and how near it is to the ensemble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import toy_checkpoint, yeast_contract
+
+from legscore.distill.cascade_recall import SHARES, recall_curve
+from legscore.distill.conformal import conformal_quantile, interval_table
+from legscore.errors import ModelError
+from legscore.model.student import expected_recall, half_widths, sealed_student, student_record
+
+
+def effects(rng: np.random.Generator, tiles: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A student whose errors grow with the effect, and more on some tiles than on others."""
+    tile_N = np.repeat(np.arange(tiles), rows)
+    ours = rng.standard_t(3, len(tile_N)) * 0.3
+    error = rng.normal(size=len(tile_N)) * (0.05 + 0.1 * np.abs(ours)) * rng.gamma(4, 0.25, tiles)[tile_N]
+    return ours, ours + error, tile_N
+
+
+def test_recall_is_counted_as_one_would() -> None:
+    rng = np.random.default_rng(1)
+    ours, theirs, tile_N = effects(rng, 100, 20)
+    curve = recall_curve(ours, theirs, tile_N)
+    assert (curve["effects"], curve["tiles"]) == (2_000, 100)
+    wanted = set(np.argsort(-np.abs(theirs))[:20])
+    for share, recall, low, high in curve["recall"]:
+        mine = set(np.argsort(-np.abs(ours))[: int(np.ceil(share * 2_000 - 1e-9))])
+        assert recall == pytest.approx(len(wanted & mine) / 20, abs=1e-4)
+        assert 0 <= low <= recall + 0.05
+        assert recall - 0.05 <= high <= 1
+    assert [line[0] for line in curve["recall"]] == list(SHARES)
+    assert recall_curve(theirs, theirs, tile_N)["recall"][5] == [0.01, 1.0, 1.0, 1.0]
+
+
+def test_intervals_hold_what_they_promise_on_other_tiles() -> None:
+    """Over many draws of tiles: 90 % of a further tile's rows, in every bin, and not many more."""
+    rng = np.random.default_rng(2)
+    held: list[np.ndarray] = []
+    for _ in range(20):
+        ours, theirs, tile_N = effects(rng, 400, 10)
+        fitted, other = tile_N < 200, tile_N >= 200
+        record = {"intervals": interval_table(ours[fitted], theirs[fitted], tile_N[fitted])}
+        widths = half_widths(record, ours[other])
+        assert widths is not None
+        inside = np.abs(ours - theirs)[other] <= widths
+        small = np.abs(ours[other]) < np.median(np.abs(ours))
+        held.append(np.array([inside.mean(), inside[small].mean(), inside[~small].mean()]))
+        lows = [line[0] for line in record["intervals"]["bins"]]
+        assert lows[0] == 0
+        assert len(lows) > 4
+    assert np.abs(np.mean(held, axis=0) - 0.9).max() < 0.015
+
+
+def test_a_conformal_quantile_counts_the_tile_to_come() -> None:
+    distance, alone = np.arange(1.0, 20.0), np.arange(19)
+    assert conformal_quantile(distance, alone, 0.9) == 18  # 18 of 20, one of them still to come
+    assert conformal_quantile(distance[:8], alone[:8], 0.9) is None  # 8 of 9 are too few
+    assert (
+        conformal_quantile(distance, np.repeat(alone[:1], 19), 0.4) == 16
+    )  # one tile of two: 0.5 in 19 steps
+    assert (
+        half_widths({"intervals": {"bins": [[0.0, 0.5], [2.0, None]]}}, np.array([-1, 3, np.nan])).tolist()[  # type: ignore[union-attr]
+            0
+        ]
+        == 0.5
+    )
+
+
+def student(**more: Any) -> dict[str, Any] | None:
+    figures = dict.fromkeys(("pearson", "spearman", "rmse", "slope", "worst_decile_rmse"), None)
+    fidelity = {"groups": 9, "levels": figures, "effects": figures, "baselines": []}
+    record = {"teacher": [{"name": "a"}], "cost": 20.0, "fidelity": fidelity, **more}
+    return student_record(sealed_student(toy_checkpoint(1, yeast_contract().cropped(80, 8)), record))
+
+
+def test_what_is_expected_between_shares_and_of_students_that_say_nothing() -> None:
+    curve = {"top": 0.01, "effects": 9, "tiles": 3, "recall": [[0.1, 0.8, 0.6, 0.9], [0.5, 1.0, 1.0, 1.0]]}
+    record = student(cascade=curve)
+    assert record is not None
+    assert expected_recall(record, 0.3) == pytest.approx((0.9, 0.8, 0.95))
+    assert expected_recall(record, 0.05) == pytest.approx((0.4, 0.3, 0.45))
+    assert expected_recall(record, 0) == (0, 0, 0)
+    assert expected_recall(record, 1) == (1, 1, 1)
+    assert half_widths(record, np.zeros(2)) is None
+    assert expected_recall(student() or {}, 0.1) is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"cascade": {"tiles": 3, "recall": []}},
+        {"cascade": {"tiles": 3, "recall": [[0.1, 0.8, 0.6]]}},
+        {"cascade": {"tiles": 3, "recall": [[0.5, 1, 1, 1], [0.1, 1, 1, 1]]}},
+        {"intervals": {"tiles": "3", "bins": [[0.0, 0.5]]}},
+        {"intervals": {"tiles": 3, "bins": [[0.0, "0.5"]]}},
+    ],
+)
+def test_promises_that_cannot_be_read_are_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="its record of a distillation is not one; distill it again"):
+        student(**broken)

@@ -38,13 +38,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "train": (*DATA, "output", "model", "engine", "generate"),
     "variants": (*DATA, "output", "model", "run"),
     "evaluate": (*DATA, "output", "model", "run"),
+    "attribute": (*DATA, "output", "model", "run", "variants", "evaluate"),
     "design": (*DATA, "output", "model", "engine", "generate", "run"),
     "distill": (*DATA, "model", "engine", "run", "train", "variants"),
     "api": (*DATA, "output", "model", "engine", "generate", "run", "variants", "evaluate", "design"),
     "__init__": ("version", "errors", "dna", "run", "evaluate", "api"),
     "cli": (
         *(*DATA, "output", "model", "cuda", "engine", "generate", "run"),
-        *("measure", "cluster", "train", "variants", "evaluate", "design", "distill", "api"),
+        *("measure", "cluster", "train", "variants", "evaluate", "attribute", "design", "distill", "api"),
     ),
     "__main__": ("cli",),
 }

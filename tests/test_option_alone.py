@@ -19,7 +19,7 @@ from conftest import Ran, one_line, toy_checkpoint
 from test_option_pairs import names_of, refused, walk, words
 from test_report import scores
 
-from legscore.cli import COMMANDS, bench, cache, models, plot, report, show
+from legscore.cli import COMMANDS, attribute, bench, cache, models, plot, report, show
 from legscore.measure.whole_run import WholeRun
 from legscore.system.caches import KINDS, private
 
@@ -59,6 +59,7 @@ def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]
 def test_every_option_is_walked() -> None:
     known = {
         "report": {"scores", "truth", "tile"}, "plot ism": {"scores", "promoter", "tile"},
+        "attribute": {"scores", "tile", "tracks", "bed", "width", "fdr"}, "plot logo": {"contributions", "promoters"},
         "plot scatter": {"predictions", "truth", "columns", "keys", "where"}, "plot ensemble-curve": {"evaluation"},
         "plot violins": {
             "predictions", "truth", "columns", "metrics", "by", "cluster", "bootstrap", "seed", "keys", "where",
@@ -87,6 +88,27 @@ def test_report(scores: Path, cli: Cli, tmp_path: Path) -> None:
     alone({"truth": ("measured",), "tile": ("chrom",)}, one, 1)
 
 
+def test_attribute(scores: Path, cli: Cli, tmp_path: Path) -> None:
+    count = itertools.count()
+
+    def one(given: Given) -> Any:
+        out = tmp_path / f"o{next(count)}"
+        out.mkdir()
+        written = {
+            name: (out / value,)
+            for name, value in (("tracks", "c.bedgraph"), ("bed", "r.bed"))
+            if name in given
+        }
+        given = {"bed": (out / "r.bed",), **given} if given.keys() & {"width", "fdr"} else given
+        ran = cli("attribute", scores, "-o", out / "c.npz", *words(attribute.command, given | written))
+        return (
+            None if refused(ran) else (sorted((path.name, path.read_bytes()) for path in out.iterdir()), "")
+        )
+
+    asked: Given = {"tile": ("chrom",), "tracks": (), "bed": (), "width": (4,), "fdr": (0.5,)}
+    alone(asked, one, 3)
+
+
 def test_plots(scores: Path, cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures need legscore[report]")
     count = itertools.count()
@@ -101,6 +123,13 @@ def test_plots(scores: Path, cli: Cli, tmp_path: Path) -> None:
         return drawn("ism", scores, *words(group.commands["ism"], {"promoter": ("GAL1",), **given}))
 
     alone({"promoter": ("HO",), "tile": ("chrom",)}, ism, 0)
+    attributed = tmp_path / "c.npz"
+    assert cli("attribute", scores, "-o", attributed).code == 0
+
+    def logo(given: Given) -> Any:
+        return drawn("logo", attributed, *words(group.commands["logo"], given))
+
+    alone({"promoters": ("GAL1",)}, logo, 1)
     base: Given = {"truth": ("measured",), "columns": ("effect",)}
 
     def scatter(given: Given) -> Any:

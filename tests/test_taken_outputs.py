@@ -17,6 +17,7 @@ from conftest import REPOSITORY, Ran, one_line, random_dna
 from test_generator import toy_generator
 
 import legscore
+from legscore.attribute.attribute_files import AttributeOptions, attribute
 from legscore.cli import COMMANDS
 
 FOREIGN = b"mine since 1998\n"
@@ -66,6 +67,11 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
     "report -o": (("report", "s.csv", "-o", "OUT"), "r.html"),
     "report -o, folder": (("report", "d.csv", "-o", "r/"), "r/notes.txt"),
     "plot ism -o": (("plot", "ism", "i.parquet", "--promoter", "GAL1", "-o", "OUT"), "i.png"),
+    "attribute -o": (("attribute", "i.parquet", "-o", "OUT"), "c.npz"),
+    "attribute -o, sequences": (("attribute", "i.parquet", "-o", "c.npz"), "c.one_hot.npz"),
+    "attribute --tracks": (("attribute", "i.parquet", "-o", "c.npz", "--tracks", "c.bedgraph"), "c.minus.bedgraph"),
+    "attribute --bed": (("attribute", "i.parquet", "-o", "c.npz", "--bed", "OUT"), "r.bed"),
+    "plot logo -o": (("plot", "logo", "a.npz", "-o", "OUT"), "l.pdf"),
     "plot scatter -o": (
         ("plot", "scatter", "p.csv", "--truth", "a", "--prediction", "b", "-o", "OUT"),
         "p.svg",
@@ -96,7 +102,19 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
 """What is written: the command line, where OUT is the file; and the name that is taken."""
 
 READ = {
-    *("inputs", "shards", "source", "folders", "file", "files", "data", "paths", "scores", "evaluation"),
+    *(
+        "contributions",
+        "inputs",
+        "shards",
+        "source",
+        "folders",
+        "file",
+        "files",
+        "data",
+        "paths",
+        "scores",
+        "evaluation",
+    ),
     *("predictions", "runs", "-m", "-g", "--recipe", "--calibration", "--fasta", "--promoters", "--tiles"),
     *("--tss", "--contig-map", "--samples", "--config", "--predictor", "--from", "--construct", "--variants"),
     *("--test", "--class-weights", "--target", "--check", "--training", "--measured"),
@@ -151,6 +169,12 @@ def saturated(folder: Path, model: Path) -> None:
     legscore.score_file(folder / "w.parquet", folder / "i.parquet", models=model, precision="fp32")
 
 
+def attributed(folder: Path, model: Path) -> None:
+    """a.npz: contributions."""
+    saturated(folder, model)
+    attribute(AttributeOptions(str(folder / "i.parquet"), str(folder / "a.npz")), say=lambda line: None)
+
+
 def members_told(folder: Path, model: Path) -> None:
     """q.parquet: scores of each model; e.json: how well more of them agree with measurements."""
     rng = np.random.default_rng(1)
@@ -194,6 +218,11 @@ def exported(folder: Path, model: Path) -> None:
 PREPARED = {
     "run -o, tracks": saturated,
     "plot ism -o": saturated,
+    "attribute -o": saturated,
+    "attribute -o, sequences": saturated,
+    "attribute --tracks": saturated,
+    "attribute --bed": saturated,
+    "plot logo -o": attributed,
     "evaluate --plot": members_told,
     "plot ensemble-curve -o": members_told,
     "evaluate -o": effects_of_a_run,

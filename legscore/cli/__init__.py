@@ -42,6 +42,10 @@ COMMANDS = {
     "ablate": ("legscore.cli.ablate", "Train variants of a recipe and compare them."),
     "evaluate": ("legscore.cli.evaluate", "Compare predictions with measurements."),
     "report": ("legscore.cli.report", "Write a page that shows scores in the browser."),
+    "attribute": (
+        "legscore.cli.attribute",
+        "Turn scores of every change into what each base contributes.",
+    ),
     "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, violins, a training."),
     "design": ("legscore.cli.design", "Design sequences with a wanted score."),
     "doctor": (

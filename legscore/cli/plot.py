@@ -26,6 +26,7 @@ def command() -> None:
     \b
     Examples:
       legscore plot ism scores.parquet --promoter GAL1 -o gal1.png
+      legscore plot logo contributions.npz --promoter GAL1 -o logo.pdf
       legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.svg
       legscore plot violins published.parquet --truth measured --prediction legnet --prediction danq \\
           -o violins.png
@@ -74,6 +75,34 @@ def ism(scores: str, promoter: str, tile: str | None, output: str, force: bool) 
     found = read_saturation(scores, tile).find(promoter)
     draw_ism(found, output)
     click.echo(f"{output}: {found.title}, {len(found.sequence)} positions", err=True)
+
+
+@command.command("logo", cls=SectionedCommand)
+@click.argument("contributions", type=click.Path(), metavar="CONTRIBUTIONS.npz")
+@click.option(
+    "--promoter",
+    "promoters",
+    multiple=True,
+    metavar="NAME",
+    show_default="all, where there are up to 40",
+    help="Promoter to draw; repeat for more.",
+)
+@picture_option
+@force_option
+def logo(contributions: str, promoters: tuple[str, ...], output: str, force: bool) -> None:
+    """Logos of what each base contributes, from legscore attribute, on one scale.
+
+    \b
+    Example:
+      legscore plot logo contributions.npz --promoter GAL1 --promoter PHO5 -o logos.pdf
+    """
+    from legscore.attribute.npz_files import panels, read_npz
+    from legscore.evaluate.figures.logo import draw_logos
+
+    _check_picture(output, [contributions], force)
+    drawn = panels(read_npz(contributions), promoters)
+    draw_logos(drawn, output)
+    click.echo(f"{output}: {', '.join(panel.title for panel in drawn)}", err=True)
 
 
 @command.command("scatter", cls=SectionedCommand)

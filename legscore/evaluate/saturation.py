@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from legscore.errors import InputError, nearest, shorten
-from legscore.evaluate.tables import Tables, numbers
+from legscore.evaluate.tables import Selection, Tables, numbers
 
 BASES = "ACGT"
 TILE_COLUMNS = ("tile_id", "promoter", "gene", "gene_id", "id")
@@ -71,6 +71,7 @@ class Saturation:
         length_T: positions. effect_TBL: float32 [tiles, 4, longest], NaN padded. base_TL: int8 index in
             BASES, -1 unknown.
         column: the tile column.
+        n_sparse: further tiles, with changes at too few positions.
     """
 
     names_T: list[str]
@@ -80,6 +81,7 @@ class Saturation:
     effect_TBL: np.ndarray
     base_TL: np.ndarray
     column: str
+    n_sparse: int = 0
 
     def __len__(self) -> int:
         return len(self.names_T)
@@ -187,7 +189,8 @@ def _tiles(rows: pl.DataFrame, key: list[str]) -> Saturation | None:
     titles = [
         f"{name} ({gene})" if gene and gene != name else name for name, gene in zip(names, genes, strict=True)
     ]
-    return Saturation(names, titles, _places(rows, len(names)), length, effect, base, column)
+    places, n_sparse = _places(rows, len(names)), len(positions) - len(tiles)
+    return Saturation(names, titles, places, length, effect, base, column, n_sparse)
 
 
 def _places(rows: pl.DataFrame, n_tiles: int) -> list[Place | None]:
@@ -229,7 +232,11 @@ def _codes(letters: pl.Series) -> np.ndarray:
 
 def read_saturation(path: str, column: str | None = None) -> Saturation:
     """Saturated tiles of a file of scores. InputError where there are none, with what they need."""
-    tables = Tables([path])
+    return select_saturation(Tables([path]), column)[0]
+
+
+def select_saturation(tables: Tables, column: str | None = None) -> tuple[Saturation, Selection]:
+    """As `read_saturation`, of a table that is open; with the rows that were taken."""
     table = tables.all[0]
     if column and column not in table.columns:
         raise InputError(
@@ -242,7 +249,8 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
             "that names the tile; "
             f"it has {shorten(table.columns, 12)}"
         )
-    frame = tables.select(dict.fromkeys(names, "--tile-column")).frame
+    selection = tables.select(dict.fromkeys(names, "--tile-column"))
+    frame = selection.frame
     frame = frame.with_columns(
         pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect")
     )
@@ -254,4 +262,4 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
             f"{LEAST_POSITIONS} or more "
             "positions, each once; name the column with --tile"
         )
-    return found
+    return found, selection

@@ -17,6 +17,7 @@ EXTRAS = {
 POLARS_FOR = {
     "cli.report": "report",
     "cli.plot": "report",
+    "attribute": "evaluate",
     "evaluate.report": "report",
     "evaluate": "evaluate",
 }

@@ -48,33 +48,7 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
         raise InputError(
             f"{output}: no position has its three SNVs scored; make them with legscore variants --saturate"
         )
-    lengths = _contig_lengths(record)
-    if unknown := [name for name in means["chrom"].unique() if name not in lengths]:
-        raise InputError(
-            f"{output}: the length of contig {unknown[0]!r} is not known; score what legscore variants "
-            "--saturate wrote"
-        )
-    ends = means["chrom"].replace_strict(lengths, return_dtype=pl.Int64) if len(means) else means["pos"]
-    if beyond := means.filter((means["pos"] < 1) | (means["pos"] > ends)).head(1).to_dicts():
-        raise InputError(
-            f"{output}: position {beyond[0]['pos']:,} lies outside contig {beyond[0]['chrom']}; score what "
-            "legscore variants --saturate wrote"
-        )
-    order = {name: i for i, name in enumerate(lengths)}
-    means = means.with_columns(
-        pl.col("chrom").replace_strict(order, return_dtype=pl.Int64).alias("_order")
-    ).sort("_order", "pos")
-    path, lines = Path(output), []
-    for strand, word in (("+", "plus"), ("-", "minus")):
-        target = path.with_name(f"{path.stem}.{word}{path.suffix}")
-        check_writable(target)
-        part = means.filter(pl.col("strand") == strand)
-        with publishing(target) as temporary, writing(target):
-            if path.suffix.lower() in (".bw", ".bigwig"):
-                _bigwig(part, temporary, lengths)
-            else:
-                _bedgraph(part, temporary, word)
-        lines.append(f"output: {target} ({len(part):,} positions)")
+    lines = write_strands(means, output, contig_lengths(record), NOTE)
     if lone:
         lines.append(
             f"        {lone:,} positions have fewer than three scored SNVs in a tile and are left out"
@@ -82,7 +56,51 @@ def write_tracks(scored: Path, output: str, record: Mapping[str, Any]) -> list[s
     return lines
 
 
-def _contig_lengths(record: Mapping[str, Any]) -> dict[str, int]:
+def write_strands(values: pl.DataFrame, output: str, lengths: Mapping[str, int], note: str) -> list[str]:
+    """Write a file for each strand.
+
+    Args:
+        values: chrom, pos (1-based), strand, value; each position and strand once.
+        output: OUT.EXT, for OUT.plus.EXT and OUT.minus.EXT.
+        lengths: of the contigs, in the order of the files.
+        note: what the values are; `{strand}` in it is plus or minus.
+
+    Returns:
+        Lines to print.
+
+    Raises:
+        InputError: a contig or position that is not in `lengths`.
+    """
+    if unknown := sorted(name for name in values["chrom"].unique() if name not in lengths):
+        raise InputError(
+            f"{output}: the length of contig {unknown[0]!r} is not known; score what legscore variants "
+            "--saturate wrote"
+        )
+    ends = values["chrom"].replace_strict(lengths, return_dtype=pl.Int64) if len(values) else values["pos"]
+    if beyond := values.filter((values["pos"] < 1) | (values["pos"] > ends)).head(1).to_dicts():
+        raise InputError(
+            f"{output}: position {beyond[0]['pos']:,} lies outside contig {beyond[0]['chrom']}; score what "
+            "legscore variants --saturate wrote"
+        )
+    order = {name: i for i, name in enumerate(lengths)}
+    values = values.with_columns(
+        pl.col("chrom").replace_strict(order, return_dtype=pl.Int64).alias("_order")
+    ).sort("_order", "pos")
+    path, lines = Path(output), []
+    for strand, word in (("+", "plus"), ("-", "minus")):
+        target = path.with_name(f"{path.stem}.{word}{path.suffix}")
+        check_writable(target)
+        part = values.filter(pl.col("strand") == strand)
+        with publishing(target) as temporary, writing(target):
+            if path.suffix.lower() in (".bw", ".bigwig"):
+                _bigwig(part, temporary, lengths)
+            else:
+                _bedgraph(part, temporary, word, note)
+        lines.append(f"output: {target} ({len(part):,} positions)")
+    return lines
+
+
+def contig_lengths(record: Mapping[str, Any]) -> dict[str, int]:
     """Lengths of the genome's contigs, as `legscore variants` noted them in the table that was scored; empty
     where they are not what it writes."""
     noted = record.get("variants")
@@ -114,10 +132,10 @@ def position_means(scored: Path) -> tuple[pl.DataFrame, int]:
     return whole.group_by("chrom", "pos", "strand").agg(pl.col("value").max()), len(found) - len(whole)
 
 
-def _bedgraph(part: pl.DataFrame, target: Path, word: str) -> None:
+def _bedgraph(part: pl.DataFrame, target: Path, word: str, note: str) -> None:
     with open(target, "wb") as stream:
         stream.write(
-            f'track type=bedGraph name="legscore {word}" description="{NOTE.format(strand=word)}"\n'.encode()
+            f'track type=bedGraph name="legscore {word}" description="{note.format(strand=word)}"\n'.encode()
         )
         part.select(
             "chrom", (pl.col("pos") - 1).alias("start"), pl.col("pos").alias("end"), "value"

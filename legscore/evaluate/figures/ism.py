@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from legscore.evaluate.figures.logo import EVERY, draw_letters
 from legscore.evaluate.figures.style import (
-    BASE_COLOURS,
     check_drawable,
     effect_colours,
     new_figure,
@@ -22,9 +22,6 @@ from legscore.evaluate.figures.style import (
     value_bar,
 )
 from legscore.evaluate.saturation import BASES, Tile
-
-EVERY = 10
-"""Positions that are multiples of it are written."""
 
 
 def draw_ism(tile: Tile, path: str) -> None:
@@ -78,28 +75,10 @@ def _positions(axes: Any, tile: Tile) -> None:
 
 
 def _logo(axes: Any, tile: Tile) -> None:
-    from matplotlib.patches import PathPatch
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Affine2D
-
     heights = tile.importance
-    outlines = {base: TextPath((0, 0), base, size=1) for base in BASES}
-    for at, (base, height) in enumerate(zip(tile.sequence, heights, strict=True)):
-        if base not in BASES or not np.isfinite(height) or height == 0:
-            continue
-        box = outlines[base].get_extents()
-        move = (
-            Affine2D()
-            .translate(-box.x0, -box.y0)
-            .scale(0.9 / box.width, height / box.height)
-            .translate(at - 0.45, 0)
-        )
-        axes.add_patch(
-            PathPatch(move.transform_path(outlines[base]), facecolor=BASE_COLOURS[base], edgecolor="none")
-        )
+    draw_letters(axes, tile.sequence, heights)
     known = heights[np.isfinite(heights)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     margin = 0.06 * (max(high, 0) - min(low, 0) or 1.0)
     axes.set_ylim(min(low, 0) - margin, max(high, 0) + margin)
     axes.set_xlim(-0.5, len(tile.sequence) - 0.5)
-    axes.axhline(0, color="black", linewidth=0.5)

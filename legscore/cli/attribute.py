@@ -1,0 +1,98 @@
+"""legscore attribute"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from legscore.cli.effects import refuse_given
+from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
+from legscore.cli.sections import Section, SectionedCommand
+from legscore.cli.standard_input import kept_inputs
+from legscore.cli.table_options import tile_column_option
+
+SECTIONS = (
+    Section(
+        "Contributions",
+        "output tile force",
+        (
+            "legscore attribute effects.parquet -o contributions.npz",
+            "legscore attribute effects.parquet -o contributions.npz --tile-column promoter",
+        ),
+    ),
+    Section(
+        "On the genome",
+        "tracks bed width fdr quiet help",
+        ("legscore attribute effects.parquet -o c.npz --tracks c.bw --bed high.bed --fdr 0.01",),
+    ),
+)
+
+
+@click.command(
+    "attribute",
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    short_help="Turn scores of every change into what each base contributes.",
+)
+@click.argument("scores", type=click.Path(), metavar="SCORES")
+@output_option(
+    "Contributions as .npz in the layout of modisco-lite; the sequences go to FILE.one_hot.npz.",
+    metavar="FILE.npz",
+)
+@tile_column_option
+@click.option(
+    "--tracks",
+    type=click.Path(),
+    metavar="FILE",
+    help="Also write contributions along the genome, for each gene strand a file: .bw or .bedgraph.",
+)
+@click.option("--bed", type=click.Path(), metavar="FILE", help="Also write runs of high contribution.")
+@click.option(
+    "--width",
+    type=click.IntRange(2),
+    default=8,
+    show_default=True,
+    metavar="BASES",
+    help="Positions whose contributions are summed to find runs.",
+)
+@click.option(
+    "--fdr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    metavar="RATE",
+    help="False discovery rate of the sums that count as high.",
+)
+@force_option
+@quiet_option
+def command(
+    scores: str,
+    output: str,
+    tile: str | None,
+    tracks: str | None,
+    bed: str | None,
+    width: int,
+    fdr: float,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Turn scores of every change into what each base contributes.
+
+    SCORES is what legscore run made of legscore variants --saturate. At each position the effects of A, C, G
+    and T are centred on their mean; the contribution is that of the base that is there, and positive where
+    the models need it.
+
+    \b
+    Example:
+      legscore attribute effects.parquet -o contributions.npz --tracks contributions.bw --bed high.bed
+    """
+    from legscore.attribute.attribute_files import AttributeOptions, attribute
+
+    if bed is None:
+        refuse_given(("width", "fdr"), "it is about the runs of --bed")
+    options = AttributeOptions(scores, output, tracks, bed, tile, width, fdr)
+    options.check(force)
+    with kept_inputs(speaker(quiet)) as kept:
+        (path,) = kept.scores([scores])
+        attribute(replace(options, scores=path), kept.saying(speaker(quiet)))

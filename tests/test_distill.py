@@ -48,7 +48,14 @@ KINDS = {
     ),
 }
 QUICK = DistillOptions(
-    cost=4, labels=400, steps=12, save_every=5, log_every=4, engine="openvino", precision="fp32"
+    cost=4,
+    labels=400,
+    steps=12,
+    save_every=5,
+    log_every=4,
+    check_tiles=4,
+    engine="openvino",
+    precision="fp32",
 )
 
 
@@ -258,13 +265,13 @@ def test_an_interrupted_distillation_ends_with_the_same_student(
     distill([str(ensemble)], path, options, again)
     assert path.read_bytes() == student.read_bytes()
     said = "\n".join(again.said)
-    assert "labels: 400 of 400 are there" in said
+    assert "labels: 500 of 500 are there" in said
     assert (f"going on from step {at // 5 * 5 if kill else at} of 12" in said) == (at >= 5)
     assert not Path(f"{path}.distill").exists()
 
 
 class StopsLabelling(Follower):
-    def labelled(self, done: int, total: int) -> None:
+    def labelled(self, kind: str, done: int, total: int) -> None:
         self.done = done
 
     def stopped(self) -> bool:
@@ -274,11 +281,11 @@ class StopsLabelling(Follower):
 def test_labels_are_kept_piece_by_piece_and_damaged_ones_made_again(
     ensemble: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legscore.distill.labels.PIECE_GROUPS", 16)
+    monkeypatch.setattr("legscore.distill.labels.PIECE_WINDOWS", 64)
     path, options = tmp_path / "s.safetensors", replace(QUICK, force_student=True)
     folder = Path(f"{path}.distill")
     with pytest.raises(
-        LegscoreError, match="stopped after 64 of 400 labels, which are kept; the same command"
+        LegscoreError, match="stopped after 64 of 500 labels, which are kept; the same command"
     ):
         distill([str(ensemble)], path, options, StopsLabelling())
     pieces = [p for p in folder.iterdir() if PIECE.fullmatch(p.name)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Ran, random_dna, toy_checkpoint
 from test_distill import OPTIMISED, tile_table
+from test_distill_rows import pair_table
 from test_option_pairs import names_of, refused, walk, words
 
 from legscore.cli import distill
@@ -20,15 +21,20 @@ from legscore.model.checkpoint import load_checkpoint
 Given = dict[str, tuple[Any, ...]]
 BASE: Given = {
     "models": ("ensemble",), "cost": (4,), "labels": (400,), "steps": (2,), "engine": ("torch",), "precision": ("fp32",),
-    "force_student": (),
+    "force_student": (), "check_tiles": (2,),
 }  # fmt: skip
 """A student this poor is written only when told to."""
 OPTIONS: Given = {
     "models": ("ensemble/seed1.safetensors",), "cost": (14,), "insert": (70,), "labels": (480,), "tiles": ("tiles.parquet",),
     "fasta": ("g.fa",), "measured": ("measured.parquet",), "minutes": (1,), "steps": (3,), "seed": (9,),
-    "engine": ("openvino",), "precision": ("bf16",), "device": ("1",),
+    "engine": ("openvino",), "precision": ("bf16",), "device": ("1",), "half": (), "own": ("own.csv",), "own_share": (40,),
+    "check_tiles": (3,), "check": ("pairs.csv",), "truth": ("measured",), "architecture": ("12/16",),
+    "teacher_table": ("scores.csv",), "teacher_columns": ("ref_b:alt_b",),
 }  # fmt: skip
-RECORDED = {"engine", "precision", "device"}
+RECORDED = {"engine", "precision", "device", "check_tiles", "check", "truth"}
+TOGETHER = {("own", "own_share"), ("check", "truth"), ("teacher_table", "teacher_columns")}
+ALONE = {"cost": "architecture", "check_tiles": "teacher_table"}
+"""What is in the base and excludes another option, which is tried without it."""
 WITHOUT_EFFECT = {
     "output", "force_student", "save_every", "log_every", "restart", "keep_labels", "threads", "force", "quiet",
 }  # fmt: skip
@@ -47,6 +53,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     tile_table(tmp_path / "tiles.parquet", dna, 80)
     tile_table(tmp_path / "measured.parquet", random_dna(rng, 60_000), 80)
     (tmp_path / "g.fa").write_text(f">1\n{dna}\n")
+    pair_table(tmp_path / "own.csv", rng, 40, 8)
+    pair_table(tmp_path / "pairs.csv", rng, 3, 5)
+    pair_table(tmp_path / "scores.csv", rng, 60, 8)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("legscore.distill.student_trainer.BATCH_GROUPS", 8)
     threads = torch.get_num_threads()
@@ -64,12 +73,14 @@ def test_options_of_distill(here: Path, cli: Callable[..., Ran]) -> None:
 
     def one(given: Given) -> Any:
         out = here / f"o{next(count)}.safetensors"
-        ran = cli("distill", "-o", out, "-q", *words(distill.command, {**BASE, **given}))
+        base = {name: value for name, value in BASE.items() if ALONE.get(name) not in given}
+        ran = cli("distill", "-o", out, "-q", *words(distill.command, {**base, **given}))
         if refused(ran):
             return None
         student = load_checkpoint(out)
         weights = sorted((name, array.tobytes()) for name, array in student.arrays.items())
         return repr(weights), json.dumps(student.training, sort_keys=True)
 
-    idle, _ = walk(OPTIONS, one, lambda a, b: False, RECORDED)
+    idle, accepted = walk(OPTIONS, one, lambda a, b: (a, b) in TOGETHER, RECORDED)
     assert idle == [], "\n".join(idle)
+    assert accepted == len(TOGETHER)

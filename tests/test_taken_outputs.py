@@ -117,7 +117,16 @@ READ = {
     ),
     *("predictions", "runs", "-m", "-g", "--recipe", "--calibration", "--fasta", "--promoters", "--tiles"),
     *("--tss", "--contig-map", "--samples", "--config", "--predictor", "--from", "--construct", "--variants"),
-    *("--test", "--class-weights", "--target", "--check", "--training", "--measured"),
+    *(
+        "--test",
+        "--class-weights",
+        "--target",
+        "--check",
+        "--training",
+        "--measured",
+        "--own",
+        "--teacher-table",
+    ),
 }
 """Arguments and options that are paths to read."""
 ADDED_TO = {("train", "--tensorboard"), ("ablate", "--tensorboard")}

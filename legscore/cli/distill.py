@@ -20,7 +20,7 @@ from legscore.system.log import Detail
 SECTIONS = (
     Section(
         "The student",
-        "models output cost insert force_student",
+        "models output cost architecture insert half force_student",
         (
             "legscore distill -m models/ -o student.safetensors --minutes 60",
             "legscore run variants.parquet -m student.safetensors -o scores.parquet",
@@ -28,10 +28,28 @@ SECTIONS = (
     ),
     Section(
         "Windows that the ensemble labels",
-        "labels tiles fasta measured",
+        "labels tiles fasta measured own own_share",
         (
             "legscore distill -m models/ -o student.safetensors --fasta genome.fa \\\n"
             "    --measured data.parquet --labels 200000",
+            "legscore distill -m models/ -o student.safetensors --fasta genome.fa --own variants.parquet",
+        ),
+    ),
+    Section(
+        "What it is checked on",
+        "check_tiles check truth",
+        (
+            "legscore distill -m models/ -o student.safetensors --check measured_snvs.parquet \\\n"
+            "    --truth measured_delta",
+        ),
+    ),
+    Section(
+        "Labels from a table, instead of an ensemble",
+        "teacher_table teacher_columns",
+        (
+            "legscore distill -m model.safetensors -o student.safetensors --teacher-table scores.parquet",
+            "legscore distill -m model.safetensors -o student.safetensors --teacher-table scores.parquet \\\n"
+            "    --teacher-columns ref_a:alt_a,ref_b:alt_b",
         ),
     ),
     Section(
@@ -52,6 +70,11 @@ SAID_S = 30.0
 """Seconds between lines about labels, where there is no bar."""
 
 
+def _names(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in given.split(",") if name.strip()) if given else ()
+
+
 @click.command(
     "distill",
     cls=SectionedCommand,
@@ -63,10 +86,14 @@ SAID_S = 30.0
 @click.option(
     "--cost",
     type=click.FloatRange(1),
-    default=20.0,
     show_default="20",
     metavar="N",
     help="Multiply-adds of the student: 1/N of the ensemble's.",
+)
+@click.option(
+    "--architecture",
+    metavar="WIDTHS[/INNER]",
+    help="Channels of the student's blocks instead of --cost: one number, or a list with commas.",
 )
 @click.option(
     "--insert",
@@ -75,6 +102,7 @@ SAID_S = 30.0
     show_default="80, or the length that the models take",
     help="Length of the inserts that the student will score; it takes no other.",
 )
+@click.option("--half", is_flag=True, help="Store weights as FP16, in half the space.")
 @click.option(
     "--force-student",
     is_flag=True,
@@ -100,6 +128,48 @@ SAID_S = 30.0
     type=click.Path(),
     metavar="TABLE",
     help="Table of sequences as they were measured; repeat.",
+)
+@click.option(
+    "--own",
+    type=click.Path(),
+    metavar="TABLE",
+    help="Rows that the student will score: a share is labelled, and some of these are held out.",
+)
+@click.option(
+    "--own-share",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=10.0,
+    show_default="10",
+    metavar="PERCENT",
+    help="Share of the --own rows that is labelled.",
+)
+@click.option(
+    "--check-tiles",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="a tenth of the labels, at 24 a tile",
+    help="Tiles kept from training whose single changes the student is checked on.",
+)
+@click.option(
+    "--check",
+    multiple=True,
+    type=click.Path(),
+    metavar="TABLE",
+    help="Rows kept from training that the student is checked on; repeat.",
+)
+@click.option("--truth", metavar="COLUMN", help="Column of the --check tables that holds what was measured.")
+@click.option(
+    "--teacher-table",
+    type=click.Path(),
+    metavar="TABLE",
+    help="Learn the scores of this table; -m says which models the student starts from.",
+)
+@click.option(
+    "--teacher-columns",
+    metavar="NAMES",
+    callback=_names,
+    show_default="score, or ref_score:alt_score",
+    help="Its columns of scores, one a member, with commas; of changes REF:ALT.",
 )
 @click.option(
     "--minutes",
@@ -182,16 +252,16 @@ class DistillProgress(Follower):
             self._shown = ""
             click.echo(printable(line), err=True)
 
-    def labelled(self, done: int, total: int) -> None:
+    def labelled(self, kind: str, done: int, total: int) -> None:
         now = time.monotonic()
         if self._bar.shows:
-            self._move("labels", done, total, "windows")
+            self._move(kind, done, total, "windows")
         elif now - self._said > SAID_S or done == total:
             self._first = self._first or done
             rate = (done - self._first) / max(now - self._started, 1e-9)
             left = f", {(total - done) / rate / 60:,.1f} min left" if rate > 0 and done < total else ""
             self._said = now
-            self.say(f"labels: {done:,} of {total:,}{left}")
+            self.say(f"{kind}: {done:,} of {total:,}{left}")
 
     def trained(self, step: int, steps: int) -> None:
         if self._bar.shows:

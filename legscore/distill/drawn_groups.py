@@ -7,7 +7,7 @@ windows are figures of DNA that the student never saw. All of it is a function o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +46,30 @@ class DrawnGroups:
 
 
 def draw_groups(
-    sources: Sequence[tuple[float, Source]], n_groups: int, held_out: int, seed: int
+    sources: Sequence[tuple[float, Source]],
+    n_groups: int,
+    held_out: int,
+    seed: int,
+    kept_apart: Sequence[np.ndarray] = (),
 ) -> DrawnGroups:
     """Draw the groups; those held out first, then others until enough share nothing with them.
 
     Args:
         sources: with their shares of the groups, also of those held out.
+        kept_apart: more inserts [.., insert] that training shares nothing with.
 
     Raises:
         InputError: the sources do not give enough that shares nothing with what is held out.
     """
     rng = np.random.default_rng([seed, 41])
-    held = _drawn(sources, held_out, rng)
-    apart = np.unique(np.concatenate([kmers.ravel() for kmers in _both_strands(held)]))
+    held = with_changes(drawn_inserts(sources, held_out, rng), rng)
+    apart = kmers_apart([held, *kept_apart])
     found, wanted = [held], n_groups - held_out
     for _ in range(MOST_ROUNDS):
         if wanted <= 0:
             return DrawnGroups(np.concatenate(found), held_out)
-        candidates = _drawn(sources, wanted, rng)
-        found.append(candidates[_share_nothing(candidates, apart)][:wanted])
+        candidates = with_changes(drawn_inserts(sources, wanted, rng), rng)
+        found.append(candidates[share_nothing(candidates, apart)][:wanted])
         wanted -= len(found[-1])
     raise InputError(
         f"only {n_groups - wanted:,} of {n_groups:,} groups of windows share no {SHARED_BASES} bases with "
@@ -72,14 +77,16 @@ def draw_groups(
     )
 
 
-def _drawn(sources: Sequence[tuple[float, Source]], n_groups: int, rng: np.random.Generator) -> np.ndarray:
-    """Groups from all sources, mixed, uint8 [n_groups, 4, insert]."""
+def drawn_inserts(
+    sources: Sequence[tuple[float, Source]], n_groups: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Inserts from all sources, mixed, uint8 [n_groups, insert]."""
     of_source = rng.choice(len(sources), n_groups, p=[share for share, _ in sources])
     counts = np.bincount(of_source, minlength=len(sources))
     references = np.concatenate(
         [source.draw(int(n), rng) for (_, source), n in zip(sources, counts, strict=True)]
     )
-    return with_changes(references[rng.permutation(n_groups)], rng)
+    return np.asarray(references[rng.permutation(n_groups)])
 
 
 def with_changes(reference_GL: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -108,13 +115,18 @@ def kmers_of(codes_NL: np.ndarray) -> np.ndarray:
     return windows
 
 
-def _both_strands(inserts_GKL: np.ndarray) -> Iterator[np.ndarray]:
-    flat = inserts_GKL.reshape(-1, inserts_GKL.shape[-1])
-    yield kmers_of(flat)
-    yield kmers_of(reverse_complement(flat))
+def kmers_apart(inserts: Sequence[np.ndarray]) -> np.ndarray:
+    """The distinct k-mers of inserts [.., insert] on both strands, sorted."""
+    found = [np.empty(0, np.uint64)]
+    for some in inserts:
+        flat = some.reshape(-1, some.shape[-1])
+        for start in range(0, len(flat), 4 * AT_ONCE):
+            strand = flat[start : start + 4 * AT_ONCE]
+            found.append(np.unique(np.concatenate([kmers_of(strand), kmers_of(reverse_complement(strand))])))
+    return np.unique(np.concatenate(found))
 
 
-def _share_nothing(inserts_GKL: np.ndarray, apart: np.ndarray) -> np.ndarray:
+def share_nothing(inserts_GKL: np.ndarray, apart: np.ndarray) -> np.ndarray:
     """bool [groups]: none of a group's windows holds one of the k-mers, which are sorted."""
     free = np.empty(len(inserts_GKL), dtype=bool)
     for start in range(0, len(inserts_GKL), AT_ONCE):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from legscore.distill.drawn_groups import DrawnGroups
-from legscore.distill.options import WINDOWS_A_GROUP, Follower
+from legscore.distill.material import Material
+from legscore.distill.options import Follower
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import Contract
@@ -26,10 +27,13 @@ from legscore.run.stream import in_flight
 from legscore.system.json_records import difference, fingerprint_of, is_sealed, parse_record, sealed
 from legscore.system.publish import publishing, writing
 
-PIECE_GROUPS = 256
-"""Groups labelled and kept together: a few seconds of three members on two cores."""
+PIECE_WINDOWS = 1_024
+"""Windows labelled and kept together: a few seconds of three members on two cores."""
 PLAN, STEPS, DRAFT = "plan.json", "steps.json", "student.safetensors"
-PIECE = re.compile(r"labels-(\d{6})-([0-9a-f]{8})\.npy")
+KINDS = ("labels", "members", "forward")
+"""Scores that are kept: those of the teacher; of its models, where the teacher is a table; of their forward
+strands."""
+PIECE = re.compile(rf"({'|'.join(KINDS)})-(\d{{6}})-([0-9a-f]{{8}})\.npy")
 STATE = re.compile(r"state-[0-9a-f]{16}\.pt")
 
 
@@ -48,8 +52,8 @@ def windows_of(inserts_NL: np.ndarray, contract: Contract) -> np.ndarray:
 class Labels:
     """The folder where labels lie until the student is written. The caller holds its lock."""
 
-    def __init__(self, folder: Path, drawn: DrawnGroups, n_members: int) -> None:
-        self.folder, self.drawn, self.n_members = folder, drawn, n_members
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def state_path(self, about: Any) -> Path:
         """Where the state of a training lies; trainings that differ have states of their own."""
@@ -122,65 +126,83 @@ class Labels:
             if STATE.fullmatch(path.name) or path.name in (STEPS, DRAFT):
                 path.unlink()
 
-    def compute(self, engine: Engine, contract: Contract, follower: Follower) -> np.ndarray:
-        """All labels, float32 [members, groups, 4]: those that are there, and the others from the engine.
+    def compute(
+        self,
+        kind: str,
+        inserts_NL: np.ndarray,
+        contract: Contract,
+        engine: ThreadedEngine,
+        follower: Follower,
+    ) -> np.ndarray:
+        """Scores of windows by every member, float32 [members, N]: those that are there, and the others from
+        the engine.
+
+        Args:
+            kind: one of KINDS; of `forward` the forward strands are read alone.
 
         Raises:
             LegscoreError: the follower asked to stop (what is done is kept).
             EngineError: a score is not finite.
         """
-        n, pieces = len(self.drawn), self._there()
-        labels = np.empty((self.n_members, n, WINDOWS_A_GROUP), dtype=np.float32)
+        n, members = len(inserts_NL), list(range(engine.n_members))
+        scores = np.empty((len(members), n), dtype=np.float32)
+        pieces = self._there(kind, len(members), n)
         missing, done = [], 0
-        for number, start in enumerate(range(0, n, PIECE_GROUPS)):
+        for number, start in enumerate(range(0, n, PIECE_WINDOWS)):
             if number in pieces:
-                labels[:, start : start + PIECE_GROUPS] = pieces[number]
-                done += pieces[number][0].size
+                scores[:, start : start + PIECE_WINDOWS] = pieces[number]
+                done += pieces[number].shape[1]
             else:
                 missing.append(number)
-        if done:
-            follower.say(f"labels: {done:,} of {n * WINDOWS_A_GROUP:,} are there ({self.folder})")
+        if done and kind == KINDS[0]:
+            follower.say(f"labels: {done:,} of {n:,} are there ({self.folder})")
 
         def batches() -> Iterator[tuple[int, Batch]]:
             for number in missing:
-                some = self.drawn.inserts_GKL[number * PIECE_GROUPS : (number + 1) * PIECE_GROUPS]
-                yield number, Batch(windows_of(some.reshape(-1, some.shape[-1]), contract))
+                some = inserts_NL[number * PIECE_WINDOWS : (number + 1) * PIECE_WINDOWS]
+                yield number, Batch(windows_of(some, contract))
 
-        for (number, _), found in in_flight(batches(), lambda item: engine.submit(item[1]), engine.depth):
-            if not np.isfinite(found).all():
+        def submit(item: tuple[int, Batch]) -> Future[np.ndarray]:
+            if kind != "forward":
+                return engine.submit(item[1])
+            found: Future[np.ndarray] = Future()
+            found.set_result(engine.scores_forward(item[1], members))
+            return found
+
+        for (number, _), piece in in_flight(batches(), submit, engine.depth):
+            if not np.isfinite(piece).all():
                 raise EngineError("the ensemble gives a score that is not finite; check its training")
-            piece = found.reshape(self.n_members, -1, WINDOWS_A_GROUP)
-            self._keep(number, piece)
-            labels[:, number * PIECE_GROUPS : (number + 1) * PIECE_GROUPS] = piece
-            done += found[0].size
-            follower.labelled(done, n * WINDOWS_A_GROUP)
+            self._keep(kind, number, piece)
+            scores[:, number * PIECE_WINDOWS : (number + 1) * PIECE_WINDOWS] = piece
+            done += piece.shape[1]
+            follower.labelled(kind, done, n)
             if follower.stopped() and number != missing[-1]:
                 raise LegscoreError(
-                    f"stopped after {done:,} of {n * WINDOWS_A_GROUP:,} labels, which are kept; the same "
-                    "command goes on"
+                    f"stopped after {done:,} of {n:,} {kind if kind == KINDS[0] else 'scores of members'}, "
+                    "which are kept; the same command goes on"
                 )
-        return labels
+        return scores
 
-    def _keep(self, number: int, piece: np.ndarray) -> None:
-        path = self.folder / f"labels-{number:06}-{_checksum(piece)}.npy"
+    def _keep(self, kind: str, number: int, piece: np.ndarray) -> None:
+        path = self.folder / f"{kind}-{number:06}-{_checksum(piece)}.npy"
         with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
             np.save(stream, piece)
 
-    def _there(self) -> dict[int, np.ndarray]:
-        """Labels by piece, of those that are whole."""
+    def _there(self, kind: str, members: int, n: int) -> dict[int, np.ndarray]:
+        """Scores by piece, of those that are whole."""
         found = {}
         for path in self.folder.iterdir():
             name = PIECE.fullmatch(path.name)
-            if name is None:
+            if name is None or name[1] != kind:
                 continue
-            number = int(name[1])
-            groups = min(PIECE_GROUPS, len(self.drawn) - number * PIECE_GROUPS)
+            number = int(name[2])
             try:
                 piece = np.load(path, allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 continue
-            fits = piece.dtype == np.float32 and piece.shape == (self.n_members, groups, WINDOWS_A_GROUP)
-            if fits and _checksum(piece) == name[2]:
+            windows = min(PIECE_WINDOWS, n - number * PIECE_WINDOWS)
+            fits = piece.dtype == np.float32 and piece.shape == (members, windows)
+            if fits and _checksum(piece) == name[3]:
                 found[number] = piece
         return found
 
@@ -189,24 +211,14 @@ def _checksum(piece: np.ndarray) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(piece).tobytes()):08x}"
 
 
-def forward_scores(engine: Engine, drawn: DrawnGroups, contract: Contract) -> np.ndarray:
-    """Scores of the forward strands of the held-out windows, float32 [members, held out, 4]."""
-    if not isinstance(engine, ThreadedEngine):
-        raise EngineError(f"engine {engine.name} does not score forward strands alone")
-    held = drawn.inserts_GKL[: drawn.held_out]
-    codes = windows_of(held.reshape(-1, held.shape[-1]), contract)
-    members = list(range(engine.n_members))
-    return engine.scores_forward(Batch(codes), members).reshape(len(members), -1, WINDOWS_A_GROUP)
-
-
 def teacher_plan(
-    members: Sequence[Checkpoint], engine: Engine, drawn: DrawnGroups, seed: int
+    members: Sequence[Checkpoint], engine: Engine, material: Material, seed: int
 ) -> dict[str, Any]:
     """What labels depend on."""
     return {
         "models": [{"name": m.name, "sha256": m.sha256} for m in members],
         "engine": engine.describe(),
-        "windows": drawn.sha256,
-        "labels": len(drawn) * WINDOWS_A_GROUP,
+        "windows": material.sha256,
+        "labels": len(material.windows),
         "seed": seed,
     }

@@ -4,71 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from legscore.distill.agreement import Standing, best_member, fidelity_of
-from legscore.distill.cascade_recall import recall_curve
-from legscore.distill.conformal import interval_table
-from legscore.distill.drawn_groups import SINGLE_CHANGES, DrawnGroups, draw_groups
-from legscore.distill.labels import Labels, forward_scores, teacher_plan, windows_of
-from legscore.distill.options import WINDOWS_A_GROUP, DistillOptions, Follower
-from legscore.distill.pruning import cost_of, pruned, strands_of, student_shape
-from legscore.distill.sources import open_sources
+from legscore.distill.agreement import best_member
+from legscore.distill.fidelity import cheaper_and_better, fidelity_of, promises, sd_figures
+from legscore.distill.labels import Labels, windows_of
+from legscore.distill.material import gather
+from legscore.distill.options import DistillOptions, Follower
+from legscore.distill.pruning import pruned
 from legscore.distill.student_trainer import StudentTrainer
+from legscore.distill.teacher import LabelledMaterial, Teacher, label, open_teacher
+from legscore.distill.teacher_table import read_teacher
 from legscore.dna.batch import Batch
-from legscore.dna.contract import Contract
 from legscore.engine.choose import Request
 from legscore.engine.open_engine import open_engine
-from legscore.errors import LegscoreError, ModelError
+from legscore.errors import LegscoreError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
-from legscore.model.ensemble import open_members
-from legscore.model.student import describe_student, figure, is_better, sealed_student, student_record
+from legscore.model.student import describe_student, sealed_student, student_record
 from legscore.system.lock import locked_folder
 from legscore.system.overwrite import check_files
 from legscore.version import __version__
 
-FLANK = 8
-"""Bases of the construct that a student reads on either side of the insert."""
-INSERT = 80
-"""Bases of an insert where the models take several lengths and none is asked for."""
 MINUTES = 30.0
+AT_ONCE = 8_192
+"""Windows that the student scores at a time."""
 MEASURED_S, LEAST_MEASURED = 3.0, 3
 """Steps are measured for so many seconds, and so many steps at least, after one that warms up."""
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The ensemble and what its student shall read."""
-
-    members: list[Checkpoint]
-    contract: Contract
-    student_contract: Contract
-
-    @property
-    def cost(self) -> int:
-        """Multiply-adds of all members for one window, on all strands."""
-        return sum(cost_of(member.architecture, self.contract) for member in self.members)
-
-    @property
-    def strands(self) -> int:
-        """Strands of a window that the ensemble reads."""
-        return strands_of(self.contract)
-
-    def baselines(self, held_MGK: np.ndarray, forward_MGK: np.ndarray) -> list[Standing]:
-        """Every member as it is, on all strands and on the forward strand alone."""
-        found = []
-        for member, both_GK, forward_GK in zip(self.members, held_MGK, forward_MGK, strict=True):
-            own = cost_of(member.architecture, self.contract)
-            if self.strands == 2:
-                found.append(Standing("one member", member.name, self.cost / own, both_GK))
-            own //= self.strands
-            found.append(Standing("one member, forward strand", member.name, self.cost / own, forward_GK))
-        return found
 
 
 def distill(
@@ -97,29 +61,24 @@ def distill(
     target = Path(output)
     if target.suffix != ".safetensors":
         raise LegscoreError(f"-o {target}: a student is a checkpoint; end its name in .safetensors")
-    read = [*options.tiles, *options.fasta, *options.measured]
+    tables = [path for path in (options.own, options.teacher_table) if path is not None]
+    read = [*options.tiles, *options.fasta, *options.measured, *options.check, *tables]
     check_files({"-o": target}, read, models, force=force)
-    teacher = _teacher(open_members(models, False, follower.say), options)
-    sources = open_sources(
-        teacher.contract,
-        teacher.student_contract.insert_min,
-        options.tiles,
-        options.fasta,
-        options.measured,
-        options.seed,
-        follower.say,
-    )
-    drawn = draw_groups(sources, options.groups, options.held_out, options.seed)
-    follower.say(
-        f"windows: {len(drawn) * WINDOWS_A_GROUP:,} in {len(drawn):,} groups; {drawn.held_out:,} groups are "
-        "held out"
-    )
+    teacher = open_teacher(models, options, follower.say)
+    insert = teacher.student_contract.insert_min
+    table = None
+    if options.teacher_table is not None:
+        table = read_teacher(options.teacher_table, teacher.contract, insert, options, follower.say)
+        material = table.material
+    else:
+        material = gather(teacher.contract, insert, options, follower.say)
     with locked_folder(Path(f"{target}.distill"), str(target)) as folder:
-        labels = Labels(folder, drawn, len(teacher.members))
-        student = _distilled(teacher, labels, options, follower)
-        student.save(target)
+        labels = Labels(folder)
+        labelled = label(teacher, material, table, labels, options, follower)
+        student = _distilled(teacher, labelled, labels, options, follower)
+        student.save(target, half=options.half)
         (labels.clear_training if options.keep_labels else labels.clear)()
-    record = student_record(student)
+    record = student_record(load_checkpoint(target))
     assert record is not None
     follower.say(f"student: {describe_student(record)}")
     if options.keep_labels:
@@ -127,67 +86,50 @@ def distill(
     return target
 
 
-def _teacher(members: list[Checkpoint], options: DistillOptions) -> Teacher:
-    """The ensemble with its student's contract. LegscoreError where there can be no such student."""
-    for member in members:
-        if student_record(member):
-            raise ModelError(f"{member.path} is a student itself; distill the ensemble that it stands for")
-    contract = members[0].contract
-    insert = options.insert or min(max(INSERT, contract.insert_min), contract.insert_max)
-    teacher = Teacher(members, contract, contract.cropped(insert, FLANK))
-    for member in members:
-        student_shape(member.architecture, teacher.student_contract, teacher.cost / options.cost)
-    return teacher
-
-
-def _distilled(teacher: Teacher, labels: Labels, options: DistillOptions, follower: Follower) -> Checkpoint:
-    """Label, choose, prune, train, measure: the student with its record."""
-    drawn, members = labels.drawn, teacher.members
-    request = Request(
-        options.engine, options.precision, both_strands=teacher.strands == 2, device=options.device
-    )
-    engine = open_engine(members, request, follower.say)
-    try:
-        plan = teacher_plan(members, engine, drawn, options.seed)
-        labels.begin(plan, restart=options.restart)
-        follower.begin()
-        labels_MGK = labels.compute(engine, teacher.contract, follower)
-        chosen = best_member(labels_MGK[:, drawn.held_out :])
-        forward_MGK = forward_scores(engine, drawn, teacher.contract)
-    finally:
-        engine.close()
-    shape = student_shape(members[chosen].architecture, teacher.student_contract, teacher.cost / options.cost)
-    start = pruned(members[chosen], shape, teacher.student_contract)
-    cost = teacher.cost / shape.multiply_adds(teacher.student_contract.length)
+def _distilled(
+    teacher: Teacher, labelled: LabelledMaterial, labels: Labels, options: DistillOptions, follower: Follower
+) -> Checkpoint:
+    """Choose, prune, train, measure: the student with its record."""
+    material = labelled.material
+    chosen = best_member(labelled.choice_MGK, labelled.choice_mean_GK)
+    member = teacher.members[chosen]
+    shape = teacher.shape(member, options)
+    start = pruned(member, shape, teacher.student_contract)
+    multiply_adds = shape.multiply_adds(teacher.student_contract.length)
+    cost = teacher.cost / multiply_adds
+    why = ", which agrees best with the teacher" if len(teacher.members) > 1 else ""
     follower.say(
-        f"start: {members[chosen].name}, which agrees best with the others; widths "
-        f"{' '.join(map(str, shape.widths))}, 1/{cost:.3g} of the ensemble's cost"
+        f"start: {member.name}{why}; widths {' '.join(map(str, shape.widths))}, 1/{cost:.3g} of the "
+        "ensemble's cost"
     )
-    trainer = _trained(start, drawn, labels, labels_MGK, plan, options, follower)
-    draft = trainer.student()
-    draft.save(labels.draft)
-    scores_GK, by = _scores(load_checkpoint(labels.draft), drawn, request, follower)
-    held_MGK = labels_MGK[:, : drawn.held_out]
-    others = teacher.baselines(held_MGK, forward_MGK)
-    fidelity = fidelity_of(scores_GK, held_MGK.mean(axis=0), cost, others)
-    better = _cheaper_and_better(fidelity, cost)
+    trainer = _trained(start, labelled, labels, options, follower)
+    draft = _rounded(trainer.student(), options, labels)
+    scores, by = _scores(draft, labelled, options, follower)
+    ours, theirs = material.by_check(scores), material.by_check(labelled.checks_MN.mean(axis=0))
+    fidelity = fidelity_of(material.checks, ours, theirs, cost, labelled.standings(teacher))
+    better = cheaper_and_better(fidelity, cost)
     if better and not options.force_student:
         raise LegscoreError(
             f"the student was not written: {better} agrees better with the ensemble and costs no more. Train "
             "longer (--minutes), label more (--labels, with --restart), or write it with --force-student; "
             f"labels are kept in {labels.folder}"
         )
+    groups = material.checks[0]
+    held_MN = material.by_check(labelled.checks_MN)[0]
+    tile_N = np.repeat(np.arange(fidelity["groups"]), len(groups.inserts_NL) // fidelity["groups"])
+    sd = sd_figures(trainer.log_sd(groups.inserts_NL), held_MN, tile_N)
     record = {
-        "teacher": plan["models"],
-        "from": {"name": members[chosen].name, "sha256": members[chosen].sha256},
+        "teacher": labelled.described,
+        "from": {"name": member.name, "sha256": member.sha256},
         "cost": round(cost, 3),
-        "multiply_adds": shape.multiply_adds(teacher.student_contract.length),
-        "labels": len(drawn) * WINDOWS_A_GROUP,
-        "windows_sha256": drawn.sha256,
+        "multiply_adds": multiply_adds,
+        "labels": len(material.windows),
+        "own_groups": len(material.own_GKL),
+        "windows_sha256": material.sha256,
         "outputs": ["mean"],
         "forced": bool(better),
-        "fidelity": {"engine": by, **fidelity},
-        **_promises(scores_GK, held_MGK.mean(axis=0)),
+        "fidelity": {"engine": by, **fidelity, "sd": sd},
+        **(promises(material.checks, ours, theirs) if labelled.has_effects else {}),
     }
     training = {
         "seed": options.seed,
@@ -200,32 +142,28 @@ def _distilled(teacher: Teacher, labels: Labels, options: DistillOptions, follow
     return sealed_student(whole, record)
 
 
-def _promises(ours_GK: np.ndarray, theirs_GK: np.ndarray) -> dict[str, Any]:
-    """What the student promises of single changes: how many of the largest it finds, and how near it is."""
-    of_single = slice(1, 1 + SINGLE_CHANGES)
-    ours, theirs = (
-        (scores[:, of_single] - scores[:, :1]).astype(np.float64).ravel() for scores in (ours_GK, theirs_GK)
-    )
-    tile_N = np.repeat(np.arange(len(ours_GK)), SINGLE_CHANGES)
-    return {
-        "cascade": recall_curve(ours, theirs, tile_N),
-        "intervals": interval_table(ours, theirs, tile_N),
-    }
+def _rounded(student: Checkpoint, options: DistillOptions, labels: Labels) -> Checkpoint:
+    """The student as it is read back from its file: figures and checksum are of these weights."""
+    student.save(labels.draft, half=options.half)
+    return load_checkpoint(labels.draft)
 
 
 def _trained(
     start: Checkpoint,
-    drawn: DrawnGroups,
+    labelled: LabelledMaterial,
     labels: Labels,
-    labels_MGK: np.ndarray,
-    plan: dict[str, Any],
     options: DistillOptions,
     follower: Follower,
 ) -> StudentTrainer:
     """The trainer at its last step, from a saved state where there is one."""
+    material = labelled.material
+    inserts_GKL = np.concatenate([material.train_GKL, material.own_GKL])
+    labels_MGK = np.concatenate([labelled.train_MGK, labelled.own_MGK], axis=1)
 
     def made(steps: int, state: Path) -> StudentTrainer:
-        return StudentTrainer(start, drawn, labels_MGK, steps, options.seed, state, {"labels": plan})
+        own = len(material.own_GKL)
+        about = {"labels": labelled.plan}
+        return StudentTrainer(start, inserts_GKL, labels_MGK, own, steps, options.seed, state, about)
 
     about = made(1, labels.draft).identity() | {"steps": None}
     steps = options.steps
@@ -259,27 +197,18 @@ def _seconds_a_step(trainer: StudentTrainer) -> float:
 
 
 def _scores(
-    student: Checkpoint, drawn: DrawnGroups, request: Request, follower: Follower
+    student: Checkpoint, labelled: LabelledMaterial, options: DistillOptions, follower: Follower
 ) -> tuple[np.ndarray, str]:
-    """A student's scores of the held-out windows by the engine that users will score it with, and which that
+    """A student's scores of all checked windows by the engine that users will score it with, and which that
     is."""
-    held = drawn.inserts_GKL[: drawn.held_out]
-    asked = Request(request.engine, request.precision, both_strands=False, device=request.device)
-    engine = open_engine([student], asked, follower.say)
+    request = Request(options.engine, options.precision, both_strands=False, device=options.device)
+    engine = open_engine([student], request, follower.say)
+    inserts_NL = labelled.material.checked
     try:
-        codes = windows_of(held.reshape(-1, held.shape[-1]), student.contract)
-        return engine.score(Batch(codes))[0].reshape(-1, WINDOWS_A_GROUP), f"{engine.name} {engine.precision}"
+        pieces = [
+            engine.score(Batch(windows_of(inserts_NL[start : start + AT_ONCE], student.contract)))[0]
+            for start in range(0, len(inserts_NL), AT_ONCE)
+        ]
+        return np.concatenate(pieces), f"{engine.name} {engine.precision}"
     finally:
         engine.close()
-
-
-def _cheaper_and_better(fidelity: dict[str, Any], cost: float) -> str:
-    """What agrees better with the ensemble at no higher cost, in words; empty where nothing does."""
-    for other in fidelity["baselines"]:
-        if other["cost"] >= cost and is_better(other, fidelity):
-            theirs, ours = other["effects"]["pearson"], fidelity["effects"]["pearson"]
-            return (
-                f"{other['what']} ({other['member']}, 1/{other['cost']:.3g} of the cost, effects Pearson "
-                f"{figure(theirs)} against {figure(ours)} of the student at 1/{cost:.3g})"
-            )
-    return ""

@@ -16,20 +16,26 @@ class DistillOptions:
     """How a student is made.
 
     Attributes:
-        cost: the ensemble's multiply-adds for a window, on all its strands, over the student's.
+        cost: the ensemble's multiply-adds for a window, on all its strands, over the student's; None for 20.
         labels: windows that the ensemble labels, those held out among them.
         minutes: of training; steps are measured at the beginning and counted from then on. steps: instead.
         seed: of windows, batches and new weights.
         insert: bases of the inserts that the student reads; None for 80, or the models' one length.
         tiles, measured: tables of sequences to draw windows from. fasta: genomes to draw them from.
+        own: table of the user's rows. own_share: percent of them to label.
+        check_tiles: tiles to draw beside, whose single changes check the student; None for what `labels`
+            makes fit. check: tables whose rows check it too. truth: their column of what was measured.
+        teacher_table: table that holds the labels. teacher_columns: a column a member, or REF:ALT.
+        architecture: widths of the student instead of `cost`, as `pruning.parse_shape` reads it.
         engine, precision, device: what labels are computed with.
         save_every, log_every: steps between saved states, and between lines that say how it goes.
         restart: discard labels and state of an interrupted distillation.
         keep_labels: leave the labels where they are, for the next student of these models.
+        half: store weights as FP16, half the size; figures are of these.
         force_student: write a student even though something that costs no more agrees better.
     """
 
-    cost: float = 20.0
+    cost: float | None = None
     labels: int = 50_000
     minutes: float | None = None
     steps: int | None = None
@@ -38,6 +44,14 @@ class DistillOptions:
     tiles: tuple[str, ...] = ()
     fasta: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
+    own: str | None = None
+    own_share: float = 10.0
+    check_tiles: int | None = None
+    check: tuple[str, ...] = ()
+    truth: str | None = None
+    teacher_table: str | None = None
+    teacher_columns: tuple[str, ...] = ()
+    architecture: str | None = None
     engine: str = "auto"
     precision: str = "auto"
     device: str | None = None
@@ -46,6 +60,7 @@ class DistillOptions:
     restart: bool = False
     keep_labels: bool = False
     force_student: bool = False
+    half: bool = False
 
     def __post_init__(self) -> None:
         """LegscoreError for options that exclude each other or make no student."""
@@ -53,8 +68,40 @@ class DistillOptions:
             raise LegscoreError("--minutes and --steps exclude each other; give one")
         if self.labels < LEAST_LABELS:
             raise LegscoreError(f"--labels {self.labels:,}: a student needs at least {LEAST_LABELS}")
+        if self.cost is not None and self.architecture is not None:
+            raise LegscoreError("--cost and --architecture exclude each other; give one")
+        if self.truth is not None and not self.check:
+            raise LegscoreError("--truth names a column of --check tables; give one")
+        if self.own is None and self.own_share != DistillOptions.own_share:
+            raise LegscoreError("--own-share is a share of --own rows; give --own")
+        if self.teacher_columns and self.teacher_table is None:
+            raise LegscoreError("--teacher-columns names columns of a --teacher-table; give one")
+        if self.teacher_table is not None:
+            self._check_table()
         if self.engine == "null":
             raise LegscoreError("--engine null computes no scores, so there is nothing to distill")
+
+    def _check_table(self) -> None:
+        """LegscoreError where something would have to be labelled that a table holds no labels of."""
+        asked = {
+            "--tiles": self.tiles, "--fasta": self.fasta, "--measured": self.measured, "--own": self.own,
+            "--check": self.check, "--check-tiles": self.check_tiles is not None,
+        }  # fmt: skip
+        if given := next((name for name, value in asked.items() if value), None):
+            raise LegscoreError(
+                f"{given} gives windows that an ensemble labels; a --teacher-table labels its own rows only"
+            )
+
+    @property
+    def cost_ratio(self) -> float:
+        """What `cost` says, or 20."""
+        return 20.0 if self.cost is None else self.cost
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles that are drawn to check the student: a tenth of the labels, some changes each."""
+        fitting = min(max(self.labels // 250, 40), 1_000)
+        return fitting if self.check_tiles is None else self.check_tiles
 
     @property
     def groups(self) -> int:
@@ -76,8 +123,9 @@ class Follower:
     def begin(self) -> None:
         """Everything is checked; from now on `stopped` is asked."""
 
-    def labelled(self, done: int, total: int) -> None:
-        """Windows that have labels, after each piece of them."""
+    def labelled(self, kind: str, done: int, total: int) -> None:
+        """Windows that are scored, after each piece of them; `kind`: labels, or scores of the models beside
+        the student."""
 
     def trained(self, step: int, steps: int) -> None:
         """After every step."""

@@ -58,6 +58,47 @@ def student_shape(architecture: Architecture, contract: Contract, budget: float)
     )
 
 
+def parse_shape(architecture: Architecture, contract: Contract, text: str) -> Architecture:
+    """The student's shape in the user's words.
+
+    Args:
+        architecture: of the member that it is cut from.
+        text: WIDTHS or WIDTHS/INNER: channels that enter each block, and inner channels of each block; one
+            number for all, or a list with commas. The last width, which the head reads, stays the member's.
+
+    Raises:
+        LegscoreError: the text says no shape, or one that is wider than the member anywhere.
+    """
+    a = replace(architecture, in_channels=len(contract.channels))
+    outer, _, inner = text.partition("/")
+    widths = _widths("widths", text, outer, a.widths[:-1], 1)
+    unit = a.filters_per_group
+    inner_widths = _widths("inner widths", text, inner, a.inner_widths, unit) if inner else a.inner_widths
+    return _shaped(a, (*widths, a.widths[-1]), inner_widths)
+
+
+def _widths(what: str, text: str, given: str, most: tuple[int, ...], unit: int) -> tuple[int, ...]:
+    numbers = [part.strip() for part in given.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in numbers):
+        raise LegscoreError(f"--architecture {text!r}: {what} are whole numbers with commas between them")
+    widths = tuple(map(int, numbers)) * (len(most) if len(numbers) == 1 else 1)
+    if len(numbers) == 1:
+        widths = tuple(min(width, at_most) for width, at_most in zip(widths, most, strict=True))
+    if len(widths) != len(most):
+        raise LegscoreError(
+            f"--architecture {text!r}: {len(widths)} {what}; these models have {len(most)} "
+            f"({','.join(map(str, most))})"
+        )
+    for width, at_most in zip(widths, most, strict=True):
+        if not unit <= width <= at_most or width % unit:
+            multiple = f", multiples of {unit}" if unit > 1 else ""
+            raise LegscoreError(
+                f"--architecture {text!r}: {what} go from {unit} to those of the member "
+                f"({','.join(map(str, most))}){multiple}"
+            )
+    return widths
+
+
 def _shapes(a: Architecture) -> Iterator[Architecture]:
     """Shapes of students, the dearest first: the member, fewer inner channels, then narrower blocks."""
     widest = max(a.widths)
@@ -66,10 +107,15 @@ def _shapes(a: Architecture) -> Iterator[Architecture]:
     for width, share in ((widest, 1.0), (widest, 0.75), (widest, 0.5), *narrower):
         widths = (*(min(w, width) for w in a.widths[:-1]), a.widths[-1])
         inner = tuple(_narrowed(m, share, a.filters_per_group) for m in a.inner_widths)
-        hidden = a.se_widths
-        if a.se == "plain":
-            hidden = tuple(min(h, max(8, m // 4)) for h, m in zip(hidden, inner, strict=True))
-        yield replace(a, widths=widths, inner_widths=inner, se_widths=hidden)
+        yield _shaped(a, widths, inner)
+
+
+def _shaped(a: Architecture, widths: tuple[int, ...], inner: tuple[int, ...]) -> Architecture:
+    """With these widths; hidden units of plain gates follow the inner channels."""
+    hidden = a.se_widths
+    if a.se == "plain":
+        hidden = tuple(min(h, max(8, m // 4)) for h, m in zip(hidden, inner, strict=True))
+    return replace(a, widths=widths, inner_widths=inner, se_widths=hidden)
 
 
 def _narrowed(inner: int, share: float, per_group: int) -> int:

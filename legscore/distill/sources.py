@@ -32,7 +32,10 @@ TRIES = 20
 
 
 class Source(Protocol):
-    """Draws inserts."""
+    """Draws inserts. `kind`: random, measured or genome."""
+
+    @property
+    def kind(self) -> str: ...
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """uint8 codes [n, insert], none of them N."""
@@ -43,6 +46,7 @@ class RandomDna:
     """Bases drawn independently, with a GC content of its own in every insert."""
 
     insert: int
+    kind: str = "random"
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         gc_N = rng.beta(*GC_BETA, n)[:, None]
@@ -56,6 +60,7 @@ class Listed:
     """Inserts of tables, each once before any comes again."""
 
     inserts_NL: np.ndarray
+    kind: str
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         passes = [rng.permutation(len(self.inserts_NL)) for _ in range(-(-n // len(self.inserts_NL)))]
@@ -68,6 +73,7 @@ class OfGenome:
 
     genome: Genome
     insert: int
+    kind: str = "genome"
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         names = [name for name, length in self.genome.lengths.items() if length >= self.insert]
@@ -114,15 +120,17 @@ def open_sources(
     """
     sources: list[tuple[float, Source]] = [(SHARES["random"], RandomDna(insert))]
     if measured:
-        sources.append((SHARES["measured"], read_listed(measured, contract, insert, seed, say)))
-    genomic: list[Source] = [read_listed(tiles, contract, insert, seed, say)] if tiles else []
+        sources.append((SHARES["measured"], read_listed("measured", measured, contract, insert, seed, say)))
+    genomic: list[Source] = [read_listed("genome", tiles, contract, insert, seed, say)] if tiles else []
     genomic += [OfGenome(Genome(Path(path)), insert) for path in fasta]
     sources += [(SHARES["tiles"] / len(genomic), source) for source in genomic]
     whole = sum(share for share, _ in sources)
     return [(share / whole, source) for share, source in sources]
 
 
-def read_listed(paths: tuple[str, ...], contract: Contract, insert: int, seed: int, say: Say) -> Listed:
+def read_listed(
+    kind: str, paths: tuple[str, ...], contract: Contract, insert: int, seed: int, say: Say
+) -> Listed:
     """The distinct inserts of tables (`sequence` column, or that of references where rows are changes).
 
     Args:
@@ -142,7 +150,7 @@ def read_listed(paths: tuple[str, ...], contract: Contract, insert: int, seed: i
             )
         found.append(inserts)
     inserts_NL = np.concatenate(found)
-    return Listed(inserts_NL[unique_rows(inserts_NL)[0]])
+    return Listed(inserts_NL[unique_rows(inserts_NL)[0]], kind)
 
 
 def _inserts_of(

@@ -1,9 +1,12 @@
 """One student's training: the pruned member goes on, against the ensemble's own scores.
 
-Nothing in a step is random but the sampler, which is a function of (seed, step): a killed and resumed
+Nothing in a step is random but the samplers, which are functions of (seed, step): a killed and resumed
 training ends with the same weights, bit for bit on a CPU. Beside the score the network learns, from its last
 layer's means, how each member deviates from the mean and how much members differ (log SD). These two heads
 help the training and are not part of the checkpoint, which has one output: the mean.
+
+The user's own rows, where there are some, take a part of every batch: up to a third, and so much that none
+comes more often than OWN_PASSES times.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legscore.distill.drawn_groups import DrawnGroups
 from legscore.distill.labels import windows_of
 from legscore.distill.options import WINDOWS_A_GROUP
 from legscore.errors import LegscoreError
@@ -31,12 +33,16 @@ from legscore.train.sampler import Sampler
 from legscore.train.state import load_state, save_state
 
 BATCH_GROUPS = 64
+AT_ONCE = 512
+"""Windows that the heads beside are asked about together."""
 RATE, WEIGHT_DECAY, BETAS = 2e-3, 0.02, (0.9, 0.98)
 WARM_STEPS, LEAST_RATE = 60, 0.005
 CLIP = 2.0
 MOST_EMA, EMA_DELAY = 0.995, 20
 OF_DEVIATIONS, OF_EFFECTS, OF_SD = 2.0, 0.3, 0.05
 """Weights of the losses beside that of the mean, which has 1."""
+OWN_PASSES, MOST_OWN = 30, 1 / 3
+"""How often a group of the user's rows is trained on at most, and their share of a batch at most."""
 MOST_WEIGHT = 5.0
 """Of the largest effects, where one of no effect weighs 1."""
 SD_FLOOR = 0.02
@@ -85,8 +91,9 @@ class StudentTrainer:
     def __init__(
         self,
         start: Checkpoint,
-        drawn: DrawnGroups,
+        inserts_GKL: np.ndarray,
         labels_MGK: np.ndarray,
+        n_own: int,
         steps: int,
         seed: int,
         state_path: Path,
@@ -95,21 +102,25 @@ class StudentTrainer:
         """
         Args:
             start: the member, pruned.
-            labels_MGK: of all groups, those held out first. steps: how many to train for.
+            inserts_GKL, labels_MGK: all groups to train on; the last n_own are of the user's rows.
+            steps: how many to train for.
             about: what else a saved state belongs to.
         """
         self.start, self.contract, self.steps, self.seed = start, start.contract, steps, seed
         self.state_path, self.about, self.device = state_path, about, torch.device("cpu")
-        self.inserts_GKL = drawn.inserts_GKL[drawn.held_out :]
-        self.targets = targets_of(labels_MGK[:, drawn.held_out :])
-        self.batch_groups = min(BATCH_GROUPS, len(self.inserts_GKL))
-        self.sampler = Sampler(len(self.inserts_GKL), self.batch_groups, seed, "none")
+        self.inserts_GKL, self.targets = inserts_GKL, targets_of(labels_MGK)
+        self.n_drawn = len(inserts_GKL) - n_own
+        self.batch_groups = min(BATCH_GROUPS, self.n_drawn)
+        share = min(OWN_PASSES * n_own / steps, MOST_OWN * self.batch_groups)
+        self.batch_own = max(round(share), 1) if n_own else 0
+        self.sampler = Sampler(self.n_drawn, self.batch_groups - self.batch_own, seed, "none")
+        self.own_sampler = Sampler(n_own, self.batch_own, seed, "none") if n_own else None
         student = from_checkpoint(start)
         beside = nn.Linear(start.architecture.widths[-1], len(labels_MGK) + 1)
         nn.init.zeros_(beside.weight)
         nn.init.zeros_(beside.bias)
         trained = nn.ModuleDict({"student": student, "beside": beside})
-        self.network = nn.ModuleDict({"trained": trained, "average": copy.deepcopy(student)})
+        self.network = nn.ModuleDict({"trained": trained, "average": copy.deepcopy(trained)})
         self.network["average"].requires_grad_(False)
         parameters = list(trained.parameters())
         groups: list[dict[str, Any]] = [
@@ -138,7 +149,7 @@ class StudentTrainer:
             "seed": self.seed,
             "architecture": self.start.architecture.to_json(),
             "contract": self.contract.to_json(),
-            "batch": self.batch_groups,
+            "batch": [self.batch_groups, self.batch_own],
             "precision": str(self.dtype).removeprefix("torch."),
         }
 
@@ -148,8 +159,7 @@ class StudentTrainer:
 
     def train_step(self) -> float:
         """One step of optimiser and average; returns the loss."""
-        rows, _, _ = self.sampler.draw(self.step)
-        loss = self._loss(rows)
+        loss = self._loss(self._rows())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trained = self.network["trained"]
@@ -158,7 +168,7 @@ class StudentTrainer:
         self.schedule.step()
         self.step += 1
         kept = min(MOST_EMA, self.step / (self.step + EMA_DELAY))
-        current = trained["student"].state_dict()
+        current = trained.state_dict()
         with torch.no_grad():
             for name, value in self.network["average"].state_dict().items():
                 if value.dtype.is_floating_point:
@@ -167,16 +177,28 @@ class StudentTrainer:
                     value.copy_(current[name])
         return float(loss.detach())
 
+    def _rows(self) -> np.ndarray:
+        """Groups of this step."""
+        rows, _, _ = self.sampler.draw(self.step)
+        if self.own_sampler is None:
+            return rows
+        return np.concatenate([rows, self.n_drawn + self.own_sampler.draw(self.step)[0]])
+
+    def _outputs(self, network: nn.ModuleDict, inserts_NL: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Scores [N] and what the heads beside say [N, members + 1]."""
+        codes = torch.from_numpy(windows_of(inserts_NL, self.contract))
+        off = torch.zeros(len(codes), dtype=torch.bool)
+        with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
+            trunk = network["student"]._trunk(encode(codes, off, off, self.contract))
+            score = network["student"].head(trunk).float()
+            return score, network["beside"](trunk.mean(dim=(2, 3))).float()
+
     def _loss(self, rows: np.ndarray) -> Tensor:
         inserts, targets = self.inserts_GKL[rows], self.targets
         shape = (len(rows), WINDOWS_A_GROUP)
-        codes = torch.from_numpy(windows_of(inserts.reshape(-1, inserts.shape[-1]), self.contract))
-        off = torch.zeros(len(codes), dtype=torch.bool)
         trained = self.network["trained"].train()
-        with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
-            trunk = trained["student"]._trunk(encode(codes, off, off, self.contract))
-            score = trained["student"].head(trunk).float()
-            beside = trained["beside"](trunk.mean(dim=(2, 3))).float().reshape(*shape, -1)
+        score, beside = self._outputs(trained, inserts.reshape(-1, inserts.shape[-1]))  # type: ignore[arg-type]
+        beside = beside.reshape(*shape, -1)
         mean_GK = ((score - targets.mean) / targets.sd).reshape(shape)
         level, truth_GK = nn.functional.mse_loss(mean_GK, targets.mean_GK[rows]), targets.mean_GK[rows]
         effect, truth = mean_GK[:, 1:] - mean_GK[:, :1], truth_GK[:, 1:] - truth_GK[:, :1]
@@ -228,7 +250,17 @@ class StudentTrainer:
                 return False
         return True
 
+    def log_sd(self, inserts_NL: np.ndarray) -> np.ndarray:
+        """How much the averaged network thinks that members differ, standardised log SD, float32 [N]."""
+        average = self.network["average"].eval()
+        with torch.inference_mode():
+            pieces = [
+                self._outputs(average, inserts_NL[start : start + AT_ONCE])[1][:, -1]  # type: ignore[arg-type]
+                for start in range(0, len(inserts_NL), AT_ONCE)
+            ]
+        return torch.cat(pieces).numpy()
+
     def student(self) -> Checkpoint:
         """The average of the weights as a checkpoint, without a record."""
-        arrays = state_arrays(self.network["average"])  # type: ignore[arg-type]
+        arrays = state_arrays(self.network["average"]["student"])  # type: ignore[index]
         return Checkpoint("legscore", self.start.architecture, self.contract, arrays)

@@ -91,8 +91,19 @@ def _is_record(record: Any) -> bool:
             _is_agreement(line) and isinstance(line.get("what"), str) and _number(line.get("cost"))
             for line in fidelity["baselines"]
         )
+        and isinstance(fidelity.get("checks", []), list)
+        and all(map(_is_check, fidelity.get("checks", [])))
         and ("cascade" not in record or _is_curve(record["cascade"], "recall", 4))
         and ("intervals" not in record or _is_curve(record["intervals"], "bins", 2))
+    )
+
+
+def _is_check(value: Any) -> bool:
+    return (
+        _is_agreement(value)
+        and isinstance(value.get("name"), str)
+        and type(value.get("tiles")) is int
+        and type(value.get("rows")) is int
     )
 
 
@@ -153,11 +164,21 @@ def describe_student(record: Mapping[str, Any]) -> str:
         f"{figure(effects['spearman'])}, slope {figure(effects['slope'], 2)}, levels Pearson "
         f"{figure(levels['pearson'])}"
     )
+    for check in fidelity.get("checks", ()):
+        told = check["effects"] if check["effects"]["pearson"] is not None else check["levels"]
+        line += f"; {_of_check(check)} Pearson {figure(told['pearson'])}"
     for other in fidelity["baselines"]:
         if is_better(other, fidelity):
             share = f"1/{other['cost']:.3g}"
             line += f"; {other['what']} agrees better ({figure(other['effects']['pearson'])} at {share})"
     return line
+
+
+def _of_check(check: Mapping[str, Any]) -> str:
+    """What a further check's figure is of."""
+    if check["name"] == "tiles":
+        return f"single changes of {check['tiles']:,} tiles"
+    return f"your own rows ({check['rows']:,})" if check["name"] == "own" else f"{check['name']}"
 
 
 def is_better(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -1,0 +1,159 @@
+"""Everything that the ensemble labels for one student: windows to train on, and rows to check it on.
+
+What is checked shares no 20 bases in a row with what is trained on, on either strand, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from legscore.distill.check_rows import CheckRows, of_groups, of_rows, tiles_with_snvs
+from legscore.distill.drawn_groups import draw_groups, drawn_inserts, kmers_apart, share_nothing
+from legscore.distill.input_rows import InputRows, read_rows
+from legscore.distill.options import DistillOptions
+from legscore.distill.own_rows import groups_of, hold_out
+from legscore.distill.sources import Source, open_sources
+from legscore.dna.contract import Contract
+from legscore.errors import InputError
+from legscore.system.log import Say
+
+MOST_CHECKED = 100_000
+"""Rows of a --check table; of a larger one so many are drawn."""
+TILES = "tiles"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is labelled.
+
+    Attributes:
+        train_GKL: uint8 codes [groups, 4, insert] to train on. own_GKL: likewise, of the user's rows.
+        checks: first the held-out groups, then drawn tiles, the user's held-out rows, and --check tables.
+    """
+
+    train_GKL: np.ndarray
+    own_GKL: np.ndarray
+    checks: tuple[CheckRows, ...]
+
+    @property
+    def checked(self) -> np.ndarray:
+        """Windows of all checks, one after the other."""
+        return np.concatenate([check.inserts_NL for check in self.checks])
+
+    @property
+    def windows(self) -> np.ndarray:
+        """Everything that is labelled: training, the user's rows, checks."""
+        length = self.train_GKL.shape[-1]
+        return np.concatenate(
+            [self.train_GKL.reshape(-1, length), self.own_GKL.reshape(-1, length), self.checked]
+        )
+
+    def parted(self, values_MN: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values of `windows` as [members, groups, 4] of training and of the user's rows, and [members,
+        windows] of checks."""
+        train, own = (groups.shape[0] * groups.shape[1] for groups in (self.train_GKL, self.own_GKL))
+        first, second, third = np.split(values_MN, [train, train + own], axis=1)
+        members, windows = len(values_MN), self.train_GKL.shape[1]
+        return first.reshape(members, -1, windows), second.reshape(members, -1, windows), third
+
+    def by_check(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values [.., windows] of `checked`, for each check."""
+        ends = np.cumsum([len(check.inserts_NL) for check in self.checks])[:-1]
+        return np.split(values, ends, axis=-1)
+
+    @property
+    def sha256(self) -> str:
+        """Of all windows and of what they are for."""
+        shape = [self.train_GKL.shape, self.own_GKL.shape]
+        digest = hashlib.sha256(str(shape).encode())
+        digest.update(np.ascontiguousarray(self.windows))
+        for check in self.checks:
+            digest.update(f"{check.name} {len(check.inserts_NL)} {len(check.alt_E)}".encode())
+            digest.update(np.ascontiguousarray(check.alt_E))
+        return digest.hexdigest()
+
+
+def gather(contract: Contract, insert: int, options: DistillOptions, say: Say) -> Material:
+    """Read and draw everything that the ensemble will label.
+
+    Raises:
+        InputError: a table or genome that cannot be read, or too little that shares nothing with the checks.
+    """
+    sources = open_sources(
+        contract, insert, options.tiles, options.fasta, options.measured, options.seed, say
+    )
+    own, own_check = _own(contract, insert, options, say)
+    tables = [_check_table(path, contract, insert, options, say) for path in options.check]
+    tiles = _drawn_tiles(sources, options)
+    checks = [tiles, *([own_check] if own_check else []), *tables]
+    kept_apart = [check.inserts_NL for check in checks]
+    drawn = draw_groups(sources, options.groups, options.held_out, options.seed, kept_apart)
+    held = of_groups("groups", drawn.inserts_GKL[: drawn.held_out])
+    own_GKL = np.empty((0, *drawn.inserts_GKL.shape[1:]), np.uint8)
+    if own is not None:
+        own_GKL = _apart(groups_of(own, np.random.default_rng([options.seed, 53])), [held, *checks], say)
+    material = Material(drawn.inserts_GKL[drawn.held_out :], own_GKL, (held, *checks))
+    _say_all(material, say)
+    return material
+
+
+def _own(
+    contract: Contract, insert: int, options: DistillOptions, say: Say
+) -> tuple[InputRows | None, CheckRows | None]:
+    """The user's rows to train on, and those held out."""
+    if options.own is None:
+        return None, None
+    rng = np.random.default_rng([options.seed, 51])
+    rows = read_rows(options.own, contract, insert, options.own_share / 100, options.labels, rng, say)
+    rows, held = hold_out(rows, rng)
+    if held is None:
+        say(f"{options.own}: all rows change the same insert, so that none can be held out")
+    return rows, held
+
+
+def _check_table(path: str, contract: Contract, insert: int, options: DistillOptions, say: Say) -> CheckRows:
+    """A table whose rows are checked, and compared with what was measured where that is asked for."""
+    rng = np.random.default_rng([options.seed, 61])
+    values = () if options.truth is None else (options.truth,)
+    rows = read_rows(path, contract, insert, 1.0, MOST_CHECKED, rng, say, values)
+    return of_rows(Path(path).name, rows, measured=bool(values))
+
+
+def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOptions) -> CheckRows:
+    """Tiles with single changes of them, from genomes where there are any, else from tables, else random."""
+    kinds = {source.kind for _, source in sources}
+    kind = next(kind for kind in ("genome", "measured", "random") if kind in kinds)
+    some = [(share, source) for share, source in sources if source.kind == kind]
+    whole = sum(share for share, _ in some)
+    rng = np.random.default_rng([options.seed, 43])
+    references = drawn_inserts([(share / whole, source) for share, source in some], options.n_tiles, rng)
+    return of_groups(TILES, tiles_with_snvs(references, rng), drawn_from=kind)
+
+
+def _apart(own_GKL: np.ndarray, checks: Sequence[CheckRows], say: Say) -> np.ndarray:
+    """The user's groups that share nothing with what is checked. InputError where none is left."""
+    apart = own_GKL[share_nothing(own_GKL, kmers_apart([check.inserts_NL for check in checks]))]
+    if len(apart) < len(own_GKL):
+        left_out = len(own_GKL) - len(apart)
+        say(f"--own: {left_out:,} of {len(own_GKL):,} groups share 20 bases with checked rows; left out")
+    if not len(apart):
+        raise InputError(
+            "--own: every row shares 20 bases in a row with checked rows, so that none can be trained on; "
+            "give --check other rows, or a larger --own-share"
+        )
+    return apart
+
+
+def _say_all(material: Material, say: Say) -> None:
+    windows = len(material.windows)
+    own = f", {len(material.own_GKL):,} groups of your own rows" if len(material.own_GKL) else ""
+    checks = ", ".join(f"{len(check.alt_E):,} of {check.name}" for check in material.checks)
+    say(
+        f"windows: {windows:,} to label: {len(material.train_GKL):,} groups to train on{own}; rows held out: "
+        f"{checks}"
+    )

@@ -1,0 +1,130 @@
+"""Labels from a table instead of an ensemble: scores of any model, a column (or two of them) a member."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from legscore.distill.check_rows import of_groups
+from legscore.distill.drawn_groups import kmers_apart, share_nothing
+from legscore.distill.input_rows import InputRows, read_rows
+from legscore.distill.material import Material
+from legscore.distill.options import LEAST_LABELS, WINDOWS_A_GROUP, DistillOptions
+from legscore.dna.codes import unique_rows
+from legscore.dna.contract import Contract
+from legscore.errors import InputError
+from legscore.input.read import open_input
+from legscore.rows.schema import find_roles
+from legscore.system.log import Say
+
+CHANGES = WINDOWS_A_GROUP - 1
+
+
+@dataclass(frozen=True)
+class TableTeacher:
+    """What a table gives.
+
+    Attributes:
+        material: windows; the only check is that of held-out groups.
+        labels_MN: float32 [members, windows] of `material.windows`.
+        described: the teacher's members for the student's record.
+        has_effects: whether rows are changes; else effects are differences between sequences.
+    """
+
+    material: Material
+    labels_MN: np.ndarray
+    described: list[dict[str, Any]]
+    has_effects: bool
+
+
+def read_teacher(
+    path: str, contract: Contract, insert: int, options: DistillOptions, say: Say
+) -> TableTeacher:
+    """Read windows and labels; a tenth of the groups is held out, with all that shares 20 bases with it.
+
+    Raises:
+        InputError: a table that cannot be read, lacks a column or holds too little.
+    """
+    opened = open_input([path])
+    pairs = find_roles(opened.schema.names, opened.name).kind.windows == 2
+    names = options.teacher_columns or (("ref_score:alt_score",) if pairs else ("score",))
+    columns = [name.split(":") for name in names]
+    for name, parts in zip(names, columns, strict=True):
+        if len(parts) != 1 + pairs:
+            wanted = "of two columns, REF:ALT" if pairs else "the name of one column"
+            raise InputError(f"--teacher-columns {name}: rows of {path} need {wanted}")
+    rng = np.random.default_rng([options.seed, 71])
+    values = [column for parts in columns for column in parts]
+    rows = read_rows(path, contract, insert, 1.0, options.labels, rng, say, values)
+    known = np.isfinite(rows.value_NV).all(axis=1)
+    if not known.all():
+        say(f"{path}: {np.count_nonzero(~known):,} rows without a score are left out")
+    rows = rows.take(known)
+    groups_GKL, labels_MGK, anchor_G = _grouped(rows, pairs, rng)
+    held_G = _chosen(anchor_G, rng)
+    free_G = ~held_G
+    free_G[free_G] = share_nothing(groups_GKL[free_G], kmers_apart([groups_GKL[held_G]]))
+    if WINDOWS_A_GROUP * np.count_nonzero(free_G) < LEAST_LABELS or not held_G.any():
+        raise InputError(
+            f"{path}: {np.count_nonzero(free_G):,} groups of {WINDOWS_A_GROUP} windows share no 20 bases "
+            f"with those held out; a student needs {LEAST_LABELS // WINDOWS_A_GROUP}"
+        )
+    order = np.concatenate([np.flatnonzero(free_G), np.flatnonzero(held_G)])
+    n_free, length = int(np.count_nonzero(free_G)), groups_GKL.shape[-1]
+    material = Material(
+        groups_GKL[order[:n_free]],
+        np.empty((0, WINDOWS_A_GROUP, length), np.uint8),
+        (of_groups("groups", groups_GKL[order[n_free:]]),),
+    )
+    left_out = len(groups_GKL) - len(order)
+    say(
+        f"windows: {n_free:,} groups to train on, {len(order) - n_free:,} held out, {left_out:,} left out "
+        "that share 20 bases with these"
+    )
+    labels_MN = labels_MGK[:, order].reshape(len(names), -1).astype(np.float32)
+    sha256 = [hashlib.sha256(np.ascontiguousarray(label_N).tobytes()).hexdigest() for label_N in labels_MN]
+    described = [
+        {"name": f"{Path(path).name} {name}", "sha256": checksum}
+        for name, checksum in zip(names, sha256, strict=True)
+    ]
+    return TableTeacher(material, labels_MN, described, pairs)
+
+
+def _grouped(
+    rows: InputRows, pairs: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups uint8 [G, 4, insert], their labels [members, G, 4], and what each group changes, int64 [G].
+
+    Of changes: a reference and three rows that change it, some twice where it has fewer. Of single sequences:
+    four of them.
+    """
+    if not pairs:
+        groups = len(rows) // WINDOWS_A_GROUP
+        order = rng.permutation(len(rows))[: groups * WINDOWS_A_GROUP].reshape(groups, WINDOWS_A_GROUP)
+        labels_MGK = np.moveaxis(rows.value_NV[order], -1, 0)
+        return rows.alt_NL[order], labels_MGK, np.arange(groups)
+    assert rows.ref_NL is not None
+    anchor_N = unique_rows(rows.ref_NL)[1]
+    by_anchor = np.argsort(anchor_N, kind="stable")
+    counts = np.bincount(anchor_N)
+    groups_A = -(-counts // CHANGES)
+    anchor_G = np.repeat(np.arange(len(counts)), groups_A)
+    nth_G = np.arange(len(anchor_G)) - np.repeat(np.cumsum(groups_A) - groups_A, groups_A)
+    within_GC = (nth_G[:, None] * CHANGES + np.arange(CHANGES)) % counts[anchor_G][:, None]
+    row_GC = by_anchor[(np.cumsum(counts) - counts)[anchor_G][:, None] + within_GC]
+    groups_GKL = np.concatenate([rows.ref_NL[row_GC[:, :1]], rows.alt_NL[row_GC]], axis=1)
+    ref_NM, alt_NM = rows.value_NV[:, 0::2], rows.value_NV[:, 1::2]
+    labels_GKM = np.concatenate([ref_NM[row_GC[:, :1]], alt_NM[row_GC]], axis=1)
+    return groups_GKL, np.moveaxis(labels_GKM, -1, 0), anchor_G
+
+
+def _chosen(anchor_G: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """bool [groups]: about a tenth (2,000 at most), always all groups of an anchor."""
+    anchors = rng.permutation(int(anchor_G.max(initial=-1)) + 1)
+    ends = np.cumsum(np.bincount(anchor_G)[anchors])
+    wanted = min(2_000, max(25, len(anchor_G) // 10))
+    return np.isin(anchor_G, anchors[: int(np.searchsorted(ends, wanted)) + 1])

@@ -18,7 +18,6 @@ from test_distill import OPTIMISED, QUICK, Interrupted
 
 from legscore.distill.check_rows import of_rows, tiles_with_snvs
 from legscore.distill.drawn_groups import kmers_of
-from legscore.distill.fidelity import sd_figures
 from legscore.distill.input_rows import InputRows, read_rows
 from legscore.distill.labels import windows_of
 from legscore.distill.make_student import distill
@@ -27,6 +26,7 @@ from legscore.distill.options import DistillOptions
 from legscore.distill.own_rows import groups_of, hold_out
 from legscore.distill.pruning import parse_shape
 from legscore.distill.sources import RandomDna
+from legscore.distill.student_figures import sd_figures
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import BASES, reverse_complement

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from legscore.distill.agreement import best_member
-from legscore.distill.fidelity import cheaper_and_better, fidelity_of, promises, sd_figures
 from legscore.distill.labels import Labels, windows_of
 from legscore.distill.material import gather
 from legscore.distill.options import DistillOptions, Follower
 from legscore.distill.pruning import pruned
+from legscore.distill.student_figures import cheaper_and_better, fidelity_of, promises, sd_figures
 from legscore.distill.student_trainer import StudentTrainer
 from legscore.distill.teacher import LabelledMaterial, Teacher, label, open_teacher
 from legscore.distill.teacher_table import read_teacher

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from legscore.distill.fidelity import Standing
 from legscore.distill.labels import Labels, teacher_plan
 from legscore.distill.material import Material
 from legscore.distill.options import WINDOWS_A_GROUP, DistillOptions, Follower
 from legscore.distill.pruning import cost_of, parse_shape, strands_of, student_shape
+from legscore.distill.student_figures import Standing
 from legscore.distill.teacher_table import TableTeacher
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine, ThreadedEngine

@@ -258,11 +258,13 @@ setup(
         "legscore.kernels",
         "legscore.engines",
         "legscore.bundled",
+        "legscore.student",
     ],
     package_dir={
         "legscore.kernels": "kernels",
         "legscore.engines": "engines",
         "legscore.bundled": "examples/models",
+        "legscore.student": "examples/student",
     },
     package_data={
         "legscore": ["py.typed"],
@@ -270,6 +272,7 @@ setup(
         "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md", "cpu/*.cpp", "cpu/*.h"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],
+        "legscore.student": ["*.safetensors", "*.md"],
     },
     install_requires=[
         "numpy>=1.21.3",

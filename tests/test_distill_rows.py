@@ -145,15 +145,18 @@ def test_what_is_checked_shares_nothing_with_training(tmp_path: Path) -> None:
         lines += [f"{text},{k},{'A' if text[k] != 'A' else 'C'}" for k in (3, 40)]
     (tmp_path / "own.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "check.csv").write_text("\n".join([lines[0], *lines[-20:]]) + "\n")
+    (tmp_path / "apart.csv").write_text(f"sequence\n{dna[19_000:19_080]}\n{dna[19_060:19_140]}\n")
     options = DistillOptions(
-        labels=800, fasta=(str(tmp_path / "g.fa"),), own=str(tmp_path / "own.csv"), own_share=60,
+        labels=800, apart=(str(tmp_path / "apart.csv"),), fasta=(str(tmp_path / "g.fa"),), own=str(tmp_path / "own.csv"), own_share=60,
         check=(str(tmp_path / "check.csv"),), check_tiles=5,
     )  # fmt: skip
     said: list[str] = []
     material = gather(yeast_contract(), 80, options, said.append)
     assert [check.name for check in material.checks] == ["groups", "tiles", "own", "check.csv"]
     assert any("share 20 bases with checked rows; left out" in line for line in said)
-    checked = material.checked
+    checked = np.concatenate(
+        [material.checked, *(encode_text(dna[at : at + 80])[None] for at in (19_000, 19_060))]
+    )
     apart = np.union1d(kmers_of(checked), kmers_of(reverse_complement(checked)))
     for groups in (material.train_GKL, material.own_GKL):
         assert len(groups) > 20
@@ -324,7 +327,7 @@ def test_options_that_do_not_go_together(ensemble: str, tmp_path: Path, cli: Any
     one_line(cli(*asked, "--own-share", 5), "--own-share is a share of --own rows")
     one_line(cli(*asked, "--teacher-columns", "a"), "--teacher-columns names columns of a --teacher-table")
     asked += ["--cost", 4]
-    one_line(cli(*asked, "--check", table, "--truth", "nothing"), "has no column 'nothing'")
+    one_line(cli(*asked, "--check", table, "--truth", "nothing"), "--truth nothing: no --check table has")
     one_line(cli(*asked, "--own", tmp_path / "none.csv"), "none.csv")
     one_line(cli(*asked, "--own", table, "--insert", 70), "no", "inserts of 70 bases", "--insert")
     one_line(cli(*asked, "--own", table, "-o", table, "--force"), "end its name in .safetensors")

@@ -52,3 +52,22 @@ def test_every_command_knows_the_same_names(
     ran = cli(*command, "bundled") if command[0] in ("run", "show") else None
     assert ran is None or ran.code == 0, ran.err
     one_line(cli(*command, "bundle"), "bundle: no such file or directory", "a name: bundled")
+
+
+def test_the_bundled_student_is_used_where_it_is_named_alone(
+    tmp_path: Path, toy_models: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was not made, the message says how it is."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.csv").write_text("sequence\nACGTACGTACGT\n")
+    lies_in = {"student": tmp_path, "bundled": toy_models}
+    monkeypatch.setattr("legscore.model.model_names.folder", lies_in.__getitem__)
+    given = ("run", "s.csv", "-m", "bundled-student", "-o", "o.csv", "--engine", "null")
+    one_line(cli(*given), "bundled-student does not come with this legscore", "examples/make_student.py")
+    one_line(cli("show", "bundled-student"), "does not come with this legscore")
+    shutil.copyfile(sorted(toy_models.glob("*.safetensors"))[0], "bundled_student.safetensors")
+    assert locate_models(["bundled-student"]) == [tmp_path / "bundled_student.safetensors"]
+    assert not are_bundled(["bundled-student"])
+    ran = cli(*given)
+    assert ran.code == 0, ran.err
+    assert ran.err.startswith("models: 1 (")

@@ -37,7 +37,7 @@ SECTIONS = (
     ),
     Section(
         "What it is checked on",
-        "check_tiles check truth",
+        "check_tiles check truth apart",
         (
             "legscore distill -m models/ -o student.safetensors --check measured_snvs.parquet \\\n"
             "    --truth measured_delta",
@@ -158,6 +158,13 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
     help="Rows kept from training that the student is checked on; repeat.",
 )
 @click.option("--truth", metavar="COLUMN", help="Column of the --check tables that holds what was measured.")
+@click.option(
+    "--apart",
+    multiple=True,
+    type=click.Path(),
+    metavar="TABLE",
+    help="Rows that training shares nothing with either; they are not labelled; repeat.",
+)
 @click.option(
     "--teacher-table",
     type=click.Path(),

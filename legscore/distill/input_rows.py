@@ -54,7 +54,7 @@ def read_rows(
     contract: Contract,
     insert: int,
     share: float,
-    most: int,
+    most: int | None,
     rng: np.random.Generator,
     say: Say,
     values: Sequence[str] = (),
@@ -64,7 +64,7 @@ def read_rows(
     Args:
         contract: of the ensemble, whose adapters and windows the sequences may carry.
         insert: bases; rows of other lengths, and those with N, are left out and counted.
-        share: of all rows. most: rows, about, however many a share would be.
+        share: of all rows. most: rows, about, however many a share would be; None for no bound.
         values: columns of numbers to read beside the sequences.
 
     Raises:
@@ -83,7 +83,7 @@ def read_rows(
         replace(contract, insert_min=insert, insert_max=insert), roles.kind, sequence_is, max_n=0
     )
     columns = list(dict.fromkeys([*roles.column_of.values(), *values]))
-    share = min(share, most / max(opened.n_rows, 1))
+    share = share if most is None else min(share, most / max(opened.n_rows, 1))
     found, drawn = [], 0
     for part in opened.parts(columns, PART_ROWS):
         rows_N = np.flatnonzero(rng.random(part.table.num_rows) < share)

@@ -62,7 +62,7 @@ def distill(
     if target.suffix != ".safetensors":
         raise LegscoreError(f"-o {target}: a student is a checkpoint; end its name in .safetensors")
     tables = [path for path in (options.own, options.teacher_table) if path is not None]
-    read = [*options.tiles, *options.fasta, *options.measured, *options.check, *tables]
+    read = [*options.tiles, *options.fasta, *options.measured, *options.check, *options.apart, *tables]
     check_files({"-o": target}, read, models, force=force)
     teacher = open_teacher(models, options, follower.say)
     insert = teacher.student_contract.insert_min

@@ -20,6 +20,7 @@ from legscore.distill.own_rows import groups_of, hold_out
 from legscore.distill.sources import Source, open_sources
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
+from legscore.input.read import open_input
 from legscore.system.log import Say
 
 MOST_CHECKED = 100_000
@@ -89,14 +90,19 @@ def gather(contract: Contract, insert: int, options: DistillOptions, say: Say) -
     )
     own, own_check = _own(contract, insert, options, say)
     tables = [_check_table(path, contract, insert, options, say) for path in options.check]
+    if options.truth is not None and all(table.measured_E is None for table in tables):
+        raise InputError(f"--truth {options.truth}: no --check table has such a column")
     tiles = _drawn_tiles(sources, options)
     checks = [tiles, *([own_check] if own_check else []), *tables]
-    kept_apart = [check.inserts_NL for check in checks]
+    apart = [_apart_table(path, contract, insert, say) for path in options.apart]
+    kept_apart = [*(check.inserts_NL for check in checks), *apart]
     drawn = draw_groups(sources, options.groups, options.held_out, options.seed, kept_apart)
     held = of_groups("groups", drawn.inserts_GKL[: drawn.held_out])
     own_GKL = np.empty((0, *drawn.inserts_GKL.shape[1:]), np.uint8)
     if own is not None:
-        own_GKL = _apart(groups_of(own, np.random.default_rng([options.seed, 53])), [held, *checks], say)
+        own_GKL = _apart(
+            groups_of(own, np.random.default_rng([options.seed, 53])), [held.inserts_NL, *kept_apart], say
+        )
     material = Material(drawn.inserts_GKL[drawn.held_out :], own_GKL, (held, *checks))
     _say_all(material, say)
     return material
@@ -117,9 +123,9 @@ def _own(
 
 
 def _check_table(path: str, contract: Contract, insert: int, options: DistillOptions, say: Say) -> CheckRows:
-    """A table whose rows are checked, and compared with what was measured where that is asked for."""
+    """A table whose rows are checked, and compared with what was measured where it says so."""
     rng = np.random.default_rng([options.seed, 61])
-    values = () if options.truth is None else (options.truth,)
+    values = tuple(name for name in open_input([path]).schema.names if name == options.truth)
     rows = read_rows(path, contract, insert, 1.0, MOST_CHECKED, rng, say, values)
     return of_rows(Path(path).name, rows, measured=bool(values))
 
@@ -135,9 +141,15 @@ def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOption
     return of_groups(TILES, tiles_with_snvs(references, rng), drawn_from=kind)
 
 
-def _apart(own_GKL: np.ndarray, checks: Sequence[CheckRows], say: Say) -> np.ndarray:
+def _apart_table(path: str, contract: Contract, insert: int, say: Say) -> np.ndarray:
+    """All inserts of a table, which the ensemble does not label."""
+    rows = read_rows(path, contract, insert, 1.0, None, np.random.default_rng(0), say)
+    return np.concatenate([rows.anchors, rows.alt_NL])
+
+
+def _apart(own_GKL: np.ndarray, checked: Sequence[np.ndarray], say: Say) -> np.ndarray:
     """The user's groups that share nothing with what is checked. InputError where none is left."""
-    apart = own_GKL[share_nothing(own_GKL, kmers_apart([check.inserts_NL for check in checks]))]
+    apart = own_GKL[share_nothing(own_GKL, kmers_apart(checked))]
     if len(apart) < len(own_GKL):
         left_out = len(own_GKL) - len(apart)
         say(f"--own: {left_out:,} of {len(own_GKL):,} groups share 20 bases with checked rows; left out")

@@ -25,6 +25,7 @@ class DistillOptions:
         own: table of the user's rows. own_share: percent of them to label.
         check_tiles: tiles to draw beside, whose single changes check the student; None for what `labels`
             makes fit. check: tables whose rows check it too. truth: their column of what was measured.
+        apart: tables with rows that training shares nothing with either, without labels.
         teacher_table: table that holds the labels. teacher_columns: a column a member, or REF:ALT.
         architecture: widths of the student instead of `cost`, as `pruning.parse_shape` reads it.
         engine, precision, device: what labels are computed with.
@@ -49,6 +50,7 @@ class DistillOptions:
     check_tiles: int | None = None
     check: tuple[str, ...] = ()
     truth: str | None = None
+    apart: tuple[str, ...] = ()
     teacher_table: str | None = None
     teacher_columns: tuple[str, ...] = ()
     architecture: str | None = None
@@ -85,7 +87,7 @@ class DistillOptions:
         """LegscoreError where something would have to be labelled that a table holds no labels of."""
         asked = {
             "--tiles": self.tiles, "--fasta": self.fasta, "--measured": self.measured, "--own": self.own,
-            "--check": self.check, "--check-tiles": self.check_tiles is not None,
+            "--check": self.check, "--check-tiles": self.check_tiles is not None, "--apart": self.apart,
         }  # fmt: skip
         if given := next((name for name, value in asked.items() if value), None):
             raise LegscoreError(

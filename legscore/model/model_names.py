@@ -11,8 +11,21 @@ from legscore.model.model_library import pulled_folder, pulled_names
 from legscore.system.log import Say
 from legscore.system.resources import folder
 
-BUNDLED = "bundled"
-NAMES: dict[str, Callable[[], Path]] = {BUNDLED: lambda: folder("bundled")}
+BUNDLED, STUDENT = "bundled", "bundled-student"
+
+
+def _bundled_student() -> Path:
+    """The bundled ensemble's student. ModelError where it does not come with this legscore."""
+    path = folder("student") / "bundled_student.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"{STUDENT} does not come with this legscore ({path} is missing); make it with python "
+            "examples/make_student.py --publish, or distill a student of your own: legscore distill"
+        )
+    return path
+
+
+NAMES: dict[str, Callable[[], Path]] = {BUNDLED: lambda: folder("bundled"), STUDENT: _bundled_student}
 """Name → where those models are."""
 
 

@@ -1,6 +1,6 @@
-"""Where the files that ship with legscore lie: recipes, kernels, the bundled model.
+"""Where the files that ship with legscore lie: recipes, kernels, the bundled models.
 
-In an installed package they are inside it (`legscore/engines`, `legscore/kernels`, `legscore/bundled`); in a
+In an installed package they are inside it (`legscore/engines`, `legscore/kernels`, …); in a
 checkout they are the top-level folders, used only when the checkout's setup.py lies beside them. Nothing is
 ever looked up in the working directory.
 """
@@ -13,11 +13,16 @@ from pathlib import Path
 from legscore.errors import LegscoreError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CHECKOUT = {"engines": "engines", "kernels": "kernels", "bundled": "examples/models"}
+CHECKOUT = {
+    "engines": "engines",
+    "kernels": "kernels",
+    "bundled": "examples/models",
+    "student": "examples/student",
+}
 
 
 def folder(name: str) -> Path:
-    """Folder `engines`, `kernels` or `bundled`. LegscoreError when the installation lacks it."""
+    """Folder `engines`, `kernels`, `bundled` or `student`. LegscoreError when the installation lacks it."""
     inside = PACKAGE / name
     if inside.is_dir():
         return inside

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from conftest import toy_checkpoint, yeast_contract
+from conftest import one_line, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.distill.cascade_recall import SHARES, recall_curve
 from legscore.distill.conformal import conformal_quantile, interval_table
@@ -96,10 +99,63 @@ def test_what_is_expected_between_shares_and_of_students_that_say_nothing() -> N
         {"cascade": {"tiles": 3, "recall": []}},
         {"cascade": {"tiles": 3, "recall": [[0.1, 0.8, 0.6]]}},
         {"cascade": {"tiles": 3, "recall": [[0.5, 1, 1, 1], [0.1, 1, 1, 1]]}},
-        {"intervals": {"tiles": "3", "bins": [[0.0, 0.5]]}},
-        {"intervals": {"tiles": 3, "bins": [[0.0, "0.5"]]}},
+        {"intervals": {"tiles": "3", "coverage": 0.9, "bins": [[0.0, 0.5]]}},
+        {"intervals": {"tiles": 3, "coverage": 0.9, "bins": [[0.0, "0.5"]]}},
+        {"intervals": {"tiles": 3, "coverage": 0.9, "bins": [[0.1, 0.5]]}},
+        {"intervals": {"tiles": 3, "bins": [[0.0, 0.5]]}},
     ],
 )
 def test_promises_that_cannot_be_read_are_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="its record of a distillation is not one; distill it again"):
         student(**broken)
+
+
+def test_a_run_writes_the_intervals_of_its_student(tmp_path: Path, cli: Any) -> None:
+    rng = np.random.default_rng(3)
+    bins = [[0.0, 0.25], [0.02, 0.5], [0.04, None]]
+    figures = dict.fromkeys(("pearson", "spearman", "rmse", "slope", "worst_decile_rmse"), None)
+    record: dict[str, Any] = {
+        "teacher": [{"name": "a"}], "cost": 20.0,
+        "fidelity": {"groups": 9, "levels": figures, "effects": figures, "baselines": []},
+    }  # fmt: skip
+    plain = toy_checkpoint(1, yeast_contract().cropped(80, 8))
+    head = {"head.conv.weight": plain.arrays["head.conv.weight"] * 5}  # effects that lie in every bin
+    plain = replace(plain, arrays={**plain.arrays, **head})
+    known = {**record, "intervals": {"coverage": 0.9, "effects": 9, "tiles": 3, "bins": bins}}
+    sealed_student(plain, known).save(tmp_path / "s.safetensors")
+    sealed_student(plain, record).save(tmp_path / "older.safetensors")
+    toy_checkpoint(2).save(tmp_path / "m.safetensors")
+    lines = ["sequence,offset,alt_base"]
+    for text in (random_dna(rng, 80) for _ in range(100)):
+        lines += [f"{text},{k},{'A' if text[k] != 'A' else 'C'}" for k in (20, 60)]
+    (tmp_path / "e.csv").write_text("\n".join([*lines, f"{'ACGT' * 20},99,A"]) + "\n")
+    (tmp_path / "q.csv").write_text("\n".join(["sequence", "ACGT" * 20]) + "\n")
+
+    def run(student: str, calibration: str, table: str = "e.csv") -> Any:
+        given = ("-m", tmp_path / student, "--calibration", tmp_path / calibration)
+        return cli("run", tmp_path / table, *given, "-o", tmp_path / "o.parquet", "--engine", "openvino")
+
+    ran = run("s.safetensors", "s.safetensors")
+    assert ran.code == 0, ran.err
+    assert "intervals: hold the ensemble's effect in 90% of rows" in ran.err
+    rows = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    halves = set()
+    for row in rows:
+        if row["effect"] is None:
+            assert row["status"] == "edge"
+            assert row["effect_low"] is None
+            continue
+        half = next(half for low, half in reversed(bins) if abs(row["effect"]) >= low)  # type: ignore[operator]
+        halves.add(half)
+        if half is None:
+            assert row["effect_low"] is None
+            assert row["effect_high"] is None
+        else:
+            assert row["effect_low"] == pytest.approx(row["effect"] - half, abs=1e-5)
+            assert row["effect_high"] == pytest.approx(row["effect"] + half, abs=1e-5)
+    assert halves == {0.25, 0.5, None}
+    (tmp_path / "o.parquet").unlink()
+    one_line(run("s.safetensors", "m.safetensors"), "m.safetensors: not a student")
+    one_line(run("m.safetensors", "s.safetensors"), "its intervals are of its own effects; name it with -m")
+    one_line(run("older.safetensors", "older.safetensors"), "holds no intervals; distill it again")
+    one_line(run("s.safetensors", "s.safetensors", "q.csv"), "these rows are single sequences")

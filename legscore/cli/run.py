@@ -206,7 +206,7 @@ SECTIONS = (
     "--calibration",
     type=click.Path(),
     metavar="FILE",
-    help="Add effect_low and effect_high, from a file that legscore evaluate --calibrate made.",
+    help="Add effect_low and effect_high, from legscore evaluate --calibrate or a student that scores.",
 )
 @click.option("--log-json", type=click.Path(), metavar="FILE", help="Append events as JSON lines.")
 @click.option(

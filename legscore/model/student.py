@@ -94,7 +94,7 @@ def _is_record(record: Any) -> bool:
         and isinstance(fidelity.get("checks", []), list)
         and all(map(_is_check, fidelity.get("checks", [])))
         and ("cascade" not in record or _is_curve(record["cascade"], "recall", 4))
-        and ("intervals" not in record or _is_curve(record["intervals"], "bins", 2))
+        and ("intervals" not in record or _are_intervals(record["intervals"]))
     )
 
 
@@ -118,6 +118,10 @@ def _is_curve(value: Any, name: str, width: int) -> bool:
         and all(one is None or _number(one) for line in value[name] for one in line)
         and all(a[0] < b[0] for a, b in itertools.pairwise(value[name]))
     )
+
+
+def _are_intervals(value: Any) -> bool:
+    return _is_curve(value, "bins", 2) and _number(value.get("coverage")) and value["bins"][0][0] == 0
 
 
 def expected_recall(record: Mapping[str, Any], share: float) -> tuple[float, float, float] | None:

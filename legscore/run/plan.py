@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
     from legscore.run.out_of_fold import OutOfFold
+    from legscore.run.student_intervals import StudentIntervals
 
 
 def part_rows(n_members: int, engine: str = "") -> int:
@@ -77,7 +78,7 @@ class Plan:
     """Numbers of the parts to score; all of the input's when None."""
     limits: Limits = field(default_factory=lambda: Limits.of(None))
     verifier: Verifier | None = None
-    calibration: Calibration | None = None
+    calibration: Calibration | StudentIntervals | None = None
     shifts: Shifts | None = None
     parts_a_file: int = 0
     """Where the output is a folder of files (`legscore.run.dataset`)."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
     from legscore.run.out_of_fold import OutOfFold
+    from legscore.run.student_intervals import StudentIntervals
 
 COUNTED = {"pair": "pairs of sequences", "edit": "edits of sequences", "sequence": "sequences"}
 """What rows of each kind are called when they are counted."""
@@ -67,7 +68,7 @@ class PreparedModels:
     rc: str
     out_of_fold: OutOfFold | None
     adaptive: AdaptiveScorer | None
-    calibration: Calibration | None
+    calibration: Calibration | StudentIntervals | None
     calibrated_by: dict[str, Any]
     shifts: Shifts | None
 
@@ -313,11 +314,12 @@ def _described(member: Checkpoint) -> dict[str, Any]:
 
 def _calibration(
     options: Options, members: Sequence[Checkpoint], roles: Roles, kept: Sequence[str], rc: str, say: Say
-) -> tuple[Calibration | None, dict[str, Any]]:
+) -> tuple[Calibration | StudentIntervals | None, dict[str, Any]]:
     """The calibration asked for, fit for these members, and what the output says of it."""
     if options.calibration is None:
         return None, {}
     from legscore.run.calibration import COLUMNS, load_calibration
+    from legscore.run.student_intervals import SUFFIX, intervals_of
 
     if clash := set(kept) & set(COLUMNS):
         raise InputError(
@@ -326,6 +328,13 @@ def _calibration(
         )
     if roles.kind.windows != 2:
         raise InputError("--calibration gives intervals of effects; these rows are single sequences")
+    if options.calibration.endswith(SUFFIX):
+        intervals = intervals_of(options.calibration, members)
+        say(
+            f"intervals: hold the ensemble's effect in {intervals.coverage:.0%} of rows "
+            f"({options.calibration})"
+        )
+        return intervals, {"sha256": members[0].sha256, "coverage": intervals.coverage}
     found, sha256 = load_calibration(options.calibration)
     settings = {"rc": rc, "singleton": options.singleton}
     found.check([member.sha256 for member in members], settings, options.calibration)

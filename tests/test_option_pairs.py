@@ -101,6 +101,7 @@ WITHOUT_EFFECT = {
     "dry_run": "writes nothing",
     "null_rate": "how fast engine null is",
     "allow_duplicates": "only whether models may stand twice",
+    "force_student": "only whether a student of other models is taken",
     "ray": "where parts are scored", "workers": "how many", "num_cpus": "of how many", "num_gpus": "and with what",
     "inputs": "what is scored", "output": "where to", "models": "by what", "file_rows": "of folders alone",
     "format_": "of standard output alone",
@@ -113,7 +114,9 @@ TABLE = {
     "max_n": (0,), "keep": ("fold",), "per_model": (), "out_of_fold": ("fold",), "until_se": (0.3,), "shifts": ("0,2",),
     "shuffle_null": (3,), "shard": ("1/2",), "calibration": ("c.json",), "part_rows": (7,), **ENGINE,
 }  # fmt: skip
-ONLY_RECORDED = {*ENGINE, "part_rows", "context"}
+STUDENT = {"student": ("t.safetensors",), "rescore": ("top:3",), "rescore_sample": (9,)}
+"""Walked in test_option_pairs_student: beside nothing else they are refused."""
+ONLY_RECORDED = {*ENGINE, "part_rows", "context", "rescore_sample"}
 """They say what computes, or how rows are to be read: their effect is in the metadata."""
 GENOME = {
     "promoters": ("g.gtf",), "regions_bed": ("t.bed",), "centered": (), "orientation": ("-",), "length": (30,),
@@ -196,7 +199,7 @@ def walk(
 
 
 def test_every_option_is_walked() -> None:
-    for command, tried in ((run.command, {*TABLE, *GENOME}), (variants.command, {*GENOME})):
+    for command, tried in ((run.command, {*TABLE, *GENOME, *STUDENT}), (variants.command, {*GENOME})):
         known = set(names_of(command)) - {"source", "fasta"}
         assert known - tried - set(WITHOUT_EFFECT) == set(), "an option that no walk tries"
 

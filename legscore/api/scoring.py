@@ -50,6 +50,10 @@ def score_file(
     memory: str | int | None = None,
     verify: float = DEFAULT_SHARE,
     calibration: str | os.PathLike[str] | None = None,
+    student: str | os.PathLike[str] | None = None,
+    rescore: str | None = None,
+    rescore_sample: int | None = None,
+    force_student: bool = False,
     log_json: str | os.PathLike[str] | None = None,
     part_rows: int | None = None,
     file_rows: int | None = None,
@@ -90,6 +94,12 @@ def score_file(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
+        student: a student of the models, which scores every row first; scored_by says who scored a row.
+        rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
+            (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).
+        rescore_sample: random rows that the models score too, to check what was chosen; one in 100, at most
+            10,000, when None.
+        force_student: accept a student that was distilled from other models.
         log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.
@@ -163,6 +173,10 @@ def score_genome(
     memory: str | int | None = None,
     verify: float = DEFAULT_SHARE,
     calibration: str | os.PathLike[str] | None = None,
+    student: str | os.PathLike[str] | None = None,
+    rescore: str | None = None,
+    rescore_sample: int | None = None,
+    force_student: bool = False,
     log_json: str | os.PathLike[str] | None = None,
     part_rows: int | None = None,
     file_rows: int | None = None,
@@ -221,6 +235,12 @@ def score_genome(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
+        student: a student of the models, which scores every row first; scored_by says who scored a row.
+        rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
+            (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).
+        rescore_sample: random rows that the models score too, to check what was chosen; one in 100, at most
+            10,000, when None.
+        force_student: accept a student that was distilled from other models.
         log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; 1,048,576 when None.

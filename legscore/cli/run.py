@@ -50,6 +50,14 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Student first",
+        "student rescore rescore_sample force_student",
+        (
+            "legscore run variants.parquet -m models/ --student s.safetensors --rescore 5% \\\n"
+            "    -o scores.parquet",
+        ),
+    ),
+    Section(
         "Genome and tiles",
         "fasta promoters regions_bed centered region length upstream downstream step biotypes transcripts "
         "tss assume_utr orientation contig_map on_mismatch anchor indel context keep_outside "
@@ -182,6 +190,26 @@ SECTIONS = (
     help="Add p and q: how often the same change has a larger effect in N shuffled inserts. Takes N times as "
     "long.",
 )
+@click.option(
+    "--student",
+    type=click.Path(),
+    metavar="FILE",
+    help="A student of the models, which scores every row first; column scored_by says who scored a row.",
+)
+@click.option(
+    "--rescore",
+    metavar="WHICH",
+    help="Rows that the models then score again: the largest effects as a share (5%) or number (top:1000), "
+    "or those beyond a threshold ('abs_effect>2'; of sequences 'score>12', 'score<4').",
+)
+@click.option(
+    "--rescore-sample",
+    type=click.IntRange(0),
+    metavar="N",
+    show_default="one row in 100, at most 10,000",
+    help="Random rows that the models score too, to check what was chosen; 0 for none.",
+)
+@click.option("--force-student", is_flag=True, help="Accept a student that was distilled from other models.")
 @force_option
 @click.option("--restart", is_flag=True, help="Begin anew, where an interrupted run could be resumed.")
 @click.option(

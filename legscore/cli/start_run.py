@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,9 +78,8 @@ def start(
     bar = ProgressBar(quiet)
     with logged(log_json, say, force=request.options.force) as log:
         if dry_run:
-            with start_workers(request.options, DIRECT, log) as workers:
-                for line in expected(request.options, workers, say):
-                    click.echo(line)
+            for line in expected(request.options, start_workers, log, say):
+                click.echo(line)
             return None
         try:
             record, lines = score_request(
@@ -100,16 +100,42 @@ def start(
     return record
 
 
-def expected(job: Options, workers: Any, say: Say) -> list[str]:
+def expected(job: Options, start_workers: Callable[..., Any], log: RunLog, say: Say) -> list[str]:
     """What a run would do and how long it would take, measured here or by a worker."""
-    if workers is not None:
-        lines: list[str] = workers.dry_run(job, say)
-        return lines
-    from legscore.measure.dry_run import expect, said
+    from legscore.measure.dry_run import Expected, expect, said, said_of_both
     from legscore.run.prepare import prepared
 
-    with prepared(job, say) as plan:
-        return said(expect(plan))
+    def measured(options: Options) -> tuple[Expected, int]:
+        with start_workers(options, DIRECT, log) as workers:
+            if workers is not None:
+                found: tuple[Expected, int] = workers.expect(options, say)
+                return found
+            with prepared(options, say) as plan:
+                return expect(plan), 1
+
+    if job.student is None:
+        return said(*measured(job))
+    from legscore.run.first_pass import check_both_passes
+
+    first = check_both_passes(job, Path(f"{job.output}.parts"))
+    (student, _), (ensemble, n_workers) = measured(first.options), measured(job)
+    n_rows = first.opened.n_rows
+    chosen = first.rescore.rows_of(n_rows) / max(n_rows, 1) if first.rescore.is_rank else None
+    return said_of_both(student, ensemble, chosen, first.sample_share, n_workers)
+
+
+def cascade_lines(record: dict[str, Any]) -> list[str]:
+    """What a cascade found, or the thresholds of a student's own run."""
+    if cascade := record.get("cascade"):
+        from legscore.run.rescore_check import check_line
+
+        rows = cascade["rows"]
+        ensemble = rows["ensemble"] + rows["unread_by_student"]
+        return [f"scored by: student {rows['student']:,}, ensemble {ensemble:,}", check_line(cascade)]
+    if found := record.get("thresholds"):
+        told = ", ".join(f"{one['abs_effect']:.4g} ({100 * one['share']:.3g}%)" for one in found)
+        return [f"thresholds: 'abs_effect>X' takes the largest effects with X = {told}"]
+    return []
 
 
 def closing(record: dict[str, Any]) -> list[str]:
@@ -134,6 +160,7 @@ def closing(record: dict[str, Any]) -> list[str]:
     ]
     if (checked := record["verify"]) and checked["windows"]:
         lines.append(closing_line(checked))
+    lines += cascade_lines(record)
     if record["engine"].get("warning"):
         lines.append(f"engine null: {record['engine']['warning']}")
     output = record["output"]

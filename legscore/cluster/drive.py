@@ -25,7 +25,7 @@ from legscore.cluster.worker import PartDone, Ready
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
-from legscore.measure.dry_run import MEASURED_S, said
+from legscore.measure.dry_run import MEASURED_S, Expected
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.parts import DamagedPartError, PartFolder
 from legscore.run.dataset import n_files
@@ -76,11 +76,11 @@ class Cluster:
             say(line)
         return PlaceholderEngine(first.engine, members[0].contract)
 
-    def dry_run(self, options: Options, say: Say) -> list[str]:
-        """What the run would do and how long it would take, in lines."""
+    def expect(self, options: Options, say: Say) -> tuple[Expected, int]:
+        """What the run would do, measured by one worker, and how many workers there are."""
         with prepared(options, say, self.open_engine):
             assert self._pool is not None
-            return said(self._pool.measure(MEASURED_S), len(self._pool.actors))
+            return self._pool.measure(MEASURED_S), len(self._pool.actors)
 
     def score(self, plan: Plan, store: PartFolder, tick: Callable[[float], object], log: RunLog) -> set[int]:
         """Score every part that is missing.
@@ -238,8 +238,8 @@ class _Answers:
 
 
 def worker_job(job: Options, staging: Staging, options: ClusterOptions) -> dict[str, Any]:
-    """What an actor opens: the options, with absolute paths and all of its GPUs, and whether the input is
-    derived."""
+    """What an actor opens: the options, with absolute paths and all of its GPUs, whether the input is
+    derived, and what a student's pass left."""
     device = "all" if options.num_gpus > 1 else None
     changed = replace(
         job,
@@ -249,10 +249,11 @@ def worker_job(job: Options, staging: Staging, options: ClusterOptions) -> dict[
         device=device,
         recipe=absolute(job.recipe) if job.recipe and os.path.exists(job.recipe) else job.recipe,
         calibration=absolute(job.calibration) if job.calibration else None,
+        student=absolute(job.student) if job.student and os.path.exists(job.student) else job.student,
         columns=dict(job.columns),
     )
     fields = {name: getattr(changed, name) for name in Options.__dataclass_fields__}
-    return {"options": fields, "derived_input": staging.derived_input}
+    return {"options": fields, "derived_input": staging.derived_input, "cascade": staging.cascade}
 
 
 def absolute(path: str) -> str:

@@ -103,7 +103,8 @@ class Scorer:
         """Open a job on `n_cores` cores of this machine (0: all).
 
         Args:
-            given: `options`, the fields of `legscore.run.options.Options`, and `derived_input`.
+            given: `options`, the fields of `legscore.run.options.Options`; `derived_input`; and `cascade`,
+                what a student's pass left, or None.
             expected: versions of the driver; others are refused.
             environment: where object stores are and who may use them.
         """
@@ -121,7 +122,7 @@ class Scorer:
             options = Options(**given["options"])
             if options.engine != "torch":
                 give_back_freed_parts()
-            plan = self._stack.enter_context(prepared(options, said.append))
+            plan = self._stack.enter_context(prepared(options, said.append, cascade=given["cascade"]))
             record = fingerprint(
                 plan.opened,
                 plan.metadata,

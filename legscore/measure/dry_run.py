@@ -56,6 +56,11 @@ def expect(plan: Plan, seconds: float = MEASURED_S) -> Expected:
     return Expected(len(numbers), plan.n_rows, rows, total, plan.engine.n_members, rate, spent)
 
 
+def seconds_of(found: Expected, workers: int = 1) -> float:
+    """Seconds of a run whose rate could be measured. Workers are taken to add up."""
+    return found.windows / found.windows_per_s / min(workers, max(found.parts, 1))
+
+
 def said(found: Expected, workers: int = 1) -> list[str]:
     """Lines for people. Workers are taken to add up; reading, joining and starting them come on top."""
     exact = "" if found.sampled_rows == found.rows else f" (from {found.sampled_rows:,} of them)"
@@ -65,9 +70,44 @@ def said(found: Expected, workers: int = 1) -> list[str]:
     ]
     if not found.windows_per_s:
         return [*lines, "time: nothing to score in the parts that were looked at"]
-    seconds = found.windows / found.windows_per_s / min(workers, max(found.parts, 1))
+    seconds = seconds_of(found, workers)
     each = f"{found.windows_per_s:,.1f} windows/s" + (f" × {workers} workers" if workers > 1 else "")
     return [*lines, f"time: about {spoken(seconds)} ({each}, measured for {found.measured_s:,.0f} s)"]
+
+
+def said_of_both(
+    student: Expected, ensemble: Expected, chosen: float | None, sample: float, workers: int = 1
+) -> list[str]:
+    """Lines for people about a cascade.
+
+    Args:
+        student, ensemble: each as if it scored every row.
+        chosen: share of the rows that the ensemble scores again; None where a threshold decides.
+        sample: share of the rows that check the choice.
+    """
+    lines = ["pass 1, the student:", *said(student, workers), "pass 2, the ensemble:"]
+    if not (student.windows_per_s and ensemble.windows_per_s):
+        return [*lines, "time: nothing to score in the parts that were looked at"]
+    whole, first = seconds_of(ensemble, workers), seconds_of(student, workers)
+    members = f"× {ensemble.members} members"
+    share = sample if chosen is None else chosen + sample - chosen * sample
+    sampled = f"a random {100 * sample:.3g}%"
+    if chosen is None:
+        lines += [
+            f"windows: {round(sample * ensemble.windows):,} of {sampled} and those beyond the threshold, "
+            f"{members}",
+            f"time: about {spoken(share * whole)}, and {spoken(whole / 100)} for each 1% beyond the "
+            "threshold",
+            f"in all: about {spoken(first + share * whole)} and that; {spoken(whole)} without --student",
+        ]
+        return lines
+    return [
+        *lines,
+        f"windows: {round(share * ensemble.windows):,} of {100 * chosen:.3g}% of the rows and {sampled}, "
+        f"{members}",
+        f"time: about {spoken(share * whole)}",
+        f"in all: about {spoken(first + share * whole)}; {spoken(whole)} without --student",
+    ]
 
 
 def spoken(seconds: float) -> str:

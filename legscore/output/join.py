@@ -16,7 +16,7 @@ from legscore.input.source import READ_ERRORS, first_line
 from legscore.output.pieces import Piece, check_pieces, open_piece
 from legscore.output.shards import KEY
 from legscore.output.write import DELIMITER, header_line, open_sink, open_writer, output_format
-from legscore.rows.schema import STATUSES
+from legscore.rows.schema import CODED
 from legscore.system.publish import writing
 
 READ_ROWS = 8192
@@ -136,11 +136,13 @@ def _as_written(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if table.column_names != schema.names:
         raise ValueError("its columns are not those that its metadata says")
     for field, column in zip(schema, table.columns, strict=True):
-        if pa.types.is_dictionary(field.type):  # status; a file keeps only the words that occur
-            texts = column.cast(pa.string()).combine_chunks()
-            codes = pc.index_in(texts, value_set=pa.array(STATUSES)).cast(pa.int8())
+        if pa.types.is_dictionary(field.type):  # a file keeps only the words that occur
+            if field.name not in CODED:
+                raise ValueError(f"its column {field.name!r} is not as a run writes it")
+            texts, words = column.cast(pa.string()).combine_chunks(), pa.array(CODED[field.name])
+            codes = pc.index_in(texts, value_set=words).cast(pa.int8())
             codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(STATUSES)))
+            arrays.append(pa.DictionaryArray.from_arrays(codes, words))
         else:
             arrays.append(column.cast(field.type).combine_chunks())
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -50,14 +50,16 @@ STAGED = "scores"
 """Folder in OUT.parts for the parts of a run that makes its table itself (`legscore run --fasta`)."""
 NULL = "null_scores"
 """Folder in OUT.parts for the parts of shuffled inserts."""
+STUDENT = "student_scores"
+"""Folder in OUT.parts for the parts that a student scored (`legscore run --student`)."""
 FILES = "files"
 """Folder in OUT.parts for the files of an output that is a folder (`legscore.run.dataset`)."""
 OWN_FILES = re.compile(
     r"part-\d{8,}|record\.json|output(-.*\.json)?|_.*|\..+\.\d+\.[0-9a-f]{8}\.(part|probe)", re.DOTALL
 )
 """Names of what a run keeps, also half-written; with `_` begin tables that it makes on its way."""
-N_MEMBERS = "n_members"
-PER_MODEL = "per_model:"
+N_MEMBERS, SCORED_BY = "n_members", "scored_by"
+PER_MODEL, SAMPLED = "per_model:", "sampled:"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def check_parts_folder(folder: Path) -> None:
     except OSError as error:
         raise OutputError(f"{folder}, for the parts of this run, cannot be read: {reason(error)}") from error
     if {LOCK_NAME, RECORD} & set(names) or any(
-        (folder / STAGED / name).exists() for name in (LOCK_NAME, RECORD)
+        (folder / inner / name).exists() for inner in (STAGED, STUDENT) for name in (LOCK_NAME, RECORD)
     ):
         return
     if others := sorted(name for name in names if not OWN_FILES.fullmatch(name)):
@@ -107,7 +109,7 @@ def check_parts_folder(folder: Path) -> None:
 def is_own(entry: os.DirEntry[str]) -> bool:
     """Whether an entry of a folder of parts is a run's."""
     if entry.is_dir(follow_symlinks=False):
-        return entry.name in (FILES, NULL, REPLACED, STAGED) or entry.name.startswith("_")
+        return entry.name in (FILES, NULL, REPLACED, STAGED, STUDENT) or entry.name.startswith("_")
     return OWN_FILES.fullmatch(entry.name) is not None
 
 
@@ -157,11 +159,12 @@ class PartFolder:
             OutputError: what is there belongs to a run that differs; what differs is said.
         """
         now = json.loads(json.dumps(fingerprint))
-        if not restart and PartFolder(self.folder / STAGED).is_begun():
-            raise OutputError(
-                f"{self.folder} holds an interrupted run on a genome; go on with that, or add --restart to "
-                "begin anew"
-            )
+        for inner, what in ((STUDENT, "with a student"), (STAGED, "on a genome")):
+            if not restart and PartFolder(self.folder / inner).is_begun():
+                raise OutputError(
+                    f"{self.folder} holds an interrupted run {what}; go on with that, or add --restart to "
+                    "begin anew"
+                )
         if not restart and (before := self._read_record()) is not None:
             if found := difference(before, now):
                 raise OutputError(
@@ -222,8 +225,10 @@ class PartFolder:
             arrays[PER_MODEL + name] = pa.FixedSizeListArray.from_arrays(
                 pa.array(values_NM.ravel()), values_NM.shape[1]
             )
-        if results.n_members_N is not None:
-            arrays[N_MEMBERS] = pa.array(results.n_members_N)
+        for name, values in ((N_MEMBERS, results.n_members_N), (SCORED_BY, results.scored_by_N)):
+            if values is not None:
+                arrays[name] = pa.array(values)
+        arrays |= {SAMPLED + name: pa.array(values) for name, values in results.sampled.items()}
         counts = {
             name: str(getattr(scored, name)) for name in ("windows_asked", "windows_scored", "member_windows")
         }
@@ -315,7 +320,7 @@ class PartFolder:
 
 def _scored(table: pa.Table) -> Scored:
     """The results that a part file holds."""
-    columns, per_model, rows = {}, {}, table.num_rows
+    columns, per_model, sampled, rows = {}, {}, {}, table.num_rows
     for name in table.column_names:
         column = table.column(name)
         if name.startswith(PER_MODEL):
@@ -323,8 +328,11 @@ def _scored(table: pa.Table) -> Scored:
             flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
             values_NM = flat.to_numpy(zero_copy_only=False).reshape(rows, width)
             per_model[name.removeprefix(PER_MODEL)] = values_NM
+        elif name.startswith(SAMPLED):
+            sampled[name.removeprefix(SAMPLED)] = column.to_numpy()
         else:
             columns[name] = column.to_numpy()
     status, n_count = columns.pop("status"), columns.pop("n_count")
     counts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
-    return Scored(Results(columns, per_model, status, n_count, columns.pop(N_MEMBERS, None)), **counts)
+    varying = (columns.pop(N_MEMBERS, None), columns.pop(SCORED_BY, None))
+    return Scored(Results(columns, per_model, status, n_count, *varying, sampled), **counts)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.rows.reduce import Results
-from legscore.rows.schema import STATUSES
+from legscore.rows.schema import BY_NOBODY, BY_STUDENT, SCORERS, STATUSES
 
 
 def result_schema(
@@ -17,9 +17,10 @@ def result_schema(
     lists: Sequence[str],
     members: int,
     varying: bool = False,
+    cascaded: bool = False,
 ) -> pa.Schema:
     """Columns of the output: those kept, results (float32), members' values, status, n_count, n_members where
-    it varies."""
+    it varies, scored_by where a student scores some rows."""
     return pa.schema(
         [
             *(pa.field(field.name, plain_type(field.type)) for field in kept),
@@ -28,6 +29,7 @@ def result_schema(
             pa.field("status", pa.dictionary(pa.int8(), pa.string())),
             pa.field("n_count", pa.int32()),
             *([pa.field("n_members", pa.int32())] if varying else []),
+            *([pa.field("scored_by", pa.dictionary(pa.int8(), pa.string()))] if cascaded else []),
         ]
     )
 
@@ -61,7 +63,15 @@ def result_table(kept: pa.Table, results: Results, schema: pa.Schema) -> pa.Tabl
     arrays.append(_nullable(results.n_count_N, results.n_count_N < 0))
     if results.n_members_N is not None:
         arrays.append(_nullable(results.n_members_N, results.n_members_N < 0))
+    if results.scored_by_N is not None:
+        arrays.append(_scored_by(results.scored_by_N))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _scored_by(scored_by_N: np.ndarray) -> pa.DictionaryArray:
+    """Who scored each row, null where nobody did."""
+    codes = np.where(scored_by_N == BY_STUDENT, 0, 1).astype(np.int8)
+    return pa.DictionaryArray.from_arrays(_nullable(codes, scored_by_N == BY_NOBODY), pa.array(SCORERS))
 
 
 def _whole(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

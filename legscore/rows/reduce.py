@@ -7,7 +7,7 @@ member.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class Results:
         status_N: uint8 [rows]; a row whose score is NaN or infinite has become `nonfinite`.
         n_count_N: int32 [rows], -1 where null.
         n_members_N: int32 [rows], -1 where null; None where every row has every member.
+        scored_by_N: uint8 [rows], `legscore.rows.schema.BY_STUDENT` and others; None where one ensemble
+            scores all rows.
+        sampled: {who scored: float32 [rows]}, what a random sample has by the student and by the ensemble,
+            NaN elsewhere; empty where nothing is compared.
     """
 
     columns: dict[str, np.ndarray]
@@ -31,6 +35,8 @@ class Results:
     status_N: np.ndarray
     n_count_N: np.ndarray
     n_members_N: np.ndarray | None = None
+    scored_by_N: np.ndarray | None = None
+    sampled: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def spread(values_MN: np.ndarray) -> np.ndarray:

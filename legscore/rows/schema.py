@@ -63,7 +63,14 @@ RESULT_COLUMNS = {
     1: ("score", "score_sd"),
     2: ("ref_score", "alt_score", "effect", "effect_sd"),
 }
-TAIL_COLUMNS = ("status", "n_count", "n_members")
+TAIL_COLUMNS = ("status", "n_count", "n_members", "scored_by")
+SCORERS = ("student", "ensemble")
+"""Words of the column scored_by."""
+BY_NOBODY, BY_STUDENT, BY_CHOICE, BY_NEED = range(4)
+"""Who scored a row: nobody, the student, the ensemble because the row was chosen, or because the student
+cannot read it."""
+CODED = {"status": STATUSES, "scored_by": SCORERS}
+"""Columns of words, with the words in the order of their dictionaries."""
 
 
 @dataclass(frozen=True)

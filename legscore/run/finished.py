@@ -84,10 +84,11 @@ def asked_of(
     read |= dict.fromkeys(place for place in (options.calibration, options.recipe) if place)
     said = {name: value for name, value in asdict(options).items() if name not in NOT_COMPARED}
     models = [str(place) for place in locate_models(options.models)] or [str(folder("bundled"))]
+    students = map(str, locate_models([options.student])) if options.student else ()
     asked = {
         "legscore": __version__,
         "read": {place: _stamps(place, own_outputs(options.output)) for place in read},
-        "models": [found for place in models for found in _checksums(place)],
+        "models": [found for place in (*models, *students) for found in _checksums(place)],
         "options": {**said, **(more or {})},
     }
     return parse_record(json.dumps(asked, default=list))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from legscore.engine.base import Engine
 from legscore.engine.choose import Request
 from legscore.errors import OutputError
+from legscore.input.read import Input
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.remote_parts import locked_parts
@@ -40,7 +41,6 @@ from legscore.system.publish import (
     write_record,
     written_by,
 )
-from legscore.system.resources import folder
 from legscore.system.storage import is_remote
 
 
@@ -66,6 +66,7 @@ def score(
     log: RunLog | None = None,
     workers: Workers | None = None,
     opener: OpenEngine | None = None,
+    data: Input | None = None,
 ) -> dict[str, Any]:
     """Run a job, or resume one that was interrupted.
 
@@ -78,6 +79,7 @@ def score(
         log: receives events and warnings; by default warnings go to `say`.
         workers: scores the parts; without it this process does.
         opener: opens the engine, instead of the workers or `legscore.engine.open.open_engine`.
+        data: the input, where it is opened already.
 
     Returns:
         The run's record: metadata of the output plus paths, times, rates and counts; also written to
@@ -107,7 +109,7 @@ def score(
             decisions.append(str(line))
             say(line)
 
-        plan = stack.enter_context(prepared(options, tell, opener))
+        plan = stack.enter_context(prepared(options, tell, opener, data=data, cascade=staging.cascade))
         log = log or RunLog(say=say)
         shown = [str(path) for path in staging.shown_inputs or options.inputs]
         log.event("start", inputs=shown, **start_event(plan, options.shard))
@@ -126,12 +128,37 @@ def score(
         if workers is not None:
             record["cluster"] = workers.record()
         record["verify"] = plan.verifier.record() if plan.verifier else None
+        record |= _told_of_students(plan, store, summary, log)
         if store is not None:
             record |= {"asked": asked, "output_files": _written(plan, store)}
             write_record(options.output, sealed(record))
             if staging.parts is None:
                 store.clear()
     return record
+
+
+def _told_of_students(plan: Plan, store: PartFolder | None, summary: Summary, log: RunLog) -> dict[str, Any]:
+    """What the record says of a cascade and what it found, or of the thresholds of a run with a student
+    alone."""
+    if plan.cascade is not None:
+        from legscore.run.rescore_check import below_promise, check_of
+
+        cascade = plan.cascade
+        found = {**cascade.described, **cascade.counted, **check_of(cascade.choice, summary.checks)}
+        if told := below_promise(found):
+            log.warn("cascade below its promise", told)
+        return {"cascade": found}
+    alone = len(plan.metadata["models"]) == 1 and "student" in plan.metadata["models"][0]
+    if store is None or not alone or plan.roles.kind.windows != 2:
+        return {}
+    from legscore.run.choice import common_thresholds, kept_results, keys_of, ranked_values
+    from legscore.run.rescore import ABS_EFFECT
+
+    def keys() -> Iterator[tuple[int, Any]]:
+        for row, results in kept_results(store, plan.numbers, plan.part_rows, plan.opened.n_rows):
+            yield row, keys_of(ranked_values(results), ABS_EFFECT)
+
+    return {"thresholds": common_thresholds(keys)}
 
 
 def _written(plan: Plan, store: PartFolder) -> dict[str, Any]:
@@ -151,7 +178,7 @@ def _check_output_name(options: Options) -> None:
     check_apart(
         {"-o": written_by(options.output)},
         [*options.inputs, options.calibration, options.recipe],
-        options.models or [folder("bundled")],
+        options.named_models,
         earlier_output(options.output, force=options.force),
     )
     check_output(options.output)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from legscore.errors import LegscoreError
 from legscore.rows.schema import KINDS, RC_MODES, SEQUENCE_IS
-from legscore.system.publish import is_dataset
+from legscore.run.rescore import Rescore
+from legscore.system.publish import is_dataset, is_stream
+from legscore.system.resources import folder
+
+if TYPE_CHECKING:
+    from legscore.run.cascade import Cascade
 
 DEFAULT_SHARE = 0.001
 """Of the windows, that is scored again in FP32 while a run goes on (`legscore.run.verify`)."""
@@ -51,6 +57,12 @@ class Options:
         memory: most memory of the run, such as `8G`, or bytes.
         verify: share of the windows that is scored again in FP32 while running, 0 to 1.
         calibration: file with intervals of effects, made by `legscore evaluate --calibrate`.
+        student: a student of the models, which scores every row first; None for the models alone.
+        rescore: which rows the models then score again: a share such as `5%`, `top:1000`, or a threshold
+            such as `abs_effect>2`.
+        rescore_sample: rows drawn at random that the models score too, to check what was chosen; one in a
+            hundred, 10,000 at most, when None.
+        force_student: accept a student that was distilled from other models.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; a million when None.
 
@@ -85,6 +97,10 @@ class Options:
     memory: str | int | None = None
     verify: float = DEFAULT_SHARE
     calibration: str | None = None
+    student: str | None = None
+    rescore: str | None = None
+    rescore_sample: int | None = None
+    force_student: bool = False
     part_rows: int | None = None
     file_rows: int | None = None
 
@@ -136,6 +152,50 @@ class Options:
                 )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
+        self._check_cascade()
+
+    @property
+    def named_models(self) -> list[str | Path]:
+        """Every model that is read, as it was named: the bundled one where none was, and the student."""
+        named: list[str | Path] = [*self.models] or [folder("bundled")]
+        return [*named, self.student] if self.student else named
+
+    def _check_cascade(self) -> None:
+        """LegscoreError where --student, --rescore and other options do not go together."""
+        if self.student is None:
+            idle = {"--rescore": self.rescore, "--rescore-sample": self.rescore_sample}
+            idle["--force-student"] = self.force_student or None
+            if name := next((name for name, value in idle.items() if value is not None), None):
+                raise LegscoreError(f"{name} is about what a student scored first; give --student too")
+            return
+        if self.rescore is None:
+            raise LegscoreError(
+                "--student needs --rescore, such as '5%', which says what the models score again; to score "
+                "with the student alone, pass it as -m"
+            )
+        rescore = Rescore.parse(self.rescore)
+        if self.rescore_sample is not None and (
+            type(self.rescore_sample) is not int or self.rescore_sample < 0
+        ):
+            raise LegscoreError(
+                f"rescore_sample is {self.rescore_sample!r}; it must be a whole number from 0"
+            )
+        partly = (
+            "--shard" if self.shard is not None else "standard output" if is_stream(self.output) else None
+        )
+        if partly and rescore.is_rank:
+            raise LegscoreError(
+                f"--rescore {rescore.text!r} is a rank over the whole input and does not go with {partly}: "
+                "give a threshold such as 'abs_effect>2'. A run with the student alone (-m) prints those of "
+                "common shares, and its record holds them (thresholds)"
+            )
+        others = {"--out-of-fold": self.out_of_fold, "--shifts": self.shifts}
+        if name := next((name for name, value in others.items() if value is not None), None):
+            raise LegscoreError(
+                f"{name} does not go with --student, which stands for all models and one window"
+            )
+        if self.singleton:
+            raise LegscoreError("--singleton 1: a student stands for scores with 0; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -149,6 +209,7 @@ class Staging:
         parts: folder for the kept parts, instead of OUTPUT.parts; it then stays when the run has ended.
         command: what the record says started the run: a command line, or a Python function and its arguments.
         asked: what the record says was asked for (`legscore.run.finished`); what the options say when None.
+        cascade: what a student's pass over the input left, where one came first.
     """
 
     shown_inputs: Sequence[str] = ()
@@ -156,6 +217,7 @@ class Staging:
     parts: str | None = None
     command: str | Mapping[str, Any] | None = None
     asked: Mapping[str, Any] | None = None
+    cascade: Cascade | None = None
 
 
 DIRECT = Staging()

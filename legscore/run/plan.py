@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from legscore.engine.base import Engine
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
+    from legscore.run.cascade import Cascade
     from legscore.run.out_of_fold import OutOfFold
     from legscore.run.student_intervals import StudentIntervals
 
@@ -45,6 +47,7 @@ def output_schema(
     per_model: bool,
     varying: bool = False,
     calibrated: bool = False,
+    cascaded: bool = False,
 ) -> pa.Schema:
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
@@ -54,7 +57,7 @@ def output_schema(
         from legscore.run.calibration import COLUMNS
 
         named += COLUMNS
-    return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying)
+    return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying, cascaded)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Plan:
     verifier: Verifier | None = None
     calibration: Calibration | StudentIntervals | None = None
     shifts: Shifts | None = None
+    cascade: Cascade | None = None
+    """What a student's pass left, where the ensemble scores only some rows."""
     parts_a_file: int = 0
     """Where the output is a folder of files (`legscore.run.dataset`)."""
 
@@ -102,10 +107,16 @@ class Plan:
         apart = self.out_of_fold.reads if self.out_of_fold else ()
         return tuple(dict.fromkeys((*self.carried_columns, *self.roles.column_of.values(), *apart)))
 
-    def groups(self, part: Part) -> list[Group]:
+    def groups(self, part: Part, rows: np.ndarray | None = None) -> list[Group]:
         """A part windowed: one group that every member scores, or groups by the fold kept from their
-        members."""
+        members.
+
+        Args:
+            rows: places in the part of the rows that are windowed; all when None.
+        """
         columns = {role: role_array(part, role, c) for role, c in self.roles.column_of.items()}
+        if rows is not None:
+            columns = {role: column.take(pa.array(rows)) for role, column in columns.items()}
         if self.out_of_fold is None:
             groups = [Group(None, None, self.windower(columns))]
         else:

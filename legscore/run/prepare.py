@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
     from legscore.run.calibration import Calibration
+    from legscore.run.cascade import Cascade
     from legscore.run.out_of_fold import OutOfFold
     from legscore.run.student_intervals import StudentIntervals
 
@@ -96,6 +97,7 @@ def prepared(
     *,
     data: Input | None = None,
     members: list[Checkpoint] | None = None,
+    cascade: Cascade | None = None,
 ) -> Iterator[Plan]:
     """Check everything and build the engine; the plan of the run, whose engine is closed at the end.
 
@@ -105,6 +107,7 @@ def prepared(
         opener: opens the engine; `legscore.engine.open.open_engine` when None.
         data: the input, where it is no file of `options.inputs`.
         members: the ensemble, where it is loaded already.
+        cascade: what a student's pass over the input left, where it came first.
 
     Raises:
         LegscoreError: input, models, options or output do not go together.
@@ -122,6 +125,7 @@ def prepared(
         options.per_model,
         models.varying,
         models.calibration is not None,
+        options.student is not None,
     )
     check_writes(source.format_name, schema)
     with prepare_engine(options, source, models, say, opener or open_engine) as (engine, verifier):
@@ -129,6 +133,8 @@ def prepared(
         rows = options.part_rows or part_rows(work, engine.name)
         together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
         metadata = prepare_metadata(options, source, models, engine, rows, together)
+        if cascade is not None:
+            metadata["cascade"] = dict(cascade.described)
         numbers = range(source.opened.n_parts(rows))
         if shard:
             numbers = shard.parts(len(numbers))
@@ -156,6 +162,7 @@ def prepared(
             verifier=verifier,
             calibration=models.calibration,
             shifts=models.shifts,
+            cascade=cascade,
             parts_a_file=together,
         )
 

@@ -32,7 +32,7 @@ ARGUMENTS = {
 """Options whose argument has another name than theirs."""
 FLAGS = {
     "haplotypes", "centered", "keep_outside", "saturate", "saturate_indels", "per_model", "force", "restart",
-    "allow_duplicates", "variant", "curve", "rc_trained",
+    "allow_duplicates", "variant", "curve", "rc_trained", "force_student",
 }  # fmt: skip
 MAPPINGS = {"columns", "where"}
 """Arguments that take a dict where the option takes NAME=VALUE."""

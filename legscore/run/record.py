@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from legscore.output.parts import Scored
 from legscore.rows.schema import STATUSES
 from legscore.run.options import Options, Staging
 from legscore.system.cores import usable_cores
+
+if TYPE_CHECKING:
+    from legscore.run.rescore_check import PartCheck
 
 
 def circumstances(
@@ -110,7 +113,8 @@ def _plain(value: Any) -> Any:
 @dataclass
 class Summary:
     """What happened: rows by status, windows asked for and scored, windows × members scored, seconds of
-    scoring; rows whose results were there already, and parts that were there but damaged."""
+    scoring; rows whose results were there already, and parts that were there but damaged; of a cascade what
+    each part tells of its choice."""
 
     rows: int = 0
     by_status: np.ndarray = field(default_factory=lambda: np.zeros(len(STATUSES), dtype=np.int64))
@@ -122,6 +126,7 @@ class Summary:
     windows_resumed: int = 0
     member_windows_resumed: int = 0
     parts_damaged: int = 0
+    checks: list[PartCheck] = field(default_factory=list)
 
     def add(self, scored: Scored, *, resumed: bool) -> None:
         n = len(scored.results.status_N)
@@ -130,6 +135,10 @@ class Summary:
         self.windows_asked += scored.windows_asked
         self.windows_scored += scored.windows_scored
         self.member_windows += scored.member_windows
+        if scored.results.scored_by_N is not None:
+            from legscore.run.rescore_check import PartCheck
+
+            self.checks.append(PartCheck.of(scored.results))
         if resumed:
             self.rows_resumed += n
             self.windows_resumed += scored.windows_scored

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,16 +19,21 @@ from legscore.run.record import Summary
 from legscore.run.stream import gathered
 from legscore.system.log import Progress, Tell
 
+if TYPE_CHECKING:
+    from legscore.run.cascade import Picked
+
 
 @dataclass(frozen=True)
 class Work:
-    """A part on its way: number, columns to carry over, and either its kept results or what to score."""
+    """A part on its way: number, columns to carry over, and either its kept results or what to score, of
+    all its rows or of those that are picked."""
 
     number: int
     first_row: int
     carried: pa.Table
     kept: Scored | None
     groups: list[Group]
+    picked: Picked | None = None
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,22 @@ class Stages:
             except DamagedPartError as error:
                 self._summary.parts_damaged += 1
                 self._tell("retry", part=part.number, reason=str(error))
-        groups = [] if kept else self._plan.groups(part)
-        return Work(part.number, part.first_row, carried, kept, groups)
+        cascade, picked = self._plan.cascade, None
+        if cascade is not None and kept is None:
+            picked = cascade.pick(part.number, part.first_row, part.table.num_rows)
+        groups = [] if kept else self._plan.groups(part, None if picked is None else picked.rows)
+        return Work(part.number, part.first_row, carried, kept, groups, picked)
 
     def submit(self, work: Work) -> Future[list[Any]]:
         """The scores of each group of windows, on their way."""
         if work.kept is not None:
             self._progress(work.carried.num_rows)
-        return gathered([self._submit_group(group) for group in work.groups])
+        if work.picked is not None:  # in one group; the other rows are done with it
+            return gathered([self._submit_group(group, work.carried.num_rows) for group in work.groups])
+        return gathered([self._submit_group(group, len(group.windows.status_N)) for group in work.groups])
 
-    def _submit_group(self, group: Group) -> Future[Any]:
-        rows, plan, progress = len(group.windows.status_N), self._plan, self._progress
+    def _submit_group(self, group: Group, rows: int) -> Future[Any]:
+        plan, progress = self._plan, self._progress
 
         def watch(share: float) -> None:
             progress(share * rows)
@@ -94,7 +104,7 @@ class Stages:
         plan = self._plan
         groups, scores = (found[0].groups, found[0].scores) if plan.adaptive else (work.groups, found)
         if plan.verifier is not None:
-            plan.verifier.check(work.first_row, groups, scores)
+            plan.verifier.check(work.first_row, _in_part(groups, work.picked), scores)
         reduced = [
             reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=plan.per_model)
             for w, scores_MW in zip((group.windows for group in groups), scores, strict=True)
@@ -102,6 +112,8 @@ class Stages:
         results = merge(groups, reduced, plan.engine.n_members)
         if plan.calibration is not None:
             results.columns.update(plan.calibration.columns(results.columns))
+        if plan.cascade is not None and work.picked is not None:
+            results = plan.cascade.merged(work.picked, results)
         scored = Scored(
             results,
             sum(group.windows.n_asked for group in groups),
@@ -131,3 +143,10 @@ class Stages:
             resumed=resumed,
         )
         return result_table(done.carried, done.scored.results, self._plan.schema)
+
+
+def _in_part(groups: list[Group], picked: Picked | None) -> list[Group]:
+    """The groups with places of rows in the whole part, where only some of its rows were windowed."""
+    if picked is None:
+        return groups
+    return [replace(g, rows=picked.rows if g.rows is None else picked.rows[g.rows]) for g in groups]

@@ -1,9 +1,10 @@
 """What `legscore run` does around a scoring job, so that Python callers can do it too.
 
 A VCF, or a table of alleles, becomes a table first. Afterwards scores become an annotated VCF or tracks, or
-get p and q from shuffled inserts. Both happen in a folder beside the output, OUT.parts, which an interrupted
-run leaves for the next: the table is made again and compared with what was scored, the scores are taken from
-there. With standard output it is a temporary folder.
+get p and q from shuffled inserts. Where a student scores first, its pass comes before the ensemble's. All
+this happens in a folder beside the output, OUT.parts, which an interrupted run leaves for the next: the table
+is made again and compared with what was scored, the scores are taken from there. With standard output it is a
+temporary folder.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ StartWorkers = Callable[[Options, Staging, RunLog], AbstractContextManager["Work
 @dataclass(frozen=True)
 class Job:
     """What is scored: the options of the scoring job, its staging, and what turns the scores into the output;
-    `finish(record)` returns lines for the user. `finished` is the record where all of it is done already."""
+    `finish(record)` returns lines for the user. `finished` is the record where all of it is done already;
+    `room` the folder for what is made on the way."""
 
     options: Options
     staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
     finished: dict[str, Any] | None = None
+    room: Path = Path()
 
 
 def score_request(
@@ -85,8 +88,20 @@ def score_request(
     with _staged(request, say, log) as job:
         if job.finished is not None:
             return job.finished, []
-        with start_workers(job.options, job.staging, log) as workers:
-            record = score(job.options, job.staging, say=say, progress=progress, log=log, workers=workers)
+        options, staging, data = job.options, job.staging, None
+        if options.student is not None:
+            from legscore.run.first_pass import check_both_passes, score_by_student
+
+            first = check_both_passes(options, job.room)
+            with start_workers(first.options, staging, log) as workers:
+                cascade, part_rows = score_by_student(
+                    first, job.room, staging, say=say, progress=progress, log=log, workers=workers
+                )
+            staging, data = replace(staging, cascade=cascade), first.opened
+            options = replace(options, part_rows=part_rows)
+            say("pass 2 of 2: the ensemble scores the chosen rows")
+        with start_workers(options, staging, log) as workers:
+            record = score(options, staging, say=say, progress=progress, log=log, workers=workers, data=data)
         return record, job.finish(record)
 
 
@@ -94,7 +109,7 @@ def score_request(
 def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
     """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
     options, build, output = request.options, request.build, request.options.output
-    if build is None and not request.scores_aside:
+    if build is None and not request.scores_aside and options.student is None:
         staging = Staging(
             command=request.command, shown_inputs=request.shown_inputs, derived_input=bool(request.shown)
         )
@@ -134,7 +149,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             parts=None if is_stream(output) else str(room / STAGED),
             asked=asked,
         )
-        yield Job(job, staging, finish)
+        yield Job(job, staging, finish, room=room)
 
 
 def _seen(inputs: Sequence[str], output: str) -> list[Seen]:

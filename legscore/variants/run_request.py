@@ -19,7 +19,6 @@ from legscore.run.options import Options
 from legscore.run.settings import resolve_sequence_is
 from legscore.system.overwrite import check_apart
 from legscore.system.publish import check_output, is_stream, written_by
-from legscore.system.resources import folder
 from legscore.system.storage import is_remote
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
     check_apart(
         {"-o": request.written, "--log-json": log_json, "--multiqc": multiqc},
         request.files,
-        options.models or [folder("bundled")],
+        options.named_models,
         earlier_output(output, force=options.force),
     )
     _check_null(request)
@@ -149,7 +148,7 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         idle["--calibration"] = options.calibration is not None
         if name := next((name for name, given in idle.items() if given), None):
             raise InputError(f"{name} is about columns of a table; {output} has none")
-    if request.build is None and not request.scores_aside:
+    if request.build is None and not request.scores_aside and options.student is None:
         return
     if request.build is not None:
         _check_build(options)
@@ -163,8 +162,8 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         )
     if elsewhere := next((path for path in (*request.files, output) if is_remote(path)), None):
         raise InputError(
-            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
-            "a store"
+            f"{elsewhere}: genomes, VCF, tracks, --shuffle-null and --student need files on a disk; score a "
+            "table from a store"
         )
     if options.shard and request.scores_aside:
         what = "--shuffle-null" if request.shuffles else output
@@ -218,6 +217,10 @@ def _check_null(request: RunRequest) -> None:
         raise InputError(f"--shuffle-null writes one table; {output} asks for a folder of files")
     if options.shifts is not None:
         raise InputError("--shuffle-null compares windows as they are; --shifts moves them: leave one out")
+    if options.student is not None:
+        raise InputError(
+            "--shuffle-null does not go with --student: p compares scores of the same models; leave one out"
+        )
     for name, value in (("--until-se", options.until_se), ("--out-of-fold", options.out_of_fold)):
         if value is not None:
             raise InputError(

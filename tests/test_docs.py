@@ -29,7 +29,7 @@ TOO_LONG = "examples/promoter_variants.parquet -o"
 NEEDS = {
     "plot|report": "matplotlib",
     "train|distill|export|import": "torch",
-    "variants|fasta|evaluate|report|plot|attribute": "polars",
+    "variants|fasta|evaluate|report|plot|attribute|atlas|lookup": "polars",
 }
 """Words of commands → the package that an extra brings for them."""
 BUILTIN = (

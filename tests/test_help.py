@@ -158,7 +158,7 @@ def test_an_option_has_the_same_name_everywhere(parameter: str) -> None:
 
 def test_fasta_is_never_an_output() -> None:
     having = {name for name, command in EVERY.items() if "--fasta" in option_names(command)}
-    assert having == {"distill", "run", "variants"}
+    assert having == {"atlas build", "distill", "lookup", "run", "variants"}
     ran = legscore("design", "--target", "9", "--fasta", "x.fa", "-o", "o.csv")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (

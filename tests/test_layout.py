@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "train": (*DATA, "output", "model", "engine", "generate"),
     "variants": (*DATA, "output", "model", "run"),
     "evaluate": (*DATA, "output", "model", "run"),
+    "atlas": (*DATA, "output", "model", "engine", "run", "variants"),
     "attribute": (*DATA, "output", "model", "run", "variants", "evaluate"),
     "design": (*DATA, "output", "model", "engine", "generate", "run"),
     "distill": (*DATA, "model", "engine", "run", "train", "variants"),
@@ -45,7 +46,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "__init__": ("version", "errors", "dna", "run", "evaluate", "api"),
     "cli": (
         *(*DATA, "output", "model", "cuda", "engine", "generate", "run"),
-        *("measure", "cluster", "train", "variants", "evaluate", "attribute", "design", "distill", "api"),
+        *(
+            "measure",
+            "cluster",
+            "train",
+            "variants",
+            "evaluate",
+            "atlas",
+            "attribute",
+            "design",
+            "distill",
+            "api",
+        ),
     ),
     "__main__": ("cli",),
 }

@@ -26,7 +26,7 @@ from legscore.system.caches import KINDS, private
 __all__ = ["scores"]
 Cli = Callable[..., Ran]
 Given = dict[str, tuple[Any, ...]]
-ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate", "distill"}
+ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate", "distill", "lookup"}
 """Walked in files of their own."""
 WITHOUT_EFFECT = {"output", "force", "quiet", "threads"}
 """Where results go, and what is told."""
@@ -64,7 +64,7 @@ def test_every_option_is_walked() -> None:
         "plot violins": {
             "predictions", "truth", "columns", "metrics", "by", "cluster", "bootstrap", "seed", "keys", "where",
         },
-        "plot training": {"runs"}, "models list": {"as_json"}, "models pull": None, "compile": COMPILE, "merge": {"shards"},
+        "plot training": {"runs"}, "models list": {"as_json"}, "models pull": None, "compile": COMPILE, "merge": {"shards"}, "atlas merge": {"shards"},
         "bench": set(BENCH), "cache": {"action", "kinds", "as_json"}, "show": {"paths", "models", "as_json"},
         "export": {"file"}, "doctor": {"as_json"}, "completion": {"shell"},
     }  # fmt: skip
@@ -73,6 +73,7 @@ def test_every_option_is_walked() -> None:
         for path, command in leaves(name, importlib.import_module(COMMANDS[name][0]).command):
             found[path] = set(names_of(command)) - WITHOUT_EFFECT
     pulled = found.pop("models pull")
+    found.pop("atlas build")  # tests/test_option_atlas.py
     assert found == {name: names for name, names in known.items() if names is not None}
     assert {"keep_as", "source", "sha256"} < pulled
 

@@ -54,6 +54,17 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
     "variants -o": ((*VARIANTS, "-o", "OUT"), "o.parquet"),
     "variants -o, text": ((*VARIANTS, "-o", "OUT"), "o.tsv"),
     "merge -o": (("merge", "s1.parquet", "s2.parquet", "-o", "OUT"), "o.parquet"),
+    "atlas build -o": (
+        ("atlas", "build", *TILES, "-m", "MODEL", "--engine", "null", "-q", "-o", "a"),
+        "a/notes.txt",
+    ),
+    "atlas build --log-json": (
+        ("atlas", "build", *TILES, "-m", "MODEL", "--engine", "null", "-q", "-o", "new", "--log-json", "OUT"),
+        "log.jsonl",
+    ),
+    "atlas merge -o": (("atlas", "merge", "shard", "-o", "j"), "j/notes.txt"),
+    "lookup -o": (("lookup", GENOME / "toy.vcf", *TILES[:2], "--atlas", "atlas", "-o", "OUT"), "o.parquet"),
+    "lookup -o, VCF": (("lookup", GENOME / "toy.vcf", *TILES[:2], "--atlas", "atlas", "-o", "OUT"), "o.vcf.gz"),
     "evaluate --json": ((*EVALUATE, "--json", "OUT"), "e.json"),
     "evaluate --csv": ((*EVALUATE, "--csv", "OUT"), "e.csv"),
     "evaluate --plot": (
@@ -118,6 +129,7 @@ READ = {
     *("predictions", "runs", "-m", "-g", "--recipe", "--calibration", "--fasta", "--promoters", "--tiles"),
     *("--tss", "--contig-map", "--samples", "--config", "--predictor", "--from", "--construct", "--variants"),
     *(
+        "--atlas",
         "--test",
         "--class-weights",
         "--target",
@@ -224,7 +236,23 @@ def exported(folder: Path, model: Path) -> None:
     command.main([str(folder / "g.safetensors"), "-o", str(folder / "g.pth")], standalone_mode=False)
 
 
+def atlas_of(folder: Path, model: Path) -> None:
+    """atlas/, and shard/, one of one."""
+    from legscore.atlas.make_atlas import build_atlas
+    from legscore.atlas.options import AtlasRequest
+    from legscore.run.options import Options
+    from legscore.variants.options import BuildOptions
+
+    tiles = BuildOptions(str(TILES[1]), regions_bed=str(TILES[3]))
+    for name, shard in (("atlas", None), ("shard", "1/1")):
+        run = Options((), str(folder / name), [str(model)], engine="null")
+        build_atlas(AtlasRequest(run, tiles, shard=shard))
+
+
 PREPARED = {
+    "atlas merge -o": atlas_of,
+    "lookup -o": atlas_of,
+    "lookup -o, VCF": atlas_of,
     "run -o, tracks": saturated,
     "plot ism -o": saturated,
     "attribute -o": saturated,

@@ -30,6 +30,8 @@ COMMANDS = {
     "run": ("legscore.cli.run", "Score sequences or variants with an ensemble."),
     "merge": ("legscore.cli.merge", "Join the shards of a run into one output."),
     "variants": ("legscore.cli.variants", "Build the variants that run scores, from a genome."),
+    "atlas": ("legscore.cli.atlas", "Score every small change of promoters once, to look them up."),
+    "lookup": ("legscore.cli.lookup", "Find the scores of variants in an atlas."),
     "compile": (
         "legscore.cli.compile_plans",
         "Build the TensorRT plans of an ensemble for this machine's GPUs.",
@@ -76,7 +78,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        if name in ("run", "merge", "bench"):
+        if name in ("run", "merge", "bench", "atlas", "lookup"):
             use_system_pool()
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         refuse_empty_values(command)

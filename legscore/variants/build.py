@@ -104,6 +104,10 @@ class Builder:
         self.schema = pa.schema([*FIELDS, *PAIR, STATUS, *(f.with_nullable(True) for f in carried), *numbers])
         self._placer = Placer(setting)
 
+    def more_columns(self, pieces: list[Piece], order: np.ndarray) -> dict[str, pa.Array]:
+        """Columns that a subclass adds to `schema`: values of the pieces end to end, then in this order."""
+        return {}
+
     def _check_tiled(self) -> None:
         """InputError when a contig that tiles lie on has another length in the FASTA; others do no harm."""
         if self.setting.tiles is None or self.setting.options.centered:
@@ -149,7 +153,7 @@ class Builder:
             self.contigs.check_lengths(names.dictionary.to_pylist())
         if block.unordered:
             block = ordered(block, self._letters, self.records.name)
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         missing: list[np.ndarray] = [np.flatnonzero(which < 0)]
         for code, name in enumerate(names.dictionary.to_pylist()):
             rows, target = np.flatnonzero(which == code), self.contigs.get(name)
@@ -170,7 +174,7 @@ class Builder:
         target = self.contigs.get(name)
         return None if target is None else self.setting.genome.contig(target)
 
-    def _contig(self, block: Block, rows: np.ndarray, name: str) -> Iterator[_Piece]:
+    def _contig(self, block: Block, rows: np.ndarray, name: str) -> Iterator[Piece]:
         """Rows of the alleles on one contig."""
         options, take = self.setting.options, pa.array(rows)
         contig = self.setting.genome.contig(name)
@@ -184,7 +188,7 @@ class Builder:
         )
         if options.on_mismatch == "fail":
             self.refuse_mismatches(block, rows, changes, contig)
-        self._count(changes)
+        self.count_alleles(changes)
         places = self._placer(name, changes)
         alone = np.ones(len(rows), dtype=bool)
         alone[places.allele_R] = False
@@ -194,13 +198,12 @@ class Builder:
             yield from self._outside(rows[alone], status)
         for begin in range(0, len(places), PIECE_ROWS):
             piece = places.slice(begin, begin + PIECE_ROWS)
-            yield self._piece(contig, rows, changes.take(piece.allele_R), piece)
+            yield self.piece(contig, rows, changes.take(piece.allele_R), piece)
 
-    def _piece(self, contig: np.ndarray, rows: np.ndarray, changes: Changes, places: Places) -> _Piece:
-        """Sequences of alleles in tiles."""
+    def piece(self, contig: np.ndarray, rows: np.ndarray, changes: Changes, places: Places) -> Piece:
+        """Sequences of alleles in tiles, one allele of `changes` for each of `places`."""
         n = len(places)
-        late = (changes.status_A == OK) | (changes.status_A == STATUS_CODE["unsupported_allele"])
-        status = np.where(places.edge_R & late, STATUS_CODE["edge"], changes.status_A).astype(np.uint8)
+        status = placed_status(changes, places)
         ref_text: list[tuple[np.ndarray, pa.Array]] = []
         alt_text: list[tuple[np.ndarray, pa.Array]] = []
         lengths = places.end_R - places.start_R
@@ -229,26 +232,24 @@ class Builder:
                 )
                 status[hard[edge]] = STATUS_CODE["edge"]
                 alt_text.append((hard[~edge], fixed_texts(alt[~edge])))
-        first, last = changes.start_A, np.maximum(changes.end_A, changes.start_A)
-        offset = np.where(places.minus_R, places.end_R - last, first - places.start_R)
-        return _Piece(
+        return Piece(
             rows[places.allele_R],
             status,
-            np.maximum(offset, 0),
+            placed_offset(changes, places),
             places.tile_R,
             places,
-            _scatter(n, ref_text),
-            _scatter(n, alt_text),
+            scattered(n, ref_text),
+            scattered(n, alt_text),
         )
 
-    def _outside(self, rows: np.ndarray, status: np.ndarray) -> Iterator[_Piece]:
+    def _outside(self, rows: np.ndarray, status: np.ndarray) -> Iterator[Piece]:
         for code, n in zip(*np.unique(status, return_counts=True), strict=True):
             self.counts.outside[STATUSES[code]] += int(n)
         if self.setting.options.keep_outside:
             none, null = np.full(len(rows), -1), pa.nulls(len(rows), pa.large_string())
-            yield _Piece(rows, status, none, none, None, null, null)
+            yield Piece(rows, status, none, none, None, null, null)
 
-    def _rows(self, block: Block, pieces: list[_Piece]) -> pa.Table:
+    def _rows(self, block: Block, pieces: list[Piece]) -> pa.Table:
         if not pieces:
             return self.schema.empty_table()
         allele = np.concatenate([piece.allele_R for piece in pieces])
@@ -287,11 +288,13 @@ class Builder:
         if self._numbered:
             number = np.arange(len(block)) - np.searchsorted(block.record_A, block.record_A) + 1
             columns |= {RECORD: pa.array(block.record_A[allele]), ALT_NUMBER: pa.array(number[allele])}
+        columns |= self.more_columns(pieces, order)
         if block.carried is not None:
             columns |= {name: block.carried[name].take(take) for name in self._carried}
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
-    def _count(self, changes: Changes) -> None:
+    def count_alleles(self, changes: Changes) -> None:
+        """Count alleles of one contig by kind."""
         replaced, n, kinds = changes.end_A - changes.start_A, changes.n_A, self.counts.kinds
         ok = changes.status_A == OK
         kinds["SNV"] += int(np.count_nonzero(ok & (replaced == 1) & (n == 1)))
@@ -318,8 +321,21 @@ class Builder:
             )
 
 
+def placed_status(changes: Changes, places: Places) -> np.ndarray:
+    """Status codes of alleles in tiles, uint8 [rows], before any sequence is built: that of the allele, or
+    `edge` where the tile leaves its contig."""
+    late = (changes.status_A == OK) | (changes.status_A == STATUS_CODE["unsupported_allele"])
+    return np.where(places.edge_R & late, STATUS_CODE["edge"], changes.status_A).astype(np.uint8)
+
+
+def placed_offset(changes: Changes, places: Places) -> np.ndarray:
+    """Where changes begin from the 5' end of their tiles, int64 [rows], from 0."""
+    first, last = changes.start_A, np.maximum(changes.end_A, changes.start_A)
+    return np.maximum(np.where(places.minus_R, places.end_R - last, first - places.start_R), 0)
+
+
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Some rows: allele of the block, status, offset, tile (row of the tiles' frame, or -1), sequences (null
     without)."""
 
@@ -332,7 +348,7 @@ class _Piece:
     alt: pa.Array
 
 
-def _scatter(n: int, texts: list[tuple[np.ndarray, pa.Array]]) -> pa.Array:
+def scattered(n: int, texts: list[tuple[np.ndarray, pa.Array]]) -> pa.Array:
     """Texts at their rows, null elsewhere."""
     index = np.full(n, -1, dtype=np.int64)
     before = 0

@@ -115,7 +115,7 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
         )
         yield Job(options, staging, lambda record: [])
         return
-    with _working_folder(output, options.restart) as room:
+    with working_folder(output, options.restart) as room:
         made, job, asked = None, options, request.asked()
         done = None if is_stream(output) else _done(request, asked, room, say)
         if done is not None:
@@ -176,7 +176,7 @@ def _done(request: RunRequest, asked: dict[str, Any], room: Path, say: Say) -> d
 
 
 @contextlib.contextmanager
-def _working_folder(output: str, restart: bool) -> Iterator[Path]:
+def working_folder(output: str, restart: bool) -> Iterator[Path]:
     """A folder for what a run makes on its way: OUT.parts, locked; emptied at the end, or after a failure
     without scores."""
     if is_stream(output):

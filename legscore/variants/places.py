@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,14 +43,17 @@ class Places:
         return len(self.allele_R)
 
     def slice(self, begin: int, end: int) -> Places:
-        cut = slice(begin, end)
+        return self.take(slice(begin, end))
+
+    def take(self, rows: Any) -> Places:
+        """Those rows (numbers or a slice), in that order."""
         return Places(
-            self.allele_R[cut],
-            self.start_R[cut],
-            self.end_R[cut],
-            self.minus_R[cut],
-            self.edge_R[cut],
-            self.tile_R[cut],
+            self.allele_R[rows],
+            self.start_R[rows],
+            self.end_R[rows],
+            self.minus_R[rows],
+            self.edge_R[rows],
+            self.tile_R[rows],
             self.contig,
         )
 

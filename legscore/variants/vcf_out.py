@@ -215,10 +215,10 @@ def _annotated(line: bytes, rows: list[Row], where: str) -> bytes:
                     f"{where} is not what was scored ({row[2]}:{row[3]} {row[4]} {row[5]}): the file changed "
                     "while it was in use"
                 )
-        info.append(b"LEGSCORE=" + ",".join(map(_entry, rows)).encode())
-        largest = _largest(rows, len(alts))
-        if any(value is not None for value in largest):
-            info.append(b"LEGSCORE_MAX=" + ",".join(_number(value) or "." for value in largest).encode())
+        info.append(b"LEGSCORE=" + ",".join(map(entry, rows)).encode())
+        most = largest(rows, len(alts))
+        if any(value is not None for value in most):
+            info.append(b"LEGSCORE_MAX=" + ",".join(_number(value) or "." for value in most).encode())
     fields[7] = b";".join(info) or b"."
     return b"\t".join(fields)
 
@@ -245,7 +245,7 @@ def _rows(scored: Path) -> Iterator[Row]:
             yield from zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
 
 
-def _entry(row: Row) -> str:
+def entry(row: Row) -> str:
     """One row's text in INFO, the fields of ENTRY."""
     alt, gene, symbol, tile, strand, effect, sd, status = row[5:]
     fields = [alt, gene, tile, strand, _number(effect), _number(sd), symbol, status]
@@ -256,12 +256,12 @@ def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.6g}"
 
 
-def _largest(rows: list[Row], n_alts: int) -> tuple[float | None, ...]:
+def largest(rows: list[Row], n_alts: int) -> tuple[float | None, ...]:
     """For each ALT the effect of largest magnitude, None where none is known."""
-    largest: list[float | None] = [None] * n_alts
+    found: list[float | None] = [None] * n_alts
     for row in rows:
         place, effect = int(row[1]) - 1, row[10]
-        held = largest[place]
+        held = found[place]
         if effect is not None and math.isfinite(effect) and (held is None or abs(effect) > abs(held)):
-            largest[place] = effect
-    return tuple(largest)
+            found[place] = effect
+    return tuple(found)

@@ -1,0 +1,310 @@
+"""THE PAGE of looking up: alleles → rows in tiles → what the atlas has of them → the rest scored → a table or
+VCF.
+
+Rows, columns and statuses are those of `legscore run` on the same input with --keep-outside; a column
+`lookup` says where the score is from. No engine is opened unless misses are to be scored. The output gets its
+name once the whole input is read and seen to fit the atlas.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from legscore.atlas.contents import Contents, open_contents
+from legscore.atlas.fill import SCORED_BY
+from legscore.atlas.fitting import read_tiles, setting_of
+from legscore.atlas.found_rows import FIELDS, FOUND, HIT, MISS, N_COUNT, TILE, FoundRows
+from legscore.atlas.misses import MissScorer, opened_scorer
+from legscore.atlas.options import LookupOptions
+from legscore.atlas.scaled import COLUMNS
+from legscore.atlas.shelf import Shelf
+from legscore.atlas.tally import Tally
+from legscore.errors import OutputError
+from legscore.output.result_columns import result_schema, result_table
+from legscore.output.write import Writer, check_writes, open_writer, output_format
+from legscore.rows.reduce import Results
+from legscore.rows.schema import OK, RESULT_COLUMNS, STATUS_CODE, STATUSES
+from legscore.run.finished import checksums_of
+from legscore.run.record import python_call
+from legscore.system.json_records import sealed
+from legscore.system.log import RunLog, Say
+from legscore.system.overwrite import check_outputs, lies_in
+from legscore.system.publish import check_output, is_stream, record_of, write_record, written_by
+from legscore.system.resources import folder
+from legscore.system.storage import check_same, stamp
+from legscore.variants.build import PAIR
+from legscore.variants.records import open_records
+from legscore.variants.run_request import VCF
+
+LOOKUP = "lookup"
+WORDS = ("hit", "miss", *STATUSES)
+"""What the column LOOKUP holds."""
+UNSCORED = (*STATUSES, "miss")
+"""Statuses where misses are not scored."""
+EFFECTS = RESULT_COLUMNS[2]
+
+
+def look_up(
+    options: LookupOptions, *, say: Say = lambda line: None, log: RunLog | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Look up alleles in an atlas.
+
+    Args:
+        options: what to look up where.
+        say: receives one line for every decision. log: takes warnings; by default they go to `say`.
+
+    Returns:
+        The lookup's record, also in OUTPUT.run.json, and lines about it.
+
+    Raises:
+        LegscoreError: the input, the genome or the models do not fit the atlas, or something cannot be read
+            or written; no output is left.
+    """
+    log = log or RunLog(say=say)
+    form = _checked_form(options)
+    contents = open_contents(options.atlas)
+    begun, started = time.perf_counter(), datetime.datetime.now(datetime.timezone.utc)
+    read = stamp(Path(options.source)) if os.path.isfile(options.source) else None
+    with contextlib.ExitStack() as stack:
+        scorer = stack.enter_context(opened_scorer(options, contents, say))
+        tiles = read_tiles(contents)
+        setting, genome = setting_of(options, contents, tiles)
+        if form is not None:  # every record is kept all the same
+            setting = replace(setting, options=replace(setting.options, keep_outside=False))
+        numbered = form is not None
+        records = open_records(options.source, options.region, numbered=numbered, columns=options.columns)
+        for line in records.notes:
+            say(line)
+        shelf = Shelf(contents, tiles)
+        how = {"numbered": numbered, "scores_misses": scorer is not None}
+        rows = FoundRows(setting, records, shelf, genome.atlas_name, say, **how)
+        answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer)
+        metadata, tally = _metadata(options, contents, scorer), Tally(options, contents)
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="legscore-")))
+        spooled = room / "_scored.parquet" if form is not None or is_stream(options.output) else None
+        with _written(options, form, answer.schema, metadata, spooled) as write:
+            for table in rows.tables():
+                found = answer(table)
+                tally.add(table, found)
+                write(found)
+            tally.check(rows, log)
+            if read is not None:
+                check_same(Path(options.source), read)
+        record = (
+            metadata
+            | tally.record()
+            | _circumstances(options, started, time.perf_counter() - begun, tally.rows)
+        )
+        lines = [*rows.counts.lines(), *tally.lines()]
+        if form is not None and spooled is not None:
+            from legscore.variants.vcf_out import write_vcf
+
+            source, names, lengths = Path(options.source), rows.contigs, genome.lengths
+            lines += write_vcf(source, spooled, options.output, form, names, lengths, record, read)
+        elif spooled is not None:
+            _copy(spooled, options, answer.schema, metadata)
+    if not is_stream(options.output):
+        record["output_files"] = checksums_of([options.output])
+        write_record(options.output, sealed(record))
+        if form is None:
+            lines.append(f"output: {options.output} (record: {record_of(options.output)})")
+    return record, lines
+
+
+def _checked_form(options: LookupOptions) -> str | None:
+    """The form of a VCF that is written; None for a table. LegscoreError where the output cannot be."""
+    output = options.output
+    if output.endswith("/"):
+        raise OutputError(f"{output}: legscore lookup writes one file; name one")
+    if not is_stream(output) and lies_in(os.path.realpath(output), os.path.realpath(options.atlas)):
+        raise OutputError(f"{output} lies in the atlas {options.atlas}; choose another -o")
+    read = [options.source, options.fasta, options.background, *options.contig_map]
+    bundled = [str(folder("bundled"))] if options.score_misses else []
+    models = list(options.models) or bundled
+    check_outputs({"-o": written_by(output)}, read, models, force=options.force)
+    name = output.lower()
+    ending = next((ending for ending in VCF if name.endswith(ending)), None)
+    form = {".vcf.bgz": "vcf.gz"}.get(ending, ending[1:]) if ending else None
+    if is_stream(output) and options.format in ("vcf", "bcf"):
+        form = options.format
+    if form is not None:
+        if options.drop_outside:
+            raise OutputError(f"--drop-outside is about rows of a table; {output} keeps every record")
+        if not options.source.lower().endswith(VCF):
+            raise OutputError(f"{output}: a VCF comes out only where one goes in")
+        if options.format not in (None, form.split(".")[0]):
+            raise OutputError(
+                f"--format {options.format} contradicts the extension of {output}; drop one of them"
+            )
+    else:
+        output_format(output, options.format)
+    check_output(output)
+    return form
+
+
+class Answer:
+    """Turns rows as `FoundRows` makes them into rows of the output. `schema` is theirs."""
+
+    def __init__(self, schema: pa.Schema, ref_score_T: np.ndarray, scorer: MissScorer | None) -> None:
+        internal = {field.name for field in (*FIELDS, *PAIR)} | {"status"}
+        self._kept = [field.name for field in schema if field.name not in internal]
+        self._ref_score_T, self._scorer = ref_score_T, scorer
+        plain = result_schema([schema.field(name) for name in self._kept], EFFECTS, [], 0)
+        self._plain = plain
+        self.schema = plain.append(pa.field(LOOKUP, pa.dictionary(pa.int8(), pa.string())))
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Rows of the output, in the order of the table."""
+        found = table[FOUND].to_numpy()
+        status = _codes(table["status"])
+        results = self._of_atlas(table, found, status)
+        missed = np.flatnonzero((found == MISS) & (status == OK))
+        words: tuple[str, ...] = UNSCORED
+        if self._scorer is not None:
+            words = STATUSES
+            if len(missed):
+                self._score(table, missed, results)
+        else:
+            results.status_N[missed] = len(STATUSES)
+        made = result_table(table.select(self._kept), _known(results), self._plain)
+        if self._scorer is None:
+            place = made.schema.get_field_index("status")
+            coded = pa.DictionaryArray.from_arrays(
+                pa.array(results.status_N.astype(np.int8)), pa.array(words)
+            )
+            made = made.set_column(place, made.schema.field(place), coded)
+        hit = (found == HIT) & (results.status_N == OK)
+        word = np.where(
+            hit, 0, np.where(found == MISS, 1, 2 + np.minimum(results.status_N, len(STATUSES) - 1))
+        )
+        said = pa.DictionaryArray.from_arrays(pa.array(word.astype(np.int8)), pa.array(WORDS))
+        return made.append_column(self.schema.field(LOOKUP), said)
+
+    def _of_atlas(self, table: pa.Table, found: np.ndarray, status: np.ndarray) -> Results:
+        """Results of the rows that the atlas has; none for others."""
+        hit = (found == HIT) & (status == OK)
+        tile = table[TILE].to_numpy()
+        columns = {"ref_score": np.full(len(found), np.nan, dtype=np.float32)}
+        columns["ref_score"][hit] = self._ref_score_T[tile[hit]]
+        for name in COLUMNS:
+            columns[name] = np.where(hit, table[f"_{name}"].to_numpy(), np.float32(np.nan))
+        return Results(
+            {name: columns[name] for name in EFFECTS}, {}, status, table[N_COUNT].to_numpy().copy()
+        )
+
+    def _score(self, table: pa.Table, missed: np.ndarray, results: Results) -> None:
+        """Score misses, and put what comes into `results`."""
+        assert self._scorer is not None
+        take = pa.array(missed)
+        some = table.select([field.name for field in PAIR]).take(take).combine_chunks()
+        scored = self._scorer(*(some[field.name].chunk(0) for field in PAIR))
+        for name, values in scored.columns.items():
+            results.columns[name][missed] = values
+        results.status_N[missed], results.n_count_N[missed] = scored.status_N, scored.n_count_N
+
+
+def _known(results: Results) -> Results:
+    """Results with statuses that `result_table` knows; that of an unscored miss is put in place
+    afterwards."""
+    status = np.where(results.status_N >= len(STATUSES), OK, results.status_N).astype(np.uint8)
+    return Results(results.columns, {}, status, results.n_count_N)
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Status codes of a column of texts, uint8."""
+    array = column.combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
+    if not len(array):
+        return np.empty(0, dtype=np.uint8)
+    of_word = np.array([STATUS_CODE[word] for word in array.dictionary.to_pylist()], dtype=np.uint8)
+    return of_word[array.indices.to_numpy()]  # type: ignore[no-any-return]
+
+
+def _metadata(options: LookupOptions, contents: Contents, scorer: MissScorer | None) -> dict[str, Any]:
+    """What defines the scores, for the output's metadata."""
+    manifest = contents.manifest
+    how = {
+        **manifest["variants"],
+        "saturate": False,
+        "saturate_indels": False,
+        "on_mismatch": options.on_mismatch,
+    }
+    metadata: dict[str, Any] = {name: manifest[name] for name in SCORED_BY}
+    metadata |= {
+        "variants": how,
+        "atlas": {"manifest_sha256": contents.sha256, "numbers": manifest["numbers"]},
+    }
+    metadata["atlas"]["scored_misses"] = scorer is not None
+    if scorer is not None and scorer.is_other:
+        metadata["atlas"]["engine_of_misses"] = scorer.engine.describe()
+    return metadata
+
+
+def _circumstances(
+    options: LookupOptions, started: datetime.datetime, seconds: float, rows: int
+) -> dict[str, Any]:
+    """What the record holds beyond what defines the scores."""
+    return {
+        "command": options.command or python_call("legscore.look_up", {"source": options.source}),
+        "inputs": [options.shown.get(options.source, options.source)],
+        "atlas_folder": options.atlas,
+        "output": options.output,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(rows / max(seconds, 1e-9), 1),
+    }
+
+
+@contextlib.contextmanager
+def _written(
+    options: LookupOptions,
+    form: str | None,
+    schema: pa.Schema,
+    metadata: dict[str, Any],
+    spooled: Path | None,
+) -> Iterator[Callable[[pa.Table], None]]:
+    """What takes the rows of the output; where they go on from a spool, that."""
+    name = options.output if spooled is None else str(spooled)
+    format_name = "parquet" if spooled is not None else output_format(name, None)
+    if form is None:
+        check_writes(output_format(options.output, options.format), schema)
+    with open_writer(name, format_name, schema, metadata) as writer:
+        yield writer.write
+
+
+def _copy(spooled: Path, options: LookupOptions, schema: pa.Schema, metadata: dict[str, Any]) -> None:
+    """Rows of a spool to standard output, once all of them are known to be right."""
+    format_name = output_format(options.output, options.format)
+    with (
+        pq.ParquetFile(spooled) as file,
+        open_writer(options.output, format_name, schema, metadata) as writer,
+    ):
+        for batch in file.iter_batches():
+            _write_as(writer, pa.Table.from_batches([batch]), schema)
+
+
+def _write_as(writer: Writer, table: pa.Table, schema: pa.Schema) -> None:
+    """Rows as they were before they were spooled: a file gives dictionaries other numbers."""
+    columns = []
+    for field in schema:
+        column = table[field.name]
+        if pa.types.is_dictionary(field.type):
+            texts = column.cast(pa.string()).combine_chunks()
+            words = pa.array(dict.fromkeys((*UNSCORED, *WORDS)))
+            codes = pa.compute.index_in(texts, value_set=words).cast(pa.int8())
+            codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+            column = pa.DictionaryArray.from_arrays(codes, words)
+        columns.append(column)
+    writer.write(pa.Table.from_arrays(columns, schema=schema))

@@ -1,0 +1,362 @@
+"""Atlases: the changes of tiles, once each and sorted; interrupted builds, shards, 16-bit numbers, indexed text."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from atlas_world import Steady, content, score_tables, small_stretches, telling, write_vcf, write_world
+from conftest import Ran, one_line, opened_by
+
+pytest.importorskip("polars", reason="genomes need legscore[genome]")
+Cli = Callable[..., Ran]
+COLUMNS = ["alt_score", "effect", "effect_sd"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_models: Path) -> Path:
+    """A genome with tiles, stretches of 150 bases, and a stand-in engine."""
+    telling(monkeypatch)
+    small_stretches(monkeypatch)
+    monkeypatch.chdir(write_world(tmp_path))
+    (tmp_path / "m").symlink_to(toy_models)
+    return tmp_path
+
+
+BUILD = ("atlas", "build", "--fasta", "g.fa", "--tiles", "t.bed", "-m", "m", "-q")
+
+
+def built(cli: Cli, name: str, *more: object) -> Path:
+    ran = cli(*BUILD, "-o", name, *more)
+    assert ran.code == 0, ran.err
+    return Path(name)
+
+
+def test_an_atlas_holds_the_scores_of_a_run(here: Path, cli: Cli) -> None:
+    """Every change of every tile once, sorted by contig, position, REF, ALT and tile; files by stretch."""
+    atlas = built(cli, "a", "--indels")
+    assert (
+        cli(
+            "variants",
+            "--saturate",
+            "--saturate-indels",
+            "--fasta",
+            "g.fa",
+            "--tiles",
+            "t.bed",
+            "-o",
+            "s.parquet",
+        ).code
+        == 0
+    )
+    assert cli("run", "s.parquet", "-m", "m", "-o", "r.parquet", "-q").code == 0
+    names = ["chrom", "pos", "ref", "alt", "tile_id", "strand", *COLUMNS, "status", "n_count"]
+    wanted = pq.read_table("r.parquet").select([*names, "ref_score"]).to_pylist()
+    wanted = sorted(
+        (row for row in wanted if row["pos"] is not None), key=lambda row: tuple(row.values())[:5]
+    )
+    found = score_tables(atlas)
+    tiles = {row["tile_id"]: row for row in pq.read_table(atlas / "tiles.parquet").to_pylist()}
+    assert [{name: row[name] for name in names} for row in wanted] == found.select(names).to_pylist()
+    assert {row["status"] for row in wanted} >= {"ok", "ref_equals_alt", "edge"}
+    assert all(
+        tiles[row["tile_id"]]["ref_score"] == row["ref_score"] for row in wanted if row["status"] == "ok"
+    )
+    assert tiles["edge"]["edge"]
+    assert tiles["edge"]["ref_score"] is None
+    manifest = json.loads((atlas / "manifest.json").read_text())
+    assert manifest["rows"] == found.num_rows
+    for name, known in manifest["files"].items():
+        if "rows" in known:
+            pos = pq.read_table(atlas / name)["pos"].to_numpy()
+            assert len(set((pos - 1) // 150)) == 1, name
+            assert (known["first"], known["last"], known["rows"]) == (pos[0], pos[-1], len(pos))
+    for tile in tiles.values():
+        text = pq.read_table("s.parquet").filter(pa.compute.field("tile_id") == tile["tile_id"])["sequence"]
+        if tile["gc"] is not None:
+            one = text[0].as_py()
+            strong = one.count("G") + one.count("C")
+            assert tile["gc"] == strong / (strong + one.count("A") + one.count("T"))
+
+
+def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte, in any order; also where a shard has nothing to do."""
+    small_stretches(monkeypatch, 400)
+    more = ("--indels", "--numbers", "int16", "--tabix", "vcf")
+    whole = built(cli, "whole", *more)
+    for i in range(1, 6):
+        built(cli, f"s{i}", *more, "--shard", f"{i}/5")
+    assert not list(Path("s1").glob("atlas.*"))
+    assert [] in [list(Path(f"s{i}").glob("scores/*")) for i in range(1, 6)]
+    ran = cli("atlas", "merge", *(f"s{i}" for i in (3, 1, 2, 5, 4)), "-o", "joined")
+    assert ran.code == 0, ran.err
+    assert content(Path("joined")) == content(whole)
+    ran = cli("atlas", "merge", *(f"s{i}" for i in range(1, 6)), "-o", "joined")
+    assert (ran.code, "already finished" in ran.err) == (0, True)
+    one_line(
+        cli("lookup", "v.vcf", "--atlas", "s3", "--fasta", "g.fa", "-o", "o.csv"), "shard 3 of 5", "merge"
+    )
+    merge = ("atlas", "merge", "-o", "j")
+    one_line(cli(*merge, "s1"), "shards are missing: 2, 3, 4 and 1 more of 5")
+    one_line(cli(*merge, *(f"s{i}" for i in range(1, 6)), "s4"), "shard 4 of 5 is given 2 times")
+    one_line(cli(*merge, "s1", "whole"), "whole", "no shard")
+    built(cli, "t2", "--indels", "--shard", "2/5")
+    one_line(cli(*merge, "s1", "t2"), "s1 and t2 are shards of atlases that differ", "numbers")
+    assert not Path("j").exists()
+
+
+def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fault while scoring, while files are written, and right before the record: the same bytes."""
+    whole, small = content(built(cli, "whole", "--part-rows", 97)), ("--part-rows", 97)
+    scored: list[int] = []
+
+    class Faulty(Steady):
+        def _score(self, batch: Any, *rest: Any) -> np.ndarray:
+            scored.append(1)
+            if len(scored) == 4:
+                raise KeyboardInterrupt
+            return super()._score(batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "legscore.run.prepare.open_engine", lambda members, request, say: Faulty(members, request)
+        )
+        assert cli(*BUILD, "-o", "a", *small).code == 130
+    assert not Path("a").exists()
+    assert list(Path("a.parts/scores").glob("part-*"))
+    one_line(cli("lookup", "v.vcf", "--atlas", "a", "--fasta", "g.fa", "-o", "o.csv"), "atlas a is not there")
+    one_line(
+        cli("lookup", "v.vcf", "--atlas", "a.parts", "--fasta", "g.fa", "-o", "o.csv"), "no atlas", "manifest"
+    )
+    one_line(cli(*BUILD, "-o", "a", *small, "--indels"), "interrupted run that differs", "--restart")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "legscore.atlas.fill.write_tiles", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        assert cli(*BUILD, "-o", "a", *small).code == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "legscore.atlas.make_atlas.write_record", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        assert cli(*BUILD, "-o", "a", *small).code == 130
+    assert Path("a/manifest.json").exists()
+    ran = cli(*BUILD[:-1], "-o", "a", *small)
+    assert ran.code == 0, ran.err
+    assert "resume: " in ran.err
+    assert content(Path("a")) == whole
+    assert not Path("a.parts").exists()
+    ran = cli(*BUILD[:-1], "-o", "a/", *small)
+    assert (ran.code, "already finished" in ran.err) == (0, True)
+    with (Path("a/tiles.parquet")).open("ab") as stream:
+        stream.write(b"x")
+    one_line(cli(*BUILD, "-o", "a", *small), "not what a.run.json says", "--force")
+    assert cli(*BUILD, "-o", "a", *small, "--force").code == 0
+    assert content(Path("a")) == whole
+
+
+def test_two_builds_at_once(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is refused, with the first one's process; the first ends well."""
+    seen: list[Ran] = []
+
+    def meanwhile(members: Any, request: Any, say: Any) -> Steady:
+        if not seen:
+            script = "from legscore.cli import main; main()"
+            words = [*BUILD, "-o", "a"]
+            done = subprocess.run(
+                [os.sys.executable, "-c", script, *words], capture_output=True, text=True, check=False
+            )  # type: ignore[attr-defined]
+            seen.append(Ran(done.returncode, done.stdout, done.stderr))
+        return Steady(members, request)
+
+    monkeypatch.setattr("legscore.run.prepare.open_engine", meanwhile)
+    atlas = built(cli, "a")
+    one_line(seen[0], "a/", str(os.getpid()))
+    assert (atlas / "manifest.json").exists()
+
+
+def test_numbers_of_16_bits(here: Path, cli: Cli) -> None:
+    """Every score is within the error that the manifest states; a score that does not fit ends the build."""
+    exact = score_tables(built(cli, "a", "--indels"))
+    atlas = built(cli, "b", "--indels", "--numbers", "int16")
+    rounded, stated = score_tables(atlas), json.loads((atlas / "manifest.json").read_text())["numbers"]
+    assert rounded.select(["pos", "ref", "alt", "tile_id", "status"]) == exact.select(
+        ["pos", "ref", "alt", "tile_id", "status"]
+    )
+    for name in COLUMNS:
+        values = rounded[f"{name}_scaled"]
+        assert values.type == pa.int16()
+        assert values.is_null().equals(exact[name].is_null())
+        error = np.abs(
+            values.drop_null().to_numpy() * stated["factor"][name] - exact[name].drop_null().to_numpy()
+        )
+        assert error.max() <= stated["largest_error"][name] * 1.0001 + 1e-7
+        assert 0 < stated["largest_error"][name] <= stated["factor"][name] / 2 + 1e-6
+    from legscore.atlas.scaled import Scale
+
+    with pytest.raises(Exception, match="--numbers float32"):
+        Scale({"effect": 1 / 1024}).encode("effect", np.array([33.0], dtype=np.float32))
+
+
+def test_a_damaged_atlas_is_refused(here: Path, cli: Cli) -> None:
+    """Cut short, changed, a file gone, a manifest edited; read where only reading is allowed, and where it was
+    moved to."""
+    atlas = built(cli, "a")
+    write_vcf(here / "v.vcf", [("I", 150, "N", "A")])
+    position = 150
+    letters = (here / "g.fa").read_text().split("\n")[1]
+    base = letters[position - 1]
+    write_vcf(here / "v.vcf", [("I", position, base, "ACGT".replace(base, "")[0])])
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "-q", "--force", "-o", "o.csv", "--atlas")
+    for name in ("scores/0001-000000000000.parquet", "tiles.parquet", "manifest.json"):
+        for number, damage in enumerate(
+            (lambda b: b[:-9], lambda b: b[:40] + bytes([b[40] ^ 1]) + b[41:], lambda b: b + b"x")
+        ):
+            copy = here / f"c{number}{Path(name).name}"
+            shutil.copytree(atlas, copy)
+            path = copy / name
+            path.write_bytes(damage(path.read_bytes()))
+            if name == "manifest.json" and number == 2:
+                continue
+            one_line(cli(*look, copy), Path(name).name)
+            assert not Path("o.csv").exists()
+        os.unlink(copy / name)
+        one_line(cli(*look, copy), Path(name).name)
+    manifest = json.loads((atlas / "manifest.json").read_text())
+    shutil.copytree(atlas, "edited")
+    (here / "edited/manifest.json").write_text(json.dumps({**manifest, "rows": 1}))
+    one_line(cli(*look, "edited"), "was changed after it was written")
+    (here / "edited/manifest.json").write_text(json.dumps({**manifest, "format": "legscore-atlas-9"}))
+    one_line(cli(*look, "edited"), "legscore-atlas-9")
+    one_line(cli(*look, "g.fa"), "g.fa is no folder")
+    moved = here / "else where"
+    shutil.move(atlas, moved)
+    before = content(moved)
+    for path in (moved, moved / "scores"):
+        path.chmod(0o555)
+    try:
+        assert cli(*look, moved).code == 0
+    finally:
+        for path in (moved, moved / "scores"):
+            path.chmod(0o755)
+    assert content(moved) == before
+    one_line(
+        cli("lookup", "v.vcf", "--fasta", "g.fa", "--atlas", moved, "-o", moved / "o.csv"),
+        "lies in the atlas",
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--tiles", "gone.bed"), ("gone.bed",)),
+        (("--centered",), ("centered",)),
+        (("--anchor", "5"), ("--anchor", "--indels")),
+        (("--indel", "construct"), ("--indel", "--indels")),
+        (("--shard", "3/2"), ("--shard 3/2",)),
+        (("-o", "-"), ("-o -", "folder")),
+        (("-o", "s3://b/a"), ("s3://b/a", "disk")),
+        (("-o", "g.fa"), ("g.fa",)),
+        (("-o", "gone/a"), ("gone",)),
+        (("--log-json", "l.json", "--dry-run"), ("--log-json",)),
+    ],
+)
+def test_what_cannot_be_built(here: Path, cli: Cli, more: tuple[str, ...], words: tuple[str, ...]) -> None:
+    """One line, exit code 2, and nothing is left."""
+    before = content(here)
+    ran = cli(*BUILD, "-o", "a", *more)
+    if more == ("--centered",):
+        assert ran.code == 2
+        assert "no option --centered" in ran.err
+    else:
+        one_line(ran, *words)
+    after = content(here)
+    after.pop("g.fa.fai", None)
+    assert after == before
+
+
+def test_dry_run_and_lines(here: Path, cli: Cli) -> None:
+    """What there is to do, and at the end how much room a million changes take."""
+    ran = cli(*BUILD[:-1], "-o", "a", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "parts: 1, of 1,665 rows" in ran.out
+    assert not Path("a").exists()
+    ran = cli(*BUILD[:-1], "-o", "a")
+    assert "1,665 changes in 8 tiles" in ran.err
+    assert "MB a million" in ran.err
+    record = json.loads(Path("a.run.json").read_text())
+    assert record["atlas"]["bytes_per_million_rows"] > 0
+    assert record["output"] == "a/"
+
+
+def test_the_indexed_text_is_read_by_others(here: Path, cli: Cli) -> None:
+    """bcftools annotate carries the scores into another VCF, tabix finds rows, DuckDB and polars read the files."""
+    atlas = built(cli, "a", "--indels", "--tabix", "vcf")
+    rows = [row for row in score_tables(atlas).to_pylist() if row["status"] == "ok"]
+    shared = [row for row in rows if row["chrom"] == "I" and row["pos"] == 150]
+    if shutil.which("bcftools"):
+        one = [("I", 150, shared[0]["ref"], shared[0]["alt"]), ("I", 300, "A", "C")]
+        write_vcf(here / "mine.vcf", one, "##contig=<ID=I,length=900>\n")
+        columns = "INFO/LEGSCORE,INFO/LEGSCORE_MAX"
+        subprocess.run(
+            ["bcftools", "view", "-Oz", "-o", "mine.vcf.gz", "mine.vcf"], check=True, capture_output=True
+        )
+        subprocess.run(["bcftools", "index", "mine.vcf.gz"], check=True, capture_output=True)
+        done = subprocess.run(
+            ["bcftools", "annotate", "-a", atlas / "atlas.vcf.gz", "-c", columns, "mine.vcf.gz"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        record = next(line for line in done.stdout.splitlines() if line.startswith("I\t150"))
+        entries = record.split("LEGSCORE=")[1].split(";")[0].split(",")
+        mine = [row for row in shared if row["alt"] == shared[0]["alt"] and row["ref"] == shared[0]["ref"]]
+        assert len(entries) == len(mine) == 2
+        for entry, row in zip(entries, mine, strict=True):
+            fields = entry.split("|")
+            assert (fields[0], fields[2], fields[3]) == (row["alt"], row["tile_id"], row["strand"])
+            assert float(fields[4]) == pytest.approx(row["effect"], rel=1e-5)
+        largest = max((row["effect"] for row in mine), key=abs)
+        assert float(record.split("LEGSCORE_MAX=")[1].split("\t")[0].split(";")[0]) == pytest.approx(
+            largest, rel=1e-5
+        )
+    tsv = built(cli, "t", "--tabix", "tsv")
+    import pysam
+
+    with pysam.TabixFile(str(tsv / "atlas.tsv.gz")) as file:
+        found = [line.split("\t") for line in file.fetch("I", 149, 150)]
+        assert file.header[0].split("\t")[:4] == ["#chrom", "pos", "ref", "alt"]
+    assert sorted((f[3], f[6]) for f in found) == sorted(
+        (r["alt"], r["tile_id"]) for r in shared if len(r["ref"]) + len(r["alt"]) == 2
+    )
+    import polars as pl
+
+    frame = (
+        pl.scan_parquet(f"{atlas}/scores/*.parquet")
+        .filter(pl.col("pos") == 150, pl.col("chrom") == "I")
+        .collect()
+    )
+    assert sorted(frame["effect"].to_list()) == sorted(row["effect"] for row in shared)
+    duckdb = pytest.importorskip("duckdb", reason="the recipe for DuckDB needs duckdb")
+    query = f"SELECT effect FROM '{atlas}/scores/*.parquet' WHERE chrom = 'I' AND pos = 150 ORDER BY effect"
+    assert [row[0] for row in duckdb.sql(query).fetchall()] == sorted(row["effect"] for row in shared)
+
+
+def test_scores_that_are_not_finite(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have their status in the atlas, and no tile a reference score that is none."""
+
+    class Infinite(Steady):
+        def _score(self, *given: Any) -> np.ndarray:
+            return np.full_like(super()._score(*given), np.inf)
+
+    opened_by(monkeypatch, lambda members, request, say: Infinite(members, request))
+    atlas = built(cli, "a", "--verify", "0")
+    assert set(score_tables(atlas)["status"].to_pylist()) == {"nonfinite"}
+    assert score_tables(atlas)["effect"].null_count == score_tables(atlas).num_rows
+    assert pq.read_table(atlas / "tiles.parquet")["ref_score"].null_count == 8

@@ -154,13 +154,14 @@ def test_what_is_checked_shares_nothing_with_training(tmp_path: Path) -> None:
     material = gather(yeast_contract(), 80, options, said.append)
     assert [check.name for check in material.checks] == ["groups", "tiles", "own", "check.csv"]
     assert any("share 20 bases with checked rows; left out" in line for line in said)
-    checked = np.concatenate(
-        [material.checked, *(encode_text(dna[at : at + 80])[None] for at in (19_000, 19_060))]
+    kept_apart = np.stack([encode_text(dna[at : at + 80]) for at in (19_000, 19_060)])
+    checked = np.concatenate([material.checked, kept_apart])
+    apart, all_apart = (
+        np.union1d(kmers_of(some), kmers_of(reverse_complement(some))) for some in (material.checked, checked)
     )
-    apart = np.union1d(kmers_of(checked), kmers_of(reverse_complement(checked)))
-    for groups in (material.train_GKL, material.own_GKL):
+    for groups, its in ((material.train_GKL, all_apart), (material.own_GKL, apart)):
         assert len(groups) > 20
-        assert not np.isin(kmers_of(groups.reshape(-1, 80)), apart).any()
+        assert not np.isin(kmers_of(groups.reshape(-1, 80)), its).any()
     assert gather(yeast_contract(), 80, options, said.append).sha256 == material.sha256
     everything = replace(options, check=(str(tmp_path / "own.csv"),))
     with pytest.raises(LegscoreError, match="--own: every row shares 20 bases in a row with checked rows"):
@@ -330,6 +331,9 @@ def test_options_that_do_not_go_together(ensemble: str, tmp_path: Path, cli: Any
     one_line(cli(*asked, "--check", table, "--truth", "nothing"), "--truth nothing: no --check table has")
     one_line(cli(*asked, "--own", tmp_path / "none.csv"), "none.csv")
     one_line(cli(*asked, "--own", table, "--insert", 70), "no", "inserts of 70 bases", "--insert")
+    one_line(
+        cli(*asked, "--own", "v.vcf.gz"), "v.vcf.gz holds variants", "legscore variants v.vcf.gz --fasta"
+    )
     one_line(cli(*asked, "--own", table, "-o", table, "--force"), "end its name in .safetensors")
 
 

@@ -163,7 +163,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
     multiple=True,
     type=click.Path(),
     metavar="TABLE",
-    help="Rows that training shares nothing with either; they are not labelled; repeat.",
+    help="Rows that drawn windows share nothing with either; they are not labelled; repeat.",
 )
 @click.option(
     "--teacher-table",

@@ -20,6 +20,7 @@ from legscore.run.settings import resolve_sequence_is
 from legscore.system.log import Say
 
 PART_ROWS = 65_536
+VARIANT_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def read_rows(
     Raises:
         InputError: no such table or column, whole windows of genome, or no usable row.
     """
+    if path.endswith(VARIANT_ENDINGS):
+        raise InputError(
+            f"{path} holds variants, not sequences; make rows of it first: legscore variants {path} --fasta "
+            "GENOME -o rows.parquet"
+        )
     opened = open_input([path])
     if any(source.made_by.get("context") == "genome" for source in opened.sources):
         raise InputError(f"{path} holds windows of genome; a student reads inserts in the construct only")

@@ -95,13 +95,13 @@ def gather(contract: Contract, insert: int, options: DistillOptions, say: Say) -
     tiles = _drawn_tiles(sources, options)
     checks = [tiles, *([own_check] if own_check else []), *tables]
     apart = [_apart_table(path, contract, insert, say) for path in options.apart]
-    kept_apart = [*(check.inserts_NL for check in checks), *apart]
-    drawn = draw_groups(sources, options.groups, options.held_out, options.seed, kept_apart)
+    checked = [check.inserts_NL for check in checks]
+    drawn = draw_groups(sources, options.groups, options.held_out, options.seed, [*checked, *apart])
     held = of_groups("groups", drawn.inserts_GKL[: drawn.held_out])
     own_GKL = np.empty((0, *drawn.inserts_GKL.shape[1:]), np.uint8)
     if own is not None:
         own_GKL = _apart(
-            groups_of(own, np.random.default_rng([options.seed, 53])), [held.inserts_NL, *kept_apart], say
+            groups_of(own, np.random.default_rng([options.seed, 53])), [held.inserts_NL, *checked], say
         )
     material = Material(drawn.inserts_GKL[drawn.held_out :], own_GKL, (held, *checks))
     _say_all(material, say)

@@ -25,7 +25,7 @@ class DistillOptions:
         own: table of the user's rows. own_share: percent of them to label.
         check_tiles: tiles to draw beside, whose single changes check the student; None for what `labels`
             makes fit. check: tables whose rows check it too. truth: their column of what was measured.
-        apart: tables with rows that training shares nothing with either, without labels.
+        apart: tables with rows that drawn windows share nothing with, without labels.
         teacher_table: table that holds the labels. teacher_columns: a column a member, or REF:ALT.
         architecture: widths of the student instead of `cost`, as `pruning.parse_shape` reads it.
         engine, precision, device: what labels are computed with.

@@ -21,8 +21,11 @@ made of all scores that are there. The exit code is 1 where something that is th
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from legscore.dna.batch import Batch
 from legscore.engine.choose import Request
 from legscore.engine.native_library import library_path
 from legscore.engine.open_engine import open_engine
+from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
 from legscore.model.forward import Forward
 from legscore.model.model_names import locate_models
@@ -146,26 +150,37 @@ def rates(work: Path, rounds: int) -> dict[str, Any]:
     engines += [("native", "bf16")] if library_path().is_file() else []
     found: dict[str, Any] = {}
     for engine, precision in engines:
-        jobs, counts, opened = {}, {}, []
-        models = {name: [load_checkpoint(work / f"{name}.safetensors")] for name in ("s20", "s50")}
+        try:
+            measured = _of_engine(work, ensemble, engine, precision, rounds)
+        except EngineError as error:
+            print(f"{engine} {precision}: not measured ({error})", flush=True)
+            found[f"{engine} {precision}"] = {"refused": str(error)}
+            continue
+        times = {name: rate / measured["ensemble"] for name, rate in measured.items()}
+        found[f"{engine} {precision}"] = {"windows_per_s": measured, "times_ensemble": times}
+        told = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in measured.items())
+        print(f"{engine} {precision}: {told}", flush=True)
+    return found
+
+
+def _of_engine(
+    work: Path, ensemble: list[Checkpoint], engine: str, precision: str, rounds: int
+) -> dict[str, float]:
+    """windows/s of each student and of the ensemble. EngineError where the engine cannot serve one."""
+    models = {name: [load_checkpoint(work / f"{name}.safetensors")] for name in WANTED}
+    jobs: dict[str, Callable[[], object]] = {}
+    counts: dict[str, float] = {}
+    with contextlib.ExitStack() as stack:
         for name, members in {**models, "ensemble": ensemble}.items():
             both = members[0].contract.rc_trained
             one = open_engine(members, Request(engine, precision, both_strands=both))
-            opened.append(one)
+            stack.callback(one.close)
             n = 256 if name == "ensemble" else 2_048
             codes = windows_of(RandomDna(80).draw(n, np.random.default_rng(37)), members[0].contract)
             _compare(members, codes[:4], one.score(Batch(codes[:4])), TOLERANCE[precision], both)
-            jobs[name] = lambda one=one, codes=codes: one.score(Batch(codes))
+            jobs[name] = partial(one.score, Batch(codes))
             counts[name] = float(n)
-        measured = alternate(jobs, counts, rounds)
-        for one in opened:
-            one.close()
-        times = {name: measured[name] / measured["ensemble"] for name in models}
-        found[f"{engine} {precision}"] = {"windows_per_s": measured, "times_ensemble": times}
-        print(
-            f"{engine} {precision}: " + ", ".join(f"{n} {r:,.0f}/s" for n, r in measured.items()), flush=True
-        )
-    return found
+        return alternate(jobs, counts, rounds)
 
 
 def _compare(

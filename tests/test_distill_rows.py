@@ -115,16 +115,23 @@ def test_own_rows_in_every_form(tmp_path: Path) -> None:
     (tmp_path / "o.csv").write_text(
         "sequence\n" + "\n".join(contract.adapter5 + text + contract.adapter3 for text in texts) + "\n"
     )
+    (tmp_path / "p.csv").write_text(
+        "sequence,offset,alt_base,ref_seq,alt_seq\n"
+        + "\n".join(
+            f"{text},9,{'A' if text[9] != 'A' else 'C'},{text},{text[:-1]}{'A' if text[-1] != 'A' else 'C'}"
+            for text in texts
+        )
+    )  # fits three kinds; its pairs are read
     (tmp_path / "e.csv").write_text(
         "sequence,offset,alt_base\n"
         + "\n".join(f"{text},9,{'A' if text[9] != 'A' else 'C'}" for text in texts)
     )
-    for name in ("s.csv", "o.csv", "e.csv"):
+    for name in ("s.csv", "o.csv", "p.csv", "e.csv"):
         said: list[str] = []
         rows = read_rows(str(tmp_path / name), contract, 80, 1.0, 100, rng, said.append)
         assert [bytes(row) for row in rows.anchors] == [bytes(encode_text(text)) for text in texts]
         assert f"5 usable of {8 if name == 's.csv' else 5} rows drawn" in said[-1]
-        assert (rows.ref_NL is None) == (name != "e.csv")
+        assert (rows.ref_NL is None) == (name in ("s.csv", "o.csv"))
     train, held = hold_out(rows, rng)
     assert (len(train), held is not None) == (4, True)
     alone = rows.take(np.zeros(4, dtype=int))
@@ -253,6 +260,11 @@ def test_a_table_can_be_the_teacher(ensemble: str, tmp_path: Path) -> None:
     assert long["checks"] == []
     assert records[0]["cascade"]["tiles"] == short["groups"]
     assert len(short["baselines"]) == 2
+    again = tmp_path / "again.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        distill([ensemble], again, replace(options, steps=2), Interrupted(1, kill=True))
+    distill([ensemble], again, replace(options, steps=2))
+    assert again.read_bytes() == (tmp_path / "2.safetensors").read_bytes()
 
 
 def test_a_table_of_sequences_promises_nothing_of_effects(ensemble: str, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, nearest
 from legscore.input.column_types import is_text
-from legscore.input.read import Part, open_input
+from legscore.input.read import Input, Part, open_input
 from legscore.input.roles import check_types, role_array
-from legscore.rows.schema import OK, Roles, find_roles
+from legscore.rows.schema import ALIASES, KINDS, OK, Roles, find_roles
 from legscore.rows.window import Windower
 from legscore.run.settings import resolve_sequence_is
 from legscore.system.log import Say
@@ -79,7 +79,7 @@ def read_rows(
     opened = open_input([path])
     if any(source.made_by.get("context") == "genome" for source in opened.sources):
         raise InputError(f"{path} holds windows of genome; a student reads inserts in the construct only")
-    roles = find_roles(opened.schema.names, opened.name)
+    roles = roles_of(opened)
     check_types(opened, roles)
     for name in values:
         if name not in opened.schema.names:
@@ -107,6 +107,13 @@ def read_rows(
         np.concatenate(refs) if refs else None,
         np.concatenate([one.value_NV for one in found]),
     )
+
+
+def roles_of(opened: Input) -> Roles:
+    """The roles of a table's columns; of one that also fits another kind of rows the pairs are read."""
+    names = opened.schema.names
+    pairs = all(any(alias in names for alias in ALIASES[role]) for role in KINDS["pair"].needs)
+    return find_roles(names, opened.name, "pair" if pairs else None)
 
 
 def _usable(

@@ -11,14 +11,13 @@ import numpy as np
 
 from legscore.distill.check_rows import of_groups
 from legscore.distill.drawn_groups import kmers_apart, share_nothing
-from legscore.distill.input_rows import InputRows, read_rows
+from legscore.distill.input_rows import InputRows, read_rows, roles_of
 from legscore.distill.material import Material
 from legscore.distill.options import LEAST_LABELS, WINDOWS_A_GROUP, DistillOptions
 from legscore.dna.codes import unique_rows
 from legscore.dna.contract import Contract
 from legscore.errors import InputError
 from legscore.input.read import open_input
-from legscore.rows.schema import find_roles
 from legscore.system.log import Say
 
 CHANGES = WINDOWS_A_GROUP - 1
@@ -50,7 +49,7 @@ def read_teacher(
         InputError: a table that cannot be read, lacks a column or holds too little.
     """
     opened = open_input([path])
-    pairs = find_roles(opened.schema.names, opened.name).kind.windows == 2
+    pairs = roles_of(opened).kind.windows == 2
     names = options.teacher_columns or (("ref_score:alt_score",) if pairs else ("score",))
     columns = [name.split(":") for name in names]
     for name, parts in zip(names, columns, strict=True):

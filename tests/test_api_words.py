@@ -20,8 +20,8 @@ from legscore.run.python_words import ARGUMENTS, FLAGS, argument_of, in_python
 from legscore.system.log import Notice
 
 PACKAGE = REPOSITORY / "legscore"
-NO_FUNCTION = {"cli", "cluster", "distill", "measure", "train", "__main__"}
-"""Rooms that no function of the API enters: commands, Ray, benchmarks, training, distilling."""
+NO_FUNCTION = {"cli", "cluster", "distill", "atlas", "measure", "train", "__main__"}
+"""Rooms that no function of the API enters: commands, Ray, benchmarks, training, distilling, atlases."""
 OTHERS = {
     "evaluate/report/collect.py", "evaluate/saturation.py", "evaluate/figures/ensemble_size.py",
     "output/pieces.py", "cuda/image.py", "variants/bcf.py", "variants/fasta_index.py",

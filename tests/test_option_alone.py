@@ -64,7 +64,7 @@ def test_every_option_is_walked() -> None:
         "plot violins": {
             "predictions", "truth", "columns", "metrics", "by", "cluster", "bootstrap", "seed", "keys", "where",
         },
-        "plot training": {"runs"}, "models list": {"as_json"}, "models pull": None, "compile": COMPILE, "merge": {"shards"}, "atlas merge": {"shards"},
+        "plot training": {"runs"}, "models list": {"as_json"}, "models pull": None, "compile": COMPILE, "merge": {"shards"}, "atlas merge": {"shards"}, "atlas background": {"atlas"},
         "bench": set(BENCH), "cache": {"action", "kinds", "as_json"}, "show": {"paths", "models", "as_json"},
         "export": {"file"}, "doctor": {"as_json"}, "completion": {"shell"},
     }  # fmt: skip

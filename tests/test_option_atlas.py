@@ -35,7 +35,7 @@ WITHOUT_EFFECT = {
 LOOKUP: Given = {
     "region": ("I:1-160", "odd:1-400"), "columns": ("alt=other",), "contig_map": ("odd=I",), "on_mismatch": ("use-fasta",),
     "score_misses": (), "models": ("m/member0.safetensors",), "engine": ("torch",), "precision": ("fp32",),
-    "device": ("1",), "allow_other_engine": (), "drop_outside": (),
+    "device": ("1",), "allow_other_engine": (), "drop_outside": (), "background": ("b.parquet",),
 }  # fmt: skip
 LOOKUP_WITHOUT = {"source", "atlas", "fasta", "output", "format_", "force", "quiet", "verbose", "threads"}
 
@@ -105,6 +105,7 @@ def test_options_of_build(here: Path, cli: Callable[..., Ran], base: Given, leas
 def test_options_of_lookup(here: Path, cli: Callable[..., Ran], source: str) -> None:
     ran = cli("atlas", "build", "--fasta", "g.fa", "-m", "m", "-q", "-o", "a", "--tiles", "t.bed")
     assert ran.code == 0, ran.err
+    assert cli("atlas", "background", "a", "-o", "b.parquet").code == 0
     text, other = dna()["I"], {"A": "C", "C": "A", "G": "T", "T": "G"}
     places = [("I", p) for p in (105, 120, 128)] + [("odd", p) for p in (125, 126)] + [("I", 600)]
     rows = [(c, p, text[p - 1], other[text[p - 1]]) for c, p in places]

@@ -23,6 +23,7 @@ from conftest import Ran, opened_by, random_dna, toy_checkpoint, yeast_contract
 from legscore.cli import run, variants
 from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
+from legscore.model.checkpoint import load_members
 from legscore.run.calibration import Calibration
 
 Cli = Callable[..., Ran]
@@ -82,12 +83,20 @@ def everything(tmp_path: Path) -> Path:
 
 
 def calibration(world: Path) -> Path:
-    from legscore.model.checkpoint import load_members
-
     models = tuple(member.sha256 for member in load_members([world / "models"]))
     settings = {"rc": "construct", "singleton": 0}
     Calibration(models, settings, 1.0, 2.0, 0.1, True, 0.9).save(world / "c.json")
     return world / "c.json"
+
+
+def background(world: Path) -> None:
+    from legscore.run.background import Background
+
+    models = tuple(member.sha256 for member in load_members([world / "models"]))
+    effects = np.linspace(-3, 3, 501, dtype=np.float32)
+    Background(models, {"rc": "construct", "singleton": 0}, (), (), {(-1, 0): effects}).save(
+        world / "b.parquet"
+    )
 
 
 WITHOUT_EFFECT = {
@@ -112,7 +121,7 @@ ENGINE = {"engine": ("torch",), "precision": ("fp32",), "recipe": ("fp32",), "de
 TABLE = {
     "kind": ("edit",), "columns": ("sequence=dna",), "sequence_is": ("oligo",), "rc": ("insert",), "singleton": (1,),
     "max_n": (0,), "keep": ("fold",), "per_model": (), "out_of_fold": ("fold",), "until_se": (0.3,), "shifts": ("0,2",),
-    "shuffle_null": (3,), "shard": ("1/2",), "calibration": ("c.json",), "part_rows": (7,), **ENGINE,
+    "shuffle_null": (3,), "shard": ("1/2",), "calibration": ("c.json",), "background": ("b.parquet",), "part_rows": (7,), **ENGINE,
 }  # fmt: skip
 STUDENT = {"student": ("t.safetensors",), "rescore": ("top:3",), "rescore_sample": (9,)}
 """Walked in test_option_pairs_student: beside nothing else they are refused."""
@@ -209,6 +218,7 @@ def test_options_of_run_in_pairs(
 ) -> None:
     monkeypatch.chdir(everything)
     calibration(everything)
+    background(everything)
     count = itertools.count()
 
     def one(given: dict[str, tuple[Any, ...]]) -> Any:

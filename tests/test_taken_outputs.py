@@ -63,6 +63,7 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
         "log.jsonl",
     ),
     "atlas merge -o": (("atlas", "merge", "shard", "-o", "j"), "j/notes.txt"),
+    "atlas background -o": (("atlas", "background", "atlas", "-o", "OUT"), "b.parquet"),
     "lookup -o": (("lookup", GENOME / "toy.vcf", *TILES[:2], "--atlas", "atlas", "-o", "OUT"), "o.parquet"),
     "lookup -o, VCF": (("lookup", GENOME / "toy.vcf", *TILES[:2], "--atlas", "atlas", "-o", "OUT"), "o.vcf.gz"),
     "evaluate --json": ((*EVALUATE, "--json", "OUT"), "e.json"),
@@ -129,7 +130,9 @@ READ = {
     *("predictions", "runs", "-m", "-g", "--recipe", "--calibration", "--fasta", "--promoters", "--tiles"),
     *("--tss", "--contig-map", "--samples", "--config", "--predictor", "--from", "--construct", "--variants"),
     *(
+        "atlas",
         "--atlas",
+        "--background",
         "--test",
         "--class-weights",
         "--target",
@@ -251,6 +254,7 @@ def atlas_of(folder: Path, model: Path) -> None:
 
 PREPARED = {
     "atlas merge -o": atlas_of,
+    "atlas background -o": atlas_of,
     "lookup -o": atlas_of,
     "lookup -o, VCF": atlas_of,
     "run -o, tracks": saturated,

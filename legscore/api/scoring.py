@@ -50,6 +50,7 @@ def score_file(
     memory: str | int | None = None,
     verify: float = DEFAULT_SHARE,
     calibration: str | os.PathLike[str] | None = None,
+    background: str | os.PathLike[str] | None = None,
     student: str | os.PathLike[str] | None = None,
     rescore: str | None = None,
     rescore_sample: int | None = None,
@@ -94,6 +95,7 @@ def score_file(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
+        background: file made by `legscore atlas background`: adds percentile, rank and signed_percentile.
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
             (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).
@@ -173,6 +175,7 @@ def score_genome(
     memory: str | int | None = None,
     verify: float = DEFAULT_SHARE,
     calibration: str | os.PathLike[str] | None = None,
+    background: str | os.PathLike[str] | None = None,
     student: str | os.PathLike[str] | None = None,
     rescore: str | None = None,
     rescore_sample: int | None = None,
@@ -235,6 +238,7 @@ def score_genome(
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
         calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
+        background: file made by `legscore atlas background`: adds percentile, rank and signed_percentile.
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
             (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).

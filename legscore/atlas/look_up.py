@@ -20,22 +20,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from legscore.atlas.answers import UNSCORED, WORDS, Answer, Ranks
 from legscore.atlas.contents import Contents, open_contents
 from legscore.atlas.fill import SCORED_BY
 from legscore.atlas.fitting import read_tiles, setting_of
-from legscore.atlas.found_rows import FIELDS, FOUND, HIT, MISS, N_COUNT, TILE, FoundRows
+from legscore.atlas.found_rows import FoundRows
 from legscore.atlas.misses import MissScorer, opened_scorer
 from legscore.atlas.options import LookupOptions
-from legscore.atlas.scaled import COLUMNS
 from legscore.atlas.shelf import Shelf
 from legscore.atlas.tally import Tally
 from legscore.errors import OutputError
-from legscore.output.result_columns import result_schema, result_table
 from legscore.output.write import Writer, check_writes, open_writer, output_format
-from legscore.rows.reduce import Results
-from legscore.rows.schema import OK, RESULT_COLUMNS, STATUS_CODE, STATUSES
 from legscore.run.finished import checksums_of
 from legscore.run.record import python_call
 from legscore.system.json_records import sealed
@@ -44,16 +42,8 @@ from legscore.system.overwrite import check_outputs, lies_in
 from legscore.system.publish import check_output, is_stream, record_of, write_record, written_by
 from legscore.system.resources import folder
 from legscore.system.storage import check_same, stamp
-from legscore.variants.build import PAIR
 from legscore.variants.records import open_records
 from legscore.variants.run_request import VCF
-
-LOOKUP = "lookup"
-WORDS = ("hit", "miss", *STATUSES)
-"""What the column LOOKUP holds."""
-UNSCORED = (*STATUSES, "miss")
-"""Statuses where misses are not scored."""
-EFFECTS = RESULT_COLUMNS[2]
 
 
 def look_up(
@@ -90,8 +80,9 @@ def look_up(
         shelf = Shelf(contents, tiles)
         how = {"numbered": numbered, "scores_misses": scorer is not None}
         rows = FoundRows(setting, records, shelf, genome.atlas_name, say, **how)
-        answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer)
-        metadata, tally = _metadata(options, contents, scorer), Tally(options, contents)
+        ranks = Ranks.of(options, contents, tiles)
+        answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer, ranks)
+        metadata, tally = _metadata(options, contents, scorer, ranks), Tally(options, contents)
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="legscore-")))
         spooled = room / "_scored.parquet" if form is not None or is_stream(options.output) else None
         with _written(options, form, answer.schema, metadata, spooled) as write:
@@ -140,6 +131,8 @@ def _checked_form(options: LookupOptions) -> str | None:
     if is_stream(output) and options.format in ("vcf", "bcf"):
         form = options.format
     if form is not None:
+        if options.background is not None:
+            raise OutputError(f"--background adds columns to a table; {output} has none")
         if options.drop_outside:
             raise OutputError(f"--drop-outside is about rows of a table; {output} keeps every record")
         if not options.source.lower().endswith(VCF):
@@ -154,85 +147,9 @@ def _checked_form(options: LookupOptions) -> str | None:
     return form
 
 
-class Answer:
-    """Turns rows as `FoundRows` makes them into rows of the output. `schema` is theirs."""
-
-    def __init__(self, schema: pa.Schema, ref_score_T: np.ndarray, scorer: MissScorer | None) -> None:
-        internal = {field.name for field in (*FIELDS, *PAIR)} | {"status"}
-        self._kept = [field.name for field in schema if field.name not in internal]
-        self._ref_score_T, self._scorer = ref_score_T, scorer
-        plain = result_schema([schema.field(name) for name in self._kept], EFFECTS, [], 0)
-        self._plain = plain
-        self.schema = plain.append(pa.field(LOOKUP, pa.dictionary(pa.int8(), pa.string())))
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Rows of the output, in the order of the table."""
-        found = table[FOUND].to_numpy()
-        status = _codes(table["status"])
-        results = self._of_atlas(table, found, status)
-        missed = np.flatnonzero((found == MISS) & (status == OK))
-        words: tuple[str, ...] = UNSCORED
-        if self._scorer is not None:
-            words = STATUSES
-            if len(missed):
-                self._score(table, missed, results)
-        else:
-            results.status_N[missed] = len(STATUSES)
-        made = result_table(table.select(self._kept), _known(results), self._plain)
-        if self._scorer is None:
-            place = made.schema.get_field_index("status")
-            coded = pa.DictionaryArray.from_arrays(
-                pa.array(results.status_N.astype(np.int8)), pa.array(words)
-            )
-            made = made.set_column(place, made.schema.field(place), coded)
-        hit = (found == HIT) & (results.status_N == OK)
-        word = np.where(
-            hit, 0, np.where(found == MISS, 1, 2 + np.minimum(results.status_N, len(STATUSES) - 1))
-        )
-        said = pa.DictionaryArray.from_arrays(pa.array(word.astype(np.int8)), pa.array(WORDS))
-        return made.append_column(self.schema.field(LOOKUP), said)
-
-    def _of_atlas(self, table: pa.Table, found: np.ndarray, status: np.ndarray) -> Results:
-        """Results of the rows that the atlas has; none for others."""
-        hit = (found == HIT) & (status == OK)
-        tile = table[TILE].to_numpy()
-        columns = {"ref_score": np.full(len(found), np.nan, dtype=np.float32)}
-        columns["ref_score"][hit] = self._ref_score_T[tile[hit]]
-        for name in COLUMNS:
-            columns[name] = np.where(hit, table[f"_{name}"].to_numpy(), np.float32(np.nan))
-        return Results(
-            {name: columns[name] for name in EFFECTS}, {}, status, table[N_COUNT].to_numpy().copy()
-        )
-
-    def _score(self, table: pa.Table, missed: np.ndarray, results: Results) -> None:
-        """Score misses, and put what comes into `results`."""
-        assert self._scorer is not None
-        take = pa.array(missed)
-        some = table.select([field.name for field in PAIR]).take(take).combine_chunks()
-        scored = self._scorer(*(some[field.name].chunk(0) for field in PAIR))
-        for name, values in scored.columns.items():
-            results.columns[name][missed] = values
-        results.status_N[missed], results.n_count_N[missed] = scored.status_N, scored.n_count_N
-
-
-def _known(results: Results) -> Results:
-    """Results with statuses that `result_table` knows; that of an unscored miss is put in place
-    afterwards."""
-    status = np.where(results.status_N >= len(STATUSES), OK, results.status_N).astype(np.uint8)
-    return Results(results.columns, {}, status, results.n_count_N)
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Status codes of a column of texts, uint8."""
-    array = column.combine_chunks()
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
-    if not len(array):
-        return np.empty(0, dtype=np.uint8)
-    of_word = np.array([STATUS_CODE[word] for word in array.dictionary.to_pylist()], dtype=np.uint8)
-    return of_word[array.indices.to_numpy()]  # type: ignore[no-any-return]
-
-
-def _metadata(options: LookupOptions, contents: Contents, scorer: MissScorer | None) -> dict[str, Any]:
+def _metadata(
+    options: LookupOptions, contents: Contents, scorer: MissScorer | None, ranks: Ranks | None
+) -> dict[str, Any]:
     """What defines the scores, for the output's metadata."""
     manifest = contents.manifest
     how = {
@@ -249,6 +166,8 @@ def _metadata(options: LookupOptions, contents: Contents, scorer: MissScorer | N
     metadata["atlas"]["scored_misses"] = scorer is not None
     if scorer is not None and scorer.is_other:
         metadata["atlas"]["engine_of_misses"] = scorer.engine.describe()
+    if ranks is not None:
+        metadata["background"] = ranks.said
     return metadata
 
 
@@ -303,7 +222,7 @@ def _write_as(writer: Writer, table: pa.Table, schema: pa.Schema) -> None:
         if pa.types.is_dictionary(field.type):
             texts = column.cast(pa.string()).combine_chunks()
             words = pa.array(dict.fromkeys((*UNSCORED, *WORDS)))
-            codes = pa.compute.index_in(texts, value_set=words).cast(pa.int8())
+            codes = pc.index_in(texts, value_set=words).cast(pa.int8())
             codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
             column = pa.DictionaryArray.from_arrays(codes, words)
         columns.append(column)

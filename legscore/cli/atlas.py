@@ -271,3 +271,24 @@ def merge(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
     from legscore.atlas.join_shards import join_shards
 
     join_shards(shards, output, force=force, say=speaker(quiet))
+
+
+@command.command("background", cls=SectionedCommand)
+@click.argument("atlas", type=click.Path(), metavar="ATLAS")
+@output_option("The background, .parquet.", metavar="FILE")
+@force_option
+@quiet_option
+def background(atlas: str, output: str, force: bool, quiet: bool) -> None:
+    """Collect the effects that others are ranked against.
+
+    They are those of all single-base changes of ATLAS, in classes of tiles: by distance to the transcription
+    start, and by share of G and C. legscore run and legscore lookup take the file with --background, and add
+    percentile, rank and signed_percentile.
+
+    \b
+    Example:
+      legscore atlas background atlas/ -o background.parquet
+    """
+    from legscore.atlas.background_of import write_background
+
+    write_background(atlas, output, force=force, say=speaker(quiet))

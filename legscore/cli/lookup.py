@@ -39,7 +39,7 @@ SECTIONS = (
     ),
     Section(
         "Output",
-        "output format_ drop_outside force threads quiet verbose help",
+        "output format_ drop_outside background force threads quiet verbose help",
         (
             "bcftools view -r chrII cohort.vcf.gz | legscore lookup - --atlas atlas/ --fasta genome.fa \\\n"
             "    -o - --format vcf | bgzip > scored.vcf.gz",
@@ -98,6 +98,13 @@ SECTIONS = (
     type=click.Choice(["tsv", "arrow", "vcf", "bcf"]),
     show_default="tsv",
     help="Format on standard output; vcf and bcf where a VCF goes in.",
+)
+@click.option(
+    "--background",
+    type=click.Path(),
+    metavar="FILE",
+    help="Add percentile and rank of each effect among all changes of promoters like its own, from a file "
+    "that legscore atlas background made.",
 )
 @threads_option
 @force_option

@@ -27,7 +27,7 @@ from legscore.errors import InputError
 from legscore.rows.schema import KINDS, RC_MODES
 from legscore.run.options import DEFAULT_SHARE
 
-FILES = (*VARIANT_FILES, "calibration")
+FILES = (*VARIANT_FILES, "calibration", "background")
 """Options whose files are read, beside models."""
 SECTIONS = (
     Section(
@@ -42,7 +42,7 @@ SECTIONS = (
     ),
     Section(
         "Output",
-        "output format_ force keep per_model calibration shuffle_null file_rows multiqc",
+        "output format_ force keep per_model calibration background shuffle_null file_rows multiqc",
         (
             "legscore run variants.parquet -o scores.tsv --keep id,gene --per-model",
             "bcftools view -r chrII cohort.vcf.gz | legscore run - --fasta genome.fa \\\n"
@@ -235,6 +235,13 @@ SECTIONS = (
     type=click.Path(),
     metavar="FILE",
     help="Add effect_low and effect_high, from legscore evaluate --calibrate or a student that scores.",
+)
+@click.option(
+    "--background",
+    type=click.Path(),
+    metavar="FILE",
+    help="Add percentile and rank of each effect among all changes of promoters like its own, from a file "
+    "that legscore atlas background made.",
 )
 @click.option("--log-json", type=click.Path(), metavar="FILE", help="Append events as JSON lines.")
 @click.option(

@@ -29,7 +29,17 @@ SHOWN = 8
 MOST_ROWS = 1 << 62
 NEEDED = {"index": int, "of": int, "first_row": int, "rows": int, "rows_of_input": int}
 RECORD_KEYS = (
-    *("legscore", "models", "contract", "engine", "fidelity", "options", "calibration", "variants"),
+    *(
+        "legscore",
+        "models",
+        "contract",
+        "engine",
+        "fidelity",
+        "options",
+        "calibration",
+        "background",
+        "variants",
+    ),
     KEY,
 )
 """What an output's metadata may hold, of all that its OUT.run.json holds."""

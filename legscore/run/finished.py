@@ -81,7 +81,9 @@ def asked_of(
         more: what else was asked for (how a VCF becomes rows).
     """
     read = dict.fromkeys(str(place) for place in (*options.inputs, *files) if place)
-    read |= dict.fromkeys(place for place in (options.calibration, options.recipe) if place)
+    read |= dict.fromkeys(
+        place for place in (options.calibration, options.background, options.recipe) if place
+    )
     said = {name: value for name, value in asdict(options).items() if name not in NOT_COMPARED}
     models = [str(place) for place in locate_models(options.models)] or [str(folder("bundled"))]
     students = map(str, locate_models([options.student])) if options.student else ()

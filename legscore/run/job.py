@@ -177,7 +177,7 @@ def _check_output_name(options: Options) -> None:
         raise OutputError("an empty name was given for the output; is a shell variable unset?")
     check_apart(
         {"-o": written_by(options.output)},
-        [*options.inputs, options.calibration, options.recipe],
+        [*options.inputs, options.calibration, options.background, options.recipe],
         options.named_models,
         earlier_output(options.output, force=options.force),
     )

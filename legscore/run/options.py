@@ -56,6 +56,7 @@ class Options:
         shard: `3/64`: only the third of 64 slices of the input.
         memory: most memory of the run, such as `8G`, or bytes.
         verify: share of the windows that is scored again in FP32 while running, 0 to 1.
+        background: file of effects to rank against, made by `legscore atlas background`.
         calibration: file with intervals of effects, made by `legscore evaluate --calibrate`.
         student: a student of the models, which scores every row first; None for the models alone.
         rescore: which rows the models then score again: a share such as `5%`, `top:1000`, or a threshold
@@ -97,6 +98,7 @@ class Options:
     memory: str | int | None = None
     verify: float = DEFAULT_SHARE
     calibration: str | None = None
+    background: str | None = None
     student: str | None = None
     rescore: str | None = None
     rescore_sample: int | None = None
@@ -152,6 +154,14 @@ class Options:
                 )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
+        if self.background is not None:
+            others: dict[str, Any] = {"--shifts": self.shifts, "--student": self.student}
+            others |= {"--until-se": self.until_se, "--out-of-fold": self.out_of_fold}
+            if other := next((name for name, value in others.items() if value is not None), None):
+                raise LegscoreError(
+                    f"--background ranks effects by all models of windows as they are; {other} gives others: "
+                    "leave one out"
+                )
         self._check_cascade()
 
     @property

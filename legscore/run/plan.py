@@ -16,12 +16,15 @@ from legscore.output.result_columns import result_schema
 from legscore.rows.groups import Group
 from legscore.rows.schema import RESULT_COLUMNS, Roles
 from legscore.rows.window import Windower
+from legscore.run.background import COLUMNS as RANKS
+from legscore.run.background import TILE_ID
 from legscore.run.verify import Verifier
 from legscore.system.memory import Limits
 
 if TYPE_CHECKING:
     from legscore.rows.shifts import Shifts
     from legscore.run.adaptive import AdaptiveScorer
+    from legscore.run.background import Background
     from legscore.run.calibration import Calibration
     from legscore.run.cascade import Cascade
     from legscore.run.out_of_fold import OutOfFold
@@ -48,6 +51,7 @@ def output_schema(
     varying: bool = False,
     calibrated: bool = False,
     cascaded: bool = False,
+    ranked: bool = False,
 ) -> pa.Schema:
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
@@ -57,6 +61,8 @@ def output_schema(
         from legscore.run.calibration import COLUMNS
 
         named += COLUMNS
+    if ranked:
+        named += RANKS
     return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying, cascaded)
 
 
@@ -82,6 +88,7 @@ class Plan:
     limits: Limits = field(default_factory=lambda: Limits.of(None))
     verifier: Verifier | None = None
     calibration: Calibration | StudentIntervals | None = None
+    background: Background | None = None
     shifts: Shifts | None = None
     cascade: Cascade | None = None
     """What a student's pass left, where the ensemble scores only some rows."""
@@ -105,7 +112,16 @@ class Plan:
     def columns(self) -> tuple[str, ...]:
         """Columns to read."""
         apart = self.out_of_fold.reads if self.out_of_fold else ()
-        return tuple(dict.fromkeys((*self.carried_columns, *self.roles.column_of.values(), *apart)))
+        ranked = (TILE_ID,) if self.background is not None and TILE_ID in self.opened.schema.names else ()
+        return tuple(dict.fromkeys((*self.carried_columns, *self.roles.column_of.values(), *apart, *ranked)))
+
+    def rank_classes(self, part: Part, groups: Sequence[Group]) -> np.ndarray | None:
+        """The class of each row in the background, int64 [rows, 2]; None without one."""
+        if self.background is None:
+            return None
+        tile_ids = part.column(TILE_ID) if TILE_ID in self.columns else None
+        made_by, contract = self.opened.sources[0].made_by, self.windower.contract
+        return self.background.classes_of(tile_ids, made_by, groups[0].windows, contract)
 
     def groups(self, part: Part, rows: np.ndarray | None = None) -> list[Group]:
         """A part windowed: one group that every member scores, or groups by the fold kept from their

@@ -22,6 +22,7 @@ from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
 from legscore.rows.schema import Roles, find_roles
 from legscore.rows.window import Windower
+from legscore.run.background import Background, chosen_background
 from legscore.run.dataset import parts_a_file
 from legscore.run.finished import own_outputs
 from legscore.run.options import Options
@@ -71,6 +72,8 @@ class PreparedModels:
     adaptive: AdaptiveScorer | None
     calibration: Calibration | StudentIntervals | None
     calibrated_by: dict[str, Any]
+    background: Background | None
+    ranked_by: dict[str, Any]
     shifts: Shifts | None
 
     @property
@@ -126,6 +129,7 @@ def prepared(
         models.varying,
         models.calibration is not None,
         options.student is not None,
+        models.background is not None,
     )
     check_writes(source.format_name, schema)
     with prepare_engine(options, source, models, say, opener or open_engine) as (engine, verifier):
@@ -161,6 +165,7 @@ def prepared(
             limits=source.limits,
             verifier=verifier,
             calibration=models.calibration,
+            background=models.background,
             shifts=models.shifts,
             cascade=cascade,
             parts_a_file=together,
@@ -216,6 +221,12 @@ def prepare_models(
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
     calibration, calibrated_by = _calibration(options, members, roles, source.carried, rc, say)
+    hashes, settings = [member.sha256 for member in members], {"rc": rc, "singleton": options.singleton}
+    background, ranked_by = chosen_background(
+        options.background, hashes, settings, source.carried, roles.kind.windows
+    )
+    if background is not None:
+        say(f"background: {background.n_changes:,} changes in {len(background.effects)} classes of tiles")
     n_rows = "a stream of" if opened.known_rows is None else f"{opened.known_rows:,}"
     say(
         f"input: {n_rows} {COUNTED[roles.kind.name]} "
@@ -230,6 +241,8 @@ def prepare_models(
         adaptive=resolve_until(options.until_se, len(members), say),
         calibration=calibration,
         calibrated_by=calibrated_by,
+        background=background,
+        ranked_by=ranked_by,
         shifts=shifts,
     )
 
@@ -307,6 +320,8 @@ def prepare_metadata(
     }
     if models.calibrated_by:
         metadata["calibration"] = models.calibrated_by
+    if models.ranked_by:
+        metadata["background"] = models.ranked_by
     if made_by := [one.made_by for one in source.opened.sources if one.made_by]:
         metadata["variants"] = made_by[0]
     return metadata

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from legscore.input.read import Part
@@ -34,6 +35,8 @@ class Work:
     kept: Scored | None
     groups: list[Group]
     picked: Picked | None = None
+    classes: np.ndarray | None = None
+    """Of its rows in the background of `--background`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Stages:
         if cascade is not None and kept is None:
             picked = cascade.pick(part.number, part.first_row, part.table.num_rows)
         groups = [] if kept else self._plan.groups(part, None if picked is None else picked.rows)
-        return Work(part.number, part.first_row, carried, kept, groups, picked)
+        classes = None if kept else self._plan.rank_classes(part, groups)
+        return Work(part.number, part.first_row, carried, kept, groups, picked, classes)
 
     def submit(self, work: Work) -> Future[list[Any]]:
         """The scores of each group of windows, on their way."""
@@ -112,6 +116,8 @@ class Stages:
         results = merge(groups, reduced, plan.engine.n_members)
         if plan.calibration is not None:
             results.columns.update(plan.calibration.columns(results.columns))
+        if plan.background is not None and work.classes is not None:
+            results.columns.update(plan.background.ranks(results.columns["effect"], work.classes))
         if plan.cascade is not None and work.picked is not None:
             results = plan.cascade.merged(work.picked, results)
         scored = Scored(

@@ -142,6 +142,7 @@ def add_null(
         sequence_is=form,
         keep=ROW,
         calibration=None,
+        background=None,
         per_model=False,
     )
     parts = None if is_stream(request.options.output) else str(scored.with_name(NULL))
@@ -154,7 +155,7 @@ def add_null(
         name: record[name] for name in ("legscore", "models", "contract", "engine", "fidelity", "options")
     }
     metadata["options"] = {**metadata["options"], "shuffle_null": n}
-    metadata |= {name: record[name] for name in ("variants", "calibration") if name in record}
+    metadata |= {name: record[name] for name in ("variants", "calibration", "background") if name in record}
     write_with_p(scored, p, q, output, request.options.format, metadata)
     return [
         (

@@ -80,7 +80,9 @@ class RunRequest:
         """Every file that is read, beside the models."""
         options, build = self.options, self.build
         named = [*options.inputs, *(build.files() if build else ()), self.samples]
-        return [str(path) for path in (*named, options.calibration, options.recipe) if path]
+        return [
+            str(path) for path in (*named, options.calibration, options.background, options.recipe) if path
+        ]
 
     @property
     def results(self) -> list[str]:
@@ -146,6 +148,7 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
     if request.to_vcf or request.to_tracks:
         idle = {"--keep": options.keep != "auto", "--per-model": options.per_model}
         idle["--calibration"] = options.calibration is not None
+        idle["--background"] = options.background is not None
         if name := next((name for name, given in idle.items() if given), None):
             raise InputError(f"{name} is about columns of a table; {output} has none")
     if request.build is None and not request.scores_aside and options.student is None:

@@ -1,11 +1,11 @@
 """Does a run survive being killed? Random kills of `legscore run`, resumed each time, outputs compared byte
 for byte.
 
-Runs over a table (to Parquet, Arrow, packed text) and over a VCF (to VCF and to a table) are killed at seeded
-random moments, four of five times with SIGKILL, else with SIGTERM or SIGINT, and started again with the same
-command until they finish; then the next begins. After each kill the output is either not there or whole, and
-nothing lies beside it but its parts. Small toy models and parts of 150 rows make a run last a second or two;
-everything else is the command as users have it.
+Runs over a table (to Parquet, Arrow, packed text), over a VCF (to VCF and to a table) and over pairs with a
+student first are killed at seeded random moments, four of five times with SIGKILL, else with SIGTERM or
+SIGINT, and started again with the same command until they finish; then the next begins. After each kill the
+output is either not there or whole, and nothing lies beside it but its parts. Small toy models and parts of
+150 rows make a run last a second or two; everything else is the command as users have it.
 
     python bench/kills.py [--kills 200] [--seed 0] [--engine openvino] [--save]
 
@@ -31,7 +31,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 PART_ROWS = 150
-RUNS = ("o.parquet", "o.tsv.gz", "o.vcf.gz", "o.arrow", "g.parquet")
+CASCADE = "c.parquet"
+RUNS = ("o.parquet", "o.tsv.gz", "o.vcf.gz", "o.arrow", "g.parquet", CASCADE)
 END_S = 60.0
 
 
@@ -65,7 +66,7 @@ def make_inputs(folder: Path, rows: int) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from conftest import random_dna, toy_checkpoint
+    from conftest import make_student, random_dna, toy_checkpoint
 
     rng = np.random.default_rng(0)
     for member in range(2):
@@ -75,6 +76,11 @@ def make_inputs(folder: Path, rows: int) -> None:
     ]
     names = [None if i % 13 == 1 else f"gene {i // 40}" for i in range(rows)]
     pq.write_table(pa.table({"id": np.arange(rows), "gene": names, "sequence": texts}), folder / "in.parquet")
+    refs = [random_dna(rng, 80) for _ in range(rows)]
+    pairs = {"id": np.arange(rows), "ref_sequence": refs, "alt_sequence": [random_dna(rng, 80) for _ in refs]}
+    pq.write_table(pa.table(pairs), folder / "pairs.parquet")
+    (folder / "student").mkdir()
+    make_student(folder, folder / "student" / "s.safetensors")
     contig = random_dna(rng, rows + 200)
     (folder / "g.fa").write_text(f">1\n{contig}\n")
     lines = [
@@ -123,6 +129,8 @@ class Folder:
     def start(self, name: str) -> subprocess.Popen[bytes]:
         table = name.startswith("o.") and "vcf" not in name
         what = ["in.parquet"] if table else ["v.vcf", "--fasta", "g.fa", "--centered"]
+        if name == CASCADE:
+            what = ["pairs.parquet", "--student", "student/s.safetensors", "--rescore", "10%"]
         command = [
             sys.executable,
             str(HERE / "kills.py"),

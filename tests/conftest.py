@@ -29,8 +29,9 @@ from legscore.dna.batch import Batch
 from legscore.dna.constructs import HUMAN_CONSTRUCT, YEAST_CONSTRUCT
 from legscore.dna.contract import Contract, Output
 from legscore.model.architecture import Architecture
-from legscore.model.checkpoint import Checkpoint
+from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.onnx_model import OnnxModel
+from legscore.model.student import sealed_student
 from legscore.system.extras import EXTRAS as PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -130,6 +131,23 @@ def toy_checkpoint(seed: int = 0, contract: Contract | None = None, **changes: A
         changes.setdefault("final_activation", "none")
     architecture = toy_architecture(**changes)
     return Checkpoint("legscore", architecture, contract, toy_arrays(architecture, seed))
+
+
+_AGREEMENT = dict.fromkeys(("pearson", "spearman", "rmse", "slope", "worst_decile_rmse"), 0.9)
+STUDENT_RECORD: dict[str, Any] = {
+    "cost": 20.0,
+    "outputs": ["mean"],
+    "fidelity": {"groups": 10, "levels": _AGREEMENT, "effects": _AGREEMENT, "baselines": []},
+    "cascade": {"top": 0.01, "tiles": 50, "recall": [[0.01, 0.5, 0.4, 0.6], [0.1, 0.9, 0.8, 0.95]]},
+}
+
+
+def make_student(models: Path, path: Path, insert: int = 80, **changes: Any) -> Path:
+    """A student of these models, as a distillation would have sealed it; its weights are another's."""
+    teacher = [{"name": m.name, "sha256": m.sha256} for m in load_members([models])]
+    contract = yeast_contract().cropped(insert, 8)
+    sealed_student(toy_checkpoint(0, contract), {"teacher": teacher, **STUDENT_RECORD, **changes}).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, one_line, random_dna, scored_by, toy_checkpoint, yeast_contract
+from conftest import Ran, make_student, one_line, random_dna, scored_by, toy_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +24,8 @@ from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import LegscoreError
 from legscore.model.checkpoint import load_members
-from legscore.model.student import sealed_student
 from legscore.output.parts import PartFolder, Scored
+from legscore.run.calibration import Calibration
 from legscore.run.choice import Choice, choose, common_thresholds, sample_share
 from legscore.run.rescore import Rescore
 from legscore.run.rescore_check import share_found
@@ -51,23 +53,6 @@ class Coarse(NullEngine):
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     scored_by(monkeypatch, Coarse)
-
-
-AGREEMENT = dict.fromkeys(("pearson", "spearman", "rmse", "slope", "worst_decile_rmse"), 0.9)
-RECORD: dict[str, Any] = {
-    "cost": 20.0,
-    "outputs": ["mean"],
-    "fidelity": {"groups": 10, "levels": AGREEMENT, "effects": AGREEMENT, "baselines": []},
-    "cascade": {"top": 0.01, "tiles": 50, "recall": [[0.01, 0.5, 0.4, 0.6], [0.1, 0.9, 0.8, 0.95]]},
-}
-
-
-def make_student(models: Path, path: Path, **changes: Any) -> Path:
-    """A student of these models, as a distillation would have sealed it; its weights are another's."""
-    teacher = [{"name": m.name, "sha256": m.sha256} for m in load_members([models])]
-    contract = yeast_contract().cropped(80, 8)
-    sealed_student(toy_checkpoint(0, contract), {"teacher": teacher, **RECORD, **changes}).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -498,8 +483,9 @@ def test_shards_of_a_fixed_threshold_join_to_the_whole(
 
 
 def test_parts_and_row_groups_change_no_row(
-    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path
+    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor whether keys are held in memory; nor a folder of files."""
     table = rows_of("pairs", tmp_path / "in.parquet")
     pq.write_table(pq.read_table(table), tmp_path / "groups.parquet", row_group_size=7)
     found = []
@@ -509,6 +495,7 @@ def test_parts_and_row_groups_change_no_row(
         assert cli("run", source, "-m", models, *options, "-o", out).code == 0
         found.append(pq.read_table(out).to_pylist())
     assert all(rows == found[0] for rows in found)
+    monkeypatch.setattr("legscore.run.first_pass.HELD_ROWS", 1)
     same = (tmp_path / f"{name}16.parquet" for name in ("in", "groups"))
     assert len({path.read_bytes() for path in same}) == 1
     assert (
@@ -593,6 +580,120 @@ def test_a_student_of_others_is_taken_when_forced(
     assert ran.code == 0, ran.err
     assert "stands for other models (--force-student), so nothing is expected" in ran.err
     assert json.loads((tmp_path / "o.parquet.run.json").read_text())["cascade"]["expected"] is None
+
+
+def test_columns_of_the_ensemble_alone_are_null_in_rows_of_the_student(
+    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path
+) -> None:
+    """--per-model, --calibration; rows that both scored are what the ensemble alone gives them."""
+    table = rows_of("pairs", tmp_path / "in.parquet")
+    hashes = tuple(member.sha256 for member in load_members([models]))
+    Calibration(hashes, {"rc": "construct", "singleton": 0}, 0.9, 2.0, 0.1, True, 0.9).save(
+        tmp_path / "c.json"
+    )
+    options = ("run", table, "-m", models, "--per-model", "--calibration", tmp_path / "c.json", "-q")
+    assert cli(*options, "-o", tmp_path / "e.parquet").code == 0
+    cascade = (*options, "--student", student, "--rescore", "30%", "--part-rows", PART)
+    assert cli(*cascade, "-o", tmp_path / "o.parquet").code == 0
+    whole, found = (pq.read_table(tmp_path / name).to_pylist() for name in ("e.parquet", "o.parquet"))
+    assert Counter(row["scored_by"] for row in found) == {"student": 60, "ensemble": 28, None: 2}
+    for row, other in zip(found, whole, strict=True):
+        if row.pop("scored_by") == "student":
+            assert row["effect_per_model"] == row["ref_score_per_model"] == [None] * MEMBERS
+            assert row["effect_low"] is row["effect_high"] is row["effect_sd"] is None
+            assert row["effect"] is not None
+        else:
+            assert row == other
+
+
+def test_members_until_a_standard_error(coarse: None, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for seed in range(8):
+        toy_checkpoint(seed).save(tmp_path / "models" / f"m{seed}.safetensors")
+    student = make_student(tmp_path / "models", tmp_path / "s.safetensors")
+    table = rows_of("pairs", tmp_path / "in.parquet")
+    options = ("run", table, "-m", tmp_path / "models", "--until-se", 0.12, "-q")
+    assert cli(*options, "-o", tmp_path / "e.parquet").code == 0
+    ran = cli(
+        *options, "--student", student, "--rescore", "50%", "-o", tmp_path / "o.parquet", "--part-rows", PART
+    )
+    assert ran.code == 0, ran.err
+    whole, found = (pq.read_table(tmp_path / name).to_pylist() for name in ("e.parquet", "o.parquet"))
+    assert {row["n_members"] for row in found} >= {5, 8, None}
+    for row, other in zip(found, whole, strict=True):
+        by = row.pop("scored_by")
+        assert row["n_members"] is None if by == "student" else row == other
+
+
+class Odd(Coarse):
+    """Scores of the ensemble that cannot be right."""
+
+    def __init__(self, members: Any) -> None:
+        super().__init__(members)
+        self.name = "null" if members[0].contract.length < 110 else "odd"
+
+    def _score(self, batch: Batch, members: list[int], both: bool, tell: Any) -> np.ndarray:
+        scores_MN = super()._score(batch, members, both, tell)
+        return scores_MN if self.name == "null" else np.full_like(scores_MN, 99)
+
+
+def test_a_wrong_score_is_told_with_its_row(
+    models: Path, student: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored_by(monkeypatch, Odd)
+    table = rows_of("pairs", tmp_path / "in.parquet")
+    assert cli("run", table, "-m", student, "-o", tmp_path / "s.parquet", "-q").code == 0
+    effects = pq.read_table(tmp_path / "s.parquet")["effect"].to_numpy(zero_copy_only=False)[PART * 2 :]
+    place = 2 * PART + int(np.nanargmax(np.abs(effects)))
+    pq.write_table(pq.read_table(table).slice(2 * PART), tmp_path / "rest.parquet")  # all of one length
+    options = ("--student", student, "--rescore", "top:1", "--rescore-sample", 0, "--part-rows", PART)
+    ran = cli("run", tmp_path / "rest.parquet", "-m", models, *options, "-o", tmp_path / "o.parquet")
+    assert ran.code == 2
+    assert f"row {place - 2 * PART + 1} of" in ran.err
+
+
+def test_a_dry_run_tells_of_both_passes(
+    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path
+) -> None:
+    table = rows_of("pairs", tmp_path / "in.parquet")
+    options = (
+        "run",
+        table,
+        "-m",
+        models,
+        "--student",
+        student,
+        "-o",
+        tmp_path / "o.parquet",
+        "--dry-run",
+        "--rescore",
+    )
+    ran = cli(*options, "10%", "--rescore-sample", 9)
+    assert ran.code == 0, ran.err
+    assert "pass 1, the student:\nparts: 1, of 90 rows\n" in ran.out
+    windows = int(
+        re.search(r"windows: (\d+) after deduplication, × 3|$", cli(*options[:4], *options[6:9]).out)[1]
+    )
+    assert f"windows: {round(windows * 0.19)} of 10% of the rows and a random 10%, × 3 members" in ran.out
+    assert re.search(r"in all: about .*; .* without --student", ran.out)
+    ran = cli(*options, "abs_effect>1")
+    assert "for each 1% beyond the threshold" in ran.out
+    assert not list(tmp_path.glob("o.parquet*"))
+
+
+def test_events_and_the_report_tell_of_both(
+    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path
+) -> None:
+    table, log = rows_of("pairs", tmp_path / "in.parquet"), tmp_path / "log.jsonl"
+    options = ("--student", student, "--rescore", "10%", "--part-rows", PART, "--log-json", log)
+    assert cli("run", table, "-m", models, *options, "-o", tmp_path / "o.parquet").code == 0
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [event["members"] for event in events if event["event"] == "start"] == [1, MEMBERS]
+    assert sum(event["event"] == "part" for event in events) == 2 * -(-ROWS // PART)
+    assert events[-1]["ok"]
+    pytest.importorskip("polars", reason="reports need legscore[evaluate]")
+    assert cli("report", tmp_path / "o.parquet", "-o", tmp_path / "o.html").code == 0
+    assert "it scored every row, the models scored 10% again" in (tmp_path / "o.html").read_text()
 
 
 def test_python_says_the_same(models: Path, student: Path, tmp_path: Path) -> None:

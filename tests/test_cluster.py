@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, one_line, random_dna
+from conftest import Ran, make_student, one_line, random_dna
 
 from legscore.cluster.worker import Refused, Scorer, versions
 from legscore.output.parts import PartFolder, parts_folder
@@ -158,6 +158,51 @@ def test_workers_write_the_files_of_a_folder(
     record = json.loads((tmp_path / "ray.run.json").read_text())
     assert record["rows_resumed"] == 0
     assert sum(worker["rows"] for worker in record["cluster"]["workers"]) == ROWS
+
+
+@with_ray
+def test_a_cascade_has_the_bytes_of_one_machine(
+    cli: Cli, cluster: str, tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was interrupted in its second pass on one machine."""
+    rng = np.random.default_rng(4)
+    pairs = [random_dna(rng, 80) for _ in range(150)]
+    table = pa.table({"ref_sequence": pairs, "alt_sequence": [t[:40] + random_dna(rng, 40) for t in pairs]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    student = make_student(toy_models, tmp_path / "s.safetensors")
+    given = (
+        "run",
+        tmp_path / "in.parquet",
+        "-m",
+        toy_models,
+        *COMMON,
+        "--student",
+        student,
+        "--rescore",
+        "10%",
+    )
+    assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
+    ran = cli(*given, "-o", tmp_path / "ray.parquet", "--ray", cluster, "--workers", 2)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    assert not parts_folder(tmp_path / "ray.parquet").exists()
+    assert "chosen: 15 of 150 rows (10%)" in ran.err
+    whole, left = PartFolder.save, [6]
+
+    def save(self: PartFolder, number: int, scored: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        whole(self, number, scored)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFolder, "save", save)
+        cli(*given, "-o", tmp_path / "again.parquet")
+    assert (parts_folder(tmp_path / "again.parquet") / "student_scores").is_dir()
+    ran = cli(*given, "-o", tmp_path / "again.parquet", "--ray", cluster, "--workers", 1)
+    assert ran.code == 0, ran.err
+    assert ran.err.count("resume:") == 2
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 
 @with_ray

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ran
-from test_cascade import make_student
+from conftest import Ran, make_student
 from test_option_pairs import (
     STUDENT,
     TABLE,

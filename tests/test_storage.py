@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, one_line, random_dna
+from conftest import Ran, make_student, one_line, random_dna
 
 from legscore.input.files import find_files
 from legscore.input.ranges import RangeReader
+from legscore.output.remote_parts import RemoteParts
 from legscore.system.storage import ATTEMPTS, Remote, _with_length, is_remote
 
 pytestmark = pytest.mark.skipif(
@@ -230,6 +231,45 @@ def test_an_interrupted_run_goes_on_and_no_half_object_shows(
     assert ran.code == 0, ran.err
     assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts)" in ran.err
     assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+
+
+def test_a_student_first_from_store_to_store(
+    cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in either pass it goes on; other runs to this output are refused meanwhile."""
+    local = put(tmp_path, "s3://bucket/in.parquet")
+    student = make_student(toy_model, tmp_path / "s.safetensors")
+    plain = ("-m", toy_model, *GIVEN)
+    given = (*plain, "--student", student, "--rescore", "score>-1")
+    assert cli("run", local, *given, "-o", tmp_path / "o.parquet").code == 0
+    remote, whole, left = ("run", "s3://bucket/in.parquet"), RemoteParts.save, [3]
+
+    def save(self: RemoteParts, number: int, scored: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        whole(self, number, scored)
+
+    with monkeypatch.context() as until:
+        until.setattr(RemoteParts, "save", save)
+        until.setattr("legscore.run.pipeline.KEEPING", 1)
+        for parts in (3, ROWS // PART):  # in the first pass, then in the second
+            left[0] = parts
+            assert cli(*remote, *given, "-o", "s3://bucket/o.parquet").code == 130
+            kept = [name for name in objects() if "/o.parquet.parts/student_scores/part-" in name]
+            assert len(kept) == min(parts, ROWS // PART)
+            one_line(
+                cli(*remote, *plain, "-o", "s3://bucket/o.parquet"), "holds an interrupted run with a student"
+            )
+    assert "bucket/o.parquet.parts/scores/record.json" in objects()
+    ran = cli(*remote, *given, "-o", "s3://bucket/o.parquet")
+    assert ran.code == 0, ran.err
+    assert "resume: 8 of 8 parts are there (s3://bucket/o.parquet.parts/student_scores)" in ran.err
+    assert Remote("s3://bucket/o.parquet").read() == (tmp_path / "o.parquet").read_bytes()
+    assert objects() == ["bucket/in.parquet", "bucket/o.parquet", "bucket/o.parquet.run.json"]
+    assert "already finished" in cli(*remote, *given, "-o", "s3://bucket/o.parquet").err
+    interrupt(cli, (*remote, *plain, "-o", "s3://bucket/p.parquet"), monkeypatch)
+    one_line(cli(*remote, *given, "-o", "s3://bucket/p.parquet"), "holds an interrupted run on a table")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "files/part-00000000"])

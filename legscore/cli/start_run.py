@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,7 +116,7 @@ def expected(job: Options, start_workers: Callable[..., Any], log: RunLog, say: 
         return said(*measured(job))
     from legscore.run.first_pass import check_both_passes
 
-    first = check_both_passes(job, Path(f"{job.output}.parts"))
+    first = check_both_passes(job, f"{job.output}.student")
     (student, _), (ensemble, n_workers) = measured(first.options), measured(job)
     n_rows = first.opened.n_rows
     chosen = first.rescore.rows_of(n_rows) / max(n_rows, 1) if first.rescore.is_rank else None

@@ -24,6 +24,7 @@ ENTRIES: dict[str, Any] = {
     "fidelity": {"reference": TEXT},
     "calibration": {"coverage": NUMBER, "sha256": TEXT},
     "variants": {},
+    "cascade": {"rescore": TEXT, "student": {"name": TEXT, "sha256": TEXT, "training": {}}},
 }
 """What `legscore run` writes, as far as it is read here. Any entry may be missing or null."""
 

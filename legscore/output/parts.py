@@ -128,6 +128,10 @@ class PartFolder:
         """For messages, and for a process elsewhere to open it."""
         return str(self.folder)
 
+    def _within(self, name: str) -> PartFolder:
+        """The parts of another run in a folder of this one."""
+        return PartFolder(self.folder / name)
+
     def _names(self) -> list[str]:
         return [entry.name for entry in os.scandir(self.folder)]
 
@@ -160,9 +164,9 @@ class PartFolder:
         """
         now = json.loads(json.dumps(fingerprint))
         for inner, what in ((STUDENT, "with a student"), (STAGED, "on a genome")):
-            if not restart and PartFolder(self.folder / inner).is_begun():
+            if not restart and self._within(inner).is_begun():
                 raise OutputError(
-                    f"{self.folder} holds an interrupted run {what}; go on with that, or add --restart to "
+                    f"{self.where} holds an interrupted run {what}; go on with that, or add --restart to "
                     "begin anew"
                 )
         if not restart and (before := self._read_record()) is not None:

@@ -38,6 +38,9 @@ class RemoteParts(PartFolder):
     def is_begun(self) -> bool:
         return RECORD in self._names()
 
+    def _within(self, name: str) -> PartFolder:
+        return RemoteParts(self.place.child(name), self.folder)
+
     def _names(self) -> list[str]:
         try:
             return self.place.names()

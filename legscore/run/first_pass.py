@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from legscore.errors import InputError, LegscoreError, ModelError
 from legscore.input.read import Input
 from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.student import expected_recall, student_record
-from legscore.output.parts import STUDENT, PartFolder
+from legscore.output.parts import PartFolder
 from legscore.output.remote_parts import locked_parts
 from legscore.output.write import check_writes
-from legscore.rows.schema import OK, STATUSES
+from legscore.rows.schema import STATUS_CODE, STATUSES
 from legscore.run.cascade import Cascade
-from legscore.run.choice import Choice, choose, kept_results, keys_of, ranked_values, sample_share
+from legscore.run.choice import Choice, Keys, choose, kept_results, keys_of, ranked_values, sample_share
 from legscore.run.job import Workers
 from legscore.run.options import Options, Staging
 from legscore.run.pipeline import scored_parts
@@ -37,6 +37,9 @@ from legscore.run.rescore_check import chosen_line
 from legscore.run.resume import resuming, start_event
 from legscore.run.settings import resolve_rc
 from legscore.system.log import RunLog, Say, StartProgress
+
+HELD_ROWS = 1 << 24
+"""Most rows whose keys are held in memory, 4 bytes each; those of more rows are read again where needed."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ class FirstPass:
     is_its_ensemble: bool
 
 
-def check_both_passes(options: Options, room: Path) -> FirstPass:
+def check_both_passes(options: Options, place: str) -> FirstPass:
     """Find what is wrong with either pass before any row is scored.
 
     Args:
-        options: of the second pass, with `student` and `rescore`. room: where the run keeps what it makes.
+        options: of the second pass, with `student` and `rescore`. place: of the student's parts.
 
     Raises:
         LegscoreError: input, models, student and options do not go together.
@@ -85,7 +88,7 @@ def check_both_passes(options: Options, room: Path) -> FirstPass:
     _check_rows(rescore, models, source.roles.kind.windows, options)
     is_its_ensemble = _check_student(options, models.members)
     return FirstPass(
-        student_options(options, models.sequence_is, room),
+        student_options(options, models.sequence_is, place),
         source.opened,
         rescore,
         sample_share(options.rescore_sample, source.opened.n_rows),
@@ -93,13 +96,13 @@ def check_both_passes(options: Options, room: Path) -> FirstPass:
     )
 
 
-def student_options(options: Options, sequence_is: str, room: Path) -> Options:
+def student_options(options: Options, sequence_is: str, place: str) -> Options:
     """The student's run: what it reads is that of the ensemble, what is written is the second pass's."""
     assert options.student is not None
     return replace(
         options,
         models=(options.student,),
-        output=str(room / "_student.parquet"),
+        output=f"{place}.parquet",  # its format alone counts: nothing is written there
         format=None,
         sequence_is=sequence_is,
         keep="none",
@@ -177,7 +180,7 @@ def _check_student(options: Options, members: list[Checkpoint]) -> bool:
 
 def score_by_student(
     first: FirstPass,
-    room: Path,
+    place: str,
     staging: Staging,
     *,
     say: Say,
@@ -188,7 +191,7 @@ def score_by_student(
     """Score every row with the student, or resume that, and choose the rows of the second pass.
 
     Args:
-        first: the pass, checked. room: where parts are kept. staging: of the run.
+        first: the pass, checked. place: where parts are kept. staging: of the run.
         say, progress, log, workers: as of `legscore.run.job.score`.
 
     Returns:
@@ -200,7 +203,6 @@ def score_by_student(
     options = first.options
     say("pass 1 of 2: the student scores every row")
     with contextlib.ExitStack() as stack:
-        place = str(room / STUDENT)
         store = stack.enter_context(locked_parts(options.output, place, Path(place)))
         opener = workers.open_engine if workers is not None else None
         plan = stack.enter_context(prepared(options, say, opener, data=first.opened))
@@ -226,14 +228,18 @@ def score_by_student(
 
 def _cascade(first: FirstPass, plan: Plan, store: PartFolder, told: dict[str, Any], say: Say) -> Cascade:
     """What the second pass needs, from the student's parts; what was chosen is said."""
-    rescore = first.rescore
+    rescore, by_status = first.rescore, np.zeros(len(STATUSES), dtype=np.int64)
 
-    def parts() -> Iterator[tuple[int, Any]]:
-        return kept_results(store, plan.numbers, plan.part_rows, plan.opened.n_rows)
-
-    def keys() -> Iterator[tuple[int, np.ndarray]]:
-        for row, results in parts():
+    def read() -> Iterator[tuple[int, np.ndarray]]:
+        by_status[:] = 0
+        for row, results in kept_results(store, plan.numbers, plan.part_rows, plan.opened.n_rows):
+            by_status[:] += np.bincount(results.status_N, minlength=len(STATUSES))
             yield row, keys_of(ranked_values(results), rescore.quantity, below=rescore.below)
+
+    held = list(read()) if plan.n_rows <= HELD_ROWS else None
+
+    def keys() -> Iterable[tuple[int, np.ndarray]]:
+        return read() if held is None else held
 
     choice = choose(rescore, keys, first.sample_share)
     student = plan.metadata["models"][0]
@@ -256,12 +262,12 @@ def _cascade(first: FirstPass, plan: Plan, store: PartFolder, told: dict[str, An
         "sample": {"share": choice.sample_share, "seed": choice.seed},
     }
     say(chosen_line(described | counted))
-    for line in _about(first, counted, parts):
+    for line in _about(first, counted, by_status):
         say(line)
     return Cascade(store.where, choice, described, counted)
 
 
-def _counted(choice: Choice, keys: Callable[[], Iterator[tuple[int, np.ndarray]]]) -> dict[str, Any]:
+def _counted(choice: Choice, keys: Keys) -> dict[str, Any]:
     """How many rows can be chosen, and how many are."""
     counts = np.zeros(2, dtype=np.int64)
     for first_row, part in keys():
@@ -269,19 +275,12 @@ def _counted(choice: Choice, keys: Callable[[], Iterator[tuple[int, np.ndarray]]
     return {"ranked_rows": int(counts[0]), "chosen_rows": int(counts[1])}
 
 
-def _about(
-    first: FirstPass, counted: dict[str, Any], parts: Callable[[], Iterator[tuple[int, Any]]]
-) -> Iterator[str]:
+def _about(first: FirstPass, counted: dict[str, Any], by_status: np.ndarray) -> Iterator[str]:
     """Lines about what the choice rests on."""
     if not first.is_its_ensemble:
         yield "        the student stands for other models (--force-student), so nothing is expected of it"
     elif counted["expected"] is None and first.rescore.quantity == ABS_EFFECT:
         yield "        the student's record does not say what that finds; distill it again for a promise"
     yield "        the student gives no spread that could tell where it is unsure, so size alone chooses"
-    by_status = np.zeros(len(STATUSES), dtype=np.int64)
-    for _, results in parts():
-        by_status += np.bincount(results.status_N, minlength=len(STATUSES))
-    unread = {STATUSES[code]: int(n) for code, n in enumerate(by_status) if n and code != OK}
-    lengths = sum(unread.get(name, 0) for name in ("too_short", "too_long"))
-    if lengths:
+    if lengths := sum(int(by_status[STATUS_CODE[name]]) for name in ("too_short", "too_long")):
         yield f"        the ensemble also scores {lengths:,} rows of lengths that the student does not read"

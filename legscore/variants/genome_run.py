@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, OutputError
 from legscore.input.files import find_files
-from legscore.output.parts import STAGED, PartFolder, check_parts_folder, parts_folder
+from legscore.output.parts import STAGED, STUDENT, SUFFIX, PartFolder, check_parts_folder, parts_folder
+from legscore.output.remote_parts import locked_parts, open_store
 from legscore.run.finished import finished_record
 from legscore.run.job import Workers, score
 from legscore.run.options import Options, Staging, margin_of, parse_shifts
@@ -31,7 +32,7 @@ from legscore.system.lock import locked_folder
 from legscore.system.log import RunLog, Say, StartProgress
 from legscore.system.overwrite import lies_in
 from legscore.system.publish import base_of, is_stream, record_of, remove_stale
-from legscore.system.storage import reason
+from legscore.system.storage import is_remote, reason
 from legscore.variants.organism import check_organism, check_tile_length, contract_of
 from legscore.variants.run_request import RunRequest, check_null_rows, check_request, track_files
 
@@ -50,13 +51,13 @@ StartWorkers = Callable[[Options, Staging, RunLog], AbstractContextManager["Work
 class Job:
     """What is scored: the options of the scoring job, its staging, and what turns the scores into the output;
     `finish(record)` returns lines for the user. `finished` is the record where all of it is done already;
-    `room` the folder for what is made on the way."""
+    `student_parts` the place of the parts that a student scores."""
 
     options: Options
     staging: Staging
     finish: Callable[[dict[str, Any]], list[str]]
     finished: dict[str, Any] | None = None
-    room: Path = Path()
+    student_parts: str = ""
 
 
 def score_request(
@@ -92,10 +93,10 @@ def score_request(
         if options.student is not None:
             from legscore.run.first_pass import check_both_passes, score_by_student
 
-            first = check_both_passes(options, job.room)
+            first = check_both_passes(options, job.student_parts)
             with start_workers(first.options, staging, log) as workers:
                 cascade, part_rows = score_by_student(
-                    first, job.room, staging, say=say, progress=progress, log=log, workers=workers
+                    first, job.student_parts, staging, say=say, progress=progress, log=log, workers=workers
                 )
             staging, data = replace(staging, cascade=cascade), first.opened
             options = replace(options, part_rows=part_rows)
@@ -109,12 +110,17 @@ def score_request(
 def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
     """The scoring job of a request; whatever is made on its way lies in a folder that this holds."""
     options, build, output = request.options, request.build, request.options.output
-    if build is None and not request.scores_aside and options.student is None:
+    if build is None and not request.scores_aside:
         staging = Staging(
             command=request.command, shown_inputs=request.shown_inputs, derived_input=bool(request.shown)
         )
-        yield Job(options, staging, lambda record: [])
-        return
+        if options.student is None:
+            yield Job(options, staging, lambda record: [])
+            return
+        if is_remote(output):
+            with _student_in_store(request, staging, say) as found:
+                yield found
+            return
     with working_folder(output, options.restart) as room:
         made, job, asked = None, options, request.asked()
         done = None if is_stream(output) else _done(request, asked, room, say)
@@ -149,7 +155,29 @@ def _staged(request: RunRequest, say: Say, log: RunLog) -> Iterator[Job]:
             parts=None if is_stream(output) else str(room / STAGED),
             asked=asked,
         )
-        yield Job(job, staging, finish, room=room)
+        yield Job(job, staging, finish, student_parts=str(room / STUDENT))
+
+
+@contextlib.contextmanager
+def _student_in_store(request: RunRequest, staging: Staging, say: Say) -> Iterator[Job]:
+    """The job of a run with a student whose output lies in an object store, and so do the parts of both."""
+    options, asked = request.options, request.asked()
+    place = f"{options.output.rstrip('/')}{SUFFIX}"
+    scores, students = f"{place}/{STAGED}", f"{place}/{STUDENT}"
+    done = finished_record(
+        options.output, request.results, asked, open_store(scores), force=options.force, on_replace=say
+    )
+    if done is None and (store := open_store(place)).is_begun():
+        if not options.restart:
+            raise OutputError(
+                f"{place} holds an interrupted run on a table; go on with that, or add --restart to begin "
+                "anew"
+            )
+        store.clear()
+    yield Job(options, replace(staging, parts=scores, asked=asked), lambda record: [], done, students)
+    for kept in (scores, students):
+        with locked_parts(options.output, kept, Path()) as store:
+            store.clear()
 
 
 def _seen(inputs: Sequence[str], output: str) -> list[Seen]:

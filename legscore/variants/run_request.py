@@ -151,7 +151,9 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         idle["--background"] = options.background is not None
         if name := next((name for name, given in idle.items() if given), None):
             raise InputError(f"{name} is about columns of a table; {output} has none")
-    if request.build is None and not request.scores_aside and options.student is None:
+    if request.build is None and not request.scores_aside:
+        if options.student is not None:
+            _check_output(request)
         return
     if request.build is not None:
         _check_build(options)
@@ -165,8 +167,8 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         )
     if elsewhere := next((path for path in (*request.files, output) if is_remote(path)), None):
         raise InputError(
-            f"{elsewhere}: genomes, VCF, tracks, --shuffle-null and --student need files on a disk; score a "
-            "table from a store"
+            f"{elsewhere}: genomes, VCF, tracks and --shuffle-null need files on a disk; score a table from "
+            "a store"
         )
     if options.shard and request.scores_aside:
         what = "--shuffle-null" if request.shuffles else output

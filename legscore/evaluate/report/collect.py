@@ -284,6 +284,9 @@ def run_facts(scores: Scores, given: str) -> list[tuple[str, str]]:
     output = (record.get("contract") or {}).get("output") or {}
     facts = [("legscore", _shown(record.get("legscore"))), ("score", _shown(output.get("unit")))]
     facts += [(f"model {i}", _model(model)) for i, model in enumerate(record.get("models") or [], start=1)]
+    if cascade := record.get("cascade"):
+        which = f"the models scored {_shown(cascade.get('rescore'))} again"
+        facts.append(("student", f"{_model(cascade.get('student') or {})}; it scored every row, {which}"))
     facts += _engine(record.get("engine") or {}, record.get("fidelity") or {})
     rows = f"{_shown(options.get('kind'))}s, sequences read as {_shown(options.get('sequence_is'))}"
     facts += [("rows are", rows), ("strands", _shown(options.get("rc")))]

@@ -18,6 +18,7 @@ import pytest
 from conftest import Ran, make_student, one_line, random_dna, scored_by, toy_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.csv import write_csv
 
 import legscore
 from legscore.dna.batch import Batch
@@ -29,6 +30,8 @@ from legscore.run.calibration import Calibration
 from legscore.run.choice import Choice, choose, common_thresholds, sample_share
 from legscore.run.rescore import Rescore
 from legscore.run.rescore_check import share_found
+from legscore.system.checksum import sha256_of
+from legscore.variants.scored_vcf import write_table
 
 Cli = Callable[..., Ran]
 ROWS, MEMBERS, PART = 90, 3, 16
@@ -194,10 +197,20 @@ def test_variants_of_a_genome(
     assert found == twin(world / "s.parquet", world / "e.parquet", largest(lambda n: 2))
     assert {row["scored_by"] for row in found} == {"student", "ensemble", None}
     assert cli("run", *cascade, "-o", "o.vcf").code == 0
-    told = [line for line in Path("o.vcf").read_text().splitlines() if "LEGSCORE=" in line]
-    effects = [f"|{row['effect']:.6g}|" for row in found if row["effect"] is not None]
-    assert effects
-    assert all(any(effect in line for line in told) for effect in effects)
+    assert write_table(world / "o.vcf", world / "back.parquet") == len(found)
+    for row, back in zip(found, pq.read_table("back.parquet").to_pylist(), strict=True):
+        assert (row["tile_id"], row["alt"], row["scored_by"]) == (
+            back["tile_id"],
+            back["alt"],
+            back["scored_by"],
+        )
+        told = None if row["effect"] is None else float(f"{row['effect']:.6g}")
+        assert told == back["effect"]
+    assert f"##legscore_student={sha256_of(student)}" in Path("o.vcf").read_text()
+    centered = ("v.vcf", "--fasta", "g.fa", "--centered", "--context", "genome")
+    asked = ("-m", models, "--student", student, "--rescore", "5%", "-o", "p.parquet")
+    one_line(cli("run", *centered, *asked), "s is a student and reads inserts of 80 bases")
+    assert not list(world.glob("p.parquet*"))
 
 
 # ranks
@@ -488,12 +501,19 @@ def test_parts_and_row_groups_change_no_row(
     """Nor whether keys are held in memory; nor a folder of files."""
     table = rows_of("pairs", tmp_path / "in.parquet")
     pq.write_table(pq.read_table(table), tmp_path / "groups.parquet", row_group_size=7)
+    write_csv(pq.read_table(table), tmp_path / "in.csv")
     found = []
-    for source, rows in ((table, 16), (table, 31), (table, 1000), (tmp_path / "groups.parquet", 16)):
+    for source, rows in (
+        (table, 16),
+        (table, 31),
+        (table, 1000),
+        (tmp_path / "groups.parquet", 16),
+        (tmp_path / "in.csv", 25),
+    ):
         out = tmp_path / f"{source.stem}{rows}.parquet"
         options = ("--student", student, "--rescore", "top:11", "--part-rows", rows, "-q", "--memory", "2G")
         assert cli("run", source, "-m", models, *options, "-o", out).code == 0
-        found.append(pq.read_table(out).to_pylist())
+        found.append([{**row, "id": int(row["id"])} for row in pq.read_table(out).to_pylist()])
     assert all(rows == found[0] for rows in found)
     monkeypatch.setattr("legscore.run.first_pass.HELD_ROWS", 1)
     same = (tmp_path / f"{name}16.parquet" for name in ("in", "groups"))
@@ -553,6 +573,8 @@ def test_parts_and_row_groups_change_no_row(
         (("--student", "S", "--rescore", "5%", "-m", "M0"), "stands for 3 other models, or not all the same (1 of"),
         (("--student", "S", "--rescore", "5%", "-m", "S"), "is a student; with --student the models are"),
         (("--student", "S", "--rescore", "5%", "-o", "S"), "S"),
+        (("--student", "S", "--rescore", "5%", "--log-json", "S"), "S"),
+        (("--student", "S", "--rescore", "5%", "--calibration", "S"), "its intervals are of its own effects"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(

@@ -201,11 +201,17 @@ def score_by_student(
         LegscoreError: as of `legscore.run.job.score`; the parts kept so far stay.
     """
     options = first.options
+    decisions: list[str] = []
+
+    def tell(line: str) -> None:
+        decisions.append(str(line))
+        say(line)
+
     say("pass 1 of 2: the student scores every row")
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(locked_parts(options.output, place, Path(place)))
         opener = workers.open_engine if workers is not None else None
-        plan = stack.enter_context(prepared(options, say, opener, data=first.opened))
+        plan = stack.enter_context(prepared(options, tell, opener, data=first.opened))
         log.event("start", inputs=list(map(str, options.inputs)), **start_event(plan, options.shard))
         stack.enter_context(
             resuming(plan, store, say, log, derived_input=staging.derived_input, restart=options.restart)
@@ -221,6 +227,7 @@ def score_by_student(
         told = {
             "seconds": round(time.perf_counter() - began, 3),
             "rows_resumed": summary.rows_resumed,
+            "decisions": decisions,
             "verify": plan.verifier.record() if plan.verifier else None,
         }
         return _cascade(first, plan, store, told, say), plan.part_rows

@@ -27,6 +27,7 @@ COLUMN_OF = {
     "strand": "strand",
     "effect": "effect",
     "sd": "effect_sd",
+    "by": "scored_by",
     "Consequence": "status",
 }
 """Field of an entry of LEGSCORE → column of the table."""

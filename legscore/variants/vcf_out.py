@@ -30,11 +30,13 @@ from legscore.variants.vcf_file import open_vcf, opened
 ENTRY = ("ALT", "gene", "tile", "strand", "effect", "sd", "symbol", "Consequence")
 """Fields of an entry, in order; `bcftools +split-vep -a LEGSCORE` reads their names in the header. The last
 is the row's status: most versions of split-vep stop where no field is called Consequence."""
+ENTRY_OF_BOTH = (*ENTRY[:6], "by", *ENTRY[6:])
+"""The same where a student scored first: `by` says who scored the row."""
 HEADER = (
     '##INFO=<ID=LEGSCORE,Number=.,Type=String,Description="Effects predicted by legscore, one per ALT and '
     "tile; effect is alt - ref, sd the spread between models (not the error of a prediction), a dot where "
-    "there is none, Consequence the status of the score (ok or why there is none); characters that VCF "
-    f'reserves are percent-encoded. Format: {"|".join(ENTRY)}">',
+    "there is none, {by}Consequence the status of the score (ok or why there is none); characters that VCF "
+    'reserves are percent-encoded. Format: {fields}">',
     (
         '##INFO=<ID=LEGSCORE_MAX,Number=A,Type=Float,Description="For each ALT the signed effect of largest '
         'magnitude over tiles">'
@@ -171,9 +173,10 @@ def _header(
                     ).encode()
             models = ",".join(str(model["sha256"]) for model in metadata["models"])
             for text in (
-                *HEADER,
+                *_info_lines("cascade" in metadata),
                 f"##legscore_version={metadata['legscore']}",
                 f"##legscore_models={models}",
+                *_student_line(metadata),
                 f"##legscore_command={_command(metadata)}",
             ):
                 yield text.encode("utf-8", "backslashreplace")
@@ -182,6 +185,18 @@ def _header(
         named = named or line.startswith(b"##contig=")
         if not line.startswith(ours):
             yield line
+
+
+def _info_lines(of_both: bool) -> list[str]:
+    """What the header says of our INFO fields; `of_both`: a student scored first."""
+    by = "by who scored it (student or ensemble), " if of_both else ""
+    fields = "|".join(ENTRY_OF_BOTH if of_both else ENTRY)
+    return [line.format(by=by, fields=fields) for line in HEADER]
+
+
+def _student_line(metadata: Mapping[str, Any]) -> list[str]:
+    """The header's line about a student that scored first."""
+    return [f"##legscore_student={metadata['cascade']['student']['sha256']}"] if "cascade" in metadata else []
 
 
 def _command(metadata: Mapping[str, Any]) -> str:
@@ -239,16 +254,17 @@ def _index(temporary: Path, target: Path, longest: int) -> str:
 
 
 def _rows(scored: Path) -> Iterator[Row]:
-    """The scored rows, in their order."""
+    """The scored rows, in their order; who scored a row comes last where that is told."""
     with pq.ParquetFile(scored) as file:
-        for batch in file.iter_batches(batch_size=16_384, columns=COLUMNS):
-            yield from zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True)
+        names = [*COLUMNS, *(name for name in ("scored_by",) if name in file.schema_arrow.names)]
+        for batch in file.iter_batches(batch_size=16_384, columns=names):
+            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def entry(row: Row) -> str:
-    """One row's text in INFO, the fields of ENTRY."""
-    alt, gene, symbol, tile, strand, effect, sd, status = row[5:]
-    fields = [alt, gene, tile, strand, _number(effect), _number(sd), symbol, status]
+    """One row's text in INFO, the fields of ENTRY or ENTRY_OF_BOTH."""
+    alt, gene, symbol, tile, strand, effect, sd, status, *by = row[5:]
+    fields = [alt, gene, tile, strand, _number(effect), _number(sd), *by, symbol, status]
     return "|".join("." if field is None else quote(str(field), safe="<>[]*:.+@()/-_") for field in fields)
 
 

@@ -703,6 +703,20 @@ def test_a_dry_run_tells_of_both_passes(
     assert not list(tmp_path.glob("o.parquet*"))
 
 
+@pytest.mark.parametrize("asked", ["5%", "abs_effect>1"])
+def test_inputs_without_a_row_to_choose(
+    models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path, asked: str
+) -> None:
+    for rows in ([], ["AXA"] * 3):
+        texts = pa.array(rows, pa.string())
+        pq.write_table(pa.table({"ref_sequence": texts, "alt_sequence": texts}), tmp_path / "in.parquet")
+        options = ("--student", student, "--rescore", asked, "--force", "-o", tmp_path / "o.parquet")
+        ran = cli("run", tmp_path / "in.parquet", "-m", models, *options)
+        assert ran.code == 0, ran.err
+        assert "check: none, since the student scored no row" in ran.err
+        assert pq.read_table(tmp_path / "o.parquet")["scored_by"].to_pylist() == [None] * len(rows)
+
+
 def test_events_and_the_report_tell_of_both(
     models: Path, student: Path, coarse: None, cli: Cli, tmp_path: Path
 ) -> None:

@@ -174,6 +174,8 @@ def below_promise(cascade: dict[str, Any]) -> str | None:
 def check_line(cascade: dict[str, Any]) -> str:
     """One line after the run, from its record: what the random sample shows."""
     check, sample = cascade["check"], cascade["sample"]
+    if not cascade["ranked_rows"]:
+        return "check: none, since the student scored no row"
     if not sample["share"]:
         return "check: none (--rescore-sample 0)"
     line = f"check: {check['sampled']:,} random rows (seed {sample['seed']}) were scored by both"

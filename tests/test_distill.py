@@ -377,6 +377,8 @@ def test_a_student_is_refused_where_something_cheaper_is_better(tmp_path: Path, 
         "openvino", "--precision", "fp32",
     ]  # fmt: skip
     ran = cli(*asked)
+    assert "labels: 1,400 of 1,400\n" in ran.err
+    assert "forward strands alone: 1,100 of 1,100\n" in ran.err
     one_line(
         ran,
         "was not written",

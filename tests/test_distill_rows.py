@@ -190,14 +190,24 @@ def test_a_student_with_own_rows_says_how_it_does_on_others(
     """And what was measured; interrupted anywhere it ends with the same bytes, at half the size if asked."""
     rng = np.random.default_rng(6)
     own, check = pair_table(tmp_path / "own.csv", rng, 30, 6), pair_table(tmp_path / "check.csv", rng, 4, 5)
-    options = replace(OPTIONS, steps=8, own=own, own_share=80, check=(check,), truth="measured")
+    lines = [
+        "sequence,measured",
+        *(f"{text},{text.count('G')}" for text in (random_dna(rng, 80) for _ in range(12))),
+    ]
+    (tmp_path / "levels.csv").write_text("\n".join(lines) + "\n")
+    options = replace(
+        OPTIONS, steps=8, own=own, own_share=80, check=(check,), truth="measured",
+        measured=(str(tmp_path / "levels.csv"),), labels=400,
+    )  # fmt: skip
     whole = distill([ensemble], tmp_path / "whole.safetensors", options)
     record = record_of(whole)
     assert record["own_groups"] > 20
     checks = {one["name"]: one for one in record["fidelity"]["checks"]}
-    assert list(checks) == ["tiles", "own", "check.csv"]
+    assert list(checks) == ["tiles", "own", "check.csv", "levels.csv"]
+    assert checks["levels.csv"]["effects"]["pearson"] is None
+    assert checks["levels.csv"]["measured"]["of"] == "levels"
     assert (checks["tiles"]["tiles"], checks["tiles"]["rows"]) == (4, 96)
-    assert checks["tiles"]["drawn_from"] == "random"
+    assert checks["tiles"]["drawn_from"] == "measured"
     assert (checks["check.csv"]["rows"], checks["check.csv"]["tiles"]) == (20, 4)
     measured = checks["check.csv"]["measured"]
     assert (measured["rows"], measured["of"]) == (20, "effects")
@@ -336,11 +346,13 @@ def test_options_that_do_not_go_together(ensemble: str, tmp_path: Path, cli: Any
     asked = ["distill", "-m", ensemble, "-o", tmp_path / "s.safetensors"]
     one_line(cli(*asked, "--cost", 4, "--architecture", "8"), "--cost and --architecture exclude each other")
     one_line(cli(*asked, "--architecture", "8,x"), "--architecture '8,x'", "whole numbers")
-    one_line(cli(*asked, "--truth", "measured"), "--truth names a column of --check tables")
+    one_line(cli(*asked, "--truth", "measured"), "--truth names a column of --check or --measured")
     one_line(cli(*asked, "--own-share", 5), "--own-share is a share of --own rows")
     one_line(cli(*asked, "--teacher-columns", "a"), "--teacher-columns names columns of a --teacher-table")
     asked += ["--cost", 4]
-    one_line(cli(*asked, "--check", table, "--truth", "nothing"), "--truth nothing: no --check table has")
+    one_line(
+        cli(*asked, "--check", table, "--truth", "nothing"), "--truth nothing: no --check or --measured table"
+    )
     one_line(cli(*asked, "--own", tmp_path / "none.csv"), "none.csv")
     one_line(cli(*asked, "--own", table, "--insert", 70), "no", "inserts of 70 bases", "--insert")
     one_line(

@@ -66,6 +66,8 @@ SECTIONS = (
         ),
     ),
 )
+CALLED = {"labels": "labels", "members": "scores of the models", "forward": "forward strands alone"}
+"""What is scored, in words: the teacher's labels, and what the student is compared with."""
 SAID_S = 30.0
 """Seconds between lines about labels, where there is no bar."""
 
@@ -114,7 +116,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
     default=50_000,
     show_default="50,000",
     metavar="N",
-    help="Windows that the ensemble scores for it; a tenth is held out.",
+    help="Windows that the ensemble scores for it, a tenth of them held out; checks come on top.",
 )
 @click.option(
     "--tiles", multiple=True, type=click.Path(), metavar="TABLE", help="Table of genomic sequences; repeat."
@@ -157,7 +159,11 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
     metavar="TABLE",
     help="Rows kept from training that the student is checked on; repeat.",
 )
-@click.option("--truth", metavar="COLUMN", help="Column of the --check tables that holds what was measured.")
+@click.option(
+    "--truth",
+    metavar="COLUMN",
+    help="Column of the --check and --measured tables that holds what was measured.",
+)
 @click.option(
     "--apart",
     multiple=True,
@@ -235,7 +241,7 @@ class DistillProgress(Follower):
         self.quiet, self._bar, self._shown = quiet, ProgressBar(quiet), ""
         self._signals: Any = None
         self._came: Any = lambda: False
-        self._started, self._first, self._said = 0.0, 0, 0.0
+        self._started, self._first, self._said, self._kind = 0.0, 0, 0.0, ""
 
     def __enter__(self) -> DistillProgress:
         return self
@@ -262,13 +268,15 @@ class DistillProgress(Follower):
     def labelled(self, kind: str, done: int, total: int) -> None:
         now = time.monotonic()
         if self._bar.shows:
-            self._move(kind, done, total, "windows")
-        elif now - self._said > SAID_S or done == total:
-            self._first = self._first or done
+            self._move(CALLED[kind], done, total, "windows")
+            return
+        if kind != self._kind:
+            self._kind, self._first, self._started = kind, done, now
+        if now - self._said > SAID_S or done == total:
             rate = (done - self._first) / max(now - self._started, 1e-9)
             left = f", {(total - done) / rate / 60:,.1f} min left" if rate > 0 and done < total else ""
             self._said = now
-            self.say(f"{kind}: {done:,} of {total:,}{left}")
+            self.say(f"{CALLED[kind]}: {done:,} of {total:,}{left}")
 
     def trained(self, step: int, steps: int) -> None:
         if self._bar.shows:

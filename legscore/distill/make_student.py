@@ -120,6 +120,7 @@ def _distilled(
     sd = sd_figures(trainer.log_sd(groups.inserts_NL), held_MN, tile_N)
     record = {
         "teacher": labelled.described,
+        "labels_from": "models" if options.teacher_table is None else "table",
         "from": {"name": member.name, "sha256": member.sha256},
         "cost": round(cost, 3),
         "multiply_adds": multiply_adds,

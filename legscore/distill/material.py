@@ -25,7 +25,12 @@ from legscore.system.log import Say
 
 MOST_CHECKED = 100_000
 """Rows of a --check table; of a larger one so many are drawn."""
+MEASURED = 1_000
+"""Rows of a --measured table that are kept from training, where --truth names what was measured."""
 TILES = "tiles"
+KINDS = ("tiles", "genome", "measured", "random")
+"""Sources that tiles are drawn from, the likest to what will be scored first: intervals are as right as these
+are like it."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,11 @@ def gather(contract: Contract, insert: int, options: DistillOptions, say: Say) -
         contract, insert, options.tiles, options.fasta, options.measured, options.seed, say
     )
     own, own_check = _own(contract, insert, options, say)
-    tables = [_check_table(path, contract, insert, options, say) for path in options.check]
+    tables = [_check_table(path, contract, insert, options, MOST_CHECKED, say) for path in options.check]
+    measured = [path for path in options.measured if _has(path, options.truth)]
+    tables += [_check_table(path, contract, insert, options, MEASURED, say) for path in measured]
     if options.truth is not None and all(table.measured_E is None for table in tables):
-        raise InputError(f"--truth {options.truth}: no --check table has such a column")
+        raise InputError(f"--truth {options.truth}: no --check or --measured table has such a column")
     tiles = _drawn_tiles(sources, options)
     checks = [tiles, *([own_check] if own_check else []), *tables]
     apart = [_apart_table(path, contract, insert, say) for path in options.apart]
@@ -122,18 +129,25 @@ def _own(
     return rows, held
 
 
-def _check_table(path: str, contract: Contract, insert: int, options: DistillOptions, say: Say) -> CheckRows:
-    """A table whose rows are checked, and compared with what was measured where it says so."""
+def _has(path: str, column: str | None) -> bool:
+    """Whether a table has this column."""
+    return column is not None and column in open_input([path]).schema.names
+
+
+def _check_table(
+    path: str, contract: Contract, insert: int, options: DistillOptions, most: int, say: Say
+) -> CheckRows:
+    """A table of which `most` rows are checked, and compared with what was measured where it says so."""
     rng = np.random.default_rng([options.seed, 61])
-    values = tuple(name for name in open_input([path]).schema.names if name == options.truth)
-    rows = read_rows(path, contract, insert, 1.0, MOST_CHECKED, rng, say, values)
+    values = (options.truth,) if options.truth is not None and _has(path, options.truth) else ()
+    rows = read_rows(path, contract, insert, 1.0, most, rng, say, values)
     return of_rows(Path(path).name, rows, measured=bool(values))
 
 
 def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOptions) -> CheckRows:
-    """Tiles with single changes of them, from genomes where there are any, else from tables, else random."""
+    """Tiles with single changes of them, from the first of KINDS that there is a source of."""
     kinds = {source.kind for _, source in sources}
-    kind = next(kind for kind in ("genome", "measured", "random") if kind in kinds)
+    kind = next(kind for kind in KINDS if kind in kinds)
     some = [(share, source) for share, source in sources if source.kind == kind]
     whole = sum(share for share, _ in some)
     rng = np.random.default_rng([options.seed, 43])

@@ -24,7 +24,8 @@ class DistillOptions:
         tiles, measured: tables of sequences to draw windows from. fasta: genomes to draw them from.
         own: table of the user's rows. own_share: percent of them to label.
         check_tiles: tiles to draw beside, whose single changes check the student; None for what `labels`
-            makes fit. check: tables whose rows check it too. truth: their column of what was measured.
+            makes fit. check: tables whose rows check it too. truth: what was measured, a column of these or
+            of `measured` tables.
         apart: tables with rows that drawn windows share nothing with, without labels.
         teacher_table: table that holds the labels. teacher_columns: a column a member, or REF:ALT.
         architecture: widths of the student instead of `cost`, as `pruning.parse_shape` reads it.
@@ -72,8 +73,8 @@ class DistillOptions:
             raise LegscoreError(f"--labels {self.labels:,}: a student needs at least {LEAST_LABELS}")
         if self.cost is not None and self.architecture is not None:
             raise LegscoreError("--cost and --architecture exclude each other; give one")
-        if self.truth is not None and not self.check:
-            raise LegscoreError("--truth names a column of --check tables; give one")
+        if self.truth is not None and not (self.check or self.measured):
+            raise LegscoreError("--truth names a column of --check or --measured tables; give one")
         if self.own is None and self.own_share != DistillOptions.own_share:
             raise LegscoreError("--own-share is a share of --own rows; give --own")
         if self.teacher_columns and self.teacher_table is None:

@@ -32,7 +32,7 @@ TRIES = 20
 
 
 class Source(Protocol):
-    """Draws inserts. `kind`: random, measured or genome."""
+    """Draws inserts. `kind`: random, measured, tiles or genome."""
 
     @property
     def kind(self) -> str: ...
@@ -121,7 +121,7 @@ def open_sources(
     sources: list[tuple[float, Source]] = [(SHARES["random"], RandomDna(insert))]
     if measured:
         sources.append((SHARES["measured"], read_listed("measured", measured, contract, insert, seed, say)))
-    genomic: list[Source] = [read_listed("genome", tiles, contract, insert, seed, say)] if tiles else []
+    genomic: list[Source] = [read_listed("tiles", tiles, contract, insert, seed, say)] if tiles else []
     genomic += [OfGenome(Genome(Path(path)), insert) for path in fasta]
     sources += [(SHARES["tiles"] / len(genomic), source) for source in genomic]
     whole = sum(share for share, _ in sources)

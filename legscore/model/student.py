@@ -162,8 +162,9 @@ def describe_student(record: Mapping[str, Any]) -> str:
     """One line for people: of which ensemble, at which cost, how well they agree, and what agrees better."""
     fidelity, n = record["fidelity"], len(record["teacher"])
     effects, levels = fidelity["effects"], fidelity["levels"]
+    what = "column" if record.get("labels_from") == "table" else "model"
     line = (
-        f"of {n} model{'s' if n > 1 else ''} at 1/{record['cost']:.3g} of the cost; on "
+        f"of {n} {what}{'s' if n > 1 else ''} at 1/{record['cost']:.3g} of the cost; on "
         f"{fidelity['groups']:,} held-out groups effects Pearson {figure(effects['pearson'])}, Spearman "
         f"{figure(effects['spearman'])}, slope {figure(effects['slope'], 2)}, levels Pearson "
         f"{figure(levels['pearson'])}"

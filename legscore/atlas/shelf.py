@@ -104,7 +104,7 @@ class Shelf:
             return answers
         anchored = code_R[rows] >= 4
         stretch_R = np.maximum(start_R[rows] - anchored, 0) // self._stretch
-        for stretch in np.unique(stretch_R):
+        for stretch in np.flatnonzero(np.bincount(stretch_R)):
             name = score_file_name(self._number[contig], int(stretch) * self._stretch)
             if name not in self._contents.files:
                 continue

@@ -28,7 +28,7 @@ class Tally:
         self._options, self._contents = options, contents
         self._source = options.shown.get(options.source, options.source)
         self.by_status: Counter[str] = Counter()
-        self.hits = self.misses = self.rows = 0
+        self.hits = self.misses = self.rows = self.alleles = 0
 
     def add(self, rows: pa.Table, made: pa.Table) -> None:
         """Count rows: as they were found, and as they come out."""
@@ -47,6 +47,7 @@ class Tally:
         """
         alleles, where = rows.by_allele_status, self._contents.folder
         on_contigs = sum(alleles.values())
+        self.alleles = on_contigs + rows.n_lost
         if rows.n_lost and not on_contigs:
             raise InputError(
                 f"{self._source}: none of its {rows.n_lost:,} alleles lies on a contig of the genome that "
@@ -84,6 +85,7 @@ class Tally:
         names = (*STATUSES, "miss")
         return {
             "rows": self.rows,
+            "alleles": self.alleles,
             "status": {name: self.by_status[name] for name in names if self.by_status[name]},
             "hits": self.hits,
             "misses": self.misses,

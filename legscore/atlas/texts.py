@@ -44,6 +44,8 @@ def changed_place(pos_R: np.ndarray, ref_R: np.ndarray, alt_R: np.ndarray) -> tu
     that base, with the base behind it.
     """
     n_ref, n_alt = LENGTH[ref_R], LENGTH[alt_R]
+    if (n_ref == n_alt).all():
+        return pos_R - 1, LAST_BASE[alt_R]
     deletes, inserts = n_ref > n_alt, n_alt > n_ref
     code = np.where(deletes, DELETED, LAST_BASE[alt_R] + np.where(inserts, INSERTED, REPLACED))
     kept_first = FIRST_BASE[ref_R] == FIRST_BASE[alt_R]

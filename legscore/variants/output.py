@@ -106,9 +106,11 @@ def dictionary(kind: pa.DataType | None = None) -> pa.DataType:
 
 def coded(rows: np.ndarray, values: pa.Array) -> pa.DictionaryArray:
     """Dictionary column that holds values[rows] (null where rows is -1), with only the values that occur."""
-    used, index = np.unique(rows, return_inverse=True)
-    if len(used) and used[0] < 0:
-        used, index = used[1:], index - 1
+    present = np.zeros(len(values) + 1, dtype=bool)  # the last place is that of -1
+    present[rows] = True
+    used, number = np.flatnonzero(present[:-1]), np.full(len(values) + 1, -1, dtype=np.int64)
+    number[used] = np.arange(len(used))
+    index = number[rows]
     missing = index < 0
     numbers = pa.array(index.astype(np.int32), mask=missing if missing.any() else None)
     taken = values.take(pa.array(used))

@@ -321,7 +321,9 @@ def test_the_sample_is_drawn_by_row_number() -> None:
     assert (np.concatenate([choice.sampled(0, 777), choice.sampled(777, 20_000 - 777)]) == whole).all()
     assert not Choice("abs_effect", False, 1.0, -1, 0.0).sampled(0, 1000).any()
     assert Choice("abs_effect", False, 1.0, -1, 1.0).sampled(0, 1000).all()
-    assert (sample_share(None, 1000), sample_share(None, 10**8), sample_share(50, 1000)) == (0.01, 1e-4, 0.05)
+    usual = [round(rows * sample_share(None, rows)) for rows in (90, 5_000, 50_000, 500_000, 10**8)]
+    assert usual == [9, 500, 1_000, 5_000, 10_000]
+    assert sample_share(50, 1000) == 0.05
     assert (sample_share(5000, 1000), sample_share(10, 0)) == (1.0, 0.0)
 
 

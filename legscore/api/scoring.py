@@ -99,8 +99,8 @@ def score_file(
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
             (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).
-        rescore_sample: random rows that the models score too, to check what was chosen; one in 100, at most
-            10,000, when None.
+        rescore_sample: random rows that the models score too, to check what was chosen; when None one in
+            100, but 1,000 at least (a tenth of few rows) and 10,000 at most.
         force_student: accept a student that was distilled from other models.
         log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
@@ -242,8 +242,8 @@ def score_genome(
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
             (`top:1000`), or those beyond a threshold (`abs_effect>2`; of sequences `score>12`, `score<4`).
-        rescore_sample: random rows that the models score too, to check what was chosen; one in 100, at most
-            10,000, when None.
+        rescore_sample: random rows that the models score too, to check what was chosen; when None one in
+            100, but 1,000 at least (a tenth of few rows) and 10,000 at most.
         force_student: accept a student that was distilled from other models.
         log_json: file to append events to, as JSON lines; one that is no such log needs `force`.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.

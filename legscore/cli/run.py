@@ -206,7 +206,7 @@ SECTIONS = (
     "--rescore-sample",
     type=click.IntRange(0),
     metavar="N",
-    show_default="one row in 100, at most 10,000",
+    show_default="one row in 100, but 1,000 at least, of few rows a tenth, and 10,000 at most",
     help="Random rows that the models score too, to check what was chosen; 0 for none.",
 )
 @click.option("--force-student", is_flag=True, help="Accept a student that was distilled from other models.")

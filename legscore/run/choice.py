@@ -9,6 +9,7 @@ checks the choice is drawn by row number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -23,8 +24,9 @@ from legscore.rows.schema import OK
 from legscore.run.rescore import ABS_EFFECT, Rescore
 
 SEED = 1
-SAMPLE_SHARE, MOST_SAMPLED = 0.01, 10_000
-"""Rows of the random sample where none was asked for: one in a hundred, this many at most."""
+SAMPLE_SHARE, LEAST_SAMPLED, MOST_SAMPLED, OF_FEW = 0.01, 1_000, 10_000, 0.1
+"""Rows of the random sample where none was asked for: one in a hundred, but so many at least and at most, and
+of few rows a tenth."""
 COMMON_SHARES = tuple(
     Decimal(text) for text in ("0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.2")
 )
@@ -90,8 +92,10 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 def sample_share(asked: int | None, n_rows: int) -> float:
     """The share of the rows that checks the choice, of the number asked for, or of the usual one."""
-    wanted = min(SAMPLE_SHARE * n_rows, MOST_SAMPLED) if asked is None else asked
-    return min(wanted / n_rows, 1.0) if n_rows else 0.0
+    if asked is None:
+        least = min(LEAST_SAMPLED, math.ceil(OF_FEW * n_rows))
+        asked = min(max(round(SAMPLE_SHARE * n_rows), least), MOST_SAMPLED)
+    return min(asked / n_rows, 1.0) if n_rows else 0.0
 
 
 def choose(rescore: Rescore, keys: Keys, share: float) -> Choice:

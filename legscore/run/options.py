@@ -61,8 +61,8 @@ class Options:
         student: a student of the models, which scores every row first; None for the models alone.
         rescore: which rows the models then score again: a share such as `5%`, `top:1000`, or a threshold
             such as `abs_effect>2`.
-        rescore_sample: rows drawn at random that the models score too, to check what was chosen; one in a
-            hundred, 10,000 at most, when None.
+        rescore_sample: rows drawn at random that the models score too, to check what was chosen; when None
+            one in a hundred, but 1,000 at least (a tenth of few rows) and 10,000 at most.
         force_student: accept a student that was distilled from other models.
         part_rows: rows of a part, the unit of resuming; by members and engine when None.
         file_rows: most rows of a file where the output is a folder; a million when None.

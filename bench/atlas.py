@@ -52,7 +52,8 @@ class Bench:
         self.fasta, self.model = str(self.genome / FASTA), str(options.model or OPTIMISED)
         self.gtf = str(self._annotation(options.tiles))
         self.tiles = ("--fasta", self.fasta, "--promoters", self.gtf, "--assume-utr", str(UTR))
-        self.build = ("atlas", "build", *self.tiles, "-m", self.model)
+        self.scorer = ("-m", self.model, "--engine", options.engine)
+        self.build = ("atlas", "build", *self.tiles, *self.scorer)
         self.atlas, self._steps = self.work / "atlas", self.work / "steps.json"
         self.found: dict[str, Any] = json.loads(self._steps.read_text()) if self._steps.exists() else {}
 
@@ -218,23 +219,9 @@ class Bench:
                     line = line.replace("<ID=", "<ID=chr", 1)
                 out.write((line if line.startswith("#") else f"chr{line}").encode())
         run, look = self.work / "run.parquet", self.work / "lookup.parquet"
-        self.legscore(
-            "run", renamed, *self.tiles, "-m", self.model, "--keep-outside", "-o", run, "--force", "-q"
-        )
-        self.legscore(
-            *(
-                "lookup",
-                renamed,
-                "--atlas",
-                self.atlas,
-                "--fasta",
-                self.fasta,
-                "--score-misses",
-                "-m",
-                self.model,
-            ),
-            *("-o", look, "--force", "-q"),
-        )
+        self.legscore("run", renamed, *self.tiles, *self.scorer, "--keep-outside", "-o", run, "--force", "-q")
+        misses = ("--score-misses", "-m", self.model, "-o", look, "--force", "-q")
+        self.legscore("lookup", renamed, "--atlas", self.atlas, "--fasta", self.fasta, *misses)
         wanted, found = pq.read_table(run), pq.read_table(look)
         for name in wanted.column_names:
             if not wanted[name].combine_chunks().equals(found[name].combine_chunks()):
@@ -311,19 +298,9 @@ class Bench:
             "atlas", "background", self.atlas, "-o", self.work / "background.parquet", "--force", "-q"
         )
         out = self.work / "measured.parquet"
-        self.legscore(
-            *(
-                "run",
-                self.genome / MEASURED,
-                "--fasta",
-                self.fasta,
-                "--tiles",
-                self.genome / TILES,
-                "-m",
-                self.model,
-            ),
-            *("--background", self.work / "background.parquet", "-o", out, "--force", "-q"),
-        )
+        tiles = ("--fasta", self.fasta, "--tiles", self.genome / TILES)
+        ranked = ("--background", self.work / "background.parquet", "-o", out, "--force", "-q")
+        self.legscore("run", self.genome / MEASURED, *tiles, *self.scorer, *ranked)
         scored = pq.read_table(out)
         with pysam.VariantFile(str(self.genome / MEASURED)) as vcf:
             measured = {(r.chrom, r.pos, r.alts[0]): r.info["DC"] for r in vcf if r.alts and "DC" in r.info}
@@ -347,18 +324,8 @@ class Bench:
     def short(self) -> dict[str, Any]:
         """The same tiles in 16 bits, of few genes: size and largest error."""
         gtf = self._annotation(60)
-        small = (
-            "atlas",
-            "build",
-            "--fasta",
-            self.fasta,
-            "--promoters",
-            gtf,
-            "--assume-utr",
-            UTR,
-            "-m",
-            self.model,
-        )
+        tiles = ("--fasta", self.fasta, "--promoters", gtf, "--assume-utr", UTR)
+        small = ("atlas", "build", *tiles, *self.scorer)
         sizes: dict[str, Any] = {}
         for numbers in ("float32", "int16"):
             out = self.work / numbers
@@ -388,7 +355,13 @@ def _resident(pid: int) -> int:
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", genome="../shared/data/genome", work="", tiles=0, model="", rows=10_000
+        __doc__ or "",
+        genome="../shared/data/genome",
+        work="",
+        tiles=0,
+        model="",
+        rows=10_000,
+        engine="auto",
     )
     if not options.work:
         raise SystemExit("give --work, a folder that stays if this is interrupted")

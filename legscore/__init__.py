@@ -31,6 +31,7 @@ __all__ = [
     "evaluate_predictions",
     "import_model",
     "load_ensemble",
+    "lookup_variants",
     "mutation_curve",
     "plot_saturation",
     "score_file",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from legscore.api.evaluating import calibrate_effects, evaluate_predictions, plot_saturation
     from legscore.api.importing import import_model
     from legscore.api.loading import load_ensemble, score_table
+    from legscore.api.looking_up import lookup_variants
     from legscore.api.scoring import score_file, score_genome
     from legscore.api.variant_tables import build_variants
     from legscore.dna.contract import Contract
@@ -66,6 +68,7 @@ _HOME = {
     "evaluate_predictions": "legscore.api.evaluating",
     "import_model": "legscore.api.importing",
     "load_ensemble": "legscore.api.loading",
+    "lookup_variants": "legscore.api.looking_up",
     "mutation_curve": "legscore.api.designing",
     "plot_saturation": "legscore.api.evaluating",
     "score_file": "legscore.api.scoring",

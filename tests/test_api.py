@@ -19,7 +19,8 @@ import pytest
 from conftest import random_dna, yeast_contract
 
 import legscore
-from legscore.cli import run, variants
+from legscore.atlas.options import LookupOptions
+from legscore.cli import lookup, run, variants
 from legscore.cli.variant_options import OPTIONS as VARIANT_OPTIONS
 from legscore.errors import InputError, LegscoreError, ModelError
 from legscore.run.options import Options
@@ -176,6 +177,7 @@ ONLY_TABLES = {"kind", "columns", "sequence_is"}
         ),
         (legscore.score_genome, [Options, BuildOptions], run.command, {*ONLY_COMMANDS, *ONLY_TABLES}),
         (legscore.build_variants, [BuildOptions], variants.command, ONLY_COMMANDS),
+        (legscore.lookup_variants, [LookupOptions], lookup.command, {*ONLY_COMMANDS, "command", "shown"}),
     ],
 )
 def test_functions_have_the_options_of_the_commands(

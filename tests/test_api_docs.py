@@ -19,6 +19,7 @@ COMMAND_OF: dict[Callable[..., Any], str] = {
     legscore.load_ensemble: "run", legscore.Ensemble.score_table: "run", legscore.build_variants: "variants",
     legscore.evaluate_predictions: "evaluate", legscore.calibrate_effects: "evaluate",
     legscore.design_sequences: "design", legscore.mutation_curve: "design", legscore.import_model: "import",
+    legscore.lookup_variants: "lookup",
 }  # fmt: skip
 OPTION_OF = {"format": "format_"}
 """Arguments whose option has another name."""

@@ -42,7 +42,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "attribute": (*DATA, "output", "model", "run", "variants", "evaluate"),
     "design": (*DATA, "output", "model", "engine", "generate", "run"),
     "distill": (*DATA, "model", "engine", "run", "train", "variants"),
-    "api": (*DATA, "output", "model", "engine", "generate", "run", "variants", "evaluate", "design"),
+    "api": (
+        *(*DATA, "output", "model", "engine", "generate", "run", "variants", "evaluate", "atlas", "design"),
+    ),
     "__init__": ("version", "errors", "dna", "run", "evaluate", "api"),
     "cli": (
         *(*DATA, "output", "model", "cuda", "engine", "generate", "run"),

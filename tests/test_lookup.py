@@ -19,6 +19,8 @@ import pytest
 from atlas_world import Steady, alleles, content, dna, small_stretches, telling, write_vcf, write_world
 from conftest import REPOSITORY, Ran, one_line, opened_by
 
+import legscore
+
 pytest.importorskip("polars", reason="genomes need legscore[genome]")
 Cli = Callable[..., Ran]
 GENOME = ("--fasta", "g.fa")
@@ -345,3 +347,17 @@ def test_scores_of_a_real_engine(
     found = look(cli, "v.vcf", "real", "--score-misses", "-m", toy_model)
     same(found, pq.read_table("r.parquet"))
     assert Counter(found["lookup"].to_pylist())["miss"] > 10
+
+
+def test_from_python(here: Path, cli: Cli) -> None:
+    """The same file, the record, and messages in the words of Python."""
+    write_vcf(here / "v.vcf", [snv("I", 150), snv("I", 300)])
+    wanted = look(cli, "v.vcf")
+    record = legscore.lookup_variants(here / "v.vcf", "p.parquet", atlas="all", fasta="g.fa")
+    assert pq.read_table("p.parquet").equals(wanted)
+    assert (record["hits"], record["status"]) == (2, {"ok": 2, "no_window": 1})
+    with pytest.raises(legscore.LegscoreError, match="score_misses"):
+        legscore.lookup_variants("v.vcf", "q.parquet", atlas="all", fasta="g.fa", allow_other_engine=True)
+    write_vcf(here / "v.vcf", [snv("I", 300)])
+    with pytest.warns(legscore.LegscoreWarning, match="no allele lies in a tile"):
+        legscore.lookup_variants("v.vcf", "q.parquet", atlas="all", fasta="g.fa")

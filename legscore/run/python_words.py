@@ -32,14 +32,15 @@ ARGUMENTS = {
 """Options whose argument has another name than theirs."""
 FLAGS = {
     "haplotypes", "centered", "keep_outside", "saturate", "saturate_indels", "per_model", "force", "restart",
-    "allow_duplicates", "variant", "curve", "rc_trained", "force_student",
+    "allow_duplicates", "variant", "curve", "rc_trained", "force_student", "score_misses",
+    "allow_other_engine", "drop_outside",
 }  # fmt: skip
 MAPPINGS = {"columns", "where"}
 """Arguments that take a dict where the option takes NAME=VALUE."""
 FUNCTIONS = {
     "run": "legscore.score_file", "variants": "legscore.build_variants",
     "evaluate": "legscore.evaluate_predictions", "design": "legscore.design_sequences",
-    "import": "legscore.import_model",
+    "import": "legscore.import_model", "lookup": "legscore.lookup_variants",
 }  # fmt: skip
 WORDS = (
     "fp32", "bf16", "fp16", "construct", "insert", "oligo", "window", "none", "genome", "gene", "status",
@@ -50,7 +51,7 @@ WORDS = (
 
 _OTHERS = (
     r"\b(?:pip|iconv|bcftools|samtools|tabix|"
-    r"legscore (?:merge|cache|compile|train|ablate|doctor|models)) [^;)`]*"
+    r"legscore (?:merge|cache|compile|train|ablate|doctor|models|atlas)) [^;)`]*"
 )
 """Commands that are run in a shell, also by those who use Python."""
 _VALUE = (

@@ -141,6 +141,8 @@ READ = {
         "--measured",
         "--own",
         "--teacher-table",
+        "--student",
+        "--apart",
     ),
 }
 """Arguments and options that are paths to read."""

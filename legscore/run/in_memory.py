@@ -288,7 +288,7 @@ class Ensemble:
             max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.
             keep: columns to carry over: names with commas, `all`, `none`; `auto`: all but sequences.
             per_model: also every member's values, as fixed-size lists.
-            calibration: file made by `calibrate_effects`: adds effect_low and effect_high.
+            calibration: file of `calibrate_effects`, or the student: adds effect_low and effect_high.
             part_rows: rows scored at once; by members and engine when None.
 
         Returns:

@@ -57,7 +57,7 @@ class Options:
         memory: most memory of the run, such as `8G`, or bytes.
         verify: share of the windows that is scored again in FP32 while running, 0 to 1.
         background: file of effects to rank against, made by `legscore atlas background`.
-        calibration: file with intervals of effects, made by `legscore evaluate --calibrate`.
+        calibration: intervals of effects: file of `legscore evaluate --calibrate`, or the student.
         student: a student of the models, which scores every row first; None for the models alone.
         rescore: which rows the models then score again: a share such as `5%`, `top:1000`, or a threshold
             such as `abs_effect>2`.

@@ -141,7 +141,7 @@ def score_table(
         shifts: average over windows moved along the DNA by so many bases: `0,7,14`, or `FROM:TO:STEP`.
         memory: most memory for parts under way, such as `8G`, or bytes; half of the machine's when None.
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the stream.
-        calibration: file made by `calibrate_effects`, or a student that scores: adds effect_low, effect_high.
+        calibration: file of `calibrate_effects`, or the student: adds effect_low and effect_high.
         part_rows: rows scored at once; by members and engine when None.
         say: called with one line of text for every decision, such as `print`; without it only what should not
             be missed is told, as `legscore.LegscoreWarning`.

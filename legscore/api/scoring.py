@@ -94,7 +94,7 @@ def score_file(
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
-        calibration: file made by `calibrate_effects`, or a student that scores: adds effect_low, effect_high.
+        calibration: file of `calibrate_effects`, or the student: adds effect_low and effect_high.
         background: file made by `legscore atlas background`: adds percentile, rank and signed_percentile.
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number
@@ -237,7 +237,7 @@ def score_genome(
         memory: most memory for parts under way and read buffers, such as `8G`, or bytes; half of the
             machine's when None. (The command also has the system hold the process to it.)
         verify: share of the windows that is scored again in FP32, 0 to 1; a drift ends the run.
-        calibration: file made by `calibrate_effects`, or a student that scores: adds effect_low, effect_high.
+        calibration: file of `calibrate_effects`, or the student: adds effect_low and effect_high.
         background: file made by `legscore atlas background`: adds percentile, rank and signed_percentile.
         student: a student of the models, which scores every row first; scored_by says who scored a row.
         rescore: which rows the models then score again: the largest effects as a share (`5%`) or number

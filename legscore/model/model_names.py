@@ -19,8 +19,8 @@ def _bundled_student() -> Path:
     path = folder("student") / "bundled_student.safetensors"
     if not path.is_file():
         raise ModelError(
-            f"{STUDENT} does not come with this legscore ({path} is missing); make it with python "
-            "examples/make_student.py --publish, or distill a student of your own: legscore distill"
+            f"{STUDENT} does not come with this legscore ({path} is missing); make it with "
+            "examples/make_student.py, or distill a student of your own: legscore distill"
         )
     return path
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, make_student, one_line, random_dna, scored_by, toy_checkpoint
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow.csv import write_csv
 
@@ -227,7 +227,7 @@ KEYS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KEYS, st.integers(1, 9), st.one_of(st.integers(1, 45), st.decimals("0.1", "100", places=1)))
 def test_ranks_are_those_of_a_sort(values: list[float], step: int, asked: int | Decimal) -> None:
     keys = np.array(values, dtype=np.float32)
@@ -243,7 +243,7 @@ def test_ranks_are_those_of_a_sort(values: list[float], step: int, asked: int | 
     assert set(np.flatnonzero(found)) == set(order[:wanted])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KEYS, st.integers(1, 9))
 def test_thresholds_take_no_more_than_their_share(values: list[float], step: int) -> None:
     keys = np.array(values, dtype=np.float32)
@@ -279,7 +279,7 @@ def test_a_threshold_that_was_recorded_takes_its_share(
 # the check
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=300))
 def test_a_sample_of_all_rows_counts_exactly(rows: list[tuple[int, bool]]) -> None:
     keys = np.array([key for key, _ in rows], dtype=np.float32)

@@ -361,3 +361,16 @@ def test_from_python(here: Path, cli: Cli) -> None:
     write_vcf(here / "v.vcf", [snv("I", 300)])
     with pytest.warns(legscore.LegscoreWarning, match="no allele lies in a tile"):
         legscore.lookup_variants("v.vcf", "q.parquet", atlas="all", fasta="g.fa")
+
+
+def test_misses_of_an_atlas_of_zeros(
+    here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, toy_model: Path
+) -> None:
+    """Engine null scores what it scored before."""
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    how = (*GENOME, "--tiles", "t.bed", "-m", toy_model, "--engine", "null", "-q")
+    assert cli("atlas", "build", *how, "-o", "zeros").code == 0
+    write_vcf(here / "v.vcf", alleles(400, seed=2))
+    assert cli("run", "v.vcf", *how, "--keep-outside", "-o", "r.parquet").code == 0
+    same(look(cli, "v.vcf", "zeros", "--score-misses", "-m", toy_model), pq.read_table("r.parquet"))

@@ -98,7 +98,7 @@ def _engine(options: LookupOptions, contents: Contents, members: list[Checkpoint
     its, settings = contents.manifest["engine"], contents.manifest["options"]
     request = Request(
         engine=str(its["engine"]),
-        precision=str(its["precision"]),
+        precision="auto" if its["engine"] == "null" else str(its["precision"]),  # null has none
         both_strands=settings["rc"] == "construct",
         is_singleton=bool(settings["singleton"]),
         device=options.device,

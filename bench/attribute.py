@@ -6,7 +6,9 @@ single-base change of them, has `legscore attribute` write contributions, and TF
 an environment of its own) read the files unchanged. A pattern is a known motif where its bases fit the
 consensus: mean probability of the consensus bases, in the best place of either strand. The same is asked of
 the consensus with its letters shuffled (--shuffles times); a motif counts as recovered where at most one in a
-hundred fits as well. Scores stay in --work, so that what was interrupted goes on.
+hundred fits as well. Beside it: which share of the sites of a consensus (either strand) lies in runs of high
+contribution, and which share of all positions does. Scores stay in --work, CHUNK tiles a file, so that what
+was interrupted goes on, and more promoters can be asked for later.
 
     python bench/attribute.py --tiles native_tiles.parquet --fasta genome.fa.gz --modisco venv/bin/modisco \\
         [--promoters 300] [--models DIR] [--expression el_nbt_complex] [--work attribute.work] [--save]
@@ -22,25 +24,28 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from machine import arguments, finish
 
 from legscore import build_variants, score_file
 from legscore.attribute.attribute_files import AttributeOptions, attribute
 from legscore.attribute.contributions import Contributions
-from legscore.attribute.high_runs import high_runs
+from legscore.attribute.high_runs import HighRun, high_runs
 
 KNOWN = {
     "REB1": "TTACCCG",
-    "RAP1": "ACACCCATACATT",
+    "RAP1": "CACCCATACAT",
     "RAP1, core": "ACACCC",
-    "ABF1": "TCANNNNNNNACG",
+    "ABF1": "RTCRYNNNNNACG",
 }
 """Consensus of general regulatory factors of yeast (Kubik et al. 2015; Badis et al. 2008)."""
 IUPAC = {"A": "A", "C": "C", "G": "G", "T": "T", "R": "AG", "Y": "CT", "N": "ACGT"}
+COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A", "R": "Y", "Y": "R", "N": "N"}
 LEAST_SHARE = 0.01
 N_SEQLETS = 5000
-SHORT = ("-z", "12", "-t", "20", "-f", "4", "-g", "4")
-"""Seqlets for tiles of 80 bases: cores of 12, trimmed to 20, flanks of 4."""
+SHORT = ("-z", "8", "-t", "16", "-f", "4", "-g", "4")
+"""Seqlets for tiles of 80 bases: cores of 8, trimmed to 16, flanks of 4."""
+CHUNK = 100
 
 
 def main() -> None:
@@ -59,22 +64,26 @@ def main() -> None:
         raise SystemExit("give --tiles and --fasta")
     work = Path(options.work)
     work.mkdir(exist_ok=True)
-    n = write_tiles(options.tiles, options.expression, options.promoters, work / "tiles.bed")
-    scores, record = scored(options, work)
+    tiles = chosen_tiles(options.tiles, options.expression, options.promoters)
+    scores, record = scored(options, tiles, work)
     output = str(work / "contributions.npz")
     found = attribute(AttributeOptions(str(scores), output), print)
+    if len(found) != len(tiles):
+        raise SystemExit(f"{len(found)} tiles have contributions instead of {len(tiles)}; empty {work}")
     patterns, seconds = motifs(options.modisco, output, work / "motifs.h5", found.base_TL.shape[1])
     rng = np.random.default_rng(1)
-    factors = {name: fit(text, patterns, options.shuffles, rng) for name, text in KNOWN.items()}
+    runs = high_runs(found)
+    factors = {
+        name: {**fit(text, patterns, options.shuffles, rng), **sites_in_runs(text, found, runs)}
+        for name, text in KNOWN.items()
+    }
     for name, one in factors.items():
         print(f"{name:12s} {'recovered' if one['recovered'] else 'not recovered':14s} {one}")
     finish(
         "attribute",
         {
-            "promoters": n,
-            "windows": record["windows_scored"],
+            "promoters": len(tiles),
             "members": len(record["models"]),
-            "windows_per_s": record["windows_per_s"],
             "engine": record["engine"],
             "modisco": {
                 "seconds": round(seconds, 1),
@@ -82,37 +91,45 @@ def main() -> None:
                 "seqlets": [p["seqlets"] for p in patterns],
             },
             "factors": factors,
-            "high_runs": share_in_runs(found),
+            "high_runs": {"runs": len(runs), "positive": sum(run.total > 0 for run in runs)},
         },
         options.save,
     )  # fmt: skip
 
 
-def write_tiles(table: str, expression: str, most: int, bed: Path) -> int:
-    """The `most` tiles of highest expression that stand once in the genome and overlap none chosen before."""
+def chosen_tiles(table: str, expression: str, most: int) -> list[str]:
+    """BED lines of the `most` tiles of highest expression that stand once in the genome and overlap none
+    chosen before; best first."""
     frame = pl.read_parquet(table).filter((pl.col("n_hits") == 1) & pl.col(expression).is_finite())
     taken: dict[str, list[int]] = {}
-    lines = []
+    lines: list[str] = []
     for row in frame.sort(expression, "chrom", "start", descending=[True, False, False]).iter_rows(
         named=True
     ):
         length = row["end"] - row["start"]
-        if any(abs(row["start"] - start) < length for start in taken.get(row["chrom"], ())):
+        if len(lines) < most and all(
+            abs(row["start"] - start) >= length for start in taken.get(row["chrom"], ())
+        ):
+            taken.setdefault(row["chrom"], []).append(row["start"])
+            name = f"tile{len(lines)}"
+            lines.append(f"{row['chrom']}\t{row['start']}\t{row['end']}\t{name}\t0\t{row['strand']}\n")
+    return lines
+
+
+def scored(options: Any, tiles: list[str], work: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder with the scores of every change, and what the last file says of its run."""
+    (work / "scores").mkdir(exist_ok=True)
+    for start in range(0, len(tiles), CHUNK):
+        name = f"{start // CHUNK:04d}.parquet"
+        bed, changes, scores = work / "tiles.bed", work / "changes.parquet", work / "scores" / name
+        if scores.exists():
             continue
-        taken.setdefault(row["chrom"], []).append(row["start"])
-        lines.append(f"{row['chrom']}\t{row['start']}\t{row['end']}\ttile{len(lines)}\t0\t{row['strand']}\n")
-        if len(lines) == most:
-            break
-    bed.write_text("".join(lines))
-    return len(lines)
-
-
-def scored(options: Any, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Scores of every change, and the record of the run; resumed, or finished already."""
-    changes, scores = work / "changes.parquet", work / "scores.parquet"
-    if not changes.exists():
-        build_variants(None, changes, fasta=options.fasta, regions_bed=work / "tiles.bed", saturate=True)
-    return scores, score_file(changes, scores, models=options.models or (), say=print)
+        bed.write_text("".join(tiles[start : start + CHUNK]))
+        build_variants(None, changes, fasta=options.fasta, regions_bed=bed, saturate=True, force=True)
+        aside = work / name
+        score_file(changes, aside, models=options.models or (), say=print)
+        aside.rename(scores)
+    return work / "scores", json.loads(pq.read_schema(scores).metadata[b"legscore"])
 
 
 def motifs(modisco: str, contributions: str, output: Path, width: int) -> tuple[list[dict[str, Any]], float]:
@@ -173,14 +190,27 @@ def best_fit(consensus: str, ppm_BL: np.ndarray) -> float:
     return best
 
 
-def share_in_runs(found: Contributions) -> dict[str, Any]:
-    """Runs of high contribution, and the share of positions that lie in them."""
-    runs = high_runs(found)
-    inside = sum(run.stop - run.start for run in runs)
+def sites_in_runs(consensus: str, found: Contributions, runs: list[HighRun]) -> dict[str, Any]:
+    """Sites of a consensus in the tiles, on either strand; the share that lies in runs of positive
+    contribution, and the share of all positions that does."""
+    inside = np.zeros(found.base_TL.shape, dtype=bool)
+    for run in runs:
+        inside[run.tile, run.start : run.stop] |= run.total > 0
+    turned = "".join(COMPLEMENT[letter] for letter in reversed(consensus))
+    sites = within = 0
+    for text in dict.fromkeys((consensus, turned)):
+        fits = np.ones((len(found), found.base_TL.shape[1] - len(text) + 1), dtype=bool)
+        for place, letter in enumerate(text):
+            wanted = ["ACGT".index(base) for base in IUPAC[letter]]
+            fits &= np.isin(found.base_TL[:, place : place + fits.shape[1]], wanted)
+        tiles, starts = np.nonzero(fits)
+        sites += len(tiles)
+        middle = starts + len(text) // 2
+        within += int(inside[tiles, middle].sum())
     return {
-        "runs": len(runs),
-        "positive": sum(run.total > 0 for run in runs),
-        "share_of_positions": round(inside / max(int(found.has_TL.sum()), 1), 4),
+        "sites": sites,
+        "sites_in_runs": round(within / sites, 3) if sites else None,
+        "positions_in_runs": round(float(inside[found.has_TL].mean()), 3),
     }
 
 

@@ -279,6 +279,7 @@ ROWS = rows_of("one", "ACGTACGTACGTACGT", 10)
         (ROWS, ("-o", "c.npy"), (".npz files",)),
         (ROWS, ("-o", "c.npz", "--tracks", "c.txt"), ("tracks are", ".bw")),
         (ROWS, ("-o", "c.npz", "--tile-column", "gene"), ("no such column",)),
+        (ROWS, ("-o", "c.npz", "--effect", "effect_a"), ("--effect effect_a", "no such column")),
         (ROWS, ("-o", "c.npz", "--width", "3"), ("--width has no effect", "--bed")),
         (ROWS, ("-o", "c.npz", "--fdr", "0.1"), ("--fdr has no effect", "--bed")),
         (ROWS, ("-o", "nowhere/c.npz"), ("does not exist",)),
@@ -301,6 +302,19 @@ def test_refusals(
     write(tmp_path / "s.parquet", rows)
     one_line(cli("attribute", "s.parquet", *given), *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_effects_of_a_named_ensemble(tmp_path: Path, cli: Cli) -> None:
+    """`--effect` takes another column; without a column `effect` the columns are told."""
+    named = [
+        {**{key: value for key, value in row.items() if key != "effect"}, "effect_a": row["effect"]}
+        for row in ROWS
+    ]
+    scores = write(tmp_path / "s.parquet", named)
+    assert cli("attribute", scores, "--effect", "effect_a", "-o", tmp_path / "a.npz").code == 0
+    assert cli("attribute", write(tmp_path / "p.parquet", ROWS), "-o", tmp_path / "c.npz").code == 0
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+    one_line(cli("attribute", scores, "-o", tmp_path / "b.npz"), "need the columns", "effect_a")
 
 
 def test_sparse_tiles_are_counted(tmp_path: Path, cli: Cli) -> None:

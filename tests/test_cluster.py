@@ -292,6 +292,20 @@ def test_workers_go_to_machines_that_come_later(
 
 
 @with_ray
+def test_named_ensembles_are_scored_by_the_workers(
+    cli: Cli, cluster: str, tmp_path: Path, toy_models: Path
+) -> None:
+    source = write(tmp_path / "in.parquet", 120)
+    named = ("-m", f"all={toy_models}", "-m", f"first={toy_models / 'member0.safetensors'}")
+    given = ("run", source, *named, *COMMON, "--per-model")
+    assert cli(*given, "-o", tmp_path / "one.arrow").code == 0
+    ran = cli(*given, "-o", tmp_path / "ray.arrow", "--ray", cluster, "--workers", 1)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "ray.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()
+    assert "of all 4 members" in ran.err
+
+
+@with_ray
 def test_members_of_a_row_are_chosen_by_the_workers(cli: Cli, cluster: str, tmp_path: Path) -> None:
     """--until-se and --out-of-fold."""
     from conftest import toy_checkpoint

@@ -59,7 +59,7 @@ def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]
 def test_every_option_is_walked() -> None:
     known = {
         "report": {"scores", "truth", "tile"}, "plot ism": {"scores", "promoter", "tile"},
-        "attribute": {"scores", "tile", "tracks", "bed", "width", "fdr"}, "plot logo": {"contributions", "promoters"},
+        "attribute": {"scores", "tile", "effect", "tracks", "bed", "width", "fdr"}, "plot logo": {"contributions", "promoters"},
         "plot scatter": {"predictions", "truth", "columns", "keys", "where"}, "plot ensemble-curve": {"evaluation"},
         "plot violins": {
             "predictions", "truth", "columns", "metrics", "by", "cluster", "bootstrap", "seed", "keys", "where",
@@ -106,8 +106,15 @@ def test_attribute(scores: Path, cli: Cli, tmp_path: Path) -> None:
             None if refused(ran) else (sorted((path.name, path.read_bytes()) for path in out.iterdir()), "")
         )
 
-    asked: Given = {"tile": ("chrom",), "tracks": (), "bed": (), "width": (4,), "fdr": (0.5,)}
-    alone(asked, one, 3)
+    asked: Given = {
+        "tile": ("chrom",),
+        "effect": ("measured",),
+        "tracks": (),
+        "bed": (),
+        "width": (4,),
+        "fdr": (0.5,),
+    }
+    alone(asked, one, 4)
 
 
 def test_plots(scores: Path, cli: Cli, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from legscore.errors import InputError
 from legscore.input.arrow_stream import is_table
+from legscore.run.named_ensembles import models_of
 from legscore.run.python_words import told_in_python
 from legscore.system.log import Progress, Say, StartProgress, finish, logged
 from legscore.system.notebook import progress_bar
@@ -17,6 +18,8 @@ from legscore.variants.run_request import RunRequest, check_request
 
 T = TypeVar("T")
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Models = Paths | Mapping[str, str | os.PathLike[str]]
+"""One ensemble, or several by name."""
 
 
 class RunRecord(dict[str, Any]):
@@ -69,18 +72,25 @@ def _started(progress: bool | StartProgress | None) -> Iterator[StartProgress]:
 def options_of(record: type[T], given: Mapping[str, Any]) -> T:
     """A record of options from the arguments of a call: paths as text, and a single text where a sequence of
     them is meant as a sequence of one."""
-    values = {}
-    for name, field in record.__dataclass_fields__.items():  # type: ignore[attr-defined]
+    values, fields = {}, record.__dataclass_fields__  # type: ignore[attr-defined]
+    for name, field in fields.items():
         if name in given:
             value = given[name]
-            if field.type == "Sequence[str]":
+            if name == "models" and isinstance(value, Mapping) and "ensembles" in fields:
+                value, values["ensembles"] = models_of(value)
+            elif field.type == "Sequence[str]":
                 value = listed(value)
             values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
     return record(**values)
 
 
 def listed(given: Paths) -> tuple[str, ...]:
-    """One path or name or several, as texts."""
+    """One path or name or several, as texts. InputError for a mapping, which names what has no names here."""
+    if isinstance(given, Mapping):
+        raise InputError(
+            f"{dict(given)!r} names several; ensembles by name are scored by legscore.score_file, "
+            "score_genome and score_table"
+        )
     return tuple(os.fspath(one) for one in ([given] if isinstance(given, str | os.PathLike) else given))
 
 

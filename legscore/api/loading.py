@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from legscore.api.calls import Paths, listed, options_of
+from legscore.api.calls import Models, Paths, listed, options_of
 from legscore.engine.choose import Request
 from legscore.input.arrow_stream import as_table
 from legscore.input.columnar import made_by
@@ -85,7 +85,7 @@ def load_ensemble(
 def score_table(
     data: Any,
     *,
-    models: Paths = (),
+    models: Models = (),
     kind: str | None = None,
     columns: Mapping[str, str] | None = None,
     sequence_is: str = "auto",
@@ -120,7 +120,7 @@ def score_table(
             DataFrame, pyarrow Table, RecordBatchReader or Dataset, DuckDB relation, or anything with
             `__arrow_c_stream__`.
         models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. (A
-            loaded one has `Ensemble.score_table`.)
+            loaded one has `Ensemble.score_table`; {name: directory} are several.)
         kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
         columns: column of a role, where the table calls it otherwise: `{"sequence": "dna"}`.
         sequence_is: `insert`, `oligo` (insert with both adapters), the model's whole `window`, or `auto`:

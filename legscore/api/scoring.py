@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from legscore.api.calls import Paths, check_files_given, options_of, run_request, text_of
+from legscore.api.calls import Models, Paths, check_files_given, options_of, run_request, text_of
 from legscore.rows.schema import checked_columns
 from legscore.run.options import DEFAULT_SHARE, Options
 from legscore.run.python_words import speaks_python
@@ -24,7 +24,7 @@ def score_file(
     inputs: Paths,
     output: str | os.PathLike[str],
     *,
-    models: Paths = (),
+    models: Models = (),
     kind: str | None = None,
     columns: Mapping[str, str] | None = None,
     sequence_is: str = "auto",
@@ -67,7 +67,8 @@ def score_file(
         inputs: Parquet, Arrow, CSV, TSV or FASTA file, directory, pattern, or several.
         output: file to write, whose ending decides the format: .parquet, .arrow, .csv, .tsv (also .gz),
             .bedgraph or .bw; a name that ends in a slash is a folder of Parquet files.
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. A
+            mapping of names to directories scores several ensembles in one pass.
         kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
         columns: input column of a role, such as {"sequence": "dna"}.
         sequence_is: `insert`, `oligo` (insert with both adapters), the model's whole `window`, or `auto`:
@@ -152,7 +153,7 @@ def score_genome(
     region: str | Sequence[str] = (),
     haplotypes: bool = False,
     samples: str | None = None,
-    models: Paths = (),
+    models: Models = (),
     rc: str | None = None,
     singleton: int = 0,
     max_n: int | None = None,
@@ -214,7 +215,8 @@ def score_genome(
         region: only records of an indexed VCF in these regions: `CHROM`, `CHROM:POS`, `CHROM:FROM-TO`.
         haplotypes: one row per distinct haplotype and tile, instead of per allele.
         samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. A
+            mapping of names to directories scores several ensembles in one pass.
         rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
         singleton: value of the is_singleton channel, 0 or 1.
         max_n: rows with more N's than this get invalid_base; when None, those mostly of N's get mostly_n.

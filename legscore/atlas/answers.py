@@ -64,7 +64,7 @@ class Answer:
         self._kept = [field.name for field in schema if field.name not in internal]
         self._ref_score_T, self._scorer, self._ranks = ref_score_T, scorer, ranks
         results = [*EFFECTS, *(RANKS if ranks is not None else ())]
-        plain = result_schema([schema.field(name) for name in self._kept], results, [], 0)
+        plain = result_schema([schema.field(name) for name in self._kept], results, {})
         self._plain = plain
         self.schema = plain.append(pa.field(LOOKUP, pa.dictionary(pa.int8(), pa.string())))
 

@@ -28,6 +28,8 @@ NOTE = (
     "contribution of the base that is there: its effect minus the mean effect of A, C, G and T, mean over "
     "tiles, {strand} gene strand (legscore)"
 )
+SHORT = 200
+"""Bases below which TF-MoDISco's own lengths of seqlets leave room for few."""
 SCALE = 1000
 """The score of a run in a BED file: |sum| of contributions × SCALE / the largest of the file."""
 UNSAFE = re.compile(r"[\s%\x00-\x1f\x7f]")
@@ -43,6 +45,7 @@ class AttributeOptions:
         tracks: .bw or .bedgraph, for a file per strand; None for none.
         bed: BED file of runs of high contribution; None for none.
         tile: column that names the tiles; None to choose.
+        effect: column of the effects.
         width: positions of the stretches that are summed for runs. fdr: false discovery rate of high ones.
     """
 
@@ -51,6 +54,7 @@ class AttributeOptions:
     tracks: str | None = None
     bed: str | None = None
     tile: str | None = None
+    effect: str = "effect"
     width: int = WIDTH
     fdr: float = FDR
 
@@ -86,7 +90,7 @@ def attribute(options: AttributeOptions, say: Say) -> Contributions:
         say(f"{table.name} has no rows: the contributions are empty")
         saturation = EMPTY
     else:
-        saturation, selection = select_saturation(tables, options.tile)
+        saturation, selection = select_saturation(tables, options.tile, options.effect)
         for note in (*selection.notes, f"rows: {selection.summary()}"):
             say(note)
     found = contributions(saturation)
@@ -105,10 +109,9 @@ def attribute(options: AttributeOptions, say: Say) -> Contributions:
     say(f"output: {options.output} and {one_hot_path(options.output)}")
     if len(found):
         longest = found.base_TL.shape[1]
-        say(
-            f"        modisco motifs -s {one_hot_path(options.output)} -a {options.output} -w {longest} "
-            "-n 2000 -o motifs.h5"
-        )
+        short = " -z 8 -t 16 -f 4 -g 4" if longest < SHORT else ""
+        files = f"-s {one_hot_path(options.output)} -a {options.output}"
+        say(f"        modisco motifs {files} -w {longest}{short} -n 5000 -o motifs.h5")
     return found
 
 

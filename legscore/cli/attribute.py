@@ -15,7 +15,7 @@ from legscore.cli.table_options import tile_column_option
 SECTIONS = (
     Section(
         "Contributions",
-        "output tile force",
+        "output tile effect force",
         (
             "legscore attribute effects.parquet -o contributions.npz",
             "legscore attribute effects.parquet -o contributions.npz --tile-column promoter",
@@ -41,6 +41,13 @@ SECTIONS = (
     metavar="FILE.npz",
 )
 @tile_column_option
+@click.option(
+    "--effect",
+    default="effect",
+    show_default=True,
+    metavar="COLUMN",
+    help="Column of the effects, such as effect_complex where several ensembles scored.",
+)
 @click.option(
     "--tracks",
     type=click.Path(),
@@ -70,6 +77,7 @@ def command(
     scores: str,
     output: str,
     tile: str | None,
+    effect: str,
     tracks: str | None,
     bed: str | None,
     width: int,
@@ -91,7 +99,7 @@ def command(
 
     if bed is None:
         refuse_given(("width", "fdr"), "it is about the runs of --bed")
-    options = AttributeOptions(scores, output, tracks, bed, tile, width, fdr)
+    options = AttributeOptions(scores, output, tracks, bed, tile, effect, width, fdr)
     options.check(force)
     with kept_inputs(speaker(quiet)) as kept:
         (path,) = kept.scores([scores])

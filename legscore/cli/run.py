@@ -101,7 +101,8 @@ SECTIONS = (
     "standard output."
 )
 @model_option(
-    "A model, or a folder of models; repeat for more. Several are an ensemble, whose mean is the score."
+    "A model, or a folder of models; repeat for more. Several are an ensemble, whose mean is the score. "
+    "NAME=FOLDER, twice or more: ensembles with columns of their own, and their difference."
 )
 @click.option(
     "--kind",

@@ -25,9 +25,11 @@ def asked(
     shown: Mapping[str, str], *, columns: Sequence[str], shuffle_null: int | None, **given: Any
 ) -> RunRequest:
     """What the options of the command line ask for; `shown`: what inputs are called that were kept aside."""
+    from legscore.run.named_ensembles import split_models
     from legscore.variants.run_request import RunRequest, samples_asked
 
     names = Options.__dataclass_fields__
+    given["models"], given["ensembles"] = split_models(given["models"])
     options = Options(
         columns=roles_of(columns), **{name: value for name, value in given.items() if name in names}
     )

@@ -235,22 +235,32 @@ def read_saturation(path: str, column: str | None = None) -> Saturation:
     return select_saturation(Tables([path]), column)[0]
 
 
-def select_saturation(tables: Tables, column: str | None = None) -> tuple[Saturation, Selection]:
-    """As `read_saturation`, of a table that is open; with the rows that were taken."""
+def select_saturation(
+    tables: Tables, column: str | None = None, effect: str = "effect"
+) -> tuple[Saturation, Selection]:
+    """As `read_saturation`, of a table that is open; with the rows that were taken. `effect`: the column of
+    effects."""
     table = tables.all[0]
+    if effect != "effect" and effect not in table.columns:
+        raise InputError(
+            f"--effect {effect}: {table.name} has no such column{nearest(effect, table.columns)}"
+        )
     if column and column not in table.columns:
         raise InputError(
             f"--tile-column {column}: {table.name} has no such column{nearest(column, table.columns)}"
         )
-    names = dict.fromkeys([*wanted_columns(table.columns), *([column] if column else [])])
+    there = [name for name in table.columns if name != "effect"]
+    there += ["effect"] if effect in table.columns else []
+    names = dict.fromkeys([*wanted_columns(there), *([column] if column else [])])
     if not set(NEEDED) <= set(names):
         raise InputError(
             f"{table.name} has no saturated promoters: they need the columns {', '.join(NEEDED)} and one "
             "that names the tile; "
             f"it has {shorten(table.columns, 12)}"
         )
-    selection = tables.select(dict.fromkeys(names, "--tile-column"))
-    frame = selection.frame
+    read = dict.fromkeys((effect if name == "effect" else name for name in names), "--tile-column")
+    selection = tables.select(read)
+    frame = selection.frame.rename({effect: "effect"})
     frame = frame.with_columns(
         pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect")
     )
@@ -260,6 +270,6 @@ def select_saturation(tables: Tables, column: str | None = None) -> tuple[Satura
         raise InputError(
             f"{table.name} has no saturated promoter: none of {tried} names tiles with changes at "
             f"{LEAST_POSITIONS} or more "
-            "positions, each once; name the column with --tile"
+            "positions, each once; name the column with --tile-column"
         )
     return found, selection

@@ -4,6 +4,8 @@ takes, and the columns that are carried into the output.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 from legscore.errors import InputError, nearest, shorten
@@ -58,13 +60,16 @@ def role_array(part: Part, role: str, column: str) -> pa.Array:
     return as_text(array) if role.endswith("sequence") else as_clean_text(array)
 
 
-def choose_carried_columns(opened: Input, roles: Roles, keep: str) -> list[str]:
+def choose_carried_columns(
+    opened: Input, roles: Roles, keep: str, written: Collection[str] = ()
+) -> list[str]:
     """Input columns to carry into the output.
 
     Args:
         keep: `auto` (all but the scored sequences; those too when nothing else would identify a row),
         `all`,
             `none`, or names separated by commas.
+        written: result columns beside those that every run writes.
 
     Raises:
         InputError: an unknown name, or one that a result column has.
@@ -84,7 +89,7 @@ def choose_carried_columns(opened: Input, roles: Roles, keep: str) -> list[str]:
                 )
     if keep in ("auto", "all"):  # a status that was given goes into the one that is written
         kept = [name for name in kept if name != roles.column_of.get("status")]
-    results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS)
+    results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS, *written)
     if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
         raise InputError(
             f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with "

@@ -36,6 +36,7 @@ RECORD_KEYS = (
         "engine",
         "fidelity",
         "options",
+        "ensembles",
         "calibration",
         "background",
         "variants",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,17 @@ from legscore.rows.schema import BY_NOBODY, BY_STUDENT, SCORERS, STATUSES
 def result_schema(
     kept: Sequence[pa.Field],
     results: Sequence[str],
-    lists: Sequence[str],
-    members: int,
+    lists: Mapping[str, int],
     varying: bool = False,
     cascaded: bool = False,
 ) -> pa.Schema:
-    """Columns of the output: those kept, results (float32), members' values, status, n_count, n_members where
-    it varies, scored_by where a student scores some rows."""
+    """Columns of the output: those kept, results (float32), members' values (column → members), status,
+    n_count, n_members where it varies, scored_by where a student scores some rows."""
     return pa.schema(
         [
             *(pa.field(field.name, plain_type(field.type)) for field in kept),
             *(pa.field(name, pa.float32()) for name in results),
-            *(pa.field(name, pa.list_(pa.float32(), members)) for name in lists),
+            *(pa.field(name, pa.list_(pa.float32(), members)) for name, members in lists.items()),
             pa.field("status", pa.dictionary(pa.int8(), pa.string())),
             pa.field("n_count", pa.int32()),
             *([pa.field("n_members", pa.int32())] if varying else []),

@@ -33,6 +33,7 @@ class Options:
         inputs: files, directories, patterns or addresses in an object store.
         output: file to write; a name that ends in a slash is a folder of files, `-` standard output.
         models: checkpoints and directories of them; the bundled demonstration ensemble when empty.
+        ensembles: names of several ensembles, one for each of `models`; none where these are one ensemble.
         kind: what a row is (a key of `legscore.rows.schema.KINDS`), where columns fit two kinds.
         sequence_is: `insert`, `oligo`, `window`, or `auto`: decided once, from the first rows.
         rc: strands to score: `construct`, `insert` or `none`; by the contract when None.
@@ -105,6 +106,7 @@ class Options:
     force_student: bool = False
     part_rows: int | None = None
     file_rows: int | None = None
+    ensembles: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[object, ...]] = {
@@ -152,6 +154,16 @@ class Options:
                     "--calibration was fitted to effects of windows as they are; --shifts moves them: leave "
                     "one out"
                 )
+        if self.ensembles:
+            from legscore.run.named_ensembles import check_names
+
+            check_names(self.ensembles, self.models)
+            for name in ("until_se", "out_of_fold", "calibration", "background", "student"):
+                if getattr(self, name) is not None:
+                    raise LegscoreError(
+                        f"--{name.replace('_', '-')} is about one ensemble; score the ensembles "
+                        f"{', '.join(self.ensembles)} without it, or one of them alone"
+                    )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
         if self.background is not None:

@@ -14,6 +14,7 @@ from legscore.input.read import Input, Part
 from legscore.input.roles import role_array
 from legscore.output.result_columns import result_schema
 from legscore.rows.groups import Group
+from legscore.rows.reduce import Results, reduce_scores
 from legscore.rows.schema import RESULT_COLUMNS, Roles
 from legscore.rows.window import Windower
 from legscore.run.background import COLUMNS as RANKS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from legscore.run.background import Background
     from legscore.run.calibration import Calibration
     from legscore.run.cascade import Cascade
+    from legscore.run.named_ensembles import NamedEnsemble
     from legscore.run.out_of_fold import OutOfFold
     from legscore.run.student_intervals import StudentIntervals
 
@@ -52,18 +54,25 @@ def output_schema(
     calibrated: bool = False,
     cascaded: bool = False,
     ranked: bool = False,
+    ensembles: Sequence[NamedEnsemble] = (),
 ) -> pa.Schema:
     """Columns of the output."""
     results = RESULT_COLUMNS[roles.kind.windows]
-    lists = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
-    named = [*results]
+    values = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    lists, named = dict.fromkeys(values, members), [*results]
+    if ensembles:
+        from legscore.run.named_ensembles import column_of, compared_with_first, named_columns
+
+        compared = [one.name for one in compared_with_first(ensembles)]
+        named = named_columns([one.name for one in ensembles], roles.kind.windows, compared)
+        lists = {column_of(name, one.name): len(one) for one in ensembles for name in values}
     if calibrated:
         from legscore.run.calibration import COLUMNS
 
         named += COLUMNS
     if ranked:
         named += RANKS
-    return result_schema([opened.schema.field(c) for c in kept], named, lists, members, varying, cascaded)
+    return result_schema([opened.schema.field(c) for c in kept], named, lists, varying, cascaded)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,8 @@ class Plan:
     """What a student's pass left, where the ensemble scores only some rows."""
     parts_a_file: int = 0
     """Where the output is a folder of files (`legscore.run.dataset`)."""
+    ensembles: tuple[NamedEnsemble, ...] = ()
+    """Where several ensembles score the rows; none where one does."""
 
     @property
     def numbers(self) -> range:
@@ -122,6 +133,15 @@ class Plan:
         tile_ids = part.column(TILE_ID) if TILE_ID in self.columns else None
         made_by, contract = self.opened.sources[0].made_by, self.windower.contract
         return self.background.classes_of(tile_ids, made_by, groups[0].windows, contract)
+
+    def results(self, group: Group, scores_MW: np.ndarray) -> Results:
+        """Scores of a group, float32 [members, windows], as columns."""
+        w = group.windows
+        if self.ensembles:
+            from legscore.run.named_ensembles import reduce_named
+
+            return reduce_named(self.ensembles, scores_MW, w, per_model=self.per_model)
+        return reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=self.per_model)
 
     def groups(self, part: Part, rows: np.ndarray | None = None) -> list[Group]:
         """A part windowed: one group that every member scores, or groups by the fold kept from their

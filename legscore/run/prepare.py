@@ -25,6 +25,8 @@ from legscore.rows.window import Windower
 from legscore.run.background import Background, chosen_background
 from legscore.run.dataset import parts_a_file
 from legscore.run.finished import own_outputs
+from legscore.run.joined_engine import JoinedEngine
+from legscore.run.named_ensembles import NamedEnsemble, named_columns, open_named
 from legscore.run.options import Options
 from legscore.run.plan import Plan, output_schema, part_rows
 from legscore.run.resume import content_of
@@ -75,6 +77,7 @@ class PreparedModels:
     background: Background | None
     ranked_by: dict[str, Any]
     shifts: Shifts | None
+    ensembles: tuple[NamedEnsemble, ...] = ()
 
     @property
     def contract(self) -> Contract:
@@ -130,9 +133,10 @@ def prepared(
         models.calibration is not None,
         options.student is not None,
         models.background is not None,
+        models.ensembles,
     )
     check_writes(source.format_name, schema)
-    with prepare_engine(options, source, models, say, opener or open_engine) as (engine, verifier):
+    with prepare_engine(options, source, models, say, opener) as (engine, verifier):
         work = len(models.members) * (len(models.shifts.places) if models.shifts else 1)
         rows = options.part_rows or part_rows(work, engine.name)
         together = parts_a_file(rows, options.file_rows) if is_dataset(options.output) else 0
@@ -169,6 +173,7 @@ def prepared(
             shifts=models.shifts,
             cascade=cascade,
             parts_a_file=together,
+            ensembles=models.ensembles,
         )
 
 
@@ -185,7 +190,8 @@ def prepare_input(options: Options, data: Input | None = None) -> PreparedInput:
     opened = opened.within(limits)
     roles = find_roles(opened.schema.names, opened.name, options.kind, options.columns)
     check_types(opened, roles)
-    carried = choose_carried_columns(opened, roles, options.keep)
+    written = named_columns(options.ensembles, roles.kind.windows) if options.ensembles else ()
+    carried = choose_carried_columns(opened, roles, options.keep, written)
     return PreparedInput(opened, roles, tuple(carried), limits, format_name)
 
 
@@ -198,13 +204,18 @@ def prepare_models(
         LegscoreError: the models, the input and the options do not go together.
     """
     opened, roles = source.opened, source.roles
-    loaded = members or open_members(options.models, options.allow_duplicates, say)
+    ensembles: tuple[NamedEnsemble, ...] = ()
+    if options.ensembles:
+        loaded, ensembles = open_named(options.models, options.ensembles, options.allow_duplicates, say)
+    else:
+        loaded = members or open_members(options.models, options.allow_duplicates, say)
     members, shifts = in_context(opened, loaded, options.shifts, say)
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)
     check_students(members, both_strands=rc == "construct")
-    check_singleton(contract, options.singleton)
+    for member in members:
+        check_singleton(member.contract, options.singleton)
     for line in training_records(members):
         say(Detail(line))
     out_of_fold = None
@@ -244,12 +255,13 @@ def prepare_models(
         background=background,
         ranked_by=ranked_by,
         shifts=shifts,
+        ensembles=ensembles,
     )
 
 
 @contextlib.contextmanager
 def prepare_engine(
-    options: Options, source: PreparedInput, models: PreparedModels, say: Say, opener: OpenEngine
+    options: Options, source: PreparedInput, models: PreparedModels, say: Say, opener: OpenEngine | None
 ) -> Iterator[tuple[Engine, Verifier]]:
     """Open the engine and what verifies its scores; both are closed at the end, and so is the scorer of
     `--until-se`.
@@ -274,10 +286,16 @@ def prepare_engine(
         threads, why = threads_and_why()
         say(Detail(f"threads: {threads} ({why})"))
         with memory_limit_lifted():
-            engine = opener(members, request, say)
+            engine = open_engines(models, request, say, opener)
         stack.callback(engine.close)
         verifier = Verifier(
-            members, engine, options.verify, source.opened.name, rc=models.rc, is_singleton=singleton
+            members,
+            engine,
+            options.verify,
+            source.opened.name,
+            rc=models.rc,
+            is_singleton=singleton,
+            fidelities=engine.fidelities if isinstance(engine, JoinedEngine) else None,
         )
         stack.callback(verifier.close)
         what = f"{len(members)} model{'s' if len(members) > 1 else ''} on engine {engine.name}"
@@ -285,6 +303,21 @@ def prepare_engine(
         if verifier.share:
             say(Detail(verifier.announcement()))
         yield engine, verifier
+
+
+def open_engines(models: PreparedModels, request: Request, say: Say, opener: OpenEngine | None) -> Engine:
+    """The engine of the ensemble; of several ensembles one of their engines, each of which is opened here
+    unless an `opener` opens them elsewhere."""
+    if opener is not None or not models.ensembles:
+        return (opener or open_engine)(models.members, request, say)
+    engines: list[Engine] = []
+    with contextlib.ExitStack() as opened:
+        for one in models.ensembles:
+            say(Detail(f"engine: of the ensemble {one.name}"))
+            engines.append(open_engine(models.members[one.start : one.stop], request, say))
+            opened.callback(engines[-1].close)
+        opened.pop_all()
+    return JoinedEngine(engines, [one.name for one in models.ensembles])
 
 
 def prepare_metadata(
@@ -318,6 +351,14 @@ def prepare_metadata(
         "fidelity": asdict(engine.fidelity) if engine.fidelity else None,
         "options": {**settings, "part_rows": part_rows},
     }
+    if models.ensembles:
+        metadata["ensembles"] = {
+            one.name: {
+                "models": [member.sha256 for member in models.members[one.start : one.stop]],
+                "contract": models.members[one.start].contract.to_json(),
+            }
+            for one in models.ensembles
+        }
     if models.calibrated_by:
         metadata["calibration"] = models.calibrated_by
     if models.ranked_by:

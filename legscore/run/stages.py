@@ -14,7 +14,6 @@ from legscore.input.read import Part
 from legscore.output.parts import DamagedPartError, PartFolder, Scored
 from legscore.output.result_columns import result_table
 from legscore.rows.groups import Group, merge
-from legscore.rows.reduce import reduce_scores
 from legscore.run.plan import Plan
 from legscore.run.record import Summary
 from legscore.run.stream import gathered
@@ -109,10 +108,7 @@ class Stages:
         groups, scores = (found[0].groups, found[0].scores) if plan.adaptive else (work.groups, found)
         if plan.verifier is not None:
             plan.verifier.check(work.first_row, _in_part(groups, work.picked), scores)
-        reduced = [
-            reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=plan.per_model)
-            for w, scores_MW in zip((group.windows for group in groups), scores, strict=True)
-        ]
+        reduced = [plan.results(group, scores_MW) for group, scores_MW in zip(groups, scores, strict=True)]
         results = merge(groups, reduced, plan.engine.n_members)
         if plan.calibration is not None:
             results.columns.update(plan.calibration.columns(results.columns))

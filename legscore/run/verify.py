@@ -26,6 +26,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.codes import hash_rows
 from legscore.dna.contract import Contract
 from legscore.engine.base import Engine
+from legscore.engine.fidelity import Fidelity
 from legscore.errors import LegscoreError, WrongScoresError, shorten
 from legscore.model.checkpoint import Checkpoint
 from legscore.rows.groups import Group
@@ -89,6 +90,7 @@ class Verifier:
         *,
         rc: str,
         is_singleton: bool,
+        fidelities: Sequence[Fidelity | None] | None = None,
     ):
         """
         Args:
@@ -96,6 +98,7 @@ class Verifier:
             input_name: of the input, for messages.
             rc: strand mode of the run.
             is_singleton: value of the is_singleton channel, where the models have one.
+            fidelities: of each member's engine, where they differ; the engine's when None.
 
         Raises:
             LegscoreError: an impossible share.
@@ -104,11 +107,12 @@ class Verifier:
             raise LegscoreError(
                 f"--verify {share}: write a share of the windows from 0 to 1, such as {DEFAULT_SHARE}"
             )
-        self.members, self.input_name, self.contract = members, input_name, members[0].contract
+        self.members, self.input_name = members, input_name
         self.engine, self.precision = engine.name, engine.precision
         self.share = 0.0 if engine.name == "null" else share
-        worst = engine.fidelity.score_max_error if engine.fidelity else 0.0
-        self.limit = LEAST_LIMIT + LIMIT_FACTOR * worst
+        known = [engine.fidelity] * len(members) if fidelities is None else fidelities
+        self.limits = [LEAST_LIMIT + LIMIT_FACTOR * (one.score_max_error if one else 0.0) for one in known]
+        """What a difference may be, score units, of each member."""
         self.compared = Compared()
         self._both_strands, self._is_singleton = rc == "construct", is_singleton
         self._threads = min(MOST_THREADS, usable_cores())
@@ -120,6 +124,11 @@ class Verifier:
                 take_matrix_buffer()
         self._seen: set[int] = set()
         self._network: tuple[int, Forward] | None = None
+
+    @property
+    def limit(self) -> float:
+        """The largest of `limits`."""
+        return max(self.limits)
 
     def check(self, first_row: int, groups: Sequence[Group], scores: Sequence[np.ndarray]) -> None:
         """Let the scores of one part pass, or end the run.
@@ -141,12 +150,14 @@ class Verifier:
                 self._check_again(first_row, group, members, scores_MW)
 
     def _check_range(self, first_row: int, group: Group, members: list[int], scores_MW: np.ndarray) -> None:
-        outside_MW = outside(scores_MW, self.contract)
+        each = [outside(s[None], self.members[m].contract) for m, s in zip(members, scores_MW, strict=True)]
+        outside_MW = np.concatenate(each)
         if not outside_MW.any():
             return
         place = int(np.flatnonzero(outside_MW.any(axis=1))[0])
         windows = np.flatnonzero(outside_MW[place])
-        low, high = self.contract.output.min, self.contract.output.max
+        output = self.members[members[place]].contract.output
+        low, high = output.min, output.max
         where = f"{self._rows(first_row, group, windows)}: {self._name(members[place])}"
         raise WrongScoresError(
             f"internal error: {where} scored {scores_MW[place, windows[0]]:.6g} on engine {self.engine} "
@@ -178,7 +189,7 @@ class Verifier:
         self.compared.add(
             Compared(Counter({member: len(windows)}), float(error_W.max()), float((error_W**2).sum()))
         )
-        allowed_W = np.maximum(self.limit, LEAST_RELATIVE_LIMIT * np.abs(expected_W))
+        allowed_W = np.maximum(self.limits[member], LEAST_RELATIVE_LIMIT * np.abs(expected_W))
         if (error_W <= allowed_W).all():
             return
         worst = int(np.argmax(np.where(np.isnan(error_W), np.inf, error_W - allowed_W)))

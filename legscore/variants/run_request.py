@@ -130,6 +130,10 @@ def check_request(request: RunRequest, log_json: str | None = None, multiqc: str
         earlier_output(output, force=options.force),
     )
     _check_null(request)
+    if options.ensembles and (request.to_vcf or request.to_tracks):
+        raise InputError(
+            f"{output} holds the scores of one ensemble; write a table, or score {options.ensembles[0]} alone"
+        )
     if request.build is None:
         if request.samples:
             raise InputError("--haplotypes is about variants in a genome; give --fasta too")
@@ -213,6 +217,11 @@ def _check_null(request: RunRequest) -> None:
     options, output = request.options, request.options.output
     if not request.shuffles:
         return
+    if options.ensembles:
+        raise InputError(
+            "--shuffle-null compares the effects of one ensemble; score the ensembles "
+            f"{', '.join(options.ensembles)} without it, or one of them alone"
+        )
     if request.to_vcf or request.to_tracks or len(options.inputs) != 1:
         raise InputError(
             "--shuffle-null adds the columns p and q to a table, from one input; it does not go with "

@@ -26,7 +26,8 @@ from test_option_pairs import (
 from legscore.cli import run
 
 __all__ = ["everything", "telling"]
-REFUSED = {"singleton", "rc", "out_of_fold", "shifts", "shuffle_null"}
+REFUSED = {"singleton", "rc", "out_of_fold", "shifts", "shuffle_null", "background"}
+"""The last one needs --shuffle-null."""
 
 
 def test_options_of_run_beside_a_student(

@@ -166,6 +166,17 @@ class Options:
                     )
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
+        self._check_background()
+        self._check_cascade()
+
+    @property
+    def named_models(self) -> list[str | Path]:
+        """Every model that is read, as it was named: the bundled one where none was, and the student."""
+        named: list[str | Path] = [*self.models] or [folder("bundled")]
+        return [*named, self.student] if self.student else named
+
+    def _check_background(self) -> None:
+        """LegscoreError where --background and other options do not go together."""
         if self.background is not None:
             others: dict[str, Any] = {"--shifts": self.shifts, "--student": self.student}
             others |= {"--until-se": self.until_se, "--out-of-fold": self.out_of_fold}
@@ -174,13 +185,6 @@ class Options:
                     f"--background ranks effects by all models of windows as they are; {other} gives others: "
                     "leave one out"
                 )
-        self._check_cascade()
-
-    @property
-    def named_models(self) -> list[str | Path]:
-        """Every model that is read, as it was named: the bundled one where none was, and the student."""
-        named: list[str | Path] = [*self.models] or [folder("bundled")]
-        return [*named, self.student] if self.student else named
 
     def _check_cascade(self) -> None:
         """LegscoreError where --student, --rescore and other options do not go together."""

@@ -258,12 +258,14 @@ setup(
         "legscore.kernels",
         "legscore.engines",
         "legscore.bundled",
+        "legscore.bundled_1",
         "legscore.student",
     ],
     package_dir={
         "legscore.kernels": "kernels",
         "legscore.engines": "engines",
         "legscore.bundled": "examples/models",
+        "legscore.bundled_1": "examples/models_1",
         "legscore.student": "examples/student",
     },
     package_data={
@@ -272,6 +274,7 @@ setup(
         "legscore.kernels": ["*.cu", "*.cuh", "*.fatbin", "*.md", "cpu/*.cpp", "cpu/*.h"],
         "legscore.engines": ["*.toml", "*.md"],
         "legscore.bundled": ["*.safetensors", "*.md"],
+        "legscore.bundled_1": ["*.safetensors", "*.md"],
         "legscore.student": ["*.safetensors", "*.md"],
     },
     install_requires=[

@@ -22,7 +22,7 @@ from legscore.version import __version__
 
 ORIGINAL = Path(__file__).resolve().parent.parent / "examples/original/yeast_complex_original.safetensors"
 """A trained network of the original architecture, which rates are given for."""
-OPTIMISED = ORIGINAL.parent.parent / "models/yeast_complex_seed1.safetensors"
+OPTIMISED = ORIGINAL.parent.parent / "models/yeast_complex2_seed1.safetensors"
 """One of the optimised architecture."""
 RESULTS = Path(__file__).parent / "results"
 

@@ -2,7 +2,7 @@
 FP16 weights.
 
     python examples/make_generator.py gpra_yeast.parquet -o trained/ --predictor \\
-        examples/models/yeast_complex_seed1.safetensors \
+        examples/models_1/yeast_complex_seed1.safetensors \
         [--publish examples/generator]
 
 DATA holds public measurements (Vaishnav et al. 2022 and the experiments before it) as a table with sequence,

@@ -1,7 +1,7 @@
-"""Train the bundled models: three optimised LegNets on measured complex-medium promoters, stored with FP16
-weights.
+"""Train the models that were bundled first (`bundled@1`): three optimised LegNets on measured complex-medium
+promoters, stored with FP16 weights. make_models_2.py trains them further.
 
-    python examples/make_models.py gpra_yeast.parquet -o trained/ [--publish examples/models]
+    python examples/make_models.py gpra_yeast.parquet -o trained/ [--publish examples/models_1]
 
 DATA holds public measurements (Vaishnav et al. 2022 and the experiments before it) as a table with sequence,
 medium, split and expression_calibrated; rows of `split` train and valid in complex medium are used, which

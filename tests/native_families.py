@@ -17,7 +17,7 @@ from legscore.model.checkpoint import Checkpoint
 
 BF16, FP32 = load_recipe("bf16"), load_recipe("fp32")
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-TRAINED = ("original/yeast_complex_original", "models/yeast_complex_seed1")
+TRAINED = ("original/yeast_complex_original", "models/yeast_complex2_seed1")
 NOT_BUILT = "kernels/cpu is not built here: python setup.py build_cpu"
 
 

@@ -28,7 +28,7 @@ from legscore.model.graph_builder import Builder, to_model
 from legscore.model.phases import PhasedLowering
 
 FP32 = load_recipe("fp32")
-BUNDLED = Path(__file__).resolve().parent.parent / "examples/models/yeast_complex_seed1.safetensors"
+BUNDLED = Path(__file__).resolve().parent.parent / "examples/models/yeast_complex2_seed1.safetensors"
 
 
 def silu(x: np.ndarray) -> np.ndarray:

@@ -25,7 +25,11 @@ def _bundled_student() -> Path:
     return path
 
 
-NAMES: dict[str, Callable[[], Path]] = {BUNDLED: lambda: folder("bundled"), STUDENT: _bundled_student}
+NAMES: dict[str, Callable[[], Path]] = {
+    BUNDLED: lambda: folder("bundled"),
+    f"{BUNDLED}@1": lambda: folder("bundled_1"),  # the ensemble that was bundled before
+    STUDENT: _bundled_student,
+}
 """Name → where those models are."""
 
 

@@ -17,12 +17,13 @@ CHECKOUT = {
     "engines": "engines",
     "kernels": "kernels",
     "bundled": "examples/models",
+    "bundled_1": "examples/models_1",
     "student": "examples/student",
 }
 
 
 def folder(name: str) -> Path:
-    """Folder `engines`, `kernels`, `bundled` or `student`. LegscoreError when the installation lacks it."""
+    """Folder of that name (a key of CHECKOUT). LegscoreError when the installation lacks it."""
     inside = PACKAGE / name
     if inside.is_dir():
         return inside

@@ -25,7 +25,14 @@ COMPILER = next((found for name in ("c++", "g++", "clang++") if (found := shutil
 def build(folder: Path, compiler: str) -> tuple[Path, str]:
     """The wheel that this compiler makes, and what was said."""
     source = folder / "source"
-    for name in ("legscore", "kernels", "engines", "examples/models", "examples/models_1", "examples/student"):
+    for name in (
+        "legscore",
+        "kernels",
+        "engines",
+        "examples/models",
+        "examples/models_1",
+        "examples/student",
+    ):
         shutil.copytree(
             REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__")
         )

@@ -132,6 +132,11 @@ class Options:
             raise LegscoreError(f"part_rows is {self.part_rows}; it must be 1 or more")
         if self.file_rows is not None and self.file_rows < 1:
             raise LegscoreError(f"file_rows is {self.file_rows}; it must be 1 or more")
+        self._check_together()
+        self._check_cascade()
+
+    def _check_together(self) -> None:
+        """LegscoreError where options do not go together."""
         if self.file_rows is not None and not is_dataset(self.output):
             raise LegscoreError(
                 f"--file-rows is about a folder of files; write {self.output or 'OUT'}/ for one"
@@ -167,7 +172,6 @@ class Options:
         if self.until_se is not None and self.out_of_fold is not None:
             raise LegscoreError("--until-se and --out-of-fold both choose the members of a row; drop one")
         self._check_background()
-        self._check_cascade()
 
     @property
     def named_models(self) -> list[str | Path]:

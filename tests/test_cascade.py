@@ -513,7 +513,7 @@ def test_parts_and_row_groups_change_no_row(
         (tmp_path / "in.csv", 25),
     ):
         out = tmp_path / f"{source.stem}{rows}.parquet"
-        options = ("--student", student, "--rescore", "top:11", "--part-rows", rows, "-q", "--memory", "2G")
+        options = ("--student", student, "--rescore", "top:11", "--part-rows", rows, "-q")
         assert cli("run", source, "-m", models, *options, "-o", out).code == 0
         found.append([{**row, "id": int(row["id"])} for row in pq.read_table(out).to_pylist()])
     assert all(rows == found[0] for rows in found)

@@ -375,7 +375,7 @@ PLACES = {
     "window": ("legscore.rows.window.Windower", "__call__"),
     "submit": ("legscore.engine.base.ThreadedEngine", "submit"),
     "score": ("test_resume.Cheap", "_score"),
-    "reduce": ("legscore.run.stages", "reduce_scores"),
+    "reduce": ("legscore.run.plan", "reduce_scores"),
     "check the input": ("legscore.input.read.Input", "check_unchanged"),
     "keep": ("legscore.output.parts.PartFolder", "save"),
     "table": ("legscore.run.stages", "result_table"),

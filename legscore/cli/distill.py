@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.effects import not_empty
 from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import force_option, output_option, quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
@@ -74,7 +75,11 @@ SAID_S = 30.0
 
 def _names(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[str, ...]:
     """Names with commas between them."""
-    return tuple(name.strip() for name in given.split(",") if name.strip()) if given else ()
+    if given is None:
+        return ()
+    names = tuple(name.strip() for name in given.split(","))
+    not_empty(context, parameter, names)
+    return names
 
 
 @click.command(

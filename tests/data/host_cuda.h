@@ -12,7 +12,7 @@
 struct HostIndex {
     unsigned x, y, z;
 };
-static HostIndex threadIdx, blockIdx, blockDim, gridDim;
+static thread_local HostIndex threadIdx, blockIdx, blockDim, gridDim;
 
 // As cuLaunchKernel does, arguments come as pointers to their values.
 template <typename... P, size_t... I>

@@ -67,6 +67,7 @@ def test_one_thing_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         "pip install --force-reinstall 'legscore[gpu]'"
     ]
     monkeypatch.setattr(machine, "import_complaint", lambda module: "")
+    monkeypatch.setattr(machine, "builder_complaint", lambda gpu: "")
     assert missing_for_tensorrt() == []
 
 

@@ -250,7 +250,7 @@ def test_choice_carries_its_reason(members: list[Checkpoint], monkeypatch: pytes
     [
         (
             Request("tensorrt"),
-            r"engine tensorrt cannot be used here: no NVIDIA driver.*pip install 'legscore\[gpu\]'",
+            r"engine tensorrt cannot be used here: no NVIDIA driver.*pip install 'legscore\[gpu(-rtx)?\]'",
         ),
         (Request("openvino", device="0"), r"--device 0: engine openvino \(asked for\) uses no NVIDIA GPU"),
         (Request("null", device="0"), r"--device 0: engine null \(asked for\) uses no NVIDIA GPU"),

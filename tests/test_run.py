@@ -203,7 +203,7 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
         ),
         (
             [good, *model, *out, "--engine", "tensorrt"],
-            r"engine tensorrt cannot be used here: .*pip install 'legscore\[gpu\]'",
+            r"engine tensorrt cannot be used here: .*pip install 'legscore\[gpu(-rtx)?\]'",
         ),
         (
             [good, *model, *out, "--engine", "openvino", "--device", "0"],

@@ -87,6 +87,8 @@ field_text = st.text(st.sampled_from("a\"',;\t \n\r\0é"), max_size=6)
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(field_text, field_text), min_size=1, max_size=12), st.sampled_from(["csv", "tsv"]))
 @example([("a,b\nc", 'd"'), ('"', ",\n,")], "csv")
+@example([("", "\r\t\t")], "tsv")
+@example([("", ",\n,,"), ("\0\n", ",\r,,")], "csv")
 def test_well_formed_quoting_is_read_as_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], ending: str
 ) -> None:

@@ -109,7 +109,14 @@ def first_damage(lines: Iterable[str], delimiter: str, most: int) -> str | None:
 
 
 def _has_lone_quotes(row: list[str], lines: list[str], delimiter: str, n_columns: int) -> bool:
-    """Whether a row of several lines is rather several rows, of which two have a quote alone as a value."""
+    """Whether a row of several lines is rather several rows, of which two have a quote alone as a value.
+
+    It is one row where every value stands between quotes: of two rows the second would have none before its
+    quote.
+    """
+    quoted = delimiter.join('"' + value.replace('"', '""') + '"' for value in row)
+    if quoted == "".join(lines).replace("\0", " ").rstrip("\r\n"):
+        return False
     edges = (delimiter, "\n", "\r")
     return n_columns > 1 and (
         any(len(value) > 1 and value.startswith(edges) and value.endswith(edges) for value in row)

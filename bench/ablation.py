@@ -8,7 +8,7 @@ ensemble_curve.py. The published trainings see 80 million sequences, these a few
 shows is worth noting, one that does not says nothing against the paper. Needs gpra_yeast.parquet,
 predictions_native.parquet (see accuracy.py).
 
-    python bench/ablation.py --data FOLDER [--steps 300] [--batch 16] [--seeds 3] [--runs 21] [--save]
+    python bench/ablation.py --data FOLDER [--steps 300] [--batch 64] [--seeds 3] [--runs 21] [--save]
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", data="", output="ablation", steps=300, batch=16, seeds=3, runs=21, threads=1
+        __doc__ or "", data="", output="ablation", steps=300, batch=64, seeds=3, runs=21, threads=1
     )
     kept, settings = RESULTS / "ablation.json", {"steps": options.steps, "batch": options.batch}
     rows: list[dict[str, Any]] = []

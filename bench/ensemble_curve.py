@@ -30,7 +30,7 @@ def legscore(*words: str) -> None:
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", data="", output="ablation", members=10, steps=300, batch=16, threads=1, plot=""
+        __doc__ or "", data="", output="ablation", members=10, steps=300, batch=64, threads=1, plot=""
     )
     folder = Path(options.output)
     models = [str(train("original", seed, options)) for seed in range(1, options.members + 1)]

@@ -10,7 +10,13 @@ import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings, on_cluster, workers_lines
 from legscore.cli.effects import refuse_given
-from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.model_options import (
+    device_option,
+    engine_options,
+    model_option,
+    rc_option,
+    singleton_option,
+)
 from legscore.cli.output_options import (
     force_option,
     output_option,
@@ -24,7 +30,6 @@ from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.start_run import expected, hold_memory
 from legscore.cli.variant_options import OPTIONS
 from legscore.errors import InputError
-from legscore.rows.schema import RC_MODES
 from legscore.run.options import DEFAULT_SHARE, Options, Staging
 
 if TYPE_CHECKING:
@@ -116,19 +121,8 @@ def tile_options(function: Any) -> Any:
     type=click.Choice(["vcf", "tsv"]),
     help="Also write all changes as bgzipped text with an index, for bcftools, tabix and VEP.",
 )
-@click.option(
-    "--rc",
-    type=click.Choice(RC_MODES),
-    show_default="construct, for models trained on both strands",
-    help="What is turned around for the second strand: the whole construct, the insert alone, or nothing.",
-)
-@click.option(
-    "--singleton",
-    type=click.IntRange(0, 1),
-    default=0,
-    show_default=True,
-    help="Value of the input is_singleton, of models that have it.",
-)
+@rc_option
+@singleton_option
 @engine_options()
 @device_option()
 @threads_option

@@ -10,6 +10,7 @@ import click
 
 from legscore.cli.model_options import device_option, engine_options, model_option
 from legscore.cli.output_options import (
+    background_option,
     force_option,
     output_option,
     quiet_option,
@@ -99,13 +100,7 @@ SECTIONS = (
     show_default="tsv",
     help="Format on standard output; vcf and bcf where a VCF goes in.",
 )
-@click.option(
-    "--background",
-    type=click.Path(),
-    metavar="FILE",
-    help="Add percentile and rank of each effect among all changes of promoters like its own, from a file "
-    "that legscore atlas background made.",
-)
+@background_option
 @threads_option
 @force_option
 @verbose_option

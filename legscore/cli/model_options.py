@@ -1,4 +1,5 @@
-"""Options about models and engines that commands share: -m, --engine, --precision, --device."""
+"""Options about models and engines that commands share: -m, --engine, --precision, --device, --rc,
+--singleton."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import click
 
 from legscore.cli.effects import not_empty
 from legscore.engine.names import ENGINES, PRECISION_CHOICES
+from legscore.rows.schema import RC_MODES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +29,21 @@ def model_option(help: str, *, default: str | None = "bundled, a demonstration e
         show_default=default,
         help=help,
     )
+
+
+rc_option = click.option(
+    "--rc",
+    type=click.Choice(RC_MODES),
+    show_default="construct, for models trained on both strands",
+    help="What is turned around for the second strand: the whole construct, the insert alone, or nothing.",
+)
+singleton_option = click.option(
+    "--singleton",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="Value of the input is_singleton, of models that have it.",
+)
 
 
 def device_option(help: str = "NVIDIA GPUs to use, by number; several share the work.") -> Any:

@@ -36,6 +36,13 @@ def output_option(help: str, *, metavar: str = "OUT") -> Any:
     return click.option("-o", "--output", required=True, type=click.Path(), metavar=metavar, help=help)
 
 
+background_option = click.option(
+    "--background",
+    type=click.Path(),
+    metavar="FILE",
+    help="Add percentile and rank of each effect among all changes of promoters like its own, from a file "
+    "that legscore atlas background made.",
+)
 force_option = click.option(
     "--force", is_flag=True, help="Replace an output that is there already, which is refused otherwise."
 )

@@ -8,8 +8,15 @@ import click
 
 from legscore.cli.cluster_options import cluster_options, cluster_settings
 from legscore.cli.effects import refuse_given
-from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.model_options import (
+    device_option,
+    engine_options,
+    model_option,
+    rc_option,
+    singleton_option,
+)
 from legscore.cli.output_options import (
+    background_option,
     force_option,
     output_option,
     quiet_option,
@@ -24,7 +31,7 @@ from legscore.cli.table_options import sequence_is_option
 from legscore.cli.variant_options import READ as VARIANT_FILES
 from legscore.cli.variant_options import haplotype_options, variant_options
 from legscore.errors import InputError
-from legscore.rows.schema import KINDS, RC_MODES
+from legscore.rows.schema import KINDS
 from legscore.run.options import DEFAULT_SHARE
 
 FILES = (*VARIANT_FILES, "calibration", "background")
@@ -118,19 +125,8 @@ SECTIONS = (
     help="Which column plays a role, such as sequence=dna; repeat for more.",
 )
 @sequence_is_option
-@click.option(
-    "--rc",
-    type=click.Choice(RC_MODES),
-    show_default="construct, for models trained on both strands",
-    help="What is turned around for the second strand: the whole construct, the insert alone, or nothing.",
-)
-@click.option(
-    "--singleton",
-    type=click.IntRange(0, 1),
-    default=0,
-    show_default=True,
-    help="Value of the input is_singleton, of models that have it.",
-)
+@rc_option
+@singleton_option
 @click.option(
     "--max-n",
     type=click.IntRange(0),
@@ -237,13 +233,7 @@ SECTIONS = (
     metavar="FILE",
     help="Add effect_low and effect_high, from legscore evaluate --calibrate or a student that scores.",
 )
-@click.option(
-    "--background",
-    type=click.Path(),
-    metavar="FILE",
-    help="Add percentile and rank of each effect among all changes of promoters like its own, from a file "
-    "that legscore atlas background made.",
-)
+@background_option
 @click.option("--log-json", type=click.Path(), metavar="FILE", help="Append events as JSON lines.")
 @click.option(
     "--multiqc",

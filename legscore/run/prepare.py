@@ -231,7 +231,7 @@ def prepare_models(
                     f"--out-of-fold: {opened.name} has no column "
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
-    calibration, calibrated_by = _calibration(options, members, roles, source.carried, rc, say)
+    calibration, calibrated_by = _intervals(options, members, rc, source, say)
     hashes, settings = [member.sha256 for member in members], {"rc": rc, "singleton": options.singleton}
     background, ranked_by = chosen_background(
         options.background, hashes, settings, source.carried, roles.kind.windows
@@ -375,33 +375,14 @@ def _described(member: Checkpoint) -> dict[str, Any]:
     return described if student is None else {**described, "student": student}
 
 
-def _calibration(
-    options: Options, members: Sequence[Checkpoint], roles: Roles, kept: Sequence[str], rc: str, say: Say
+def _intervals(
+    options: Options, members: Sequence[Checkpoint], rc: str, source: PreparedInput, say: Say
 ) -> tuple[Calibration | StudentIntervals | None, dict[str, Any]]:
-    """The calibration asked for, fit for these members, and what the output says of it."""
+    """The intervals that --calibration asks for, and what the output says of them."""
     if options.calibration is None:
         return None, {}
-    from legscore.run.calibration import COLUMNS, load_calibration
-    from legscore.run.student_intervals import SUFFIX, intervals_of
+    from legscore.run.chosen_intervals import chosen_intervals
 
-    if clash := set(kept) & set(COLUMNS):
-        raise InputError(
-            f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out "
-            "with --keep"
-        )
-    if roles.kind.windows != 2:
-        raise InputError("--calibration gives intervals of effects; these rows are single sequences")
-    if options.calibration.endswith(SUFFIX):
-        intervals = intervals_of(options.calibration, members)
-        say(
-            f"intervals: hold the ensemble's effect in {intervals.coverage:.0%} of rows "
-            f"({options.calibration})"
-        )
-        return intervals, {"sha256": members[0].sha256, "coverage": intervals.coverage}
-    found, sha256 = load_calibration(options.calibration)
     settings = {"rc": rc, "singleton": options.singleton}
-    found.check([member.sha256 for member in members], settings, options.calibration)
-    say(
-        f"calibration: {found.slope:.3f} × effect, intervals for {found.coverage:.0%} ({options.calibration})"
-    )
-    return found, {"sha256": sha256, "coverage": found.coverage, "slope": found.slope}
+    windows = source.roles.kind.windows
+    return chosen_intervals(options.calibration, members, settings, source.carried, windows, say)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -180,3 +181,28 @@ def test_ctrl_c_during_a_build_ends_it(world: World, members: list[Checkpoint], 
     world.during_build = lambda: None
     opened(members, recipe()).close()
     assert len(world.builds) == 3, "what was built before is kept"
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_ctrl_c_as_the_thread_starts_builds_nothing(
+    world: World, members: list[Checkpoint], compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread is then in nobody's books: nothing waits for it, and it must not go on."""
+    from legscore.engine.tensorrt_plans import compile_plans
+
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("legscore-tensorrt"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compile_plans(members, recipe(), GPU, lambda line: None) if compiling else opened(members, recipe())
+    until = time.monotonic() + 20
+    while any(thread.name.startswith("legscore-tensorrt") for thread in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not world.builds
+    assert not world.card.held

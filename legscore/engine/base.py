@@ -13,7 +13,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.contract import Contract
 from legscore.engine.fidelity import Fidelity
 from legscore.errors import EngineError
+from legscore.system.threads import running_pool
 
 Watch = Callable[[float], object]
 
@@ -84,7 +85,7 @@ class ThreadedEngine(ABC):
         self.fidelity: Fidelity | None = None
         self._stop = threading.Event()
         self._pid = os.getpid()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="legscore-engine")
+        self._thread = running_pool(1, "legscore-engine")
         self.computed_together: list[list[int]] = []
         """Members that are computed together, whichever of them is asked for; each alone where empty."""
 

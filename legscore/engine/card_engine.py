@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.contract import Contract
 from legscore.engine.base import ThreadedEngine, Watch
 from legscore.errors import EngineError
+from legscore.system.threads import running_pool
 
 
 class CardEngine(ThreadedEngine):
@@ -31,7 +32,7 @@ class CardEngine(ThreadedEngine):
         self.card = card
         self.scorer: Scorer | None = None
         self._lost: CardError | None = None
-        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="legscore-card")
+        self._waiter = running_pool(1, "legscore-card")
 
     def submit(
         self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None

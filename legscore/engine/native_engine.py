@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
 from legscore.system.cores import usable_cores
+from legscore.system.threads import running_pool
 
 STRETCHES_PER_THREAD = 4
 """Stretches that a batch is cut into for each thread, at least, so that all end at about the same time."""
@@ -82,7 +83,7 @@ class NativeEngine(ThreadedEngine):
         self.threads = threads or usable_cores()
         self.windows = int(recipe.get("native", "windows"))
         self._library, self._halt = load_library(), ctypes.c_int32(0)
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="legscore-native")
+        self._pool = running_pool(self.threads, "legscore-native")
         self._buffers: NativeBuffers | None = None
         self._networks: list[PackedNetwork] = []
         self._checks: list[Future[None]] = []

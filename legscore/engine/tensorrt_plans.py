@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from legscore.cuda.card import Card, CardError
@@ -29,6 +28,7 @@ from legscore.model.graph import REWRITE_VERSION
 from legscore.model.onnx_model import OnnxModel
 from legscore.system.log import Say
 from legscore.system.resources import cache_folder
+from legscore.system.threads import running_pool
 
 REWRITE = f"{REWRITE_VERSION}.{GPU_REWRITE_VERSION}"
 Made = TypeVar("Made")
@@ -52,10 +52,9 @@ def in_a_thread(card: Card, work: Callable[[Say], Made], say: Say) -> Made:
         with card.use():
             return work(told)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="legscore-tensorrt") as thread:
-        made = thread.submit(run)
+    with running_pool(1, "legscore-tensorrt") as thread:
         try:
-            return made.result()
+            return thread.submit(run).result()
         except BaseException:
             stop.set()
             raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from legscore.errors import EngineError
 from legscore.generate.host_denoiser import HostDenoiser
 from legscore.model.checkpoint import Checkpoint
 from legscore.system.cores import usable_cores
+from legscore.system.threads import running_pool
 
 ROWS = 40
 """Designs that a thread takes at once."""
@@ -49,7 +49,7 @@ class NativeDenoiser(HostDenoiser):
         self._network = PackedNetwork(checkpoint)
         threads = threads or usable_cores()
         self._buffers = NativeBuffers(self._network.handle, threads)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="legscore-native")
+        self._pool = running_pool(threads, "legscore-native")
         try:
             self._check(len(checkpoint.contract.channels))
         except BaseException:

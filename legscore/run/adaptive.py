@@ -13,7 +13,7 @@ ms.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from math import atan, cos, erf, pi, sin, sqrt
@@ -26,6 +26,7 @@ from legscore.rows.groups import Group
 from legscore.rows.reduce import spread
 from legscore.rows.schema import OK
 from legscore.rows.window import Windows
+from legscore.system.threads import running_pool
 
 LEAST = 5
 """Members that every row gets."""
@@ -52,7 +53,7 @@ class AdaptiveScorer:
 
     def __init__(self, bound: float, depth: int) -> None:
         self.bound = bound
-        self._threads = ThreadPoolExecutor(depth, thread_name_prefix="legscore-until")
+        self._threads = running_pool(depth, "legscore-until")
 
     def submit(self, engine: Engine, windows: Windows, watch: Callable[[float], object]) -> Future[Adapted]:
         """Score a part; `watch` hears what share of its windows × members is done or will not be needed, up

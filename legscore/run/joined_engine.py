@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from legscore.dna.batch import Batch
 from legscore.engine.base import Engine, Watch
 from legscore.engine.fidelity import Fidelity
+from legscore.system.threads import running_pool
 
 
 class JoinedEngine:
@@ -27,7 +28,7 @@ class JoinedEngine:
         known = [engine.fidelity for engine in engines if engine.fidelity]
         self.fidelity: Fidelity | None = max(known, key=lambda one: one.score_max_error, default=None)
         """That of the least exact engine."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="legscore-ensembles")
+        self._thread = running_pool(1, "legscore-ensembles")
 
     @property
     def fidelities(self) -> list[Fidelity | None]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from legscore.system.threads import running_thread
+
 T = TypeVar("T")
 U = TypeVar("U")
 POLL_S = 0.1
@@ -73,7 +75,7 @@ def background(
             end = _EndError(error)
         waiting.put(end)
 
-    thread = threading.Thread(target=work, name=f"legscore-{name}", daemon=True)
+    thread: threading.Thread | None = None
 
     def taken() -> Any:
         """The next item, which nothing here then holds; _EndError is raised after the last."""
@@ -81,7 +83,7 @@ def background(
             try:
                 item = waiting.get(timeout=POLL_S)
             except queue.Empty:
-                if not thread.is_alive() and waiting.empty():
+                if not (thread and thread.is_alive()) and waiting.empty():
                     raise RuntimeError(f"the {name} thread ended without a word") from None
                 continue
             if isinstance(item, _EndError):
@@ -89,9 +91,9 @@ def background(
             room.release()
             return item
 
-    thread.start()
     ended = False
     try:
+        thread = running_thread(work, f"legscore-{name}")
         while True:
             yield taken()
     except _EndError as end:
@@ -102,7 +104,8 @@ def background(
         stop.set()
         if not ended:
             on_stop()
-        thread.join()
+        if thread:  # else Ctrl-C came as it was starting, and it has touched no item
+            thread.join()
 
 
 def in_flight(

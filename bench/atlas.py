@@ -41,6 +41,8 @@ GTF = "Saccharomyces_cerevisiae.R64-1-1.109.gtf.gz"
 STRAINS, SITES = "strains_vs_R64.vcf.gz", "saccharomyces_cerevisiae.vcf.gz"
 MEASURED, TILES = "native_measured_snvs.vcf.gz", "native_promoter_tiles.bed"
 UTR, TILES_A_GENE = 47, 3
+EFFECTS_AGREE = 0.995
+"""Spearman below which a precision is not used (`legscore.engine.fidelity`)."""
 
 
 class Bench:
@@ -202,12 +204,15 @@ class Bench:
             raise SystemExit("rows of the twin are missing")
         from scipy.stats import spearmanr
 
+        agreement = float(spearmanr(one, other).statistic)
+        if agreement < EFFECTS_AGREE:
+            raise SystemExit(f"effects of engine and twin: Spearman {agreement:.5f} is below {EFFECTS_AGREE}")
         return {
             "rows": len(one),
             "effect_max_error": float(error.max()),
             "effect_rms_error": float(np.sqrt((error**2).mean())),
             "score_max_error": float(scores.max()),
-            "effect_spearman": float(spearmanr(one, other).statistic),
+            "effect_spearman": agreement,
         }
 
     def equal(self) -> dict[str, Any]:

@@ -306,6 +306,24 @@ def test_named_ensembles_are_scored_by_the_workers(
 
 
 @with_ray
+def test_an_atlas_has_the_bytes_of_one_machine(
+    cli: Cli, cluster: str, tmp_path: Path, toy_models: Path
+) -> None:
+    from atlas_world import content, write_world
+
+    world = write_world(tmp_path)
+    given = ("atlas", "build", "--fasta", world / "g.fa", "--tiles", world / "t.bed", "-m", toy_models)
+    given = (*given, *COMMON, "--indels", "--tabix", "vcf")
+    assert cli(*given, "-o", tmp_path / "one").code == 0
+    ran = cli(*given, "-o", tmp_path / "ray", "--ray", cluster, "--workers", 2)
+    assert ran.code == 0, ran.err
+    one, ray = content(tmp_path / "one"), content(tmp_path / "ray")
+    assert ray.keys() == one.keys()
+    assert [name for name in one if ray[name] != one[name]] == []
+    assert not parts_folder(tmp_path / "ray").exists()
+
+
+@with_ray
 def test_members_of_a_row_are_chosen_by_the_workers(cli: Cli, cluster: str, tmp_path: Path) -> None:
     """--until-se and --out-of-fold."""
     from conftest import toy_checkpoint

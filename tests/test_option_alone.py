@@ -15,15 +15,16 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from conftest import Ran, one_line, toy_checkpoint
+from conftest import REPOSITORY, Ran, one_line, toy_checkpoint
 from test_option_pairs import names_of, refused, walk, words
 from test_report import scores
 
-from legscore.cli import COMMANDS, attribute, bench, cache, models, plot, report, show
+from legscore.cli import COMMANDS, attribute, bench, cache, models, motifs, plot, report, show
 from legscore.measure.whole_run import WholeRun
 from legscore.system.caches import KINDS, private
 
 __all__ = ["scores"]
+YEAST = REPOSITORY / "examples" / "yeast.meme"
 Cli = Callable[..., Ran]
 Given = dict[str, tuple[Any, ...]]
 ELSEWHERE = {"run", "variants", "evaluate", "import", "design", "train", "ablate", "distill", "lookup"}
@@ -60,6 +61,7 @@ def test_every_option_is_walked() -> None:
     known = {
         "report": {"scores", "truth", "tile"}, "plot ism": {"scores", "promoter", "tile"},
         "attribute": {"scores", "tile", "effect", "tracks", "bed", "width", "fdr"}, "plot logo": {"contributions", "promoters"},
+        "motifs": {"inputs", "meme", "most_p", "kind", "columns", "keep", "format_"},
         "plot scatter": {"predictions", "truth", "columns", "keys", "where"}, "plot ensemble-curve": {"evaluation"},
         "plot violins": {
             "predictions", "truth", "columns", "metrics", "by", "cluster", "bootstrap", "seed", "keys", "where",
@@ -115,6 +117,24 @@ def test_attribute(scores: Path, cli: Cli, tmp_path: Path) -> None:
         "fdr": (0.5,),
     }
     alone(asked, one, 4)
+
+
+def test_motifs(cli: Cli, tmp_path: Path) -> None:
+    table, count = tmp_path / "t.csv", itertools.count()
+    table.write_text("id,ref_sequence,alt_sequence,other\na,GGTTACCCGAA,GGTTACGCGAA,GGTTAGGCGAA\n")
+    (tmp_path / "m.meme").write_text(YEAST.read_text().replace("REB1", "other"))
+
+    def one(given: Given) -> Any:
+        out = "-" if "format_" in given else tmp_path / f"o{next(count)}.csv"
+        read = {"meme": (YEAST,), **given}
+        ran = cli("motifs", table, "-o", out, *words(motifs.command, read))
+        return None if refused(ran) else (ran.out if out == "-" else Path(out).read_text(), "")
+
+    asked: Given = {
+        "meme": (tmp_path / "m.meme",), "most_p": (0.1,), "kind": ("edit",), "columns": ("alt_sequence=other",),
+        "keep": ("none",), "format_": ("tsv",),
+    }  # fmt: skip
+    alone(asked, one, 5)
 
 
 def test_plots(scores: Path, cli: Cli, tmp_path: Path) -> None:

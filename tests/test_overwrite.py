@@ -137,6 +137,8 @@ COMMANDS = {
         *("design", "--mutation-curve", "--from", "X", "-m", "MODEL", "-o", "o.csv", "--plot", "X.svg"),
     ),
     "design FILE:COLUMN": ("design", "--method", "evolve", "--target", "X:a", "-o", "X"),
+    "motifs": ("motifs", "X", "--meme", "t.csv", "-o", "X"),
+    "motifs --meme": ("motifs", "t.csv", "--meme", "X", "-o", "X"),
     "plot ism": ("plot", "ism", "X", "--promoter", "p", "-o", "X.svg"),
     "plot ensemble-curve": ("plot", "ensemble-curve", "X", "-o", "X.svg"),
     "plot training": ("plot", "training", "X", "-o", "X.svg"),

@@ -23,6 +23,7 @@ from legscore.cli import COMMANDS
 FOREIGN = b"mine since 1998\n"
 GENOME = REPOSITORY / "examples" / "genome"
 TILES = ("--fasta", GENOME / "toy.fa", "--tiles", GENOME / "tiles.bed")
+YEAST = REPOSITORY / "examples" / "yeast.meme"
 RUN = ("run", "t.csv", "-m", "MODEL", "--engine", "null")
 VARIANTS = ("variants", GENOME / "toy.vcf", *TILES)
 GENOME_RUN = ("run", GENOME / "toy.vcf", "-m", "MODEL", "--engine", "null", *TILES)
@@ -83,6 +84,7 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
     "attribute -o, sequences": (("attribute", "i.parquet", "-o", "c.npz"), "c.one_hot.npz"),
     "attribute --tracks": (("attribute", "i.parquet", "-o", "c.npz", "--tracks", "c.bedgraph"), "c.minus.bedgraph"),
     "attribute --bed": (("attribute", "i.parquet", "-o", "c.npz", "--bed", "OUT"), "r.bed"),
+    "motifs -o": (("motifs", GENOME / "pairs.csv", "--meme", YEAST, "-o", "OUT"), "m.parquet"),
     "plot logo -o": (("plot", "logo", "a.npz", "-o", "OUT"), "l.pdf"),
     "plot scatter -o": (
         ("plot", "scatter", "p.csv", "--truth", "a", "--prediction", "b", "-o", "OUT"),
@@ -142,6 +144,7 @@ READ = {
         "--own",
         "--teacher-table",
         "--student",
+        "--meme",
         "--apart",
     ),
 }

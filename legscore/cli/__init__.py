@@ -48,6 +48,7 @@ COMMANDS = {
         "legscore.cli.attribute",
         "Turn scores of every change into what each base contributes.",
     ),
+    "motifs": ("legscore.cli.motifs", "Name the motifs that variants make or break."),
     "plot": ("legscore.cli.plot", "Draw figures: a promoter, a scatter, violins, a training."),
     "design": ("legscore.cli.design", "Design sequences with a wanted score."),
     "doctor": (
@@ -78,7 +79,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        if name in ("run", "merge", "bench", "atlas", "lookup"):
+        if name in ("run", "merge", "bench", "atlas", "lookup", "motifs"):
             use_system_pool()
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         refuse_empty_values(command)

@@ -61,7 +61,11 @@ def role_array(part: Part, role: str, column: str) -> pa.Array:
 
 
 def choose_carried_columns(
-    opened: Input, roles: Roles, keep: str, written: Collection[str] = ()
+    opened: Input,
+    roles: Roles,
+    keep: str,
+    written: Collection[str] = (),
+    results: Collection[str] | None = None,
 ) -> list[str]:
     """Input columns to carry into the output.
 
@@ -70,6 +74,7 @@ def choose_carried_columns(
         `all`,
             `none`, or names separated by commas.
         written: result columns beside those that every run writes.
+        results: all result columns, where no run writes them.
 
     Raises:
         InputError: an unknown name, or one that a result column has.
@@ -89,8 +94,10 @@ def choose_carried_columns(
                 )
     if keep in ("auto", "all"):  # a status that was given goes into the one that is written
         kept = [name for name in kept if name != roles.column_of.get("status")]
-    results = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS, *written)
-    if clash := [name for name in kept if name in results or name.endswith("_per_model")]:
+    of_run = (*RESULT_COLUMNS[roles.kind.windows], *TAIL_COLUMNS, *written)
+    taken = of_run if results is None else results
+    per_model = "_per_model" if results is None else ()
+    if clash := [name for name in kept if name in taken or name.endswith(per_model)]:
         raise InputError(
             f"{opened.name} already has the column {clash[0]!r}, which legscore writes; leave it out with "
             "--keep "

@@ -55,8 +55,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One cache for a run of pytest: its workers share it, so that each network is compiled and measured once."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     patch = pytest.MonkeyPatch()
-    patch.setenv("LEGSCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("LEGSCORE_CACHE", str(folder / "cache"))
     yield
     patch.undo()
 

@@ -20,6 +20,7 @@ import pytest
 from conftest import REPOSITORY, Ran, one_line, random_dna
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_attribute import rows_of, write
 
 from legscore.attribute.meme_files import Motif, MotifFile, parse_meme, read_meme
 from legscore.attribute.motif_scores import PSEUDOCOUNT, UNITS, MotifScores, background_of
@@ -436,6 +437,38 @@ def test_motifs_that_never_hit_are_named(tmp_path: Path, pairs: Path, cli: Cli) 
     assert ran.code == 0
     assert "TA: even the best word has a larger p-value" in ran.err
     assert "a%3Bb%7Cc(RE%25B1)|+|2|" in (tmp_path / "o.csv").read_text()
+
+
+def test_runs_are_named(tmp_path: Path, cli: Cli) -> None:
+    """The run over a site has its name in the BED file, on the strand of the tile; one over other bases has none."""
+    rng, rows = np.random.default_rng(5), []
+    texts = {
+        "site": f"{'ATTGA' * 4}TTACCCG{'ATTGA' * 4}",
+        "turned": f"{'ATTGA' * 3}CGGGTAA{'ATTGA' * 5}",
+        "other": "ATTGA" * 9,
+    }
+    first = {"site": 20, "turned": 15, "other": 20}
+    for i, (name, text) in enumerate(texts.items()):
+        for row in rows_of(name, text, 100 * i, "+-+"[i]):
+            inside = first[name] <= row["offset"] < first[name] + 7
+            rows.append(row | {"effect": float(np.float32(-1 if inside else rng.normal() / 100))})
+    scores, bed, high = write(tmp_path / "s.parquet", rows), tmp_path / "a.bed", tmp_path / "b.bed"
+    assert cli("attribute", scores, "-o", tmp_path / "a.npz", "--bed", bed).code == 0
+    ran = cli("attribute", scores, "-o", tmp_path / "b.npz", "--bed", high, "--meme", YEAST)
+    assert ran.code == 0, ran.err
+    lines = [line.split("\t") for line in high.read_text().splitlines()]
+    assert [line[:-1] for line in lines] == [line.split("\t") for line in bed.read_text().splitlines()]
+    named = {line[3]: line[8] for line in lines}
+    assert named == {"site": "REB1|+|20|3.88e-05", "turned": "REB1|-|15|3.88e-05", "other": "."}
+    assert "runs with a motif: 2 of 3" in ran.err
+    refused = cli("attribute", scores, "-o", tmp_path / "c.npz", "--meme", YEAST)
+    one_line(refused, "--meme has no effect here", "--bed")
+    refused = cli(
+        "attribute", scores, "-o", tmp_path / "c.npz", "--bed", tmp_path / "c.bed", "--motif-p", 0.1
+    )
+    one_line(refused, "--motif-p has no effect here", "--meme")
+    refused = cli("attribute", scores, "-o", tmp_path / "c.npz", "--bed", YEAST, "--meme", YEAST)
+    one_line(refused, "both input and output")
 
 
 def test_no_rows(tmp_path: Path, cli: Cli) -> None:

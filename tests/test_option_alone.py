@@ -60,7 +60,7 @@ def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]
 def test_every_option_is_walked() -> None:
     known = {
         "report": {"scores", "truth", "tile"}, "plot ism": {"scores", "promoter", "tile"},
-        "attribute": {"scores", "tile", "effect", "tracks", "bed", "width", "fdr"}, "plot logo": {"contributions", "promoters"},
+        "attribute": {"scores", "tile", "effect", "tracks", "bed", "width", "fdr", "meme", "most_p"}, "plot logo": {"contributions", "promoters"},
         "motifs": {"inputs", "meme", "most_p", "kind", "columns", "keep", "format_"},
         "plot scatter": {"predictions", "truth", "columns", "keys", "where"}, "plot ensemble-curve": {"evaluation"},
         "plot violins": {
@@ -102,7 +102,10 @@ def test_attribute(scores: Path, cli: Cli, tmp_path: Path) -> None:
             for name, value in (("tracks", "c.bedgraph"), ("bed", "r.bed"))
             if name in given
         }
-        given = {"bed": (out / "r.bed",), **given} if given.keys() & {"width", "fdr"} else given
+        given = (
+            {"bed": (out / "r.bed",), **given} if given.keys() & {"width", "fdr", "meme", "most_p"} else given
+        )
+        given = {"meme": (YEAST,), **given} if "most_p" in given else given
         ran = cli("attribute", scores, "-o", out / "c.npz", *words(attribute.command, given | written))
         return (
             None if refused(ran) else (sorted((path.name, path.read_bytes()) for path in out.iterdir()), "")
@@ -115,8 +118,10 @@ def test_attribute(scores: Path, cli: Cli, tmp_path: Path) -> None:
         "bed": (),
         "width": (4,),
         "fdr": (0.5,),
+        "meme": (YEAST,),
+        "most_p": (0.5,),
     }
-    alone(asked, one, 4)
+    alone(asked, one, 5)
 
 
 def test_motifs(cli: Cli, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ import polars as pl
 
 from legscore.attribute.contributions import Contributions, contributions
 from legscore.attribute.high_runs import FDR, WIDTH, HighRun, high_runs
+from legscore.attribute.motif_scores import MOST_P
+from legscore.attribute.named_runs import NO_HIT, named_runs
 from legscore.attribute.npz_files import one_hot_path, span, write_npz
+from legscore.attribute.open_motifs import open_motifs
 from legscore.errors import InputError, OutputError
 from legscore.evaluate.saturation import BASES, Saturation, select_saturation, wanted_columns
 from legscore.evaluate.tables import Tables
@@ -47,6 +50,7 @@ class AttributeOptions:
         tile: column that names the tiles; None to choose.
         effect: column of the effects.
         width: positions of the stretches that are summed for runs. fdr: false discovery rate of high ones.
+        meme: file of motifs that name the runs in `bed`; None for none. most_p: largest p-value of a hit.
     """
 
     scores: str
@@ -57,6 +61,8 @@ class AttributeOptions:
     effect: str = "effect"
     width: int = WIDTH
     fdr: float = FDR
+    meme: str | None = None
+    most_p: float = MOST_P
 
     def check(self, force: bool) -> None:
         """OutputError where an output has a name of another kind, is taken, or is the input."""
@@ -70,7 +76,7 @@ class AttributeOptions:
             "-o, sequences": one_hot_path(self.output),
         }
         outputs |= {"--tracks": plus, "--tracks, minus strand": minus, "--bed": self.bed}
-        check_files(outputs, [self.scores], force=force)
+        check_files(outputs, [self.scores, self.meme], force=force)
 
 
 def attribute(options: AttributeOptions, say: Say) -> Contributions:
@@ -84,6 +90,7 @@ def attribute(options: AttributeOptions, say: Say) -> Contributions:
         InputError: the scores hold no saturated tile, or not where tiles lie. OutputError: no library for
             bigWig, or the disk refuses.
     """
+    motifs = open_motifs(options.meme, options.most_p, say) if options.meme else None
     tables = Tables([options.scores])
     table = tables.all[0]
     if table.opened.known_rows == 0 and wanted_columns(table.columns):
@@ -102,7 +109,11 @@ def attribute(options: AttributeOptions, say: Say) -> Contributions:
             say(line)
     if options.bed:
         runs = high_runs(found, options.width, options.fdr)
-        write_bed(found, runs, Path(options.bed))
+        hits = None
+        if motifs is not None:
+            hits = named_runs(found, runs, motifs)
+            say(f"runs with a motif: {sum(hit != NO_HIT for hit in hits):,} of {len(runs):,}")
+        write_bed(found, runs, Path(options.bed), hits)
         where = "on the genome" if _placed(found) else "by tile: the scores do not say where tiles lie"
         say(f"output: {options.bed} ({len(runs):,} runs of high contribution, {where})")
     write_npz(found, options.output)
@@ -180,8 +191,10 @@ def strand_values(found: Contributions) -> pl.DataFrame:
     return grouped.agg(pl.col("value").mean())
 
 
-def write_bed(found: Contributions, runs: list[HighRun], path: Path) -> None:
+def write_bed(found: Contributions, runs: list[HighRun], path: Path, hits: list[str] | None = None) -> None:
     """Write runs as BED6, with the sum of their contributions and their bases as columns 7 and 8.
+
+    With `hits`, the best hit of a motif in each run is column 9.
 
     In genome coordinates by contig, position and tile; where not every tile has a place, in those of tiles,
     whose names then stand for contigs.
@@ -189,7 +202,7 @@ def write_bed(found: Contributions, runs: list[HighRun], path: Path) -> None:
     placed = _placed(found)
     most = max((abs(run.total) for run in runs), default=0.0)
     rows = []
-    for run in runs:
+    for i, run in enumerate(runs):
         name = field(found.names_T[run.tile])
         chrom, start, stop, strand = name, run.start, run.stop, "+"
         if placed:
@@ -203,7 +216,8 @@ def write_bed(found: Contributions, runs: list[HighRun], path: Path) -> None:
             )
         bases = "".join(BASES[b] if b >= 0 else "N" for b in found.base_TL[run.tile, run.start : run.stop])
         score = round(SCALE * abs(run.total) / most)
-        rows.append((chrom, start, stop, name, score, strand, f"{run.total:.6g}", bases))
+        hit = () if hits is None else (hits[i],)
+        rows.append((chrom, start, stop, name, score, strand, f"{run.total:.6g}", bases, *hit))
     if placed:
         rows.sort(key=lambda row: (row[0], row[1], row[2], row[3]))
     with publishing(path) as temporary, writing(path), open(temporary, "w", encoding="utf-8") as stream:

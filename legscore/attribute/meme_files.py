@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import quote
 
 import numpy as np
 
@@ -25,6 +26,7 @@ SITES = 20.0
 WIDEST = 100
 SUM_IS_ONE = 0.01
 """How far probabilities, which are printed rounded, may sum from 1; they are divided by their sum."""
+_SEPARATES = re.compile(r"[\s%|;]")
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -50,6 +52,12 @@ class Motif:
     def title(self) -> str:
         """Identifier, and the alternate name in parentheses."""
         return f"{self.name}({self.alias})" if self.alias else self.name
+
+    @property
+    def written(self) -> str:
+        """The title without what separates fields and hits: those letters are written as %7C is in
+        addresses."""
+        return _SEPARATES.sub(lambda found: quote(found[0]), self.title)
 
 
 @dataclass(frozen=True)

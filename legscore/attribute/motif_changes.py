@@ -16,7 +16,6 @@ import numpy as np
 from legscore.attribute.motif_scores import MotifScores, block_numbers, scores_at
 from legscore.attribute.two_sequences import TwoSequences
 
-STRANDS = "+-"
 BROKEN, MADE = 0, 1
 """The sequence that has the hit: reference or alternative."""
 _KNOWN = -1_000_000

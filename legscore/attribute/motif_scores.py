@@ -25,6 +25,9 @@ UNITS = 1000
 """Units of score in a bit."""
 UNKNOWN = -10_000_000
 """Score of an unknown base, in units: no word with one is ever a hit."""
+MOST_P = 1e-4
+"""Largest p-value of a hit, unless asked for otherwise."""
+STRANDS = "+-"
 BLOCK = 5
 """Bases that are looked up at once."""
 _N_CODES = N_CODE + 1

@@ -3,21 +3,19 @@ breaks."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 
-from legscore.attribute.meme_files import Motif, MotifFile, read_meme
-from legscore.attribute.motif_changes import BROKEN, MADE, STRANDS, MotifChanges, motif_changes
-from legscore.attribute.motif_scores import PSEUDOCOUNT, UNITS, MotifScores, background_of
+from legscore.attribute.motif_changes import BROKEN, MADE, MotifChanges, motif_changes
+from legscore.attribute.motif_scores import MOST_P, PSEUDOCOUNT, STRANDS, UNITS
+from legscore.attribute.open_motifs import ScoredMotifs, open_motifs
 from legscore.attribute.two_sequences import TwoSequences
 from legscore.errors import InputError, OutputError
 from legscore.input.read import Input, Part, open_input
@@ -33,9 +31,7 @@ from legscore.version import __version__
 
 PART_ROWS = 16_384
 COLUMNS = ("n_made", "n_broken", "made", "broken")
-MOST_P = 1e-4
 VARIANT_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
-SEPARATES = re.compile(r"[\s%|;]")
 MOST_TOLD = 8
 
 
@@ -83,11 +79,7 @@ def scan_motifs(options: MotifOptions, say: Say) -> None:
             f"{vcf} holds variants, not sequences; make rows of it first: legscore variants {vcf} --fasta "
             "GENOME -o rows.parquet"
         )
-    file = read_meme(options.meme)
-    background_B = background_of(file)
-    motifs = [MotifScores.of(motif, background_B) for motif in file.motifs]
-    for line in _told_motifs(file, motifs, options, background_B):
-        say(line)
+    motifs = open_motifs(options.meme, options.most_p, say)
     opened = open_input(options.inputs, may_be_empty=True)
     for line in opened.notes:
         say(line)
@@ -106,54 +98,20 @@ def scan_motifs(options: MotifOptions, say: Say) -> None:
         "legscore": __version__,
         "motifs": {
             "meme_sha256": sha256(Path(options.meme).read_bytes()).hexdigest(),
-            "n": len(motifs),
+            "n": len(motifs.titles),
             "most_p": options.most_p,
             "pseudocount": PSEUDOCOUNT,
-            "background_acgt": background_B.tolist(),
+            "background_acgt": motifs.background_B.tolist(),
         },
     }
     tally = Tally()
-    titles = [SEPARATES.sub(lambda found: quote(found[0]), motif.title) for motif in file.motifs]
     columns = list(dict.fromkeys([*roles.column_of.values(), *kept]))
     with open_writer(options.output, form, schema, metadata) as writer:
         for part in opened.parts(columns, PART_ROWS):
-            writer.write(_scanned(part, roles, motifs, titles, options.most_p, schema, tally))
+            writer.write(_scanned(part, roles, motifs, schema, tally))
     for line in tally.lines():
         say(line)
     say(f"output: {options.output}")
-
-
-def _told_motifs(
-    file: MotifFile, motifs: Sequence[MotifScores], options: MotifOptions, background_B: np.ndarray
-) -> list[str]:
-    """What is scanned for. InputError where no motif can have a hit."""
-    never = [
-        motif
-        for motif, scores in zip(file.motifs, motifs, strict=True)
-        if scores.bound(options.most_p) - scores.lowest >= len(scores.tail)
-    ]
-    if len(never) == len(motifs):
-        raise InputError(
-            f"{options.meme}: no word of any motif has a p-value of {options.most_p:g} or less, so none is "
-            "ever a hit; raise --motif-p"
-        )
-    said = "the file" if file.background_B is not None else "equal frequencies"
-    shares = ", ".join(f"{base} {share:.3f}" for base, share in zip("ACGT", background_B, strict=True))
-    lines = [
-        f"motifs: {len(motifs):,} of {options.meme}, both strands, p at most {options.most_p:g}",
-        f"        background of {said}, averaged over strands: {shares}; pseudocount {PSEUDOCOUNT}",
-    ]
-    if never:
-        lines.append(
-            f"        {_some(never)}: even the best word has a larger p-value, so none is ever a hit"
-        )
-    return lines
-
-
-def _some(motifs: Sequence[Motif]) -> str:
-    more = len(motifs) - MOST_TOLD
-    named = ", ".join(motif.title for motif in motifs[:MOST_TOLD])
-    return f"{named} and {more:,} more" if more > 0 else named
 
 
 def _schema(opened: Input, kept: Collection[str]) -> pa.Schema:
@@ -163,22 +121,14 @@ def _schema(opened: Input, kept: Collection[str]) -> pa.Schema:
     return pa.schema([*fields, pa.field("status", pa.dictionary(pa.int8(), pa.string()))])
 
 
-def _scanned(
-    part: Part,
-    roles: Roles,
-    motifs: Sequence[MotifScores],
-    titles: Sequence[str],
-    most_p: float,
-    schema: pa.Schema,
-    tally: Tally,
-) -> pa.Table:
+def _scanned(part: Part, roles: Roles, motifs: ScoredMotifs, schema: pa.Schema, tally: Tally) -> pa.Table:
     """The rows of a part, in their order."""
     given = {role: role_array(part, role, name) for role, name in roles.column_of.items()}
     two = TwoSequences.of(given, roles.kind)
-    changes = motif_changes(two, motifs, most_p)
-    tally.add(two.status_N, changes, titles)
+    changes = motif_changes(two, motifs.scores, motifs.most_p)
+    tally.add(two.status_N, changes, motifs.titles)
     n = part.table.num_rows
-    not_ok, made, texts = two.status_N != OK, {}, _texts(changes, titles)
+    not_ok, made, texts = two.status_N != OK, {}, _texts(changes, motifs.titles)
     for side, count, words in ((MADE, "n_made", "made"), (BROKEN, "n_broken", "broken")):
         rows = changes.row_H[changes.side_H == side]
         made[count] = pa.array(np.bincount(rows, minlength=n).astype(np.int32), mask=not_ok)

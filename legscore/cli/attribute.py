@@ -10,7 +10,7 @@ from legscore.cli.effects import refuse_given
 from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
-from legscore.cli.table_options import tile_column_option
+from legscore.cli.table_options import meme_option, motif_p_option, tile_column_option
 
 SECTIONS = (
     Section(
@@ -23,7 +23,7 @@ SECTIONS = (
     ),
     Section(
         "On the genome",
-        "tracks bed width fdr quiet help",
+        "tracks bed width fdr meme most_p quiet help",
         ("legscore attribute effects.parquet -o c.npz --tracks c.bw --bed high.bed --fdr 0.01",),
     ),
 )
@@ -71,6 +71,10 @@ SECTIONS = (
     metavar="RATE",
     help="False discovery rate of the sums that count as high.",
 )
+@meme_option(
+    required=False, help="Motifs in MEME's text format, whose best hit in each run becomes a column of --bed."
+)
+@motif_p_option
 @force_option
 @quiet_option
 def command(
@@ -82,6 +86,8 @@ def command(
     bed: str | None,
     width: int,
     fdr: float,
+    meme: str | None,
+    most_p: float,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -98,9 +104,12 @@ def command(
     from legscore.attribute.attribute_files import AttributeOptions, attribute
 
     if bed is None:
-        refuse_given(("width", "fdr"), "it is about the runs of --bed")
-    options = AttributeOptions(scores, output, tracks, bed, tile, effect, width, fdr)
+        refuse_given(("width", "fdr", "meme"), "it is about the runs of --bed")
+    if meme is None:
+        refuse_given(("most_p",), "it is about the motifs of --meme")
+    options = AttributeOptions(scores, output, tracks, bed, tile, effect, width, fdr, meme, most_p)
     options.check(force)
     with kept_inputs(speaker(quiet)) as kept:
         (path,) = kept.scores([scores])
-        attribute(replace(options, scores=path), kept.saying(speaker(quiet)))
+        read = replace(options, scores=path, meme=kept.path(meme) if meme else None)
+        attribute(read, kept.saying(speaker(quiet)))

@@ -10,6 +10,7 @@ import click
 from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
+from legscore.cli.table_options import meme_option, motif_p_option
 from legscore.cli.variant_options import roles_of
 
 SECTIONS = (
@@ -42,22 +43,8 @@ SECTIONS = (
     "Where the rows go. The ending says the format: .parquet, .arrow, .csv, .tsv (also .gz); - is standard "
     "output."
 )
-@click.option(
-    "--meme",
-    required=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="Motifs of DNA in MEME's text format, version 4 or 5.",
-)
-@click.option(
-    "--motif-p",
-    "most_p",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=1e-4,
-    show_default=True,
-    metavar="P",
-    help="Largest p-value of a hit.",
-)
+@meme_option(required=True, help="Motifs of DNA in MEME's text format, version 4 or 5.")
+@motif_p_option
 @click.option(
     "--kind",
     type=click.Choice(["pair", "edit"]),

@@ -1,8 +1,9 @@
-"""Options about columns and rows of tables, of every command that takes them; --where COLUMN=VALUE."""
+"""Options about columns, rows and motifs, of every command that takes them; --where COLUMN=VALUE."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -34,6 +35,20 @@ sequence_is_option = click.option(
     show_default="auto, by the first rows",
     help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the model reads.",
 )
+motif_p_option = click.option(
+    "--motif-p",
+    "most_p",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=1e-4,
+    show_default=True,
+    metavar="P",
+    help="Largest p-value of a motif's hit.",
+)
+
+
+def meme_option(*, required: bool, help: str) -> Any:
+    """--meme: a file of motifs."""
+    return click.option("--meme", required=required, type=click.Path(), metavar="FILE", help=help)
 
 
 def conditions(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,11 @@ class VcfRecords(Records):
             check_line_ends(self.path)
         with open_vcf(self.path, self._index if fetched else None) as file:
             file.subset_samples([])
-            if not self._regions:
-                records: Iterator[Row] = ((r.chrom, r.pos, r.id, r.ref, r.alts, 0) for r in file)
-            else:
-                records = map(_fields, file) if chosen else self._fetched(file)
+            records: Iterator[Any] = self._fetched(file) if fetched else iter(file)
             while True:
-                rows, chrom, trouble = _without_comments(*_fill(records))
-                if rows:
-                    inside = [i for i, row in enumerate(rows) if self._inside(row)] if chosen else None
+                rows, chrom, trouble = _without_comments(*_fill(records, with_stops=chosen))
+                if len(rows):
+                    inside = [i for i in range(len(rows)) if self._inside(rows, i)] if chosen else None
                     yield _block(rows, chrom, n_read, inside)
                     n_read += len(rows)
                 if trouble is not None and fetched:
@@ -109,7 +107,7 @@ class VcfRecords(Records):
                 if len(rows) < BLOCK_RECORDS:
                     return
 
-    def _fetched(self, file: Any) -> Iterator[Row]:
+    def _fetched(self, file: Any) -> Iterator[Any]:
         """The records of the regions, by the index."""
         for name, stretches in self._regions.items():
             before = 0
@@ -118,67 +116,86 @@ class VcfRecords(Records):
             for start, stop in stretches:
                 for record in file.fetch(name, start, stop):
                     if record.start >= before:  # else it reaches here from the stretch before, which had it
-                        yield _fields(record)
+                        yield record
                 before = stop
 
-    def _inside(self, row: Row) -> bool:
+    def _inside(self, rows: Rows, i: int) -> bool:
         """Whether a record overlaps a region."""
-        return any(row[1] - 1 < stop and row[5] > start for start, stop in self._regions.get(row[0], ()))
+        regions = self._regions.get(rows.chrom[i], ())
+        return any(rows.pos[i] - 1 < stop and rows.stop[i] > start for start, stop in regions)
 
 
-Row = tuple[str, int, "str | None", str, "tuple[str, ...] | None", int]
-"""chrom, pos, id, ref, alts, and the end of what the record spans (for regions; else 0)."""
+@dataclass(frozen=True)
+class Rows:
+    """Fields of records as pysam gives them, a list of each: a tuple for each record costs more to make and
+    to take apart. `stop`, the end of what a record spans, is there where it was asked for."""
+
+    chrom: list[str]
+    pos: list[int]
+    ids: list[str | None]
+    ref: list[str]
+    alts: list[tuple[str, ...]]
+    stop: list[int]
+
+    def __len__(self) -> int:
+        return len(self.alts)
+
+    def first(self, n: int) -> Rows:
+        """The first `n` records."""
+        return Rows(self.chrom[:n], self.pos[:n], self.ids[:n], self.ref[:n], self.alts[:n], self.stop[:n])
 
 
-def _fields(r: Any) -> Row:
-    return (r.chrom, r.pos, r.id, r.ref, r.alts, r.stop)
-
-
-def _fill(records: Iterator[Row]) -> tuple[list[Row], Exception | None]:
+def _fill(records: Iterator[Any], with_stops: bool) -> tuple[Rows, Exception | None]:
     """Up to BLOCK_RECORDS records, and what stopped the reading, if anything did."""
-    rows: list[Row] = []
+    rows, trouble, n = Rows([], [], [], [], [], []), None, 0
+    chrom, pos, ids = rows.chrom.append, rows.pos.append, rows.ids.append
+    ref, alts = rows.ref.append, rows.alts.append
     collecting = gc.isenabled()
-    gc.disable()  # else it looks at all of these tuples again and again
+    gc.disable()  # else it looks at all of these tuples of ALTs again and again
     try:
-        rows.extend(itertools.islice(records, BLOCK_RECORDS))
+        for record in itertools.islice(records, BLOCK_RECORDS):
+            chrom(record.chrom)
+            pos(record.pos)
+            ids(record.id)
+            ref(record.ref)
+            if with_stops:
+                rows.stop.append(record.stop)
+            alts(record.alts or ())
     except (*READ_ERRORS, UnicodeDecodeError) as error:
-        return rows, error
+        n, trouble = len(rows), error
     finally:
         if collecting:
             gc.enable()
-    return rows, None
+    return rows if trouble is None else rows.first(n), trouble
 
 
 def _without_comments(
-    rows: list[Row], trouble: Exception | None
-) -> tuple[list[Row], pa.DictionaryArray, Exception | None]:
+    rows: Rows, trouble: Exception | None
+) -> tuple[Rows, pa.DictionaryArray, Exception | None]:
     """The rows before the first that is a comment, which htslib takes for a record where it has tabs, and
     their contigs."""
-    chrom = pa.array([row[0] for row in rows], pa.large_string()).dictionary_encode()
+    chrom = pa.array(rows.chrom, pa.large_string()).dictionary_encode()
     if not any(name.startswith("#") for name in chrom.dictionary.to_pylist()):
         return rows, chrom, trouble
-    first = next(i for i, row in enumerate(rows) if row[0].startswith("#"))
-    return rows[:first], chrom[:first], ValueError("a comment stands among the records")
+    first = next(i for i, name in enumerate(rows.chrom) if name.startswith("#"))
+    return rows.first(first), chrom[:first], ValueError("a comment stands among the records")
 
 
-def _block(rows: list[Row], chrom: pa.DictionaryArray, before: int, chosen: list[int] | None) -> Block:
+def _block(rows: Rows, chrom: pa.DictionaryArray, before: int, chosen: list[int] | None) -> Block:
     """Alleles of rows (`chrom` names their contigs), of the chosen ones where these are given; the first row
     is record `before` of the file."""
-    _, pos, ids, ref, alts, _ = zip(*rows, strict=True)
-    n_alts = np.fromiter((len(a) if a else 0 for a in alts), dtype=np.int64, count=len(rows))
-    if chosen is not None:
-        alts = tuple(alts[i] for i in chosen)
+    n_alts = np.fromiter(map(len, rows.alts), dtype=np.int64, count=len(rows))
+    alts = rows.alts if chosen is None else [rows.alts[i] for i in chosen]
     used = np.arange(len(rows)) if chosen is None else np.array(chosen, dtype=np.int64)
     record = np.repeat(used, n_alts[used])
     take = pa.array(record)
-    flat = pa.array(list(itertools.chain.from_iterable(a for a in alts if a)), pa.large_string())
     return Block(
         before + record,
         chrom.take(take).dictionary_decode(),
-        pa.array(pos, pa.int64()).take(take),
-        pa.array(ref, pa.large_string()).take(take),
-        flat,
-        pa.array(ids, pa.large_string()).take(take),
+        pa.array(rows.pos, pa.int64()).take(take),
+        pa.array(rows.ref, pa.large_string()).take(take),
+        pa.array(list(itertools.chain.from_iterable(alts)), pa.large_string()),
+        pa.array(rows.ids, pa.large_string()).take(take),
         len(used),
         int(np.count_nonzero(n_alts[used] == 0)),
         last_record=_last(chrom, before) if chosen is None else {},

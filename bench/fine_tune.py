@@ -1,9 +1,10 @@
 """Does fine-tuning beat training from scratch on few measurements? Defined medium from members of complex.
 
 5,000 training rows of defined medium, drawn once; as many steps for each: from scratch, from the bundled
-members, and from them with parts frozen or slower. Judged on the measured native promoters of defined medium,
-of which no row or relative was trained on. Expected: from the members at least 0.1 Pearson above scratch.
-Interrupted, the same command goes on. Needs gpra_yeast.parquet, predictions_native.parquet (see accuracy.py).
+members, and from them with parts frozen or slower; beside them the members as they are. Judged on the
+measured native promoters of defined medium, of which no row or relative was trained on. Expected: from the
+members at least 0.1 Pearson above scratch. Interrupted, the same command goes on. Needs gpra_yeast.parquet,
+predictions_native.parquet (see accuracy.py).
 
     python bench/fine_tune.py --data FOLDER [--rows 5000] [--members 2] [--output tuned/] [--save]
 """
@@ -49,14 +50,15 @@ def draw(source: Path, target: Path, rows: int) -> None:
     pq.write_table(table.take(pa.array(np.concatenate([chosen, valid]))), target)
 
 
-def judge(models: Path, native: pa.Table) -> dict[str, float]:
-    """Pearson and Spearman of the members' mean on measured native promoters."""
+def judge(models: list[Path], native: pa.Table) -> dict[str, float]:
+    """Agreement of the members' mean with measured native promoters."""
     with legscore.load_ensemble(models) as ensemble:
         scores = ensemble.score(native["sequence"], sequence_is="oligo").astype(np.float64)
     measured = native["measured"].to_numpy()
     return {
         "pearson": float(pearsonr(scores, measured)[0]),
         "spearman": float(spearmanr(scores, measured)[0]),
+        "rmse": float(np.sqrt(np.mean((scores - measured) ** 2))),
     }
 
 
@@ -82,10 +84,11 @@ def main() -> None:
         for key, value in COMMON.items():
             command += ["--set", f"{key}={value}"]
         subprocess.run(command, check=True)
-        result[way] = judge(models, native)
-        print(f"{way}: Pearson {result[way]['pearson']:.4f}, Spearman {result[way]['spearman']:.4f}")
+        result[way] = judge(sorted(models.glob("seed*.safetensors")), native)
+        print(f"{way}: " + ", ".join(f"{name} {value:.4f}" for name, value in result[way].items()))
         finish("fine_tune", result, options.save)
-    result["untouched members"] = judge(Path("examples/models"), native)
+    members = sorted(Path("examples/models").glob("*.safetensors"))[: options.members]
+    result["the members as they are"] = judge(members, native)
     finish("fine_tune", result, options.save)
     gained = result["from the members"]["pearson"] - result["scratch"]["pearson"]
     if gained < GAIN:

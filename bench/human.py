@@ -8,7 +8,7 @@ The FASTA holds every oligo and its reverse complement, which no adapter begins:
 Expected: Pearson at least 0.3 on the test fold, and a score for every sequence of the FASTA. Needs
 human_mpra.parquet, human_example.fasta.
 
-    python bench/human.py --data FOLDER [--epochs 10] [--batch 64] [--output human/] [--save]
+    python bench/human.py --data FOLDER [--epochs 20] [--batch 64] [--output human/] [--save]
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def divide(source: Path, target: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", data="", output="human", epochs=10, batch=64, threads=1)
+    options = arguments(__doc__ or "", data="", output="human", epochs=20, batch=64, threads=1)
     folder, scored = Path(options.output), Path(options.output) / "fasta.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     rows = divide(Path(options.data) / "human_mpra.parquet", folder / "folds.parquet")

@@ -24,7 +24,7 @@ NO_FUNCTION = {"cli", "cluster", "distill", "measure", "train", "__main__"}
 """Rooms that no function of the API enters: commands, Ray, benchmarks, training, distilling."""
 OTHERS = {
     "atlas/contents.py", "atlas/join_shards.py", "atlas/make_atlas.py", "atlas/options.py", "atlas/scaled.py",
-    "attribute/attribute_files.py", "attribute/npz_files.py",
+    "attribute/attribute_files.py", "attribute/npz_files.py", "attribute/open_motifs.py",
     "evaluate/report/collect.py", "evaluate/saturation.py", "evaluate/figures/ensemble_size.py",
     "output/pieces.py", "cuda/image.py", "variants/bcf.py", "variants/fasta_index.py",
     "run/python_words.py", "evaluate/show.py", "design/page.py", "model/model_library.py", "model/pull.py",

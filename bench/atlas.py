@@ -42,7 +42,7 @@ STRAINS, SITES = "strains_vs_R64.vcf.gz", "saccharomyces_cerevisiae.vcf.gz"
 MEASURED, TILES = "native_measured_snvs.vcf.gz", "native_promoter_tiles.bed"
 UTR, TILES_A_GENE = 47, 3
 EFFECTS_AGREE = 0.995
-"""Spearman below which a precision is not used (`legscore.engine.fidelity`)."""
+"""Spearman below which a run does not use a precision, but FP32."""
 
 
 class Bench:

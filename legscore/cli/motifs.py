@@ -10,7 +10,7 @@ import click
 from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
-from legscore.cli.table_options import meme_option, motif_p_option
+from legscore.cli.table_options import column_option, keep_option, meme_option, motif_p_option
 from legscore.cli.variant_options import roles_of
 
 SECTIONS = (
@@ -50,20 +50,8 @@ SECTIONS = (
     type=click.Choice(["pair", "edit"]),
     help="What a row is, where its columns fit two kinds.",
 )
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="ROLE=NAME",
-    help="Which column plays a role, such as sequence=dna; repeat for more.",
-)
-@click.option(
-    "--keep",
-    default="auto",
-    show_default="auto, all but the sequences",
-    metavar="COLS",
-    help="Input columns to carry over: names with commas, all, or none.",
-)
+@column_option
+@keep_option
 @click.option(
     "--format",
     "format_",

@@ -27,7 +27,7 @@ from legscore.cli.output_options import (
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
 from legscore.cli.start_run import asked, hold_memory, start
-from legscore.cli.table_options import sequence_is_option
+from legscore.cli.table_options import column_option, keep_option, sequence_is_option
 from legscore.cli.variant_options import READ as VARIANT_FILES
 from legscore.cli.variant_options import haplotype_options, variant_options
 from legscore.errors import InputError
@@ -117,13 +117,7 @@ SECTIONS = (
     help="What a row is, where its columns fit two kinds: a pair of sequences, an edit of one, or a "
     "sequence.",
 )
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="ROLE=NAME",
-    help="Which column plays a role, such as sequence=dna; repeat for more.",
-)
+@column_option
 @sequence_is_option
 @rc_option
 @singleton_option
@@ -134,13 +128,7 @@ SECTIONS = (
     show_default="half of the sequence",
     help="Most letters other than A, C, G and T; rows with more are not scored.",
 )
-@click.option(
-    "--keep",
-    default="auto",
-    show_default="auto, all but the sequences",
-    metavar="COLS",
-    help="Input columns to carry over: names with commas, all, or none.",
-)
+@keep_option
 @click.option("--per-model", is_flag=True, help="Also write the values of every model.")
 @engine_options()
 @click.option(

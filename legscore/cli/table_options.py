@@ -35,6 +35,20 @@ sequence_is_option = click.option(
     show_default="auto, by the first rows",
     help="Whether sequences are inserts, oligos (an insert with both adapters), or all that the model reads.",
 )
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="Which column plays a role, such as sequence=dna; repeat for more.",
+)
+keep_option = click.option(
+    "--keep",
+    default="auto",
+    show_default="auto, all but the sequences",
+    metavar="COLS",
+    help="Input columns to carry over: names with commas, all, or none.",
+)
 motif_p_option = click.option(
     "--motif-p",
     "most_p",

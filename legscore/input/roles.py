@@ -104,3 +104,11 @@ def choose_carried_columns(
             f"{','.join(name for name in kept if name not in clash) or 'none'} or rename it"
         )
     return kept
+
+
+def check_added_columns(option: str, added: Collection[str], kept: Collection[str]) -> None:
+    """InputError where a column that an option adds is carried over from the input."""
+    if clash := [name for name in added if name in kept]:
+        raise InputError(
+            f"{option} writes {', '.join(added)}; the input has {clash[0]!r}: leave it out with --keep"
+        )

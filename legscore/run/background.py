@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, ModelError
+from legscore.input.roles import check_added_columns
 from legscore.input.source import READ_ERRORS, first_line
 from legscore.output.write import METADATA_KEY
 from legscore.rows.window import Windows, insert_lengths
@@ -293,11 +294,7 @@ def chosen_background(
     """
     if path is None:
         return None, {}
-    if clash := set(kept) & set(COLUMNS):
-        raise InputError(
-            f"--background writes {', '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out "
-            "with --keep"
-        )
+    check_added_columns("--background", COLUMNS, kept)
     if windows != 2:
         raise InputError("--background ranks effects; these rows are single sequences")
     found, sha256 = load_background(path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from legscore.errors import InputError
+from legscore.input.roles import check_added_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.run.calibration import COLUMNS, Calibration, load_calibration
 from legscore.run.student_intervals import SUFFIX, StudentIntervals, intervals_of
@@ -32,11 +33,7 @@ def chosen_intervals(
         InputError: the rows have no effects, or the input has a column of such a name. ModelError: another
             ensemble's file.
     """
-    if clash := set(kept) & set(COLUMNS):
-        raise InputError(
-            f"--calibration writes {' and '.join(COLUMNS)}; the input has {clash.pop()!r}: leave it out "
-            "with --keep"
-        )
+    check_added_columns("--calibration", COLUMNS, kept)
     if windows != 2:
         raise InputError("--calibration gives intervals of effects; these rows are single sequences")
     if path.endswith(SUFFIX):

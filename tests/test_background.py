@@ -155,7 +155,7 @@ def test_distances_by_name() -> None:
         (("--shifts", "0,1"), ("--shifts", "--background")),
         (("-o", "x.vcf"), ("--background", "x.vcf")),
         (("--background", "g.fa"), ("g.fa", "background")),
-        (("--background", "gone.parquet"), ("gone.parquet",)),
+        (("--background", "gone.parquet"), ("gone.parquet: there is no such file",)),
         (("--background", "a/tiles.parquet"), ("tiles.parquet", "legscore atlas background")),
         (("--background", "edited.parquet"), ("edited.parquet", "damaged or was edited")),
         (("--rc", "none"), ("--rc",)),

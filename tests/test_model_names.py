@@ -65,9 +65,14 @@ def test_the_bundled_student_is_used_where_it_is_named_alone(
     given = ("run", "s.csv", "-m", "bundled-student", "-o", "o.csv", "--engine", "null")
     one_line(cli(*given), "bundled-student does not come with this legscore", "examples/make_student.py")
     one_line(cli("show", "bundled-student"), "does not come with this legscore")
+    with pytest.raises(ModelError) as none:
+        locate_models(["nowhere"])
+    assert "bundled-student" not in str(none.value), "a name that would be refused is not offered"
     shutil.copyfile(sorted(toy_models.glob("*.safetensors"))[0], "bundled_student.safetensors")
     assert locate_models(["bundled-student"]) == [tmp_path / "bundled_student.safetensors"]
     assert not are_bundled(["bundled-student"])
+    with pytest.raises(ModelError, match="a name: bundled, bundled@1, bundled-student"):
+        locate_models(["nowhere"])
     ran = cli(*given)
     assert ran.code == 0, ran.err
     assert ran.err.startswith("models: 1 (")

@@ -156,6 +156,7 @@ def test_a_run_writes_the_intervals_of_its_student(tmp_path: Path, cli: Any) -> 
     assert halves == {0.25, 0.5, None}
     (tmp_path / "o.parquet").unlink()
     one_line(run("s.safetensors", "m.safetensors"), "m.safetensors: not a student")
+    one_line(run("s.safetensors", "gone.safetensors"), "gone.safetensors", "No such file")
     one_line(run("m.safetensors", "s.safetensors"), "its intervals are of its own effects; name it with -m")
     one_line(run("older.safetensors", "older.safetensors"), "holds no intervals; distill it again")
     one_line(run("s.safetensors", "s.safetensors", "q.csv"), "these rows are single sequences")

@@ -158,9 +158,9 @@ def _load(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, deserialize
 
     try:
+        size = path.stat().st_size  # first: it says why nothing is there
         if not path.is_file():
             raise ModelError("is not a regular file")
-        size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelError(f"{size:,} bytes; a checkpoint has at most {MAX_BYTES:,}")
         content = path.read_bytes()

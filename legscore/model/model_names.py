@@ -14,9 +14,13 @@ from legscore.system.resources import folder
 BUNDLED, STUDENT = "bundled", "bundled-student"
 
 
+def _student_file() -> Path:
+    return folder("student") / "bundled_student.safetensors"
+
+
 def _bundled_student() -> Path:
     """The bundled ensemble's student. ModelError where it does not come with this legscore."""
-    path = folder("student") / "bundled_student.safetensors"
+    path = _student_file()
     if not path.is_file():
         raise ModelError(
             f"{STUDENT} does not come with this legscore ({path} is missing); make it with "
@@ -66,7 +70,8 @@ def _unknown(name: str) -> str:
 
     if name in PUBLISHED:
         return f"{name} was not pulled yet; legscore models pull {name} brings it"
-    known = (*NAMES, *pulled_names())
+    come = [one for one in NAMES if one != STUDENT or _student_file().is_file()]
+    known = (*come, *pulled_names())
     return (
         f"{name}: no such file or directory; -m takes checkpoints, a directory of them, or a name: "
         f"{shorten(known)}{nearest(name, (*known, *PUBLISHED))}"

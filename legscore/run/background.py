@@ -245,6 +245,8 @@ def load_background(path: str) -> tuple[Background, str]:
     try:
         table = pq.read_table(path, use_threads=False)
     except READ_ERRORS as error:
+        if isinstance(error, FileNotFoundError):  # pyarrow's says the path alone
+            raise InputError(f"{path}: there is no such file; {advice}") from None
         why = reason(error) if isinstance(error, OSError) and error.errno else first_line(error)
         raise InputError(f"{path} is no background that can be read: {why}; {advice}") from error
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +160,16 @@ def test_statuses(server: WebServer, tmp_path: Path, code: int, requests: int) -
         download(server.url("/w.pth"), tmp_path / "w")
     assert len(server.asked) == requests
     assert left(tmp_path) == set()
+
+
+def test_the_next_answer_is_not_this_one(server: WebServer) -> None:
+    """The server of these tests: what is said while an answer is on its way is said of the next."""
+    server.gate = threading.Event()
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url("/w.pth")) as answer:
+        server.cuts = [70_000]
+        server.gate.set()
+        assert answer.read() == CONTENT
+    assert server.cuts == [70_000]
 
 
 def test_odd_answers_are_refused(server: WebServer, tmp_path: Path) -> None:

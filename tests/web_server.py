@@ -17,6 +17,9 @@ class WebServer:
         cuts: bytes of the body after which the next answers end, one for each request; none left: whole ones.
         ranges: whether it answers ranges. etag: of all files. redirects: path → address.
         codes: path → status of an empty answer. hides_size: no Content-Length. gate: waited for before bodies.
+
+    What an answer will be is settled before its first byte: a test that has read the head may say what the next
+    ones are while the rest of this one is still being sent.
     """
 
     files: dict[str, bytes]
@@ -67,6 +70,7 @@ def serving(files: dict[str, bytes]) -> Iterator[WebServer]:
                 if begin >= len(content):
                     self.send_error(416)
                     return
+            cut, gate = (server.cuts.pop(0) if server.cuts else None), server.gate
             self.send_response(206 if begin else 200)
             if begin:
                 at = begin + server.shift
@@ -78,9 +82,9 @@ def serving(files: dict[str, bytes]) -> Iterator[WebServer]:
             for name, value in server.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            if server.gate:
-                server.gate.wait(20)
-            self.wfile.write(content[begin:][: server.cuts.pop(0) if server.cuts else None])
+            if gate:
+                gate.wait(20)
+            self.wfile.write(content[begin:][:cut])
 
     web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     web.daemon_threads = True

@@ -12,11 +12,14 @@ the tiles' rows by the student's |effect| hold ≥ 99 % of the ensemble's top 1 
 record expects; of the tops of promoters (55) and native variants (37) at most one is missed. Then windows/s
 of students and ensemble on every engine here, in turns, after their scores were compared.
 
-    python bench/distill.py --data DATA --work WORK [--labels 200000] [--steps 9000] [--tiles 420]
-        [--rounds 7] [--parts students,scores,rates] [--save]
+    python bench/distill.py --data DATA --work WORK [--labels 200000] [--steps 3000] [--tiles 420]
+        [--rounds 7] [--parts students,scores,rates] [--students s20,s50,own20] [--labels-from FOLDER]
+        [--save]
 
-About five CPU hours, most of it for labels and training. `--parts` names what is done now; figures are
-made of all scores that are there. The exit code is 1 where something that is there falls short.
+About five CPU hours: 75 minutes of one core for labels (none for those that examples/make_student.py left
+in its folder, --labels-from), then 25 to 50 for each student, which gain little from a second core: one
+process a student (--students) uses two. `--parts` names what is done now; figures are made of all scores
+that are there. The exit code is 1 where something that is there falls short.
 """
 
 from __future__ import annotations
@@ -57,18 +60,22 @@ PARTS = ("students", "scores", "rates")
 TOLERANCE = {"fp32": 2e-3, "bf16": 0.1}
 
 
-def make_students(data: Path, work: Path, tables: dict[str, Path], labels: int, steps: int) -> None:
-    """Students that are not there yet; those without own rows share their labels."""
+def make_students(
+    data: Path, work: Path, tables: dict[str, Path], labels: int, steps: int, kept: str, names: list[str]
+) -> None:
+    """Students that are not there yet; no window is labelled twice. `kept`: a folder of more labels."""
     checked = ("--check", tables["promoters"], "--check", tables["native"], "--truth", "complex_delta")
-    for name, cost in COSTS.items():
-        path = work / f"{name}.safetensors"
+    for name in names:
+        path, cost = work / f"{name}.safetensors", COSTS[name]
         if path.exists():
             continue
-        own = name.startswith("own")
-        kept, mine = work / "s20.safetensors.distill", work / f"{path.name}.distill"
-        if not own and kept.is_dir() and not mine.exists():
-            kept.rename(mine)
-        more = ("--own", tables["own"], "--own-share", 100) if own else checked
+        more: tuple[Any, ...] = (
+            ("--own", tables["own"], "--own-share", 100) if name.startswith("own") else checked
+        )
+        folders = [f"{work / other}.safetensors.distill" for other in COSTS if other != name]
+        for folder in (*folders, kept):
+            if (Path(folder) / "plan.json").is_file():
+                more += ("--labels-from", folder)
         apart = [word for name in ("promoters", "native", "tiles") for word in ("--apart", tables[name])]
         extra = tuple(map(str, (*more, *apart, "--force-student")))
         subprocess.run(command(data, path, cost=cost, labels=labels, steps=steps, extra=extra), check=True)
@@ -221,17 +228,19 @@ def whole_runs(work: Path, tables: dict[str, Path], rows: int) -> dict[str, Any]
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", data="../shared/data", work="distill_work", labels=200_000, steps=9_000, tiles=420,
-        rounds=7, rows=2_400, parts=",".join(PARTS),
+        __doc__ or "", data="../shared/data", work="distill_work", labels=200_000, steps=3_000, tiles=420,
+        rounds=7, rows=2_400, parts=",".join(PARTS), labels_from="", students=",".join(COSTS),
     )  # fmt: skip
     parts = options.parts.split(",")
-    if unknown := set(parts) - set(PARTS):
-        raise SystemExit(f"{', '.join(sorted(unknown))} is not known; known are {', '.join(PARTS)}")
+    students = options.students.split(",")
+    for given, known in ((parts, PARTS), (students, tuple(COSTS))):
+        if unknown := set(given) - set(known):
+            raise SystemExit(f"{', '.join(sorted(unknown))} is not known; known are {', '.join(known)}")
     data, work = Path(options.data), Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
     tables = make_tables(data, work, options.tiles)
     if "students" in parts:
-        make_students(data, work, tables, options.labels, options.steps)
+        make_students(data, work, tables, options.labels, options.steps, options.labels_from, students)
     if "scores" in parts:
         score_tables(work, tables)
     found, holds = figures(work, tables)

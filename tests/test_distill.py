@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="distilling needs legscore[train]")
 
 from legscore.distill.agreement import agreement, best_member
 from legscore.distill.drawn_groups import draw_groups, kmers_of, with_changes
-from legscore.distill.labels import PIECE, windows_of
+from legscore.distill.labels import PIECE, WINDOWS, windows_of
 from legscore.distill.make_student import distill
 from legscore.distill.options import DistillOptions, Follower
 from legscore.distill.pruning import cost_of, pruned, student_shape
@@ -316,8 +316,9 @@ def test_minutes_become_steps_once(ensemble: Path, tmp_path: Path, monkeypatch: 
     assert load_checkpoint(path).training["steps"] == 12
     assert measured == [1.0]
     kept = sorted(p.name for p in Path(f"{path}.distill").iterdir())
-    assert kept[-1] == "plan.json"
-    assert all(PIECE.fullmatch(name) for name in kept[:-1])
+    windows = [name for name in kept if WINDOWS.fullmatch(name)]
+    assert [name.split("-")[1] for name in windows] == ["forward", "labels"]
+    assert {name for name in kept if not PIECE.fullmatch(name)} == {"plan.json", *windows}
 
 
 def test_the_seconds_of_a_step_are_measured(

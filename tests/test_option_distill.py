@@ -36,11 +36,12 @@ TOGETHER = {("own", "own_share"), ("check", "truth"), ("teacher_table", "teacher
 ALONE = {"cost": "architecture", "check_tiles": "teacher_table"}
 """What is in the base and excludes another option, which is tried without it."""
 WITHOUT_EFFECT = {
-    "output", "force_student", "save_every", "log_every", "restart", "keep_labels", "threads", "force", "quiet",
+    "output", "force_student", "save_every", "log_every", "restart", "keep_labels", "labels_from", "threads", "force", "quiet",
     "apart",
 }  # fmt: skip
-"""Where it goes and whether it may, how it goes on after an interruption (test_distill), and what is told; and
-what only matters where rows share DNA with what is drawn (test_distill_rows)."""
+"""Where it goes and whether it may, how it goes on after an interruption (test_distill), what need not be scored
+again (test_kept_labels), and what is told; and what only matters where rows share DNA with what is drawn
+(test_distill_rows)."""
 
 
 @pytest.fixture

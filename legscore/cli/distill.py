@@ -60,10 +60,11 @@ SECTIONS = (
     ),
     Section(
         "Machine, and what is kept",
-        "engine precision device threads force quiet restart keep_labels help",
+        "engine precision device threads force quiet restart keep_labels labels_from help",
         (
             "legscore distill -m models/ -o student.safetensors --keep-labels",
-            "legscore distill -m models/ -o student.safetensors --cost 50 --force",
+            "legscore distill -m models/ -o small.safetensors --cost 50 \\\n"
+            "    --labels-from student.safetensors.distill",
         ),
     ),
 )
@@ -211,6 +212,13 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
 @every_option("--log-every", 50, "reports")
 @click.option("--restart", is_flag=True, help="Begin anew, where an interrupted distillation could go on.")
 @click.option("--keep-labels", is_flag=True, help="Leave the labels in FILE.distill for another student.")
+@click.option(
+    "--labels-from",
+    multiple=True,
+    type=click.Path(),
+    metavar="FOLDER",
+    help="Labels of these models that --keep-labels left: what they hold is not scored again; repeat.",
+)
 @engine_options()
 @device_option()
 @threads_option

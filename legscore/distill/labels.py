@@ -1,7 +1,8 @@
 """The ensemble's scores of all drawn windows, kept piece by piece, so that an interrupted labelling goes on.
 
 A piece is a numpy file whose name ends in the checksum of its numbers: one that is damaged is computed again.
-`plan.json` says what the pieces belong to; pieces of other models, windows or engines are refused.
+`plan.json` says what the pieces belong to; pieces of other models, windows or engines are refused. Windows
+lie beside them, so that another distillation of the same models can use their scores (`kept_labels.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +35,15 @@ KINDS = ("labels", "members", "forward")
 """Scores that are kept: those of the teacher; of its models, where the teacher is a table; of their forward
 strands."""
 PIECE = re.compile(rf"({'|'.join(KINDS)})-(\d{{6}})-([0-9a-f]{{8}})\.npy")
+WINDOWS = re.compile(rf"windows-({'|'.join(KINDS)})-([0-9a-f]{{8}})\.npy")
 STATE = re.compile(r"state-[0-9a-f]{16}\.pt")
+
+
+class Known(Protocol):
+    """Scores that are known without an engine, as `kept_labels.KeptLabels` finds them."""
+
+    def find(self, kind: str, inserts_NL: np.ndarray, members: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which windows are known, bool [N], and their scores, float32 [members, N]."""
 
 
 def windows_of(inserts_NL: np.ndarray, contract: Contract) -> np.ndarray:
@@ -94,14 +103,12 @@ class Labels:
         if restart:
             self.clear()
         path = self.folder / PLAN
-        if path.exists():
-            try:
-                before = parse_record(path.read_bytes())
-            except (OSError, ValueError) as error:
-                raise self._refused(f"its {PLAN} cannot be read ({error})") from None
-            if not is_sealed(before):
-                raise self._refused(f"its {PLAN} is damaged")
-            if found := difference(before.get("plan"), plan):
+        try:
+            before = read_plan(self.folder)
+        except LegscoreError as error:
+            raise self._refused(str(error)) from None
+        if before is not None:
+            if found := difference(before, plan):
                 raise self._refused(found)
             return
         with publishing(path) as temporary, writing(path):
@@ -117,7 +124,7 @@ class Labels:
         """Remove labels, plan and states."""
         self.clear_training()
         for path in self.folder.iterdir():
-            if PIECE.fullmatch(path.name) or path.name == PLAN:
+            if PIECE.fullmatch(path.name) or WINDOWS.fullmatch(path.name) or path.name == PLAN:
                 path.unlink()
 
     def clear_training(self) -> None:
@@ -133,78 +140,144 @@ class Labels:
         contract: Contract,
         engine: ThreadedEngine,
         follower: Follower,
+        known: Known,
     ) -> np.ndarray:
-        """Scores of windows by every member, float32 [members, N]: those that are there, and the others from
-        the engine.
+        """Scores of windows by every member, float32 [members, N]: those that are there or known, and the
+        others from the engine.
 
         Args:
             kind: one of KINDS; of `forward` the forward strands are read alone.
+            known: where other scores of the same models are found.
 
         Raises:
             LegscoreError: the follower asked to stop (what is done is kept).
             EngineError: a score is not finite.
         """
-        n, members = len(inserts_NL), list(range(engine.n_members))
-        scores = np.empty((len(members), n), dtype=np.float32)
-        pieces = self._there(kind, len(members), n)
-        missing, done = [], 0
-        for number, start in enumerate(range(0, n, PIECE_WINDOWS)):
-            if number in pieces:
-                scores[:, start : start + PIECE_WINDOWS] = pieces[number]
-                done += pieces[number].shape[1]
-            else:
-                missing.append(number)
+        n, members = len(inserts_NL), engine.n_members
+        self._keep_windows(kind, inserts_NL)
+        there_N, scores_MN = np.zeros(n, dtype=bool), np.empty((members, n), dtype=np.float32)
+        for rows, piece in self.pieces(kind, members, n):
+            there_N[rows], scores_MN[:, rows] = True, piece
+        missing = [rows for rows in _pieces_of(n) if not there_N[rows.start]]
+        done = int(np.count_nonzero(there_N))
         if done and kind == KINDS[0]:
             follower.say(f"labels: {done:,} of {n:,} are there ({self.folder})")
-
-        def batches() -> Iterator[tuple[int, Batch]]:
-            for number in missing:
-                some = inserts_NL[number * PIECE_WINDOWS : (number + 1) * PIECE_WINDOWS]
-                yield number, Batch(windows_of(some, contract))
-
-        def submit(item: tuple[int, Batch]) -> Future[np.ndarray]:
-            if kind != "forward":
-                return engine.submit(item[1])
-            found: Future[np.ndarray] = Future()
-            found.set_result(engine.scores_forward(item[1], members))
-            return found
-
-        for (number, _), piece in in_flight(batches(), submit, engine.depth):
-            if not np.isfinite(piece).all():
-                raise EngineError("the ensemble gives a score that is not finite; check its training")
-            self._keep(kind, number, piece)
-            scores[:, number * PIECE_WINDOWS : (number + 1) * PIECE_WINDOWS] = piece
-            done += piece.shape[1]
+        if missing:
+            known_N, found_MN = known.find(kind, inserts_NL, members)
+            known_N &= ~there_N
+            scores_MN[:, known_N] = found_MN[:, known_N]
+            there_N |= known_N
+            if known_N.any():
+                follower.say(f"{kind}: {np.count_nonzero(known_N):,} of {n:,} were kept before")
+        for rows in self._asked(kind, inserts_NL, scores_MN, there_N, missing, contract, engine):
+            self._keep(kind, rows.start // PIECE_WINDOWS, scores_MN[:, rows])
+            done += rows.stop - rows.start
             follower.labelled(kind, done, n)
-            if follower.stopped() and number != missing[-1]:
+            if follower.stopped() and rows is not missing[-1]:
                 raise LegscoreError(
                     f"stopped after {done:,} of {n:,} {kind if kind == KINDS[0] else 'scores of members'}, "
                     "which are kept; the same command goes on"
                 )
-        return scores
+        return scores_MN
+
+    def _asked(
+        self,
+        kind: str,
+        inserts_NL: np.ndarray,
+        scores_MN: np.ndarray,
+        there_N: np.ndarray,
+        missing: Sequence[slice],
+        contract: Contract,
+        engine: ThreadedEngine,
+    ) -> Iterator[slice]:
+        """Every missing piece once its scores are whole: what is not there comes from the engine."""
+        members = list(range(engine.n_members))
+
+        def batches() -> Iterator[tuple[slice, Batch | None]]:
+            for rows in missing:
+                some = inserts_NL[rows][~there_N[rows]]
+                yield rows, Batch(windows_of(some, contract)) if len(some) else None
+
+        def submit(item: tuple[slice, Batch | None]) -> Future[np.ndarray]:
+            batch = item[1]
+            if batch is not None and kind != "forward":
+                return engine.submit(batch)
+            found: Future[np.ndarray] = Future()
+            nothing = np.empty((len(members), 0), dtype=np.float32)
+            found.set_result(nothing if batch is None else engine.scores_forward(batch, members))
+            return found
+
+        for (rows, _), scored in in_flight(batches(), submit, engine.depth):
+            if not np.isfinite(scored).all():
+                raise EngineError("the ensemble gives a score that is not finite; check its training")
+            scores_MN[:, rows][:, ~there_N[rows]] = scored
+            yield rows
 
     def _keep(self, kind: str, number: int, piece: np.ndarray) -> None:
         path = self.folder / f"{kind}-{number:06}-{_checksum(piece)}.npy"
         with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
-            np.save(stream, piece)
+            np.save(stream, np.ascontiguousarray(piece))
 
-    def _there(self, kind: str, members: int, n: int) -> dict[int, np.ndarray]:
-        """Scores by piece, of those that are whole."""
-        found = {}
+    def _keep_windows(self, kind: str, inserts_NL: np.ndarray) -> None:
+        path = self.folder / f"windows-{kind}-{_checksum(inserts_NL)}.npy"
+        if self.windows(kind) is None:
+            with publishing(path) as temporary, writing(path), open(temporary, "wb") as stream:
+                np.save(stream, inserts_NL)
+
+    def windows(self, kind: str) -> np.ndarray | None:
+        """Inserts that scores of a kind are of, uint8 codes [N, insert]; None where they are not whole."""
+        for path in self.folder.iterdir():
+            name = WINDOWS.fullmatch(path.name)
+            if name is not None and name[1] == kind:
+                codes = _loaded(path)
+                if (
+                    codes is not None
+                    and codes.ndim == 2
+                    and codes.dtype == np.uint8
+                    and _checksum(codes) == name[2]
+                ):
+                    return codes
+        return None
+
+    def pieces(self, kind: str, members: int, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Scores of n windows that are there and whole, float32 [members, rows], with their rows."""
+        rows = _pieces_of(n)
         for path in self.folder.iterdir():
             name = PIECE.fullmatch(path.name)
-            if name is None or name[1] != kind:
+            if name is None or name[1] != kind or int(name[2]) >= len(rows):
                 continue
-            number = int(name[2])
-            try:
-                piece = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
+            here, piece = rows[int(name[2])], _loaded(path)
+            if piece is None or piece.dtype != np.float32 or piece.shape != (members, here.stop - here.start):
                 continue
-            windows = min(PIECE_WINDOWS, n - number * PIECE_WINDOWS)
-            fits = piece.dtype == np.float32 and piece.shape == (members, windows)
-            if fits and _checksum(piece) == name[3]:
-                found[number] = piece
-        return found
+            if _checksum(piece) == name[3]:
+                yield here, piece
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What the labels in a folder belong to; None where there are none. LegscoreError where it is damaged."""
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        record = parse_record(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise LegscoreError(f"its {PLAN} cannot be read ({error})") from None
+    if not is_sealed(record) or not isinstance(record.get("plan"), dict):
+        raise LegscoreError(f"its {PLAN} is damaged")
+    return dict(record["plan"])
+
+
+def _pieces_of(n: int) -> list[slice]:
+    """Rows of every piece."""
+    return [slice(start, min(start + PIECE_WINDOWS, n)) for start in range(0, n, PIECE_WINDOWS)]
+
+
+def _loaded(path: Path) -> np.ndarray | None:
+    """The array of a file; None where it cannot be read: it is made again."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _checksum(piece: np.ndarray) -> str:

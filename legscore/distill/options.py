@@ -33,6 +33,7 @@ class DistillOptions:
         save_every, log_every: steps between saved states, and between lines that say how it goes.
         restart: discard labels and state of an interrupted distillation.
         keep_labels: leave the labels where they are, for the next student of these models.
+        labels_from: folders of labels that others have left; what was labelled there is not labelled again.
         half: store weights as FP16, half the size; figures are of these.
         force_student: write a student even though something that costs no more agrees better.
     """
@@ -62,6 +63,7 @@ class DistillOptions:
     log_every: int = 50
     restart: bool = False
     keep_labels: bool = False
+    labels_from: tuple[str, ...] = ()
     force_student: bool = False
     half: bool = False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from legscore.distill.kept_labels import KeptLabels
 from legscore.distill.labels import Labels, teacher_plan
 from legscore.distill.material import Material
 from legscore.distill.options import WINDOWS_A_GROUP, DistillOptions, Follower
@@ -132,12 +133,13 @@ def label(
         plan = teacher_plan(members, engine, material, options.seed)
         if table is not None:
             plan["table"] = table.described
+        kept = KeptLabels(options.labels_from, plan, labels.folder)
         labels.begin(plan, restart=options.restart)
         follower.begin()
         contract = teacher.contract
         checked_NL = material.checked
         if table is None:
-            labels_MN = labels.compute("labels", material.windows, contract, threaded, follower)
+            labels_MN = labels.compute("labels", material.windows, contract, threaded, follower, kept)
             train_MGK, own_MGK, both_MN = material.parted(labels_MN)
             checks_MN, choice_MGK = both_MN, train_MGK
             described = plan["models"]
@@ -145,11 +147,11 @@ def label(
             train_MGK, own_MGK, checks_MN = material.parted(table.labels_MN)
             some_GKL = material.train_GKL[:CHOICE_GROUPS]
             wanted_NL = np.concatenate([some_GKL.reshape(-1, some_GKL.shape[-1]), checked_NL])
-            scores_MN = labels.compute("members", wanted_NL, contract, threaded, follower)
+            scores_MN = labels.compute("members", wanted_NL, contract, threaded, follower, kept)
             n_choice = WINDOWS_A_GROUP * len(some_GKL)
             choice_MGK = scores_MN[:, :n_choice].reshape(len(members), -1, WINDOWS_A_GROUP)
             both_MN, described = scores_MN[:, n_choice:], table.described
-        forward_MN = labels.compute("forward", checked_NL, contract, threaded, follower)
+        forward_MN = labels.compute("forward", checked_NL, contract, threaded, follower, kept)
     finally:
         engine.close()
     return LabelledMaterial(

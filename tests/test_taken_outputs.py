@@ -117,6 +117,7 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
 
 READ = {
     *(
+        "labels_from",
         "contributions",
         "inputs",
         "shards",

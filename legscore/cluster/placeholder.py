@@ -27,6 +27,7 @@ class EngineSummary:
     name: str
     precision: str
     n_members: int
+    n_beside: int
     depth: int
     described: dict[str, Any]
     fidelity: Fidelity | None
@@ -36,12 +37,8 @@ class PlaceholderEngine:
     """Stands in a plan for engines of other processes; it cannot score a batch itself."""
 
     def __init__(self, engine: EngineSummary, contract: Contract) -> None:
-        self.name, self.precision, self.n_members, self.depth = (
-            engine.name,
-            engine.precision,
-            engine.n_members,
-            engine.depth,
-        )
+        self.name, self.precision, self.depth = engine.name, engine.precision, engine.depth
+        self.n_members, self.n_beside = engine.n_members, engine.n_beside
         self.fidelity, self.contract = engine.fidelity, contract
         self._described = engine.described
 

@@ -139,7 +139,13 @@ class Scorer:
         self._plan = plan
         engine = plan.engine
         summary = EngineSummary(
-            engine.name, engine.precision, engine.n_members, engine.depth, engine.describe(), engine.fidelity
+            engine.name,
+            engine.precision,
+            engine.n_members,
+            engine.n_beside,
+            engine.depth,
+            engine.describe(),
+            engine.fidelity,
         )
         shown = [line for line in said if line.startswith(SHOWN)]
         return Ready(host, os.getpid(), cores, summary, record, shown, time.perf_counter() - started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from legscore.distill.labels import Labels, windows_of
 from legscore.distill.material import gather
 from legscore.distill.options import DistillOptions, Follower
 from legscore.distill.pruning import pruned
+from legscore.distill.sd_head import with_sd_head
 from legscore.distill.student_figures import cheaper_and_better, fidelity_of, promises, sd_figures
 from legscore.distill.student_trainer import StudentTrainer
 from legscore.distill.teacher import LabelledMaterial, Teacher, label, open_teacher
@@ -104,8 +106,12 @@ def _distilled(
     )
     trainer = _trained(start, labelled, labels, options, follower)
     draft = _rounded(trainer.student(), options, labels)
-    scores, by = _scores(draft, labelled, options, follower)
-    ours, theirs = material.by_check(scores), material.by_check(labelled.checks_MN.mean(axis=0))
+    if len(labelled.train_MGK) > 1:
+        of = _to_train_on(labelled)
+        told = with_sd_head(draft, *of, trainer.steps, options.seed, follower.stopped)
+        draft = _rounded(told, options, labels)
+    scores_KN, by = _scores(draft, labelled, options, follower)
+    ours, theirs = material.by_check(scores_KN[0]), material.by_check(labelled.checks_MN.mean(axis=0))
     fidelity = fidelity_of(material.checks, ours, theirs, cost, labelled.standings(teacher))
     better = cheaper_and_better(fidelity, cost)
     if better and not options.force_student:
@@ -114,10 +120,7 @@ def _distilled(
             "longer (--minutes), label more (--labels, with --restart), or write it with --force-student; "
             f"labels are kept in {labels.folder}"
         )
-    groups = material.checks[0]
-    held_MN = material.by_check(labelled.checks_MN)[0]
-    tile_N = np.repeat(np.arange(fidelity["groups"]), len(groups.inserts_NL) // fidelity["groups"])
-    sd = sd_figures(trainer.log_sd(groups.inserts_NL), held_MN, tile_N)
+    sd = _sd_figures(scores_KN, labelled, fidelity["groups"])
     record = {
         "teacher": labelled.described,
         "labels_from": "models" if options.teacher_table is None else "table",
@@ -127,7 +130,7 @@ def _distilled(
         "labels": len(material.windows),
         "own_groups": len(material.own_GKL),
         "windows_sha256": material.sha256,
-        "outputs": ["mean"],
+        "outputs": ["mean", "sd"] if sd and sd["informative"] else ["mean"],
         "forced": bool(better),
         "fidelity": {"engine": by, **fidelity, "sd": sd},
         **(promises(material.checks, ours, theirs) if labelled.has_effects else {}),
@@ -139,7 +142,9 @@ def _distilled(
         "legscore": __version__,
         "torch": str(torch.__version__),
     }
-    whole = Checkpoint("legscore", draft.architecture, draft.contract, draft.arrays, training)
+    names = list(draft.architecture.shapes()) if len(record["outputs"]) == 1 else list(draft.arrays)
+    arrays = {name: draft.arrays[name] for name in names}  # a head that tells no SD is not kept
+    whole = Checkpoint("legscore", draft.architecture, draft.contract, arrays, training)
     return sealed_student(whole, record)
 
 
@@ -158,8 +163,7 @@ def _trained(
 ) -> StudentTrainer:
     """The trainer at its last step, from a saved state where there is one."""
     material = labelled.material
-    inserts_GKL = np.concatenate([material.train_GKL, material.own_GKL])
-    labels_MGK = np.concatenate([labelled.train_MGK, labelled.own_MGK], axis=1)
+    inserts_GKL, labels_MGK = _to_train_on(labelled)
 
     def made(steps: int, state: Path) -> StudentTrainer:
         own = len(material.own_GKL)
@@ -187,6 +191,21 @@ def _trained(
     return trainer
 
 
+def _sd_figures(scores_KN: np.ndarray, labelled: LabelledMaterial, n_groups: int) -> dict[str, Any] | None:
+    """How well the SD that a student tells ranks the windows of held-out groups; None where it tells none."""
+    if len(scores_KN) < 2:
+        return None
+    told_N, held_MN = (labelled.material.by_check(of)[0] for of in (scores_KN[1], labelled.checks_MN))
+    return sd_figures(told_N, held_MN, np.repeat(np.arange(n_groups), len(told_N) // n_groups))
+
+
+def _to_train_on(labelled: LabelledMaterial) -> tuple[np.ndarray, np.ndarray]:
+    """All groups that the student learns from, the user's own last, and their labels."""
+    material = labelled.material
+    inserts_GKL = np.concatenate([material.train_GKL, material.own_GKL])
+    return inserts_GKL, np.concatenate([labelled.train_MGK, labelled.own_MGK], axis=1)
+
+
 def _seconds_a_step(trainer: StudentTrainer) -> float:
     """Seconds that a step takes here, of a trainer that is then thrown away."""
     trainer.train_step()
@@ -200,16 +219,17 @@ def _seconds_a_step(trainer: StudentTrainer) -> float:
 def _scores(
     student: Checkpoint, labelled: LabelledMaterial, options: DistillOptions, follower: Follower
 ) -> tuple[np.ndarray, str]:
-    """A student's scores of all checked windows by the engine that users will score it with, and which that
-    is."""
+    """What a student says of all checked windows by the engine that users will score it with, float32
+    [1, windows], or [2, windows] with the SD that it tells; and which engine that is."""
     request = Request(options.engine, options.precision, both_strands=False, device=options.device)
     engine = open_engine([student], request, follower.say)
     inserts_NL = labelled.material.checked
+    networks = range(1 + engine.n_beside)
     try:
         pieces = [
-            engine.score(Batch(windows_of(inserts_NL[start : start + AT_ONCE], student.contract)))[0]
+            engine.score(Batch(windows_of(inserts_NL[start : start + AT_ONCE], student.contract)), networks)
             for start in range(0, len(inserts_NL), AT_ONCE)
         ]
-        return np.concatenate(pieces), f"{engine.name} {engine.precision}"
+        return np.concatenate(pieces, axis=1), f"{engine.name} {engine.precision}"
     finally:
         engine.close()

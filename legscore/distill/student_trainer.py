@@ -3,7 +3,7 @@
 Nothing in a step is random but the samplers, which are functions of (seed, step): a killed and resumed
 training ends with the same weights, bit for bit on a CPU. Beside the score the network learns, from its last
 layer's means, how each member deviates from the mean and how much members differ (log SD). These two heads
-help the training and are not part of the checkpoint, which has one output: the mean.
+help the training and are not part of the checkpoint; what tells its SD learns when it has ended (`sd_head`).
 
 The user's own rows, where there are some, take a part of every batch: up to a third, and so much that none
 comes more often than OWN_PASSES times.
@@ -33,8 +33,6 @@ from legscore.train.sampler import Sampler
 from legscore.train.state import load_state, save_state
 
 BATCH_GROUPS = 64
-AT_ONCE = 512
-"""Windows that the heads beside are asked about together."""
 RATE, WEIGHT_DECAY, BETAS = 2e-3, 0.02, (0.9, 0.98)
 WARM_STEPS, LEAST_RATE = 60, 0.005
 CLIP = 2.0
@@ -249,16 +247,6 @@ class StudentTrainer:
             if stopping:
                 return False
         return True
-
-    def log_sd(self, inserts_NL: np.ndarray) -> np.ndarray:
-        """How much the averaged network thinks that members differ, standardised log SD, float32 [N]."""
-        average = self.network["average"].eval()
-        with torch.inference_mode():
-            pieces = [
-                self._outputs(average, inserts_NL[start : start + AT_ONCE])[1][:, -1]  # type: ignore[arg-type]
-                for start in range(0, len(inserts_NL), AT_ONCE)
-            ]
-        return torch.cat(pieces).numpy()
 
     def student(self) -> Checkpoint:
         """The average of the weights as a checkpoint, without a record."""

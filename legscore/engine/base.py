@@ -45,14 +45,17 @@ class Engine(Protocol):
     precision: str
     contract: Contract
     n_members: int
+    n_beside: int
+    """Networks after the members, scored only where their number is asked for: what a student's SD is told
+    by."""
     depth: int
     fidelity: Fidelity | None
 
     def submit(
         self, batch: Batch, members: Sequence[int] | None = None, watch: Watch = lambda share: None
     ) -> Future[np.ndarray]:
-        """Score a batch with all members, or with those listed, in that order. `watch` is called from another
-        thread with the share of the work done since its last call; the shares add up to 1."""
+        """Score a batch with all members, or with the networks listed, in that order. `watch` is called from
+        another thread with the share of the work done since its last call; the shares add up to 1."""
 
     def score(self, batch: Batch, members: Sequence[int] | None = None) -> np.ndarray:
         """`submit(...).result()`."""
@@ -77,6 +80,7 @@ class ThreadedEngine(ABC):
     name = ""
     precision = ""
     n_members = 0
+    n_beside = 0
     depth = 2
 
     def __init__(self, contract: Contract, *, both_strands: bool, is_singleton: bool) -> None:
@@ -97,7 +101,7 @@ class ThreadedEngine(ABC):
     def _chosen(self, members: Sequence[int] | None) -> list[int]:
         """The members asked for, checked; also that the engine can still be used."""
         chosen = list(range(self.n_members)) if members is None else list(members)
-        if any(not 0 <= m < self.n_members for m in chosen):
+        if any(not 0 <= m < self.n_members + self.n_beside for m in chosen):
             raise IndexError(f"members {chosen} of an ensemble of {self.n_members}")
         if os.getpid() != self._pid:
             raise EngineError(
@@ -106,6 +110,10 @@ class ThreadedEngine(ABC):
         if self._stop.is_set():
             raise EngineError("this engine is closed")
         return chosen
+
+    def set_beside(self, n: int) -> None:
+        """Count the last n networks as beside the members."""
+        self.n_members, self.n_beside = self.n_members - n, n
 
     def score_forward(self, batch: Batch, member: int) -> np.ndarray:
         """One member's scores of the forward strands, float32 [windows], whatever the engine was built

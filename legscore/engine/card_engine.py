@@ -158,6 +158,11 @@ class Cards(ThreadedEngine):
     ) -> np.ndarray:
         return self.engines[0]._score(batch, members, both, tell)
 
+    def set_beside(self, n: int) -> None:
+        super().set_beside(n)
+        for engine in self.engines:
+            engine.set_beside(n)
+
     def describe(self) -> dict[str, Any]:
         return self.engines[0].describe()
 

@@ -16,6 +16,7 @@ from legscore.engine.fit import choose_devices
 from legscore.engine.recipe import Recipe, load_recipe
 from legscore.errors import EngineError
 from legscore.model.checkpoint import Checkpoint
+from legscore.model.student import sd_networks
 from legscore.system.allocator import trim
 from legscore.system.log import Detail, Notice, Say
 from legscore.system.resources import cache_folder
@@ -96,6 +97,16 @@ def _native_if_good(
 
 
 def _build(
+    name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
+) -> ThreadedEngine:
+    """An engine of the members, and of the network that tells a student's SD beside them."""
+    beside = sd_networks(members)
+    engine = _built(name, [*members, *beside], recipe, request, say)
+    engine.set_beside(len(beside))
+    return engine
+
+
+def _built(
     name: str, members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say
 ) -> ThreadedEngine:
     both, singleton = request.both_strands, request.is_singleton
@@ -256,8 +267,9 @@ def measure(engine: ThreadedEngine, members: Sequence[Checkpoint]) -> fid.Fideli
 
     pairs = []
     for group in engine.computed_together or consecutive(len(members), 1):
+        mine = [m for m in group if m < len(members)]
         batch = fid.probe(members[0].contract, fid.per_member(len(members), engine.precision), group[0])
-        for m, found in zip(group, engine.scores_forward(batch, group), strict=True):
+        for m, found in zip(mine, engine.scores_forward(batch, mine), strict=True):
             with reference_engine(members[m], is_singleton=engine.is_singleton) as reference:
                 pairs.append((found, reference.score_forward(batch, 0)))
     found = fid.compare(pairs, reference_name())

@@ -32,12 +32,14 @@ MAX_LOADED_MEMBERS = 5
 """Ensembles up to this size keep their arrays until the engine has them. Those of larger ones are read again,
 one network at a time, if networks have to be built."""
 ARRAY_TYPES = {"F16": "<f2", "F32": "<f4"}
+BESIDE, HEAD = "sd_", "head."
+"""What the names of a second head begin with: `sd_head.conv.weight` beside `head.conv.weight`."""
 
 
 @dataclass(frozen=True, repr=False)
 class Checkpoint:
-    """A validated model. `arrays` are float32, named as `architecture.shapes()`; `sha256` is that of the file
-    (empty before it was written)."""
+    """A validated model. `arrays` are float32, named as `architecture.shapes()`, and as `sd_shapes()` where a
+    student has a head beside; `sha256` is that of the file (empty before it was written)."""
 
     family: str
     architecture: Architecture
@@ -114,8 +116,17 @@ def _check_consistent(architecture: Architecture, contract: Contract) -> None:
     architecture.lengths(contract.length)
 
 
+def sd_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Arrays of a second head, of the first one's shapes: it tells how much the members of the ensemble that
+    a student stands for differ (`model.student.sd_networks`)."""
+    shapes = architecture.shapes()
+    return {f"{BESIDE}{name}": shape for name, shape in shapes.items() if name.startswith(HEAD)}
+
+
 def _check_arrays(architecture: Architecture, arrays: Mapping[str, np.ndarray]) -> None:
     expected = architecture.shapes()
+    if any(name.startswith(f"{BESIDE}{HEAD}") for name in arrays):
+        expected = {**expected, **sd_shapes(architecture)}
     missing = [name for name in expected if name not in arrays]
     unknown = [name for name in arrays if name not in expected]
     if missing:
@@ -182,7 +193,7 @@ def _load(path: Path) -> Checkpoint:
     manifest = read_manifest(metadata)
     architecture = Architecture.from_json(manifest["architecture"])
     contract = Contract.from_json(manifest["contract"])
-    expected = architecture.shapes()
+    expected = {*architecture.shapes(), *sd_shapes(architecture)}
     arrays = {}
     del content  # a model is in memory twice at most
     for name in list(stored):

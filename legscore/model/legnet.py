@@ -218,7 +218,8 @@ def from_checkpoint(checkpoint: Checkpoint) -> LegNet:
     Its first convolution keeps the checkpoint's own alphabet order; `engine.torch_reference` reorders it.
     """
     network = LegNet(checkpoint.architecture)
-    state = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.arrays.items()}
+    names = checkpoint.architecture.shapes()
+    state = {name: torch.from_numpy(checkpoint.arrays[name].copy()) for name in names}
     missing, unexpected = network.load_state_dict(state, strict=False)
     lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
     if lacking or unexpected:

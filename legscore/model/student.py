@@ -11,14 +11,14 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from legscore.errors import ModelError
-from legscore.model.checkpoint import Checkpoint
+from legscore.model.checkpoint import BESIDE, HEAD, Checkpoint, sd_shapes
 
 KEY = "student"
 FIGURES = ("pearson", "spearman", "rmse", "slope", "worst_decile_rmse")
@@ -55,9 +55,42 @@ def _checksum(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
     said = {name: value for name, value in record.items() if name != "sha256"}
     about = [said, checkpoint.architecture.to_json(), checkpoint.contract.to_json()]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(checkpoint.architecture.shapes()):
+    beside = sd_shapes(checkpoint.architecture)
+    for name in sorted([*checkpoint.architecture.shapes(), *(n for n in beside if n in checkpoint.arrays)]):
         digest.update(np.ascontiguousarray(checkpoint.arrays[name], dtype="<f4").tobytes())
     return digest.hexdigest()
+
+
+class _OtherHead(Mapping[str, np.ndarray]):
+    """Arrays of a student with its second head in place of the first; they are read where the student's
+    are."""
+
+    def __init__(self, student: Checkpoint) -> None:
+        self._student, self._names = student, student.architecture.shapes()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._student.arrays[f"{BESIDE}{name}" if name.startswith(HEAD) else name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def sd_networks(members: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The network that tells a student's `score_sd`: the student with its second head, which says in score
+    units how much the ensemble's members differ. One; none for several models or where there is no such head.
+
+    Engines that compile networks together compute what both share once.
+    """
+    if len(members) != 1 or not all(name in members[0].arrays for name in sd_shapes(members[0].architecture)):
+        return []
+    student = members[0]
+    sha256 = student.sha256 and hashlib.sha256(f"{student.sha256} {BESIDE}{HEAD}".encode()).hexdigest()
+    return [replace(student, arrays=_OtherHead(student), training={}, sha256=sha256)]
 
 
 def _number(value: Any) -> bool:
@@ -91,11 +124,19 @@ def _is_record(record: Any) -> bool:
             _is_agreement(line) and isinstance(line.get("what"), str) and _number(line.get("cost"))
             for line in fidelity["baselines"]
         )
+        and _tells(record.get("outputs", ["mean"]), fidelity.get("sd"))
         and isinstance(fidelity.get("checks", []), list)
         and all(map(_is_check, fidelity.get("checks", [])))
         and ("cascade" not in record or _is_curve(record["cascade"], "recall", 4))
         and ("intervals" not in record or _are_intervals(record["intervals"]))
     )
+
+
+def _tells(outputs: Any, sd: Any) -> bool:
+    """Whether outputs are those that there are, and an SD among them has its figure."""
+    if outputs == ["mean"]:
+        return sd is None or isinstance(sd, dict)
+    return outputs == ["mean", "sd"] and isinstance(sd, dict) and _number(sd.get("spearman"))
 
 
 def _is_check(value: Any) -> bool:
@@ -172,6 +213,8 @@ def describe_student(record: Mapping[str, Any]) -> str:
     for check in fidelity.get("checks", ()):
         told = check["effects"] if check["effects"]["pearson"] is not None else check["levels"]
         line += f"; {_of_check(check)} Pearson {figure(told['pearson'])}"
+    if "sd" in record.get("outputs", ()):
+        line += f"; score_sd Spearman {figure(fidelity['sd']['spearman'])}"
     for other in fidelity["baselines"]:
         if is_better(other, fidelity):
             share = f"1/{other['cost']:.3g}"

@@ -2,7 +2,7 @@
 
 Effects are paired: alt - ref within each member, then mean and SD over members (float64 inside, float32
 stored). The SD is the spread between members (training seeds), not a prediction error; it is null with one
-member.
+member, unless that is a student that tells its ensemble's.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def reduce_scores(
     n_count_N: np.ndarray,
     *,
     per_model: bool = False,
+    sd_W: np.ndarray | None = None,
 ) -> Results:
     """Combine members and strands into the columns of a part.
 
@@ -60,6 +61,8 @@ def reduce_scores(
         scores_MW: float32 [members, scored windows], strands of whole windows already averaged by the engine.
         index_NKS, status_N, n_count_N: from `legscore.rows.window.Windows`.
         per_model: also return the members' values.
+        sd_W: of single sequences, what a student says of how much its ensemble's members differ, float32
+            [windows]; without it the SD is that of the members themselves.
     """
     n, kinds, strands = index_NKS.shape
     names = RESULT_COLUMNS[kinds]
@@ -75,7 +78,10 @@ def reduce_scores(
     members: dict[str, np.ndarray]
     if kinds == 1:
         members = {"score": value_MRK[..., 0]}
-        filled = {"score": members["score"].mean(axis=0), "score_sd": spread(members["score"])}
+        told = spread(members["score"])
+        if sd_W is not None:
+            told = np.maximum(sd_W[index_NKS[rows, 0]].astype(np.float64).mean(axis=1), 0.0)
+        filled = {"score": members["score"].mean(axis=0), "score_sd": told}
     else:
         ref, alt = value_MRK[..., 0], value_MRK[..., 1]
         members = {"ref_score": ref, "alt_score": alt, "effect": alt - ref}

@@ -18,6 +18,8 @@ from legscore.system.threads import running_pool
 class JoinedEngine:
     """Engines one after the other; members are theirs in this order. It closes them."""
 
+    n_beside = 0
+
     def __init__(self, engines: Sequence[Engine], names: Sequence[str]) -> None:
         """`names`: of the ensembles."""
         self._engines, self._names = list(engines), list(names)

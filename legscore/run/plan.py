@@ -105,6 +105,12 @@ class Plan:
     """Where the output is a folder of files (`legscore.run.dataset`)."""
     ensembles: tuple[NamedEnsemble, ...] = ()
     """Where several ensembles score the rows; none where one does."""
+    tells_sd: bool = False
+    """Whether a student's second head tells `score_sd`."""
+
+    def asked(self, group: Group) -> Sequence[int] | None:
+        """Networks that score a group, None for all members; last what tells the SD, where something does."""
+        return range(self.engine.n_members + 1) if self.tells_sd else group.members
 
     @property
     def numbers(self) -> range:
@@ -135,13 +141,17 @@ class Plan:
         return self.background.classes_of(tile_ids, made_by, groups[0].windows, contract)
 
     def results(self, group: Group, scores_MW: np.ndarray) -> Results:
-        """Scores of a group, float32 [members, windows], as columns."""
-        w = group.windows
+        """Scores of a group, float32 [networks asked, windows], as columns."""
+        w, sd_W = group.windows, None
+        if self.tells_sd:
+            scores_MW, sd_W = scores_MW[:-1], scores_MW[-1]
         if self.ensembles:
             from legscore.run.named_ensembles import reduce_named
 
             return reduce_named(self.ensembles, scores_MW, w, per_model=self.per_model)
-        return reduce_scores(scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=self.per_model)
+        return reduce_scores(
+            scores_MW, w.index_NKS, w.status_N, w.n_count_N, per_model=self.per_model, sd_W=sd_W
+        )
 
     def groups(self, part: Part, rows: np.ndarray | None = None) -> list[Group]:
         """A part windowed: one group that every member scores, or groups by the fold kept from their

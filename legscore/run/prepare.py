@@ -16,7 +16,7 @@ from legscore.input.read import Input, open_input
 from legscore.input.roles import check_types, choose_carried_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members, training_records, training_summary
-from legscore.model.student import check_students, student_record
+from legscore.model.student import check_students, sd_networks, student_record
 from legscore.output.shards import KEY as SHARD
 from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
@@ -174,7 +174,13 @@ def prepared(
             cascade=cascade,
             parts_a_file=together,
             ensembles=models.ensembles,
+            tells_sd=tells_sd(source, models, engine),
         )
+
+
+def tells_sd(source: PreparedInput, models: PreparedModels, engine: Engine) -> bool:
+    """Whether a student tells the SD of the scores of single sequences."""
+    return engine.n_beside > 0 and source.roles.kind.windows == 1 and not models.varying
 
 
 def prepare_input(options: Options, data: Input | None = None) -> PreparedInput:
@@ -289,7 +295,7 @@ def prepare_engine(
             engine = open_engines(models, request, say, opener)
         stack.callback(engine.close)
         verifier = Verifier(
-            members,
+            [*members, *sd_networks(members)] if tells_sd(source, models, engine) else members,
             engine,
             options.verify,
             source.opened.name,

@@ -98,7 +98,7 @@ class Stages:
 
         if plan.adaptive is not None:
             return plan.adaptive.submit(plan.engine, group.windows, watch)
-        return plan.engine.submit(group.windows.batch, group.members, watch=watch)
+        return plan.engine.submit(group.windows.batch, plan.asked(group), watch=watch)
 
     def reduce(self, work: Work, found: list[Any]) -> Done:
         """Verify the scores and reduce them to results: means, effects and spreads over members."""
@@ -120,7 +120,9 @@ class Stages:
             results,
             sum(group.windows.n_asked for group in groups),
             sum(group.windows.batch.n_windows for group in groups),
-            found[0].member_windows if plan.adaptive else sum(scores_MW.size for scores_MW in scores),
+            found[0].member_windows
+            if plan.adaptive
+            else sum(scores_MW[: plan.engine.n_members].size for scores_MW in scores),
         )
         return Done(work.number, work.carried, scored, was_kept=False)
 

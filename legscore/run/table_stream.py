@@ -46,7 +46,7 @@ class BorrowedEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.name, self.precision, self.depth = engine.name, engine.precision, engine.depth
-        self.n_members = engine.n_members
+        self.n_members, self.n_beside = engine.n_members, engine.n_beside
         self.contract: Contract = engine.contract
         self.fidelity: Fidelity | None = engine.fidelity
 

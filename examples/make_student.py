@@ -5,7 +5,7 @@
 DATA is a folder of public data: gpra_yeast.parquet (measured sequences), native_tiles_genome.parquet and
 genome/*.fa.gz (where windows are drawn from), promoters23.tsv and native_variants_measured.parquet (what the
 student is checked on: all single changes of 23 promoters, and variants with measured effects). Training
-shares no 20 bases in a row with these. About two CPU hours: an hour of labels, an hour of training.
+shares no 20 bases in a row with these. About 75 minutes of one core for labels and 80 for training.
 Interrupted, the same command goes on, to the same bytes.
 
 --cost, --labels and --steps make other students, with labels that are kept in the folder and used again.

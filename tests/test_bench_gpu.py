@@ -356,7 +356,9 @@ def test_the_seconds_and_sizes_of_the_calls_are_those_that_the_readme_tells(benc
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a checkout")
-    left_out = re.escape("`rm examples/models_1/*.safetensors examples/student/*.safetensors` before the calls")
+    left_out = re.escape(
+        "`rm examples/models_1/*.safetensors examples/student/*.safetensors` before the calls"
+    )
     assert re.search(left_out, text)
     names = [name for name in listed.stdout.split("\0") if name]
     removed = r"examples/(models_1|student)/.*\.safetensors"

@@ -10,11 +10,13 @@ Expected: effects Pearson ≥ 0.980 (promoters) and ≥ 0.985 (native) at 1/20, 
 ≥ 0.995; better with own rows on those not used; 90 % intervals hold 90 ± 2 % of the tiles' changes; 5 % of
 the tiles' rows by the student's |effect| hold ≥ 99 % of the ensemble's top 1 %, within a point of what the
 record expects; of the tops of promoters (55) and native variants (37) at most one is missed. Then windows/s
-of students and ensemble on every engine here, in turns, after their scores were compared.
+of students and ensemble on every engine here, in turns, after their scores were compared; and all single
+changes of the yeast's promoters with the bundled student, timed beside what --dry-run promises with the
+ensemble (`--every N`: a shard of N).
 
     python bench/distill.py --data DATA --work WORK [--labels 200000] [--steps 3000] [--tiles 420]
-        [--rounds 7] [--parts students,scores,rates] [--students s20,s50,own20] [--labels-from FOLDER]
-        [--save]
+        [--rounds 7] [--parts students,scores,rates,genome] [--students s20,s50,own20]
+        [--labels-from FOLDER] [--every 1] [--save]
 
 About five CPU hours: 75 minutes of one core for labels (none for those that examples/make_student.py left
 in its folder, --labels-from), then 25 to 50 for each student, which gain little from a second core: one
@@ -25,8 +27,11 @@ that are there. The exit code is 1 where something that is there falls short.
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -56,7 +61,7 @@ WANTED = {
     "s50": {"promoters": 0.965, "native": 0.975, "levels": 0.0},
 }
 SHARE = 0.05
-PARTS = ("students", "scores", "rates")
+PARTS = ("students", "scores", "rates", "genome")
 TOLERANCE = {"fp32": 2e-3, "bf16": 0.1}
 
 
@@ -226,10 +231,45 @@ def whole_runs(work: Path, tables: dict[str, Path], rows: int) -> dict[str, Any]
     return alternate(jobs, dict.fromkeys(jobs, float(rows)), 3)
 
 
+def genome(data: Path, work: Path, every: int) -> dict[str, Any]:
+    """All single changes of the yeast's promoters with the bundled student, from genome to atlas, beside the
+    time that --dry-run promises with the ensemble. `every`: only every n-th part of them, as shards."""
+    folder = data / "genome"
+    fasta, gtf = (str(next(iter(sorted(folder.glob(f"*{end}"))))) for end in (".fa.gz", ".gtf.gz"))
+    build = ["atlas", "build", "--fasta", fasta, "--promoters", gtf, "--assume-utr", "47", "-q", "--force"]
+    shard = ["--shard", f"1/{every}"] if every > 1 else []
+    promised = _said([*build[:-2], "-m", "bundled", "-o", str(work / "atlas"), "--dry-run"])
+    rows, rate = (
+        float(re.search(pattern, promised)[1].replace(",", ""))  # type: ignore[index]
+        for pattern in (r"rows: ([\d,]+) ", r"\(([\d,.]+) windows/s")
+    )
+    began = time.perf_counter()
+    _said([*build, "-m", "bundled-student", "-o", str(work / "atlas"), "--restart", *shard])
+    spent = time.perf_counter() - began
+    record = json.loads((work / "atlas.run.json").read_text())
+    return {
+        "changes": int(rows),
+        "scored": record["rows"],
+        "seconds": round(spent, 1),
+        "windows_per_s": record["windows_per_s"],
+        "statuses": record["status"],
+        "ensemble_windows_per_s": rate,
+        "ensemble_hours_promised": round(rows / rate / 3600, 2),
+    }
+
+
+def _said(words: list[str]) -> str:
+    """What a command of legscore says."""
+    done = subprocess.run([sys.executable, "-m", "legscore", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr[-600:]}")
+    return done.stdout + done.stderr
+
+
 def main() -> None:
     options = arguments(
         __doc__ or "", data="../shared/data", work="distill_work", labels=200_000, steps=3_000, tiles=420,
-        rounds=7, rows=2_400, parts=",".join(PARTS), labels_from="", students=",".join(COSTS),
+        rounds=7, rows=2_400, parts=",".join(PARTS), labels_from="", students=",".join(COSTS), every=1,
     )  # fmt: skip
     parts = options.parts.split(",")
     students = options.students.split(",")
@@ -248,6 +288,8 @@ def main() -> None:
     if "rates" in parts:
         result["rates"] = rates(work, options.rounds)
         result["rows_per_s"] = whole_runs(work, tables, options.rows)
+    if "genome" in parts:
+        result["genome"] = genome(data, work, options.every)
     for what, one in holds.items():
         print(f"{what}: {'holds' if one else 'falls short'}")
     finish("distill", {**result, "holds": holds}, options.save)

@@ -276,6 +276,24 @@ def test_a_threshold_that_was_recorded_takes_its_share(
     assert "thresholds" not in json.loads((tmp_path / "o.parquet.run.json").read_text())
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_shards_of_a_students_run_join_to_its_thresholds(
+    student: Path, coarse: None, cli: Cli, tmp_path: Path, ending: str
+) -> None:
+    table = rows_of("saturation", tmp_path / "in.parquet")
+    given = ("run", table, "-m", student, "--part-rows", PART, "-q")
+    assert cli(*given, "-o", tmp_path / f"whole.{ending}").code == 0
+    shards = [tmp_path / f"{i}.{ending}" for i in (1, 2, 3)]
+    for i, shard in enumerate(shards, 1):
+        assert cli(*given, "-o", shard, "--shard", f"{i}/3").code == 0
+    assert cli("merge", *reversed(shards), "-o", tmp_path / f"joined.{ending}").code == 0
+    whole, joined = (
+        json.loads((tmp_path / f"{name}.{ending}.run.json").read_text()) for name in ("whole", "joined")
+    )
+    assert joined["thresholds"] == whole["thresholds"]
+    assert len(joined["thresholds"]) > 3
+
+
 # the check
 
 

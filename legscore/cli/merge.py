@@ -55,6 +55,7 @@ def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
     """Join, and write the record; only for who holds the output's lock."""
     from legscore.output.join import merge_shards
     from legscore.run.finished import finished_record, read_for
+    from legscore.run.joined_thresholds import thresholds_of
     from legscore.system.checksum import checksum_of
     from legscore.system.json_records import sealed
     from legscore.system.publish import publishing, writing
@@ -74,6 +75,8 @@ def _join(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
         """Before the output has its name: a kill between both leaves a record without an output, which the
         same command goes on from, and never an output without its record."""
         record.update(metadata, output=output, rows=rows, shards=list(shards), asked=asked)
+        if found := thresholds_of(shards, metadata):
+            record["thresholds"] = found
         with writing(output):
             record["output_files"] = {Path(output).name: checksum_of(joined).to_json()}
         with publishing(record_path) as temporary, writing(record_path):

@@ -15,7 +15,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -146,11 +146,22 @@ STUDENT_RECORD: dict[str, Any] = {
 }
 
 
-def make_student(models: Path, path: Path, insert: int = 80, **changes: Any) -> Path:
-    """A student of these models, as a distillation would have sealed it; its weights are another's."""
+def make_student(
+    models: Path, path: Path, insert: int = 80, *, tells_sd: bool = False, **changes: Any
+) -> Path:
+    """A student of these models, as a distillation would have sealed it; its weights are another's.
+
+    Args:
+        tells_sd: with a second head, which is another network's first.
+    """
     teacher = [{"name": m.name, "sha256": m.sha256} for m in load_members([models])]
     contract = yeast_contract().cropped(insert, 8)
-    sealed_student(toy_checkpoint(0, contract), {"teacher": teacher, **STUDENT_RECORD, **changes}).save(path)
+    student = toy_checkpoint(0, contract)
+    if tells_sd:
+        other = toy_checkpoint(1, contract).arrays
+        beside = {f"sd_{name}": array for name, array in other.items() if name.startswith("head.")}
+        student = replace(student, arrays={**student.arrays, **beside})
+    sealed_student(student, {"teacher": teacher, **STUDENT_RECORD, **changes}).save(path)
     return path
 
 

@@ -161,6 +161,20 @@ def test_workers_write_the_files_of_a_folder(
 
 
 @with_ray
+def test_a_student_tells_its_sd_on_workers(cli: Cli, cluster: str, tmp_path: Path, toy_models: Path) -> None:
+    source = write(tmp_path / "in.parquet")
+    student = make_student(toy_models, tmp_path / "s.safetensors", tells_sd=True)
+    given = ("run", source, "-m", student, *COMMON)
+    assert cli(*given, "-o", tmp_path / "one.parquet").code == 0
+    ran = cli(*given, "-o", tmp_path / "ray.parquet", "--ray", cluster, "--workers", 2)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    assert pq.read_table(tmp_path / "ray.parquet")["score_sd"].null_count < ROWS
+    verified = json.loads((tmp_path / "ray.parquet.run.json").read_text())["verify"]
+    assert verified["members_verified"] == verified["members"] == 2
+
+
+@with_ray
 def test_a_cascade_has_the_bytes_of_one_machine(
     cli: Cli, cluster: str, tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

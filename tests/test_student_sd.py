@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, random_dna, toy_checkpoint
+from conftest import Ran, make_student, random_dna, toy_checkpoint
 
 pytest.importorskip("torch", reason="distilling needs legscore[train]")
 
@@ -154,6 +154,29 @@ def test_several_models_tell_their_own_sd(
     found = pq.read_table(tmp_path / "o.parquet")
     each = np.array(found["score_per_model"].to_pylist())
     np.testing.assert_allclose(found["score_sd"].to_numpy(), each.std(axis=1, ddof=1), atol=1e-5)
+
+
+def test_a_cascade_of_sequences_has_both_kinds_of_sd(
+    toy_models: Path, inserts: list[str], tmp_path: Path, cli: Any
+) -> None:
+    """Rows of the student have the SD that it tells, those of the ensemble its members'."""
+    student = make_student(toy_models, tmp_path / "s.safetensors", tells_sd=True)
+    path = table_of(tmp_path / "s.csv", sequence=inserts)
+    alone = cli("run", path, "-m", student, "-o", tmp_path / "alone.csv", "--engine", "openvino")
+    assert alone.code == 0, alone.err
+    by_student = csv.read_csv(tmp_path / "alone.csv").to_pylist()
+    middle = np.median([row["score"] for row in by_student])
+    given = ["-m", toy_models, "--student", student, "--rescore", f"score>{middle}", "--engine", "openvino"]
+    ran = cli("run", path, *given, "-o", tmp_path / "o.csv", "--rescore-sample", "0")
+    assert ran.code == 0, ran.err
+    whole = cli("run", path, "-m", toy_models, "-o", tmp_path / "whole.csv", "--engine", "openvino")
+    assert whole.code == 0, whole.err
+    by_ensemble = csv.read_csv(tmp_path / "whole.csv").to_pylist()
+    found = csv.read_csv(tmp_path / "o.csv").to_pylist()
+    assert {row["scored_by"] for row in found} == {"student", "ensemble"}
+    for row, first, second in zip(found, by_student, by_ensemble, strict=True):
+        expected = first if row["scored_by"] == "student" else second
+        assert row["score_sd"] == pytest.approx(expected["score_sd"], abs=1e-6)
 
 
 def test_a_head_that_tells_nothing_is_not_kept(

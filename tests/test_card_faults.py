@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,7 @@ from test_generator import toy_generator
 from test_tensorrt_engine import GPU, kernels, with_batch, world  # noqa: F401
 
 from legscore.cuda.image import RejectedError
+from legscore.dna.codes import encode_text
 from legscore.dna.contract import Output
 from legscore.engine import choose
 from legscore.engine.recipe import load_recipe
@@ -39,6 +41,8 @@ from legscore.errors import EngineError
 from legscore.generate import open_denoiser, openvino_denoiser
 from legscore.generate.openvino_denoiser import OpenVINODenoiser
 from legscore.model.checkpoint import load_checkpoint
+from legscore.model.forward import Forward
+from legscore.model.student import sd_networks
 from legscore.system import resources
 
 EVERY = os.environ.get("LEGSCORE_EVERY_FAULT") == "1"
@@ -194,6 +198,30 @@ def test_a_fault_at_any_call_of_a_design_ends_in_one_line(
     ]
     calls, _ = walk(fake, lambda *more: cli(*asked, *more), out, lasting, keeps_parts=False)
     assert calls.count("enqueueV3") == 6, "the generator's passes among them"
+
+
+def test_a_student_tells_its_sd_on_a_card(fake: Fake, tmp_path: Path, cli: Any) -> None:
+    """Both heads are compiled ahead, and sequences have what the second one says."""
+    student, other = (toy_checkpoint(seed, yeast_contract(**short()), **SMALL) for seed in (0, 1))
+    beside = {f"sd_{name}": array for name, array in other.arrays.items() if name.startswith("head.")}
+    replace(student, arrays={**student.arrays, **beside}).save(tmp_path / "s.safetensors")
+    rng, out = np.random.default_rng(0), tmp_path / "out.csv"
+    rows = ["".join("ACGT"[i] for i in rng.integers(0, 4, 24)) for _ in range(9)]
+    (tmp_path / "in.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
+    given = ("--recipe", tiny_recipe(tmp_path))
+    ran = cli("compile", tmp_path / "s.safetensors", *given)
+    assert ran.code == 0, ran.err
+    assert fake.calls.count("buildSerializedNetwork") == 2
+    asked = ("run", tmp_path / "in.csv", "-m", tmp_path / "s.safetensors", "-o", out, *given)
+    ran = cli(*asked, "--sequence-is", "window", "--verify", "1")
+    assert ran.code == 0, ran.err
+    assert fake.calls.count("buildSerializedNetwork") == 2
+    (network,) = sd_networks([load_checkpoint(tmp_path / "s.safetensors")])
+    codes = np.stack([encode_text(row) for row in rows])
+    expected = Forward(network, both_strands=network.contract.rc_trained, is_singleton=False).score(codes)
+    told = [float(line.split(",")[2]) for line in out.read_text().splitlines()[1:]]
+    assert out.read_text().startswith("sequence,score,score_sd,")
+    np.testing.assert_allclose(told, expected, atol=0.05)
 
 
 @LASTING

@@ -50,11 +50,13 @@ def command(
     from legscore.engine.choose import Request, choose_engine, choose_recipe
     from legscore.engine.fit import choose_devices
     from legscore.model.checkpoint import load_members
+    from legscore.model.student import sd_networks
     from legscore.system.resources import cache_folder, folder
 
     say = speaker(quiet)
 
     members = load_members([*models, *folders] or [folder("bundled")], say=say)
+    networks = [*members, *sd_networks(members)]
     name, reason = choose_engine(engine)
     chosen, _ = choose_recipe(Request(engine=name, recipe=recipe), name, reason)
     from legscore.cuda.libcuda import find_gpus
@@ -63,5 +65,5 @@ def command(
     gpus, _ = find_gpus()
     for number in choose_devices(device, [gpu.name for gpu in gpus]):
         say(f"gpu: {number} ({gpus[number].name}), recipe {chosen.name}")
-        found = compile_plans(members, chosen, gpus[number], say)
-        say(f"plans: {len(members)} for passes of {found.batch:,} rows, in {cache_folder('plans')}")
+        found = compile_plans(networks, chosen, gpus[number], say)
+        say(f"plans: {len(networks)} for passes of {found.batch:,} rows, in {cache_folder('plans')}")

@@ -281,6 +281,30 @@ PIECES = [
 ]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("above", [b"\n", b"\n\n\n", b"##note\n\n##more\n", b"\xef\xbb\xbf\n\n"])
+@pytest.mark.parametrize("columns", [["sequence"], ["id", "sequence"]])
+def test_blank_lines_above_the_header_are_passed_over(
+    tmp_path: Path, above: bytes, end: bytes, columns: list[str]
+) -> None:
+    """Also of one column, where a blank line below the header is a row without a sequence."""
+    path = tmp_path / "t.csv"
+    rows = [",".join(columns), ",".join(["ACGT"] * len(columns)), "", ",".join(["TTTT"] * len(columns))]
+    path.write_bytes(
+        above.replace(b"\n", end) + "".join(f"{row}\n" for row in rows).encode().replace(b"\n", end)
+    )
+    found = [row[-1] for row in rows_of(path, columns)]
+    assert found == (["ACGT", None, "TTTT"] if len(columns) == 1 else ["ACGT", "TTTT"])
+    assert [row["sequence"] for row in text.first_rows(path, "CSV")] == ["ACGT", "TTTT"] or end == b"\r"
+
+
+def test_only_blank_lines_are_no_table(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_bytes(b"\n" * 9)
+    refused(tmp_path / "few.csv", "Empty CSV file")
+    (tmp_path / "many.csv").write_bytes(b"\n" * (packed.HEAD_BYTES + 9) + b"sequence\nACGT\n")
+    refused(tmp_path / "many.csv", "has only blank lines in its first 1,048,576 bytes")
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), max_size=25),

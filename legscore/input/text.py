@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from csv import DictReader
 from csv import Error as CSVError
@@ -24,6 +25,7 @@ from legscore.system.storage import Remote
 
 DELIMITER = {"CSV": ",", "TSV": "\t"}
 BLOCK_BYTES, HEADER_BYTES = 4 << 20, 1 << 18
+LINE_END = re.compile(rb"\r\n|\n|\r")
 COMMENT = b"##"
 """Begins lines that may stand above a header line, as in tables of association studies."""
 
@@ -33,7 +35,7 @@ class TextSource(Source):
     stays 1.10).
 
     Unquoted empty fields are null, `""` is an empty text; no other text is null here. Lines above the header
-    that begin with `##` are passed over.
+    that begin with `##` or are blank are passed over.
     """
 
     has_types = False
@@ -171,10 +173,21 @@ class _Passing(io.RawIOBase):
 
 
 def _comments(head: bytes, path: Path | Remote) -> tuple[int, int]:
-    """How many lines above the header begin with COMMENT, and the bytes of these and of a byte order mark."""
+    """How many lines above the header begin with COMMENT or are blank, and the bytes of these and of a byte
+    order mark."""
     at = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
     number = 0
-    while head.startswith(COMMENT, at):
+    while True:
+        if head[at : at + 1] in (b"\n", b"\r"):
+            begin, at = at, len(head) - len(head[at:].lstrip(b"\r\n"))
+            if at == len(head) >= HEAD_BYTES:
+                raise InputError(f"{path} has only blank lines in its first {len(head):,} bytes")
+            if at == len(head):  # nothing follows, and Arrow says that the file is empty
+                return number, begin
+            number += len(LINE_END.findall(head, begin, at))
+            continue
+        if not head.startswith(COMMENT, at):
+            return number, at
         end = head.find(b"\n", at)
         end = head.find(b"\r", at) if end < 0 else end
         if end < 0:
@@ -182,7 +195,6 @@ def _comments(head: bytes, path: Path | Remote) -> tuple[int, int]:
                 f"{path} has no header line in its first {len(head):,} bytes, only lines with ##"
             )
         at, number = end + 1, number + 1
-    return number, at
 
 
 def _first_not_whole(column: pa.Array) -> tuple[int, str] | None:

@@ -117,7 +117,6 @@ CASES: dict[str, tuple[tuple[object, ...], str]] = {
 
 READ = {
     *(
-        "labels_from",
         "contributions",
         "inputs",
         "shards",
@@ -143,6 +142,7 @@ READ = {
         "--training",
         "--measured",
         "--own",
+        "--labels-from",
         "--teacher-table",
         "--student",
         "--meme",

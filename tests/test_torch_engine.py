@@ -265,7 +265,18 @@ def test_weights_beyond_fp16_are_refused(members: list[Checkpoint]) -> None:
         TorchNetwork(huge, TorchForm("fp16", "shifted"), CPU)
     TorchNetwork(huge, TorchForm("fp32", "shifted"), CPU)
     with pytest.raises(ModelError, match=r"cannot be repacked to 16 a group; choose another torch\.groups"):
-        TorchNetwork(toy_checkpoint(0, inner_widths=(24, 24)), TorchForm("fp32", "repack16"), CPU)
+        TorchNetwork(toy_checkpoint(0, inner_widths=(20, 20)), TorchForm("fp32", "repack16"), CPU)
+
+
+def test_widths_that_are_no_multiple_take_what_divides_them() -> None:
+    """24 channels in groups of 8 where 16 were asked for, as widths of students are."""
+    member = toy_checkpoint(0, inner_widths=(24, 24))
+    codes = random_batch(4, 0, length=member.contract.length).codes_WL
+    x = torch.from_numpy(strands(codes, member.contract, both=False, is_singleton=True))
+    network = TorchNetwork(member, TorchForm("fp32", "repack16"), CPU)
+    assert network.blocks[0].group.groups == 3
+    truth = Forward(member, both_strands=False, is_singleton=True).score(codes)
+    assert np.abs(network(x).detach().numpy() - truth).max() < 2e-5
 
 
 def test_kernels_that_cannot_be_used_are_not(

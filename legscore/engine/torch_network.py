@@ -12,6 +12,7 @@ FP16 is what a tensor core computes: products and sums in FP32 of values rounded
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from legscore.model.gpu_form import FP16_MAX
 from legscore.model.gpu_graph import balanced, repacked
 
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LEAST_REPACKED = 8
+"""Channels a group, of block-diagonal grouped convolutions."""
 TORCH_REWRITE_VERSION = 1
 """Part of the key of a fidelity record; raised when the network here changes."""
 
@@ -252,7 +255,10 @@ def _packed(
 ) -> tuple[np.ndarray, np.ndarray, _Placing, int]:
     form = put.form.groups
     if form.startswith("repack"):
-        weight, groups = repacked(weight, groups, int(form.removeprefix("repack")), "torch")
+        size = int(form.removeprefix("repack"))
+        # widths that are no multiple of it, as those of students, take what divides both
+        fitting = math.gcd(len(weight), size)
+        weight, groups = repacked(weight, groups, fitting if fitting >= LEAST_REPACKED else size, "torch")
     return weight, bias, put, groups
 
 

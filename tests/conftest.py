@@ -16,8 +16,9 @@ import resource
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,16 @@ STUDENT_RECORD: dict[str, Any] = {
     "fidelity": {"groups": 10, "levels": _AGREEMENT, "effects": _AGREEMENT, "baselines": []},
     "cascade": {"top": 0.01, "tiles": 50, "recall": [[0.01, 0.5, 0.4, 0.6], [0.1, 0.9, 0.8, 0.95]]},
 }
+
+
+def example_script(name: str) -> ModuleType:
+    """A script of examples/ as a module."""
+    spec = spec_from_file_location(name, REPOSITORY / f"examples/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def make_student(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
+from conftest import example_script
 
 from legscore.model.checkpoint import load_members
 from legscore.model.model_names import locate_models
@@ -21,12 +20,7 @@ COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_models_2", REPOSITORY / "examples/make_models_2.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script("make_models_2")
 
 
 def other_strand(text: str) -> str:

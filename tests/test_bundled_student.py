@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, example_script
 
 from legscore.distill.labels import windows_of
 from legscore.dna.batch import Batch
@@ -45,12 +44,7 @@ def record(student: Checkpoint) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_student", REPOSITORY / "examples/make_student.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script("make_student")
 
 
 def test_it_is_what_its_script_makes(student: Checkpoint, record: dict[str, Any], script: ModuleType) -> None:

@@ -57,9 +57,10 @@ class KeptLabels:
             kept_MK = np.zeros((members, len(windows_KL)), dtype=np.float32)
             for rows, piece in labels.pieces(kind, members, len(windows_KL)):
                 kept_K[rows], kept_MK[:, rows] = True, piece
+            n_kept = np.count_nonzero(kept_K)
             first, inverse = unique_rows(np.concatenate([windows_KL[kept_K], inserts_NL]))
-            at_N = first[inverse[np.count_nonzero(kept_K) :]]
-            new_N = (at_N < np.count_nonzero(kept_K)) & ~known_N
+            at_N = first[inverse[n_kept:]]  # where each window first appears: among the kept, or itself
+            new_N = (at_N < n_kept) & ~known_N
             scores_MN[:, new_N] = kept_MK[:, kept_K][:, at_N[new_N]]
             known_N |= new_N
         return known_N, scores_MN

@@ -121,6 +121,49 @@ def test_in_flight_keeps_at_most_depth() -> None:
     assert highest == 3
 
 
+@pytest.mark.parametrize("fails", [0, 1, 2, 5])
+@pytest.mark.parametrize("at", ["items", "submit"])
+def test_what_is_there_comes_before_an_error(at: str, fails: int) -> None:
+    """The engine that refuses part 5 may have had parts 3 and 4 done: they are scored, and must be kept."""
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            if at == "items" and i == fails:
+                raise InputError("no more")
+            yield i
+
+    def submit(i: int) -> Future[int]:
+        if at == "submit" and i == fails:
+            raise InputError("no more")
+        future: Future[int] = Future()
+        future.set_result(-i)
+        return future
+
+    got = []
+    with pytest.raises(InputError, match="no more"):
+        for pair in in_flight(items(), submit, 3):
+            got.append(pair)
+    assert got == [(i, -i) for i in range(fails)]
+
+
+def test_nothing_comes_after_what_failed() -> None:
+    """Part 2 failed while it was scored; part 3 is there, but output is in order."""
+    futures: list[Future[int]] = [Future() for _ in range(5)]
+    for i, future in enumerate(futures):
+        future.set_exception(InputError("part 2")) if i == 2 else future.set_result(i)
+    got = []
+    with pytest.raises(InputError, match="part 2"):
+        for item, _ in in_flight(iter(range(5)), lambda i: futures[i], 2):
+            got.append(item)
+    assert got == [0, 1]
+    del futures[4:]
+    got.clear()
+    with pytest.raises(IndexError):  # submitting fails while part 2 is at the head of what waits
+        for item, _ in in_flight(iter(range(2, 9)), lambda i: futures[i], 3):
+            got.append(item)
+    assert got == []
+
+
 def sequences_file(path: Path, rows: int, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     distinct = [random_dna(rng, int(n)) for n in rng.integers(0, 145, max(rows // 3, 1))]

@@ -112,20 +112,33 @@ def in_flight(
     items: Iterable[T | None], submit: Callable[[T], Future[U]], depth: int
 ) -> Generator[tuple[T, U], None, None]:
     """Submit items and yield (item, result) in order, keeping up to `depth` submitted. None among the items
-    says that no more come before some of these have ended: the oldest is then waited for."""
+    says that no more come before some of these have ended: the oldest is then waited for.
+
+    When an item cannot be had or submitted, results that are there by then come first, and the error after
+    them.
+    """
     pending: deque[tuple[T, Future[U]]] = deque()
 
     def oldest() -> tuple[T, U]:
-        item, future = pending.popleft()
-        return item, future.result()
+        result = pending[0][1].result()  # one that failed stays: none after it is given
+        return pending.popleft()[0], result
+
+    def is_there() -> bool:
+        future = pending[0][1]
+        return future.done() and not future.cancelled() and future.exception() is None
 
     try:
-        for item in items:
-            if item is not None:
-                pending.append((item, submit(item)))
-            if len(pending) >= (depth if item is not None else 1):
-                del item
+        try:
+            for item in items:
+                if item is not None:
+                    pending.append((item, submit(item)))
+                if len(pending) >= (depth if item is not None else 1):
+                    del item
+                    yield oldest()
+        except Exception:
+            while pending and is_there():
                 yield oldest()
+            raise
         while pending:
             yield oldest()
     finally:

@@ -27,6 +27,7 @@ from legscore.distill.own_rows import groups_of, hold_out
 from legscore.distill.pruning import parse_shape
 from legscore.distill.sources import RandomDna
 from legscore.distill.student_figures import sd_figures
+from legscore.distill.student_trainer import OWN_RATE, RATE, StudentTrainer
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import BASES, reverse_complement
@@ -224,6 +225,39 @@ def test_a_student_with_own_rows_says_how_it_does_on_others(
     half = distill([ensemble], tmp_path / "half.safetensors", replace(options, half=True))
     assert half.stat().st_size < 0.8 * whole.stat().st_size
     assert record_of(half)["windows_sha256"] == record["windows_sha256"]
+
+
+def test_own_rows_come_last_and_seldom(ensemble: str, tmp_path: Path) -> None:
+    """For a tenth more steps, OWN_PASSES times each or, where they are few or many, less; until then the
+    student is that of drawn windows alone."""
+    start = load_checkpoint(Path(ensemble) / "seed1.safetensors")
+    rng = np.random.default_rng(4)
+
+    def trainer(n_own: int, steps: int) -> StudentTrainer:
+        inserts, labels = rng.integers(0, 4, (60 + n_own, 4, 80)), rng.normal(size=(3, 60 + n_own, 4))
+        return StudentTrainer(
+            start, inserts.astype(np.uint8), labels.astype(np.float32), n_own, steps, 1, tmp_path / "s", {}
+        )
+
+    def groups_of_steps(trained: StudentTrainer) -> np.ndarray:
+        found = []
+        for step in range(trained.steps):
+            trained.step = step
+            found.append(trained._rows())
+        return np.array(found)
+
+    plain = groups_of_steps(trainer(0, 200))
+    assert len(plain) == 200
+    for n_own, own_steps, a_batch in ((1, 7, 1), (5, 20, 2), (400, 20, 3)):
+        mixed = groups_of_steps(trainer(n_own, 200))
+        assert len(mixed) == 200 + own_steps
+        assert np.array_equal(plain, mixed[:200])
+        assert ((mixed[200:] >= 60).sum(axis=1) == a_batch).all()
+        times = np.bincount(mixed[200:].ravel(), minlength=60 + n_own)[60:]
+        assert times.max() == -(-own_steps * a_batch // n_own)
+    rates = [trainer(5, 200)._rate(step) for step in (199, 211, 219)]
+    assert max(rates) == rates[1] <= OWN_RATE / RATE
+    assert trainer(3, 1).steps == 2
 
 
 @pytest.mark.parametrize(

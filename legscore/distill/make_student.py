@@ -17,7 +17,7 @@ from legscore.distill.options import DistillOptions, Follower
 from legscore.distill.pruning import pruned
 from legscore.distill.sd_head import with_sd_head
 from legscore.distill.student_figures import cheaper_and_better, fidelity_of, promises, sd_figures
-from legscore.distill.student_trainer import StudentTrainer
+from legscore.distill.student_trainer import OWN_STEPS, StudentTrainer
 from legscore.distill.teacher import LabelledMaterial, Teacher, label, open_teacher
 from legscore.distill.teacher_table import read_teacher
 from legscore.dna.batch import Batch
@@ -174,11 +174,12 @@ def _trained(
     steps = options.steps
     if steps is None:
         minutes = options.minutes or MINUTES
-        steps = labels.steps_for(minutes, about, lambda: _seconds_a_step(made(10_000, labels.draft)))
-        follower.say(f"training: {steps:,} steps for {minutes:g} minutes")
+        drawn = minutes / (1 + OWN_STEPS) if len(material.own_GKL) else minutes
+        steps = labels.steps_for(drawn, about, lambda: _seconds_a_step(made(10_000, labels.draft)))
+        follower.say(f"training: {made(steps, labels.draft).steps:,} steps for {minutes:g} minutes")
     trainer = made(steps, labels.state_path(about | {"steps": steps}))
     if trainer.resume():
-        follower.say(f"training: going on from step {trainer.step:,} of {steps:,}")
+        follower.say(f"training: going on from step {trainer.step:,} of {trainer.steps:,}")
     ended = trainer.run(
         options.save_every,
         options.log_every,
@@ -187,7 +188,8 @@ def _trained(
         follower.stopped,
     )
     if not ended:
-        raise LegscoreError(f"stopped at step {trainer.step:,} of {steps:,}, saved; the same command goes on")
+        at = f"{trainer.step:,} of {trainer.steps:,}"
+        raise LegscoreError(f"stopped at step {at}, saved; the same command goes on")
     return trainer
 
 

@@ -5,8 +5,10 @@ training ends with the same weights, bit for bit on a CPU. Beside the score the 
 layer's means, how each member deviates from the mean and how much members differ (log SD). These two heads
 help the training and are not part of the checkpoint; what tells its SD learns when it has ended (`sd_head`).
 
-The user's own rows, where there are some, take a part of every batch: up to a third, and so much that none
-comes more often than OWN_PASSES times.
+The user's own rows, where there are some, come last: the student learns from drawn windows alone, and then
+for a tenth more steps, at a smaller rate, from batches of which own rows are a part. Among drawn windows from
+the first step on they were learnt by heart: levels gained, and effects that were not labelled shrank. With
+the last tenth of the drawn windows' steps given up for them, effects gained no more than these steps bring.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ CLIP = 2.0
 MOST_EMA, EMA_DELAY = 0.995, 20
 OF_DEVIATIONS, OF_EFFECTS, OF_SD = 2.0, 0.3, 0.05
 """Weights of the losses beside that of the mean, which has 1."""
-OWN_PASSES, MOST_OWN = 30, 1 / 3
-"""How often a group of the user's rows is trained on at most, and their share of a batch at most."""
+OWN_STEPS, OWN_RATE = 0.1, 3e-4
+"""Steps that the user's rows are part of, for each step before them, and the rate then."""
+OWN_PASSES, MOST_OWN = 7, 1 / 3
+"""How often a group of the user's rows is trained on, and their share of a batch at most."""
 MOST_WEIGHT = 5.0
 """Of the largest effects, where one of no effect weighs 1."""
 SD_FLOOR = 0.02
@@ -101,17 +105,20 @@ class StudentTrainer:
         Args:
             start: the member, pruned.
             inserts_GKL, labels_MGK: all groups to train on; the last n_own are of the user's rows.
-            steps: how many to train for.
+            steps: how many to train for on drawn groups alone; own groups add a tenth, at most.
             about: what else a saved state belongs to.
         """
-        self.start, self.contract, self.steps, self.seed = start, start.contract, steps, seed
+        self.start, self.contract, self.seed = start, start.contract, seed
         self.state_path, self.about, self.device = state_path, about, torch.device("cpu")
         self.inserts_GKL, self.targets = inserts_GKL, targets_of(labels_MGK)
         self.n_drawn = len(inserts_GKL) - n_own
         self.batch_groups = min(BATCH_GROUPS, self.n_drawn)
-        share = min(OWN_PASSES * n_own / steps, MOST_OWN * self.batch_groups)
+        # few groups: one a batch, for fewer steps
+        self.own_steps = min(max(round(OWN_STEPS * steps), 1), OWN_PASSES * n_own)
+        share = min(OWN_PASSES * n_own / max(self.own_steps, 1), MOST_OWN * self.batch_groups)
         self.batch_own = max(round(share), 1) if n_own else 0
-        self.sampler = Sampler(self.n_drawn, self.batch_groups - self.batch_own, seed, "none")
+        self.drawn_steps, self.steps = steps, steps + self.own_steps
+        self.sampler = Sampler(self.n_drawn, self.batch_groups, seed, "none")
         self.own_sampler = Sampler(n_own, self.batch_own, seed, "none") if n_own else None
         student = from_checkpoint(start)
         beside = nn.Linear(start.architecture.widths[-1], len(labels_MGK) + 1)
@@ -134,10 +141,16 @@ class StudentTrainer:
         self.best: dict[str, Any] | None = None
         self.best_record: dict[str, Any] = {}
 
+    def _phase(self, step: int) -> tuple[int, int, float]:
+        """Step within its phase, steps of the phase, and the phase's share of the full rate."""
+        before = self.drawn_steps
+        return (step, before, 1.0) if step < before else (step - before, self.own_steps, OWN_RATE / RATE)
+
     def _rate(self, step: int) -> float:
-        """Share of the full rate: up within the first steps, then a half cosine down."""
-        warm = min(1.0, (step + 1) / WARM_STEPS)
-        return warm * (0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))) + LEAST_RATE)
+        """Share of the full rate: in each phase up within the first steps, then a half cosine down."""
+        at, steps, share = self._phase(step)
+        warm = min(1.0, (at + 1) / WARM_STEPS)
+        return share * warm * (0.5 * (1 + math.cos(math.pi * min(1.0, at / max(steps, 1)))) + LEAST_RATE)
 
     def identity(self) -> dict[str, Any]:
         """What a saved state belongs to; resuming anything else is refused."""
@@ -148,6 +161,7 @@ class StudentTrainer:
             "architecture": self.start.architecture.to_json(),
             "contract": self.contract.to_json(),
             "batch": [self.batch_groups, self.batch_own],
+            "own_steps": self.own_steps,
             "precision": str(self.dtype).removeprefix("torch."),
         }
 
@@ -157,6 +171,9 @@ class StudentTrainer:
 
     def train_step(self) -> float:
         """One step of optimiser and average; returns the loss."""
+        if self.step == self.drawn_steps:  # own rows go on from the average, as from a student that is there
+            self.network["trained"].load_state_dict(self.network["average"].state_dict())
+            self.optimizer.state.clear()
         loss = self._loss(self._rows())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -164,8 +181,9 @@ class StudentTrainer:
         nn.utils.clip_grad_norm_(trained.parameters(), CLIP)
         self.optimizer.step()
         self.schedule.step()
+        at = self._phase(self.step)[0] + 1
         self.step += 1
-        kept = min(MOST_EMA, self.step / (self.step + EMA_DELAY))
+        kept = min(MOST_EMA, at / (at + EMA_DELAY))
         current = trained.state_dict()
         with torch.no_grad():
             for name, value in self.network["average"].state_dict().items():
@@ -178,9 +196,10 @@ class StudentTrainer:
     def _rows(self) -> np.ndarray:
         """Groups of this step."""
         rows, _, _ = self.sampler.draw(self.step)
-        if self.own_sampler is None:
+        if self.own_sampler is None or self.step < self.drawn_steps:
             return rows
-        return np.concatenate([rows, self.n_drawn + self.own_sampler.draw(self.step)[0]])
+        own = self.n_drawn + self.own_sampler.draw(self._phase(self.step)[0])[0]
+        return np.concatenate([rows[: len(rows) - len(own)], own])
 
     def _outputs(self, network: nn.ModuleDict, inserts_NL: np.ndarray) -> tuple[Tensor, Tensor]:
         """Scores [N] and what the heads beside say [N, members + 1]."""

@@ -32,10 +32,11 @@ from machine import arguments, finish
 
 from legscore.evaluate.compare import Group
 from legscore.evaluate.correlation import CORRELATIONS
-from legscore.evaluate.evaluation import EvaluationOptions, evaluate, panels
+from legscore.evaluate.evaluation import evaluate, panels
 from legscore.evaluate.figures.ensemble_size import draw_curve
 from legscore.evaluate.figures.scatter import Panel, draw_scatter
 from legscore.evaluate.figures.violins import ViolinPanel, draw_violins, violin_panel
+from legscore.evaluate.options import EvaluationOptions
 
 MODELS = ("legnet", "transformer", "danq", "deepsea", "deepatt")
 ALL_MODELS = (*MODELS, "convolutional", "biochemical")

@@ -213,7 +213,7 @@ def commands() -> dict[str, click.Command]:
 def records() -> list[tuple[Any, str, list[Any], dict[str, str], set[str]]]:
     from legscore.design.curve import CurveOptions
     from legscore.design.options import DesignOptions
-    from legscore.evaluate.evaluation import EvaluationOptions
+    from legscore.evaluate.options import EvaluationOptions
 
     return [
         (

@@ -681,7 +681,8 @@ def test_class_weight_errors(cli: Cli, levels: Path, tmp_path: Path) -> None:
 
 
 def test_published_correlations(shared: Path) -> None:
-    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+    from legscore.evaluate.evaluation import evaluate
+    from legscore.evaluate.options import EvaluationOptions
 
     reference = pl.read_csv(shared / "data/correlations.csv").filter(
         dataset="native", medium="complex", subset="all"

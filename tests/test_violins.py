@@ -13,8 +13,9 @@ from conftest import Ran, one_line
 
 from legscore.errors import InputError
 from legscore.evaluate.compare import Group
-from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+from legscore.evaluate.evaluation import evaluate
 from legscore.evaluate.figures.violins import holm, stars, violin_panel
+from legscore.evaluate.options import EvaluationOptions
 
 pytest.importorskip("matplotlib", reason="pictures need legscore[report]")
 

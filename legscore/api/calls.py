@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from legscore.errors import InputError
 from legscore.input.arrow_stream import is_table
 from legscore.run.named_ensembles import models_of
@@ -76,16 +78,23 @@ def options_of(record: type[T], given: Mapping[str, Any]) -> T:
     for name, field in fields.items():
         if name in given:
             value = given[name]
-            if name == "models" and isinstance(value, Mapping) and "ensembles" in fields:
+            if name == "models" and value is None:
+                value = ()
+            elif name == "models" and isinstance(value, Mapping) and "ensembles" in fields:
                 value, values["ensembles"] = models_of(value)
             elif field.type == "Sequence[str]":
                 value = listed(value)
+            if isinstance(value, np.generic):  # of an array: a number like any other
+                value = value.item()
             values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
     return record(**values)
 
 
-def listed(given: Paths) -> tuple[str, ...]:
-    """One path or name or several, as texts. InputError for a mapping, which names what has no names here."""
+def listed(given: Paths | None) -> tuple[str, ...]:
+    """One path or name or several, as texts; none for None. InputError for a mapping, which names what has no
+    names here."""
+    if given is None:
+        return ()
     if isinstance(given, Mapping):
         raise InputError(
             f"{dict(given)!r} names several; ensembles by name are scored by legscore.score_file, "

@@ -19,7 +19,7 @@ def design_sequences(
     *,
     target: str | float | Sequence[float],
     generator: str | os.PathLike[str] | None = None,
-    models: Paths = (),
+    models: Paths | None = None,
     check: Paths = (),
     n: int | None = None,
     method: str = "generator",
@@ -55,7 +55,7 @@ def design_sequences(
         output: table to write: .parquet, .arrow, .csv, .tsv (also .gz), or .fa.
         target: score wanted: a number, several, a range such as `6:15` or `6:15:0.5`, or `FILE:COLUMN`.
         generator: LegNet-Generator, trained or imported; for method `generator`.
-        models: predictors that score designs; the bundled demonstration ensemble when empty.
+        models: predictors that score designs; the bundled demonstration ensemble when None.
         check: models that take no part and score the finished designs.
         n: designs in all, over all targets; 100, or as many as FILE or `start` has rows, when None.
         method: `generator`, or `greedy` or `evolve`, which search with the predictors alone.
@@ -124,7 +124,7 @@ def mutation_curve(
     start: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    models: Paths = (),
+    models: Paths | None = None,
     mutations: str = "0:300:10",
     kind: str = "draw4",
     most: int | None = None,
@@ -143,7 +143,7 @@ def mutation_curve(
     Args:
         start: file of sequences with scores of their own, such as native promoters (FASTA or table).
         output: table to write, one row for each count of mutations.
-        models: predictors; the bundled demonstration ensemble when empty.
+        models: predictors; the bundled demonstration ensemble when None.
         mutations: counts, `FIRST:LAST:STEP`.
         kind: of mutations: `draw4` (any base, perhaps the same) or `sub3` (another base).
         most: sequences at most, drawn at random when there are more.

@@ -14,8 +14,8 @@ from legscore.system.log import Say
 from legscore.system.overwrite import check_files
 
 if TYPE_CHECKING:
-    from legscore.evaluate.evaluation import EvaluationOptions
     from legscore.evaluate.figures.style import Picture
+    from legscore.evaluate.options import EvaluationOptions
     from legscore.evaluate.results import EvaluationResults
     from legscore.run.calibration import Calibration
     from legscore.run.memory_results import SaturationMap
@@ -92,7 +92,8 @@ def evaluate_predictions(
         legscore.evaluate_predictions(frame, truths="measured", predictions=["score", "other"])
         ```
     """
-    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+    from legscore.evaluate.evaluation import evaluate
+    from legscore.evaluate.options import EvaluationOptions
     from legscore.evaluate.results import EvaluationResults
     from legscore.evaluate.write_results import write_csv, write_json
 
@@ -156,7 +157,7 @@ def calibrate_effects(
         LegscoreError: the scores do not say which models made them, or rows or clusters are too few.
     """
     from legscore.evaluate.calibrate import calibrate_columns
-    from legscore.evaluate.evaluation import EvaluationOptions
+    from legscore.evaluate.options import EvaluationOptions
 
     if not 0 < coverage < 1:
         raise InputError(f"coverage is {coverage!r}; it must lie between 0 and 1")

@@ -22,7 +22,7 @@ from legscore.system.log import RunLog, Say
 
 @speaks_python
 def load_ensemble(
-    models: Paths = (),
+    models: Paths | None = None,
     *,
     engine: str = "auto",
     precision: str = "auto",
@@ -41,7 +41,7 @@ def load_ensemble(
     minute; both are remembered.
 
     Args:
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty.
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when None.
         engine: `auto`, `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives zeros.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         recipe: engine recipe by name or path, instead of the precision's own.
@@ -85,7 +85,7 @@ def load_ensemble(
 def score_table(
     data: Any,
     *,
-    models: Models = (),
+    models: Models | None = None,
     kind: str | None = None,
     columns: Mapping[str, str] | None = None,
     sequence_is: str = "auto",
@@ -119,7 +119,7 @@ def score_table(
         data: a table of sequences, of pairs, or of edits, as `score_file` reads them: polars or pandas
             DataFrame, pyarrow Table, RecordBatchReader or Dataset, DuckDB relation, or anything with
             `__arrow_c_stream__`.
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. (A
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when None. (A
             loaded one has `Ensemble.score_table`; {name: directory} are several.)
         kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
         columns: column of a role, where the table calls it otherwise: `{"sequence": "dna"}`.

@@ -23,7 +23,7 @@ def lookup_variants(
     atlas: str | os.PathLike[str],
     fasta: str | os.PathLike[str],
     score_misses: bool = False,
-    models: Paths = (),
+    models: Paths | None = None,
     engine: str = "auto",
     precision: str = "auto",
     device: str | None = None,
@@ -47,7 +47,7 @@ def lookup_variants(
         fasta: the genome that the atlas was made of, plain or bgzipped, with its .fai.
         score_misses: score variants in tiles that the atlas does not have, with its models and its engine.
         models: the atlas's models, for that: checkpoint, directory of them, or several; the bundled
-            demonstration ensemble when empty.
+            demonstration ensemble when None.
         engine: the atlas's when `auto`; `openvino`, `native`, `tensorrt`, `torch`, or `null`, which gives
         zeros.
         precision: the atlas's when `auto`; `fp32`, `bf16` or `fp16`.

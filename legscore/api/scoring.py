@@ -24,7 +24,7 @@ def score_file(
     inputs: Paths,
     output: str | os.PathLike[str],
     *,
-    models: Models = (),
+    models: Models | None = None,
     kind: str | None = None,
     columns: Mapping[str, str] | None = None,
     sequence_is: str = "auto",
@@ -67,7 +67,7 @@ def score_file(
         inputs: Parquet, Arrow, CSV, TSV or FASTA file, directory, pattern, or several.
         output: file to write, whose ending decides the format: .parquet, .arrow, .csv, .tsv (also .gz),
             .bedgraph or .bw; a name that ends in a slash is a folder of Parquet files.
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. A
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when None. A
             mapping of names to directories scores several ensembles in one pass.
         kind: what a row is, where columns fit two kinds: `pair`, `edit` or `sequence`.
         columns: input column of a role, such as {"sequence": "dna"}.
@@ -153,7 +153,7 @@ def score_genome(
     region: str | Sequence[str] = (),
     haplotypes: bool = False,
     samples: str | None = None,
-    models: Models = (),
+    models: Models | None = None,
     rc: str | None = None,
     singleton: int = 0,
     max_n: int | None = None,
@@ -215,7 +215,7 @@ def score_genome(
         region: only records of an indexed VCF in these regions: `CHROM`, `CHROM:POS`, `CHROM:FROM-TO`.
         haplotypes: one row per distinct haplotype and tile, instead of per allele.
         samples: whose haplotypes: `all`, names with commas, or a file of names; all when None.
-        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when empty. A
+        models: checkpoint, directory of them, or several; the bundled demonstration ensemble when None. A
             mapping of names to directories scores several ensembles in one pass.
         rc: strands to score: `construct`, `insert` or `none`; as the models were trained when None.
         singleton: value of the is_singleton channel, 0 or 1.

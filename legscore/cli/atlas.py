@@ -17,6 +17,7 @@ from legscore.cli.model_options import (
     rc_option,
     singleton_option,
 )
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import (
     force_option,
     output_option,
@@ -134,7 +135,7 @@ def tile_options(function: Any) -> Any:
 )
 @click.option(
     "--verify",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=DEFAULT_SHARE,
     show_default=True,
     metavar="SHARE",
@@ -159,7 +160,7 @@ def tile_options(function: Any) -> Any:
 @cluster_options
 @click.option(
     "--null-rate",
-    type=float,
+    type=Finite(),
     default=0.0,
     hidden=True,
     help="Windows × members a second that --engine null pretends.",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import force_option, output_option, quiet_option, speaker
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
@@ -65,7 +66,7 @@ SECTIONS = (
 )
 @click.option(
     "--fdr",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=0.05,
     show_default=True,
     metavar="RATE",

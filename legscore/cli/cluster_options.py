@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.numbers import Finite
 from legscore.errors import LegscoreError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def cluster_options(command: F) -> F:
         ),
         click.option(
             "--num-gpus",
-            type=click.FloatRange(0, min_open=True),
+            type=Finite(0, min_open=True),
             metavar="N",
             show_default="0",
             help="GPUs of each worker.",

@@ -9,6 +9,7 @@ import click
 
 from legscore.cli.effects import refuse_given, refuse_others
 from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import force_option, output_option, quiet_option, speaker, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
@@ -141,7 +142,7 @@ SECTIONS = (
 )
 @click.option(
     "--emphasis",
-    type=float,
+    type=Finite(),
     metavar="F",
     show_default="the generator's own; published 1",
     help="Tell the generator targets F times as far from the middle of its training data.",

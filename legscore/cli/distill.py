@@ -9,6 +9,7 @@ import click
 
 from legscore.cli.effects import not_empty
 from legscore.cli.model_options import device_option, engine_options, model_option
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import force_option, output_option, quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
@@ -93,7 +94,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
 @output_option("File of the student (.safetensors).", metavar="FILE")
 @click.option(
     "--cost",
-    type=click.FloatRange(1),
+    type=Finite(1),
     show_default="20",
     metavar="N",
     help="Multiply-adds of the student: 1/N of the ensemble's.",
@@ -145,7 +146,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
 )
 @click.option(
     "--own-share",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=Finite(0, 100, min_open=True),
     default=10.0,
     show_default="10",
     metavar="PERCENT",
@@ -192,7 +193,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     metavar="X",
     show_default="30",
     help="How long to train, after the labels.",

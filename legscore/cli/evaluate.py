@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import force_option, speaker, threads_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.standard_input import kept_inputs
@@ -103,7 +104,7 @@ SECTIONS = (
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Confidence of the intervals.",
@@ -126,13 +127,13 @@ SECTIONS = (
 )
 @click.option(
     "--noise-sd",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     metavar="SD",
     help="SD of the error of the truth, where it is known.",
 )
 @click.option(
     "--noise-z",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     default=1.96,
     show_default=True,
     help="A change counts as one beyond so many SDs of the noise.",
@@ -162,7 +163,7 @@ SECTIONS = (
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Where --calibrate writes.")
 @click.option(
     "--coverage",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     help="Coverage of the intervals that --calibrate fits.",
@@ -243,7 +244,8 @@ def _evaluate(
     table: bool,
 ) -> None:
     """Compare, calibrate where there is a coverage to reach, and write what was asked for."""
-    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+    from legscore.evaluate.evaluation import evaluate
+    from legscore.evaluate.options import EvaluationOptions
     from legscore.evaluate.show import lines
     from legscore.evaluate.tables import Tables
     from legscore.evaluate.write_results import write_csv, write_json

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from legscore.cli.numbers import Finite
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.option(
@@ -36,12 +38,12 @@ _OPTIONS = (
         metavar="ORDER",
         help="Order of the base channels: AGCT in the published code, ACGT in some re-trained copies.",
     ),
-    click.option("--n-value", type=float, help="What base channels hold at an N: 0.25 or 0."),
+    click.option("--n-value", type=Finite(), help="What base channels hold at an N: 0.25 or 0."),
     click.option("--pool-sizes", metavar="N,N,...", help="Max-pooling after each block (human_legnet)."),
     click.option("--rc-trained/--no-rc-trained", default=None, help="Whether training saw both strands."),
     click.option(
         "--floor",
-        type=float,
+        type=Finite(),
         help="Lowest score that means something (complex medium about 4, defined about 2.5).",
     ),
     click.option("--unit", help="What the score is, when it is not the published assay's."),

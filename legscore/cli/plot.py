@@ -135,8 +135,9 @@ def scatter(
     Example:
       legscore plot scatter scores.parquet --truth measured --prediction score -o scatter.png
     """
-    from legscore.evaluate.evaluation import EvaluationOptions, panels
+    from legscore.evaluate.evaluation import panels
     from legscore.evaluate.figures.scatter import draw_scatter
+    from legscore.evaluate.options import EvaluationOptions
 
     if len(predictions) == 1:
         refuse_given(("keys",), "one table is joined with none")
@@ -215,8 +216,9 @@ def violins(
       legscore plot violins published.parquet --truth measured --prediction legnet --prediction danq \\
           --by medium -o violins.png
     """
-    from legscore.evaluate.evaluation import EvaluationOptions, evaluate
+    from legscore.evaluate.evaluation import evaluate
     from legscore.evaluate.figures.violins import draw_violins, violin_panel
+    from legscore.evaluate.options import EvaluationOptions
 
     if len(predictions) == 1:
         refuse_given(("keys",), "one table is joined with none")

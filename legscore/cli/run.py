@@ -15,6 +15,7 @@ from legscore.cli.model_options import (
     rc_option,
     singleton_option,
 )
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import (
     background_option,
     force_option,
@@ -163,7 +164,7 @@ SECTIONS = (
 )
 @click.option(
     "--until-se",
-    type=float,
+    type=Finite(),
     metavar="SE",
     show_default="all models for every row",
     help="Stop adding models to a row once the standard error of its effect (or score) is below SE.",
@@ -209,7 +210,7 @@ SECTIONS = (
 )
 @click.option(
     "--verify",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=DEFAULT_SHARE,
     show_default=True,
     metavar="SHARE",
@@ -251,7 +252,7 @@ SECTIONS = (
 @haplotype_options
 @click.option(
     "--null-rate",
-    type=float,
+    type=Finite(),
     default=0.0,
     hidden=True,
     help="Windows × members a second that --engine null pretends.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from legscore.cli.numbers import Finite
 from legscore.errors import InputError
 from legscore.rows.schema import SEQUENCE_IS
 
@@ -52,7 +53,7 @@ keep_option = click.option(
 motif_p_option = click.option(
     "--motif-p",
     "most_p",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=1e-4,
     show_default=True,
     metavar="P",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import output_option
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.training_options import (
@@ -87,7 +88,7 @@ SECTIONS = (
 )
 @click.option(
     "--fraction",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=Finite(0, 100, min_open=True),
     default=0.1,
     show_default=True,
     help="Share of a pass over the data that --lr-find uses.",
@@ -118,7 +119,7 @@ SECTIONS = (
 )
 @click.option(
     "--block-rate",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     default=1.0,
     show_default="1",
     metavar="X",

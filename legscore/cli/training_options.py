@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from legscore.cli.effects import refuse_given
+from legscore.cli.numbers import Finite
 from legscore.cli.output_options import quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section
@@ -115,12 +116,15 @@ RECIPE_OPTIONS = [
     ),
     click.option("--bins", type=int, show_default="18", help="Bins of expression that the network predicts."),
     click.option(
-        "--target-sd", type=float, show_default="0.5", help="Width (SD) of a target over the bins, in bins."
+        "--target-sd",
+        type=Finite(),
+        show_default="0.5",
+        help="Width (SD) of a target, in bins.",
     ),
     click.option(
-        "--target-shift", type=float, show_default="0.5", help="Added to the expression before binning."
+        "--target-shift", type=Finite(), show_default="0.5", help="Added to the expression before binning."
     ),
-    click.option("--floor", type=float, help="Lowest score that means something, for the checkpoint to say."),
+    click.option("--floor", type=Finite(), help="Lowest score that means something; the checkpoint says it."),
     click.option(
         "--device",
         metavar="N|cpu",

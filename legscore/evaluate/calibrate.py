@@ -19,7 +19,7 @@ import numpy as np
 
 from legscore.errors import InputError
 from legscore.evaluate.bootstrap import Resampling, resample, spread
-from legscore.evaluate.evaluation import EvaluationOptions
+from legscore.evaluate.options import EvaluationOptions
 from legscore.evaluate.tables import Tables, numbers
 from legscore.run.calibration import SETTINGS, Calibration
 

@@ -16,6 +16,7 @@ from legscore.evaluate.classes import ClassScore, class_scores, read_weights
 from legscore.evaluate.compare import Group, Pair, compare
 from legscore.evaluate.ensemble_curve import Point, ensemble_curve
 from legscore.evaluate.figures.scatter import Panel
+from legscore.evaluate.options import EvaluationOptions
 from legscore.evaluate.tables import Selection, Tables, lists, numbers
 from legscore.rows.schema import ALIASES
 from legscore.system.log import Say
@@ -27,39 +28,8 @@ AWAY = 0.1
 mean."""
 OPPOSITE = -0.3
 """A Pearson below this suggests that one side is ref − alt."""
-NOISE_Z = 1.96
 LONG = 1_000_000_000
 """Drawn rows from which a bootstrap takes minutes."""
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What to evaluate; the command line's options, with the same names.
-
-    Attributes:
-        truths: one column for all predictions, or one for each.
-        substitutions: column with the number of substitutions, in variant mode; None looks for `n_mut`,
-            `substitutions`, or counts them in the sequences.
-    """
-
-    paths: Sequence[str]
-    truths: Sequence[str]
-    predictions: Sequence[str]
-    keys: Sequence[str] = ()
-    by: Sequence[str] = ()
-    cluster: str | None = None
-    where: Sequence[tuple[str, str]] = ()
-    bootstrap: int = 10_000
-    seed: int = 1
-    confidence: float = 0.95
-    variant: bool = False
-    substitutions: str | None = None
-    replicates: Sequence[str] = ()
-    noise_sd: float | None = None
-    noise_z: float = NOISE_Z
-    curve: bool = False
-    class_weights: str | None = None
-    class_column: str | None = None
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 if TYPE_CHECKING:  # needs polars, which the name of this class does not
     from legscore.evaluate.compare import Group, Metric
-    from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
+    from legscore.evaluate.evaluation import Evaluation
+    from legscore.evaluate.options import EvaluationOptions
 
 TEXTS = {"section", "group", "truth", "prediction", "other", "metric", "method", "shares", "note"}
 COUNTS = {"k", "n"}

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from legscore.evaluate.changes import CHANGE_METRICS
 from legscore.evaluate.compare import ASSUMES, Comparison, Group, Metric
 from legscore.evaluate.correlation import METRICS
-from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
+from legscore.evaluate.evaluation import Evaluation
+from legscore.evaluate.options import EvaluationOptions
 from legscore.run.calibration import Calibration
 
 HEADS = {

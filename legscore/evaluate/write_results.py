@@ -12,7 +12,8 @@ from typing import Any
 
 from legscore.evaluate.changes import MEANING
 from legscore.evaluate.compare import ASSUMES, Group
-from legscore.evaluate.evaluation import Evaluation, EvaluationOptions
+from legscore.evaluate.evaluation import Evaluation
+from legscore.evaluate.options import EvaluationOptions
 from legscore.run.calibration import Calibration
 from legscore.system.publish import publishing, writing
 from legscore.version import __version__

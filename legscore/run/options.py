@@ -259,19 +259,20 @@ def parse_shifts(text: str) -> tuple[int, ...]:
     try:
         if ":" in text:
             first, last, step = (int(part) for part in text.split(":"))
-            places = tuple(range(first, last + 1, step)) if step > 0 else ()
+            # one more than may be: a range of a thousand million takes as much memory
+            places = tuple(range(first, last + 1, step)[: MOST_SHIFTS + 1]) if step > 0 else ()
         else:
             places = tuple(int(part) for part in text.split(","))
     except ValueError:
         places = ()
     if not places:
         raise LegscoreError(f"--shifts {text}: write whole numbers such as 0,7,14, or FROM:TO:STEP")
-    if len(set(places)) < len(places):
-        raise LegscoreError(f"--shifts {text}: a shift stands there twice")
     if len(places) > MOST_SHIFTS or max(map(abs, places)) > FARTHEST:
         raise LegscoreError(
-            f"--shifts {text}: at most {MOST_SHIFTS} shifts, of at most {FARTHEST:,} bases each"
+            f"--shifts {text[:40]}: at most {MOST_SHIFTS} shifts, of at most {FARTHEST:,} bases each"
         )
+    if len(set(places)) < len(places):
+        raise LegscoreError(f"--shifts {text}: a shift stands there twice")
     return places
 
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from legscore.errors import LegscoreError, LegscoreWarning
+from legscore.run.python_kinds import check_arguments
 from legscore.system.extras import naming_extras
 from legscore.system.log import Notice, Say
 
@@ -127,15 +128,18 @@ def _argument(option: str, value: str | None, parameters: Collection[str]) -> st
 
 
 def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose LegscoreErrors name arguments instead of options, and packages that are missing."""
+    """A function that refuses arguments of another kind than their annotation, and whose LegscoreErrors name
+    arguments instead of options, and packages that are missing."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            check_arguments(signature, args, kwargs)
             with naming_extras():
                 return function(*args, **kwargs)
         except LegscoreError as error:
-            raise_in_python(error, inspect.signature(function).parameters)
+            raise_in_python(error, signature.parameters)
             raise
 
     return called

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from atlas_world import Steady, content, score_tables, small_stretches, telling, write_vcf, write_world
 from conftest import Ran, one_line, opened_by
+
+from legscore.dna.batch import Batch
+from legscore.engine.base import ThreadedEngine
 
 pytest.importorskip("polars", reason="genomes need legscore[genome]")
 Cli = Callable[..., Ran]
@@ -283,11 +287,22 @@ def test_what_cannot_be_built(here: Path, cli: Cli, more: tuple[str, ...], words
     assert after == before
 
 
-def test_dry_run_and_lines(here: Path, cli: Cli) -> None:
+def test_dry_run_and_lines(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """What there is to do, and at the end how much room a million changes take."""
-    ran = cli(*BUILD[:-1], "-o", "a", "--dry-run")
+    scored, score = [], ThreadedEngine.score
+
+    def counted(engine: ThreadedEngine, batch: Batch, *more: Any, **options: Any) -> np.ndarray:
+        scored.append(batch.n_windows)
+        return score(engine, batch, *more, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadedEngine, "score", counted)
+        ran = cli(*BUILD[:-1], "-o", "a", "--dry-run")
     assert ran.code == 0, ran.err
     assert "parts: 1, of 1,665 rows" in ran.out
+    windows = int(re.search(r"windows: ([\d,]+) after", ran.out)[1].replace(",", ""))  # type: ignore[index]
+    assert windows > 1_000
+    assert sum(scored) == 256 + windows  # the first batch twice; changes are timed, not only their windows
     assert not Path("a").exists()
     ran = cli(*BUILD[:-1], "-o", "a")
     assert "1,665 changes in 8 tiles" in ran.err

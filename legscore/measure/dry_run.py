@@ -6,10 +6,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from legscore.dna.batch import Batch
+from legscore.rows.groups import Group
 from legscore.run.plan import Plan
 
 SAMPLED_PARTS = 4
 MEASURED_S = 30.0
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -29,31 +32,41 @@ class Expected:
 def expect(plan: Plan, seconds: float = MEASURED_S) -> Expected:
     """Window up to four parts, spread over the input, and score their windows for so many seconds (or once,
     if that is less)."""
-    numbers = plan.numbers
+    numbers, timed = plan.numbers, _Timed(plan, seconds)
     picked = sorted({round(i * (len(numbers) - 1) / max(SAMPLED_PARTS - 1, 1)) for i in range(SAMPLED_PARTS)})
-    rows = windows = scored = 0
-    spent = 0.0
+    rows = windows = 0
     for place in picked if numbers else ():
         for part in plan.opened.parts(plan.columns, plan.part_rows, numbers[place], numbers[place] + 1):
             rows += part.table.num_rows
             for group in plan.groups(part):
-                batch = group.windows.batch
-                windows += batch.n_windows
-                step = 256
-                for start in range(0, len(batch.codes_WL), step):
-                    if spent >= seconds:
-                        break
-                    some = type(batch)(batch.codes_WL[start : start + step])
-                    began = time.perf_counter()
-                    plan.engine.score(some, group.members)
-                    if scored or start:  # the first batch also warms up
-                        spent += time.perf_counter() - began
-                        scored += some.n_windows
-                    elif len(batch.codes_WL) <= step:
-                        spent, scored = time.perf_counter() - began, some.n_windows
+                windows += group.windows.batch.n_windows
+                timed.score(group)
     total = windows if rows == plan.n_rows else round(windows * plan.n_rows / max(rows, 1))
-    rate = scored / spent if spent else 0.0
-    return Expected(len(numbers), plan.n_rows, rows, total, plan.engine.n_members, rate, spent)
+    rate = timed.windows / timed.spent_s if timed.spent_s else 0.0
+    return Expected(len(numbers), plan.n_rows, rows, total, plan.engine.n_members, rate, timed.spent_s)
+
+
+class _Timed:
+    """Windows scored for so many seconds in all, AT_ONCE at a time, as full ones as a run has: edits are
+    windows too, and of a saturation nearly all."""
+
+    def __init__(self, plan: Plan, seconds: float) -> None:
+        self._plan, self._seconds, self._is_warm = plan, seconds, False
+        self.windows, self.spent_s = 0, 0.0
+
+    def score(self, group: Group) -> None:
+        batch = group.windows.batch
+        for start in range(0, batch.n_windows, AT_ONCE):
+            if self.spent_s >= self._seconds:
+                return
+            some = Batch(batch.expand(start, start + AT_ONCE))
+            if not self._is_warm:
+                self._plan.engine.score(some, group.members)
+                self._is_warm = True
+            began = time.perf_counter()
+            self._plan.engine.score(some, group.members)
+            self.spent_s += time.perf_counter() - began
+            self.windows += some.n_windows
 
 
 def seconds_of(found: Expected, workers: int = 1) -> float:

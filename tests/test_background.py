@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from atlas_world import dna, score_tables, telling, write_vcf, write_world
 from conftest import Ran, one_line
 
-from legscore.run.background import COLUMNS, distances
+from legscore.run.background import COLUMNS, distances, load_background
 
 pytest.importorskip("polars", reason="genomes need legscore[genome]")
 Cli = Callable[..., Ran]
@@ -173,6 +174,63 @@ def test_a_background_that_does_not_fit(
     how = RUN[:10] if more[0] == "-m" else RUN[:12]
     one_line(cli("run", "v.vcf", *how, "-q", "--background", "b.parquet", "-o", "o.parquet", *more), *words)
     assert not Path("o.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("atlas", "other"),
+    [("construct", "genome (40 bases)"), ("genome", "construct"), ("genome", "genome (50 bases)")],
+)
+def test_a_background_of_another_context_is_refused(here: Path, cli: Cli, atlas: str, other: str) -> None:
+    """By runs and lookups; windows of genome of another length are another context. Its own goes through."""
+    ranked(cli, "--context", atlas)
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A" if dna()["I"][179] != "A" else "C")])
+    ranks = ("--background", "b.parquet", "-q")
+    own = ("--fasta", "g.fa", *PROMOTERS, "-m", "m", "--context")
+    assert cli("run", "v.vcf", *own, atlas, *ranks, "-o", "own.csv").code == 0
+    length = "50" if "50" in other else "40"
+    how = ("--fasta", "g.fa", *PROMOTERS, "--length", length, "-m", "m", "--context", other.split()[0])
+    words = ("b.parquet", f"--context {atlas}", f"these have {other}", "build one from an atlas")
+    one_line(cli("run", "v.vcf", *how, *ranks, "-o", "o.csv"), *words)
+    assert cli("atlas", "build", *how, "-q", "-o", "a2").code == 0
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "-o", "o.csv", *ranks, "--atlas")
+    one_line(cli(*look, "a2"), *words)
+    assert not Path("o.csv").exists()
+    assert cli(*look, "a").code == 0
+
+
+def test_a_background_of_engine_null_ranks_only_its_like(
+    here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, toy_models: Path
+) -> None:
+    """Zeros are no scores to rank scores among."""
+    build = ("atlas", "build", *RUN)
+    assert cli(*build, "-o", "real").code == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert cli(*build, "--engine", "null", "-o", "zeros").code == 0
+    assert cli("atlas", "background", "zeros", "-o", "b.parquet", "-q").code == 0
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A" if dna()["I"][179] != "A" else "C")])
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "--background", "b.parquet", "-q", "-o")
+    run = ("run", "v.vcf", *RUN, "--background", "b.parquet", "-o")
+    words = ("b.parquet", "--engine null", "which are no scores")
+    one_line(cli(*look, "o.csv", "--atlas", "real"), *words)
+    one_line(cli(*run, "o.csv"), *words)
+    assert not Path("o.csv").exists()
+    assert cli(*look, "o.csv", "--atlas", "zeros").code == 0
+    assert cli(*run, "r.parquet", "--engine", "null").code == 0
+    ranks = [str(value) for value in pq.read_table("r.parquet")["rank"].drop_null().to_pylist()]
+    assert set(ranks) == {"0.0"}, "and not -0.0"
+
+
+def test_a_background_that_does_not_say_its_context(here: Path, cli: Cli) -> None:
+    """As an earlier legscore made it: refused with what to do."""
+    ranked(cli)
+    found, _ = load_background("b.parquet")
+    replace(found, settings={name: found.settings[name] for name in ("rc", "singleton")}).save(
+        Path("b.parquet")
+    )
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A")])
+    ran = cli("run", "v.vcf", *RUN, "--background", "b.parquet", "-o", "o.csv")
+    one_line(ran, "b.parquet", "earlier legscore", "make it again with legscore atlas background")
 
 
 def test_backgrounds_that_cannot_be_made(here: Path, cli: Cli) -> None:

@@ -125,7 +125,7 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
             files[name] = dict(piece.files[name])
         by_status.update(piece.manifest["status"])
         for name, error in piece.manifest["numbers"].get("largest_error", {}).items():
-            errors[name] = max(errors[name], error)
+            errors[name] = max(errors.get(name, 0.0), error)
     sync_folder(made / SCORES)
     manifest["files"] = dict(sorted(files.items()))
     manifest["status"] = {name: by_status[name] for name in STATUSES if by_status[name]}

@@ -221,6 +221,23 @@ def test_a_background_of_engine_null_ranks_only_its_like(
     assert set(ranks) == {"0.0"}, "and not -0.0"
 
 
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_that_bears_the_name_of_a_rank(here: Path, cli: Cli, name: str) -> None:
+    """A lookup, which has no --keep, leaves it out and says so; without ranks it is carried."""
+    ranked(cli)
+    base = dna()["I"][179]
+    (here / "v.csv").write_text(
+        f"chrom,pos,ref,alt,{name}\nI,180,{base},{'A' if base != 'A' else 'C'},mine\n"
+    )
+    look = ("lookup", "v.csv", "--fasta", "g.fa", "--atlas", "a", "-o")
+    ran = cli(*look, "o.parquet", "--background", "b.parquet")
+    assert ran.code == 0, ran.err
+    assert f"not carried over, since legscore has its own of that name: {name}" in ran.err
+    assert all(isinstance(value, float) for value in pq.read_table("o.parquet")[name].to_pylist())
+    assert cli(*look, "p.parquet").code == 0
+    assert set(pq.read_table("p.parquet")[name].to_pylist()) == {"mine"}
+
+
 def test_a_background_that_does_not_say_its_context(here: Path, cli: Cli) -> None:
     """As an earlier legscore made it: refused with what to do."""
     ranked(cli)

@@ -30,6 +30,11 @@ UNSCORED = (*STATUSES, "miss")
 EFFECTS = RESULT_COLUMNS[2]
 
 
+def added(options: LookupOptions) -> tuple[str, ...]:
+    """Columns of the output beside those of scores, which an input's of the same name make room for."""
+    return (LOOKUP, *(RANKS if options.background is not None else ()))
+
+
 @dataclass(frozen=True)
 class Ranks:
     """A background, the class of each tile in it, and what the output says of it."""

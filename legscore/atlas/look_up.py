@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from legscore.atlas.answers import UNSCORED, WORDS, Answer, Ranks
+from legscore.atlas.answers import UNSCORED, WORDS, Answer, Ranks, added
 from legscore.atlas.contents import Contents, open_contents
 from legscore.atlas.fill import SCORED_BY
 from legscore.atlas.fitting import read_tiles, setting_of
@@ -78,7 +78,11 @@ def look_up(
         for line in records.notes:
             say(line)
         shelf = Shelf(contents, tiles)
-        how = {"numbered": numbered, "scores_misses": scorer is not None}
+        how: dict[str, Any] = {
+            "numbered": numbered,
+            "scores_misses": scorer is not None,
+            "adds": added(options),
+        }
         rows = FoundRows(setting, records, shelf, genome.atlas_name, say, **how)
         ranks = Ranks.of(options, contents, tiles)
         answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer, ranks)

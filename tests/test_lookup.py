@@ -274,7 +274,14 @@ def test_another_genome_is_refused(here: Path, cli: Cli) -> None:
     look_up = ("lookup", "v.vcf", "--atlas", "all", "-o", "o.csv", "-q", "--fasta")
     one, two = dna().values()
     (here / "longer.fa").write_text(f">I\n{one}A\n>II\n{two}\n")
-    one_line(cli(*look_up, "longer.fa"), "901", "another genome build")
+    for more in ((), ("--contig-map", "I=I")):  # which is about the input, and does not help
+        ran = cli(*look_up, "longer.fa", *more)
+        one_line(ran, "901", "another genome build", "Pass the FASTA of that build")
+        assert "--contig-map" not in ran.err
+    (here / "strange.fa").write_text(f">plasmid\n{one}\n")
+    ran = cli(*look_up, "strange.fa")
+    one_line(ran, "no contig in common", "pass the FASTA that it was made of")
+    assert "--contig-map" not in ran.err
     (here / "other.fa").write_text(f">I\n{one}\n>II\n{two[:-1]}{'A' if two[-1] != 'A' else 'C'}\n")
     one_line(cli(*look_up, "other.fa"), "other.fa", "contig II", "other bases")
     (here / "fewer.fa").write_text(f">I\n{one}\n")

@@ -78,11 +78,8 @@ def look_up(
         for line in records.notes:
             say(line)
         shelf = Shelf(contents, tiles)
-        how: dict[str, Any] = {
-            "numbered": numbered,
-            "scores_misses": scorer is not None,
-            "adds": added(options),
-        }
+        scores = scorer is not None
+        how: dict[str, Any] = {"numbered": numbered, "scores_misses": scores, "adds": added(options)}
         rows = FoundRows(setting, records, shelf, genome.atlas_name, say, **how)
         ranks = Ranks.of(options, contents, tiles)
         answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer, ranks)

@@ -238,12 +238,10 @@ def prepare_models(
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
     calibration, calibrated_by = _intervals(options, members, rc, source, say)
+    hashes = [member.sha256 for member in members]
+    settings = settings_of(contract, rc, options.singleton, options.engine)
     background, ranked_by = chosen_background(
-        options.background,
-        [member.sha256 for member in members],
-        settings_of(contract, rc, options.singleton, options.engine),
-        source.carried,
-        roles.kind.windows,
+        options.background, hashes, settings, source.carried, roles.kind.windows
     )
     if background is not None:
         say(f"background: {background.n_changes:,} changes in {len(background.effects)} classes of tiles")

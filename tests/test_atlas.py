@@ -140,6 +140,7 @@ def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.Monk
     )
     merge = ("atlas", "merge", "-o", "j")
     one_line(cli(*merge, "s1"), "shards are missing: 2, 3, 4 and 1 more of 5")
+    one_line(cli(*merge[:-1], "s1/j", *(f"s{i}" for i in range(1, 6))), "s1/j/ lies in the shard s1")
     one_line(cli(*merge, *(f"s{i}" for i in range(1, 6)), "s4"), "shard 4 of 5 is given 2 times")
     one_line(cli(*merge, "s1", "whole"), "whole", "no shard")
     built(cli, "t2", "--indels", "--shard", "2/5")

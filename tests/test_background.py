@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from atlas_world import dna, score_tables, telling, write_vcf, write_world
+from atlas_world import content, dna, score_tables, telling, write_vcf, write_world
 from conftest import Ran, one_line
 
 from legscore.run.background import COLUMNS, distances, load_background
@@ -255,7 +255,15 @@ def test_backgrounds_that_cannot_be_made(here: Path, cli: Cli) -> None:
     background = ranked(cli)
     one_line(cli("atlas", "background", "g.fa", "-o", "c.parquet"), "g.fa")
     one_line(cli("atlas", "background", "a", "-o", background), "b.parquet", "--force")
-    one_line(cli("atlas", "background", "a", "-o", "a/tiles.parquet", "--force"), "tiles.parquet")
+    before = content(Path("a"))
+    (here / "link").symlink_to(here / "a")
+    for name in ("a/tiles.parquet", "a/b.parquet", "a/scores/b.parquet", "link/b.parquet"):
+        one_line(cli("atlas", "background", "a", "-o", name, "--force"), f"{name} lies in the atlas a")
+    for name in ("b.csv", "b", "-", "b/", "c.parquet.gz", "s3://bucket/b.parquet"):
+        one_line(cli("atlas", "background", "a", "-o", name), f"-o {name}", "one Parquet file on a disk")
+    assert content(Path("a")) == before
+    assert not Path("b.csv").exists()
+    assert cli("atlas", "background", "a", "-o", "b.PQ").code == 0
     (here / "s.csv").write_text("sequence\n" + dna()["I"][:40] + "\n")
     one_line(cli("run", "s.csv", "-m", "m", "--background", "b.parquet", "-o", "o.csv"), "single sequences")
     (here / "p.csv").write_text(f"ref_sequence,alt_sequence,rank\n{dna()['I'][:40]},{dna()['I'][1:41]},1\n")

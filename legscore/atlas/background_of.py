@@ -16,10 +16,11 @@ from legscore.atlas.contents import SCORES, Contents, open_contents
 from legscore.atlas.fitting import read_tiles
 from legscore.atlas.scaled import Scale
 from legscore.dna.contract import Contract
-from legscore.errors import InputError
+from legscore.errors import InputError, OutputError
 from legscore.run.background import UNKNOWN, Background, settings_of
 from legscore.system.log import Say
-from legscore.system.overwrite import check_files
+from legscore.system.overwrite import PARQUET, check_files, check_outside
+from legscore.system.storage import is_remote
 
 GC_CLASSES = 5
 MOST_DISTANCES = 8
@@ -40,6 +41,9 @@ def write_background(
     Raises:
         LegscoreError: the atlas is damaged or has no scores, or the file cannot be written.
     """
+    if is_remote(output) or not output.lower().endswith(PARQUET):
+        raise OutputError(f"-o {output}: a background is one Parquet file on a disk; name it FILE.parquet")
+    check_outside(output, atlas, "the atlas")
     contents = open_contents(atlas)
     check_files({"-o": output}, [contents.folder / name for name in contents.files], force=force)
     found = background_of(contents)

@@ -38,7 +38,7 @@ from legscore.run.finished import checksums_of
 from legscore.run.record import python_call
 from legscore.system.json_records import sealed
 from legscore.system.log import RunLog, Say
-from legscore.system.overwrite import check_outputs, lies_in
+from legscore.system.overwrite import check_outputs, check_outside
 from legscore.system.publish import check_output, is_stream, record_of, write_record, written_by
 from legscore.system.resources import folder
 from legscore.system.storage import check_same, stamp
@@ -120,8 +120,8 @@ def _checked_form(options: LookupOptions) -> str | None:
     output = options.output
     if output.endswith("/"):
         raise OutputError(f"{output}: legscore lookup writes one file; name one")
-    if not is_stream(output) and lies_in(os.path.realpath(output), os.path.realpath(options.atlas)):
-        raise OutputError(f"{output} lies in the atlas {options.atlas}; choose another -o")
+    if not is_stream(output):
+        check_outside(output, options.atlas, "the atlas")
     read = [options.source, options.fasta, options.background, *options.contig_map]
     bundled = [str(folder("bundled"))] if options.score_misses else []
     models = list(options.models) or bundled

@@ -88,6 +88,22 @@ def test_an_atlas_holds_the_scores_of_a_run(here: Path, cli: Cli) -> None:
             assert tile["gc"] == strong / (strong + one.count("A") + one.count("T"))
 
 
+def test_an_atlas_is_of_one_ensemble(here: Path, cli: Cli) -> None:
+    """Names of ensembles, of which a run takes several, are refused as what they are."""
+    words = ("-m a=m: an atlas is of one ensemble", "give -m m alone")
+    build, ensembles = [*BUILD[:6], "-q", "-o", "x"], ("-m", "a=m", "-m", "b=m")
+    one_line(cli(*build, *ensembles), *words)
+    one_line(cli(*build, "-m", "m", *ensembles[:2], "--dry-run"), *words)
+    one_line(cli(*build, "-m", "a=gone"), "an atlas is of one ensemble")
+    built(cli, "whole")
+    write_vcf(here / "v.vcf", [("I", 150, "A", "C")])
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "--atlas", "whole", "-o", "o.csv")
+    one_line(cli(*look, *ensembles), *words)
+    one_line(cli(*look, "--score-misses", *ensembles), *words)
+    shutil.copytree("m", "a=m")  # a path as it stands is one
+    assert cli(*build[:-1], "y", "-m", "a=m").code == 0
+
+
 @pytest.mark.parametrize("more", [(), ("--indels",), ("--tabix", "vcf"), ("--numbers", "int16")])
 def test_tiles_that_lie_in_n(here: Path, cli: Cli, more: tuple[str, ...]) -> None:
     """All of one contig, and all there are: what can be changed is there, in one build and in shards."""

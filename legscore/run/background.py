@@ -96,9 +96,7 @@ def settings_of(contract: Contract, rc: str, singleton: float | None, engine: st
         contract: of the windows that are scored, so of windows of genome where those are.
         engine: its name.
     """
-    whole = contract == contract.in_genome(contract.length)
-    context = f"genome ({contract.length} bases)" if whole else "construct"
-    return {"rc": rc, "singleton": singleton, "context": context, NULL: engine == "null"}
+    return {"rc": rc, "singleton": singleton, "context": contract.context, NULL: engine == "null"}
 
 
 @dataclass(frozen=True)

@@ -390,6 +390,6 @@ def _intervals(
         return None, {}
     from legscore.run.chosen_intervals import chosen_intervals
 
-    settings = {"rc": rc, "singleton": options.singleton}
+    settings = {"rc": rc, "singleton": options.singleton, "context": members[0].contract.context}
     windows = source.roles.kind.windows
     return chosen_intervals(options.calibration, members, settings, source.carried, windows, say)

@@ -92,6 +92,55 @@ def test_an_atlas_holds_the_scores_of_a_run(here: Path, cli: Cli) -> None:
             assert tile["gc"] == strong / (strong + one.count("A") + one.count("T"))
 
 
+def test_an_atlas_is_of_one_ensemble(here: Path, cli: Cli) -> None:
+    """Names of ensembles, of which a run takes several, are refused as what they are."""
+    words = ("-m a=m: an atlas is of one ensemble", "give -m m alone")
+    build, ensembles = [*BUILD[:6], "-q", "-o", "x"], ("-m", "a=m", "-m", "b=m")
+    one_line(cli(*build, *ensembles), *words)
+    one_line(cli(*build, "-m", "m", *ensembles[:2], "--dry-run"), *words)
+    one_line(cli(*build, "-m", "a=gone"), "an atlas is of one ensemble")
+    built(cli, "whole")
+    write_vcf(here / "v.vcf", [("I", 150, "A", "C")])
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "--atlas", "whole", "-o", "o.csv")
+    one_line(cli(*look, *ensembles), *words)
+    one_line(cli(*look, "--score-misses", *ensembles), *words)
+    shutil.copytree("m", "a=m")  # a path as it stands is one
+    assert cli(*build[:-1], "y", "-m", "a=m").code == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--indels",), ("--tabix", "vcf"), ("--numbers", "int16")])
+def test_tiles_that_lie_in_n(here: Path, cli: Cli, more: tuple[str, ...]) -> None:
+    """All of one contig, and all there are: what can be changed is there, in one build and in shards."""
+    letters = (here / "g.fa").read_text().split("\n")
+    letters[1] = "N" * len(letters[1])
+    (here / "n.fa").write_text("\n".join(letters))
+    (here / "n.bed").write_text("I\t100\t180\ta\t0\t+\nII\t300\t380\td\t0\t+\n")
+    (here / "all.bed").write_text("I\t100\t180\ta\t0\t+\nI\t200\t280\tb\t0\t-\n")
+    build = ("atlas", "build", "--fasta", "n.fa", "-m", "m", "-q", *more, "--tiles")
+    for bed in ("n", "all"):
+        table = ("variants", "--saturate", *more[:1], "--fasta", "n.fa", "--tiles", f"{bed}.bed", "-o")
+        ran = cli(*build, f"{bed}.bed", "-o", bed)
+        assert ran.code == 0, ran.err
+        for i in (1, 2):
+            assert cli(*build, f"{bed}.bed", "-o", f"{bed}{i}", "--shard", f"{i}/2").code == 0
+        ran = cli("atlas", "merge", f"{bed}1", f"{bed}2", "-o", f"{bed}joined")
+        assert ran.code == 0, ran.err
+        assert content(Path(f"{bed}joined")) == content(Path(bed))
+        if not more:
+            assert cli(*table, f"{bed}.parquet").code == 0
+            rows = json.loads((Path(bed) / "manifest.json").read_text())["rows"]
+            assert rows == pq.read_table(f"{bed}.parquet").num_rows == (240 if bed == "n" else 0)
+    ran = cli("atlas", "background", "all", "-o", "b.parquet")
+    if "--indels" not in more:
+        one_line(ran, "no tile with scores")
+    write_vcf(here / "v.vcf", [("II", 310, letters[3][309], "A" if letters[3][309] != "A" else "C")])
+    look = ("lookup", "v.vcf", "--fasta", "n.fa", "-q", "-o")
+    assert cli(*look, "n.csv", "--atlas", "n").code == 0
+    assert Path("n.csv").read_text().splitlines()[1].endswith(",hit")
+    assert cli(*look, "all.csv", "--atlas", "all").code == 0
+    assert Path("all.csv").read_text().splitlines()[1].endswith(",no_window")
+
+
 def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, in any order; also where a shard has nothing to do."""
     small_stretches(monkeypatch, 400)
@@ -111,6 +160,7 @@ def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.Monk
     )
     merge = ("atlas", "merge", "-o", "j")
     one_line(cli(*merge, "s1"), "shards are missing: 2, 3, 4 and 1 more of 5")
+    one_line(cli(*merge[:-1], "s1/j", *(f"s{i}" for i in range(1, 6))), "s1/j/ lies in the shard s1")
     one_line(cli(*merge, *(f"s{i}" for i in range(1, 6)), "s4"), "shard 4 of 5 is given 2 times")
     one_line(cli(*merge, "s1", "whole"), "whole", "no shard")
     built(cli, "t2", "--indels", "--shard", "2/5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from atlas_world import dna, score_tables, telling, write_vcf, write_world
+from atlas_world import content, dna, score_tables, telling, write_vcf, write_world
 from conftest import Ran, one_line
 
-from legscore.run.background import COLUMNS, distances
+from legscore.run.background import COLUMNS, distances, load_background
 
 pytest.importorskip("polars", reason="genomes need legscore[genome]")
 Cli = Callable[..., Ran]
@@ -175,12 +176,94 @@ def test_a_background_that_does_not_fit(
     assert not Path("o.parquet").exists()
 
 
+@pytest.mark.parametrize(
+    ("atlas", "other"),
+    [("construct", "genome (40 bases)"), ("genome", "construct"), ("genome", "genome (50 bases)")],
+)
+def test_a_background_of_another_context_is_refused(here: Path, cli: Cli, atlas: str, other: str) -> None:
+    """By runs and lookups; windows of genome of another length are another context. Its own goes through."""
+    ranked(cli, "--context", atlas)
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A" if dna()["I"][179] != "A" else "C")])
+    ranks = ("--background", "b.parquet", "-q")
+    own = ("--fasta", "g.fa", *PROMOTERS, "-m", "m", "--context")
+    assert cli("run", "v.vcf", *own, atlas, *ranks, "-o", "own.csv").code == 0
+    length = "50" if "50" in other else "40"
+    how = ("--fasta", "g.fa", *PROMOTERS, "--length", length, "-m", "m", "--context", other.split()[0])
+    words = ("b.parquet", f"--context {atlas}", f"these have {other}", "build one from an atlas")
+    one_line(cli("run", "v.vcf", *how, *ranks, "-o", "o.csv"), *words)
+    assert cli("atlas", "build", *how, "-q", "-o", "a2").code == 0
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "-o", "o.csv", *ranks, "--atlas")
+    one_line(cli(*look, "a2"), *words)
+    assert not Path("o.csv").exists()
+    assert cli(*look, "a").code == 0
+
+
+def test_a_background_of_engine_null_ranks_only_its_like(
+    here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, toy_models: Path
+) -> None:
+    """Zeros are no scores to rank scores among."""
+    build = ("atlas", "build", *RUN)
+    assert cli(*build, "-o", "real").code == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert cli(*build, "--engine", "null", "-o", "zeros").code == 0
+    assert cli("atlas", "background", "zeros", "-o", "b.parquet", "-q").code == 0
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A" if dna()["I"][179] != "A" else "C")])
+    look = ("lookup", "v.vcf", "--fasta", "g.fa", "--background", "b.parquet", "-q", "-o")
+    run = ("run", "v.vcf", *RUN, "--background", "b.parquet", "-o")
+    words = ("b.parquet", "--engine null", "which are no scores")
+    one_line(cli(*look, "o.csv", "--atlas", "real"), *words)
+    one_line(cli(*run, "o.csv"), *words)
+    assert not Path("o.csv").exists()
+    assert cli(*look, "o.csv", "--atlas", "zeros").code == 0
+    assert cli(*run, "r.parquet", "--engine", "null").code == 0
+    ranks = [str(value) for value in pq.read_table("r.parquet")["rank"].drop_null().to_pylist()]
+    assert set(ranks) == {"0.0"}, "and not -0.0"
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_that_bears_the_name_of_a_rank(here: Path, cli: Cli, name: str) -> None:
+    """A lookup, which has no --keep, leaves it out and says so; without ranks it is carried."""
+    ranked(cli)
+    base = dna()["I"][179]
+    (here / "v.csv").write_text(
+        f"chrom,pos,ref,alt,{name}\nI,180,{base},{'A' if base != 'A' else 'C'},mine\n"
+    )
+    look = ("lookup", "v.csv", "--fasta", "g.fa", "--atlas", "a", "-o")
+    ran = cli(*look, "o.parquet", "--background", "b.parquet")
+    assert ran.code == 0, ran.err
+    assert f"not carried over, since legscore has its own of that name: {name}" in ran.err
+    assert all(isinstance(value, float) for value in pq.read_table("o.parquet")[name].to_pylist())
+    assert cli(*look, "p.parquet").code == 0
+    assert set(pq.read_table("p.parquet")[name].to_pylist()) == {"mine"}
+
+
+def test_a_background_that_does_not_say_its_context(here: Path, cli: Cli) -> None:
+    """As an earlier legscore made it: refused with what to do."""
+    ranked(cli)
+    found, _ = load_background("b.parquet")
+    replace(found, settings={name: found.settings[name] for name in ("rc", "singleton")}).save(
+        Path("b.parquet")
+    )
+    write_vcf(here / "v.vcf", [("I", 180, dna()["I"][179], "A")])
+    ran = cli("run", "v.vcf", *RUN, "--background", "b.parquet", "-o", "o.csv")
+    one_line(ran, "b.parquet", "earlier legscore", "make it again with legscore atlas background")
+
+
 def test_backgrounds_that_cannot_be_made(here: Path, cli: Cli) -> None:
     """Of no atlas, of one that is damaged, into an output that is taken, or of sequences alone."""
     background = ranked(cli)
     one_line(cli("atlas", "background", "g.fa", "-o", "c.parquet"), "g.fa")
     one_line(cli("atlas", "background", "a", "-o", background), "b.parquet", "--force")
-    one_line(cli("atlas", "background", "a", "-o", "a/tiles.parquet", "--force"), "tiles.parquet")
+    before = content(Path("a"))
+    (here / "link").symlink_to(here / "a")
+    for name in ("a/tiles.parquet", "a/b.parquet", "a/scores/b.parquet", "link/b.parquet"):
+        one_line(cli("atlas", "background", "a", "-o", name, "--force"), f"{name} lies in the atlas a")
+    for name in ("b.csv", "b", "-", "b/", "c.parquet.gz", "s3://bucket/b.parquet"):
+        one_line(cli("atlas", "background", "a", "-o", name), f"-o {name}", "one Parquet file on a disk")
+    assert content(Path("a")) == before
+    assert not Path("b.csv").exists()
+    assert cli("atlas", "background", "a", "-o", "b.PQ").code == 0
     (here / "s.csv").write_text("sequence\n" + dna()["I"][:40] + "\n")
     one_line(cli("run", "s.csv", "-m", "m", "--background", "b.parquet", "-o", "o.csv"), "single sequences")
     (here / "p.csv").write_text(f"ref_sequence,alt_sequence,rank\n{dna()['I'][:40]},{dna()['I'][1:41]},1\n")

@@ -430,6 +430,16 @@ def test_calibration_from_evaluate_to_run(cli: Cli, effects: Path, toy_models: P
     ran = cli(*again, "-m", toy_models, "--rc", "none")
     assert ran.code == 2
     assert "--rc construct, this run has none" in ran.err
+    made = {"variants": {"sequence_is": "window", "context": "genome", "length": 60}}
+    genome = pairs.replace_schema_metadata({"legscore": json.dumps(made)})
+    pq.write_table(genome, tmp_path / "genome.parquet")
+    ran = cli("run", tmp_path / "genome.parquet", *again[2:], "-m", toy_models)
+    assert ran.code == 2
+    assert "--context construct, this run has genome (60 bases)" in ran.err
+    held = json.loads((tmp_path / "cal.json").read_text())
+    del held["settings"]["context"], held["sha256"]  # as earlier versions wrote it
+    (tmp_path / "cal.json").write_text(json.dumps({**held, "sha256": checksum_of_entries(held)}))
+    assert cli(*again, "-m", toy_models).code == 0
     pq.write_table(pa.table({"sequence": ["ACGT"]}), tmp_path / "one.parquet")
     ran = cli(
         "run",

@@ -134,6 +134,31 @@ def test_tables_and_what_they_carry(here: Path, cli: Cli) -> None:
     assert lines[0].endswith("status\tn_count\tlookup")
 
 
+@pytest.mark.parametrize(
+    "name", ["lookup", "effect", "_found", "_n_count", "_tile", "_alt_score", "_effect", "_effect_sd"]
+)
+def test_columns_that_a_lookup_has_itself(here: Path, cli: Cli, name: str) -> None:
+    """They are left out and said; other columns are carried, and the scores are those without them."""
+    _, p, r, a = snv("I", 150)
+    for file, column in (("v", "note"), ("w", f"{name},note")):
+        value = "x" * len(column.split(","))
+        (here / f"{file}.csv").write_text(f"chrom,pos,ref,alt,{column}\nI,{p},{r},{a},{','.join(value)}\n")
+    wanted = look(cli, "v.csv")
+    ran = cli("lookup", "w.csv", *GENOME, "--atlas", "all", "-o", "w.parquet")
+    assert ran.code == 0, ran.err
+    assert f"columns of w.csv not carried over, since legscore has its own of that name: {name}" in ran.err
+    assert pq.read_table("w.parquet").equals(wanted)
+
+
+def test_a_lookup_is_looked_up_again(here: Path, cli: Cli) -> None:
+    """Its output is an input like others."""
+    (here / "v.csv").write_text(
+        "chrom,pos,ref,alt\n" + "".join(f"{c},{p},{r},{a}\n" for c, p, r, a in [snv("I", 120)])
+    )
+    first = look(cli, "v.csv", out="first.parquet")
+    assert look(cli, "first.parquet").equals(first)
+
+
 def test_a_vcf_comes_out_as_run_writes_it(here: Path, cli: Cli) -> None:
     """Plain, packed, BCF, standard output; the header names the command."""
     rows = sorted((row for row in alleles(400, seed=5) if "X" not in row[3]), key=lambda row: row[:2])
@@ -249,7 +274,14 @@ def test_another_genome_is_refused(here: Path, cli: Cli) -> None:
     look_up = ("lookup", "v.vcf", "--atlas", "all", "-o", "o.csv", "-q", "--fasta")
     one, two = dna().values()
     (here / "longer.fa").write_text(f">I\n{one}A\n>II\n{two}\n")
-    one_line(cli(*look_up, "longer.fa"), "901", "another genome build")
+    for more in ((), ("--contig-map", "I=I")):  # which is about the input, and does not help
+        ran = cli(*look_up, "longer.fa", *more)
+        one_line(ran, "901", "another genome build", "Pass the FASTA of that build")
+        assert "--contig-map" not in ran.err
+    (here / "strange.fa").write_text(f">plasmid\n{one}\n")
+    ran = cli(*look_up, "strange.fa")
+    one_line(ran, "no contig in common", "pass the FASTA that it was made of")
+    assert "--contig-map" not in ran.err
     (here / "other.fa").write_text(f">I\n{one}\n>II\n{two[:-1]}{'A' if two[-1] != 'A' else 'C'}\n")
     one_line(cli(*look_up, "other.fa"), "other.fa", "contig II", "other bases")
     (here / "fewer.fa").write_text(f">I\n{one}\n")

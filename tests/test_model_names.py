@@ -76,3 +76,11 @@ def test_the_bundled_student_is_used_where_it_is_named_alone(
     ran = cli(*given)
     assert ran.code == 0, ran.err
     assert ran.err.startswith("models: 1 (")
+
+
+def test_names_of_ensembles_where_none_are_taken(tmp_path: Path, cli: Any) -> None:
+    """The name is what is wrong, and not the file."""
+    (tmp_path / "f.safetensors").write_bytes(b"")
+    for path in (tmp_path / "f.safetensors", "bundled"):
+        ran = cli("show", "-m", f"a={path}")
+        one_line(ran, f"a={path}: no such file", "legscore run", "leave a= out")

@@ -676,7 +676,7 @@ def test_table_aliases_and_carried_columns(world: Path, contig: str, cli: Any) -
     assert [(r["variant_id"], r["chrom"], r["tile_id"], r["measured"]) for r in rows] == [
         ("rs9", "chr1", tile, "0.5") for tile in ("A.1", "A.0", "B.0")
     ]
-    assert "not carried over, since the output has its own: strand" in ran.err
+    assert "not carried over, since legscore has its own of that name: strand" in ran.err
     for text, message in (
         ("chrom,pos,ref\n1,2,A\n", "no column for alt"),
         ("chrom,pos,ref,alt,ALT\n1,2,A,C,C\n", "has both 'alt' and 'ALT'"),

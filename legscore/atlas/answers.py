@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from legscore.atlas.background_of import ranked_settings
 from legscore.atlas.contents import Contents
 from legscore.atlas.found_rows import FIELDS, FOUND, HIT, MISS, N_COUNT, TILE
 from legscore.atlas.misses import MissScorer
@@ -29,6 +30,11 @@ UNSCORED = (*STATUSES, "miss")
 EFFECTS = RESULT_COLUMNS[2]
 
 
+def added(options: LookupOptions) -> tuple[str, ...]:
+    """Columns of the output beside those of scores, which an input's of the same name make room for."""
+    return (LOOKUP, *(RANKS if options.background is not None else ()))
+
+
 @dataclass(frozen=True)
 class Ranks:
     """A background, the class of each tile in it, and what the output says of it."""
@@ -42,7 +48,8 @@ class Ranks:
         """Of --background; None without one. LegscoreError where it is not the atlas's models'."""
         manifest = contents.manifest
         hashes = [str(model["sha256"]) for model in manifest["models"]]
-        background, said = chosen_background(options.background, hashes, manifest["options"], (), 2)
+        settings = ranked_settings(manifest)
+        background, said = chosen_background(options.background, hashes, settings, (), 2)
         if background is None:
             return None
         away, gc = tiles["distance"], pc.fill_null(tiles["gc"], float("nan")).to_numpy()

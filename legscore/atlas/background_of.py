@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from legscore.atlas.contents import SCORES, Contents, open_contents
 from legscore.atlas.fitting import read_tiles
 from legscore.atlas.scaled import Scale
-from legscore.errors import InputError
-from legscore.run.background import UNKNOWN, Background
+from legscore.dna.contract import Contract
+from legscore.errors import InputError, OutputError
+from legscore.run.background import UNKNOWN, Background, settings_of
 from legscore.system.log import Say
-from legscore.system.overwrite import check_files
+from legscore.system.overwrite import PARQUET, check_files, check_outside
+from legscore.system.storage import is_remote
 
 GC_CLASSES = 5
 MOST_DISTANCES = 8
@@ -39,6 +41,9 @@ def write_background(
     Raises:
         LegscoreError: the atlas is damaged or has no scores, or the file cannot be written.
     """
+    if is_remote(output) or not output.lower().endswith(PARQUET):
+        raise OutputError(f"-o {output}: a background is one Parquet file on a disk; name it FILE.parquet")
+    check_outside(output, atlas, "the atlas")
     contents = open_contents(atlas)
     check_files({"-o": output}, [contents.folder / name for name in contents.files], force=force)
     found = background_of(contents)
@@ -68,7 +73,7 @@ def background_of(contents: Contents, tiles_used: np.ndarray | None = None) -> B
     away, known = pc.fill_null(tiles["distance"], 0).to_numpy(), tiles["distance"].is_valid().to_numpy()
     distance = np.ma.MaskedArray(away, mask=~known)
     gc = pc.fill_null(tiles["gc"], 0.0).to_numpy()
-    settings = {name: manifest["options"][name] for name in ("rc", "singleton")}
+    settings = ranked_settings(manifest)
     empty = Background(
         tuple(str(model["sha256"]) for model in manifest["models"]),
         settings,
@@ -92,6 +97,13 @@ def background_of(contents: Contents, tiles_used: np.ndarray | None = None) -> B
     effects = {key: np.sort(np.concatenate(values)) for key, values in sorted(held.items())}
     counts = {key: int((used & (class_T2 == key).all(axis=1)).sum()) for key in effects}
     return Background(empty.models, settings, empty.distance_edges, empty.gc_edges, effects, counts)
+
+
+def ranked_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings_of` of the scores of an atlas."""
+    options, engine = manifest["options"], str(manifest["engine"].get("engine"))
+    contract = Contract.from_json(manifest["contract"])
+    return settings_of(contract, options["rc"], options["singleton"], engine)
 
 
 def _distance_edges(distance: np.ndarray) -> list[float]:

@@ -37,7 +37,8 @@ class FittingGenome(Genome):
         self._atlas = contents.folder
         self._checked: set[str] = set()
         lengths = {name: int(known["bases"]) for name, known in contents.manifest["genome"].items()}
-        mapped = reconcile(lengths, self.lengths, f"the atlas {contents.folder}", None, lengths)
+        what = f"the atlas {contents.folder}"
+        mapped = reconcile(lengths, self.lengths, what, None, lengths, mappable=False)
         self.atlas_name = {target: name for name, target in mapped.of.items()}
         self.fasta_name = dict(mapped.of)
 

@@ -4,6 +4,7 @@ builds sequences only for what has still to be scored."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +71,12 @@ class FoundRows(Builder):
         *,
         numbered: bool,
         scores_misses: bool,
+        adds: Iterable[str] = (),
     ) -> None:
-        """atlas_name: contig of the FASTA → that of the atlas."""
-        super().__init__(setting, records, say, numbered=numbered)
+        """atlas_name: contig of the FASTA → that of the atlas. adds: columns that the output has beside those
+        of scores."""
+        own = [*(field.name for field in FIELDS), *adds]
+        super().__init__(setting, records, say, numbered=numbered, own=own)
         self.schema = pa.schema([*self.schema, *FIELDS])
         self._shelf, self._atlas_name, self._scores_misses = shelf, atlas_name, scores_misses
         self.by_allele_status: Counter[str] = Counter()

@@ -23,7 +23,7 @@ from legscore.rows.schema import STATUSES
 from legscore.run.finished import checksums_of, finished_record, read_for
 from legscore.system.json_records import SEAL, difference, fingerprint_of, sealed
 from legscore.system.log import Say
-from legscore.system.overwrite import check_apart
+from legscore.system.overwrite import check_apart, check_outside
 from legscore.system.publish import check_output, is_stream, sync_folder, write_record, writing, written_by
 from legscore.system.storage import is_remote
 from legscore.variants.genome_run import working_folder
@@ -50,6 +50,8 @@ def join_shards(
         raise OutputError(f"-o {output}: an atlas is a folder on a disk; name one")
     output = f"{output.rstrip('/')}/"
     check_apart({"-o": written_by(output)}, [str(Path(name) / MANIFEST) for name in shards], [])
+    for name in shards:
+        check_outside(output, name, "the shard")
     check_output(output)
     pieces = checked_shards([open_contents(name, piece=True) for name in shards])
     asked = read_for(str(piece.folder / MANIFEST) for piece in pieces)
@@ -125,7 +127,7 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
             files[name] = dict(piece.files[name])
         by_status.update(piece.manifest["status"])
         for name, error in piece.manifest["numbers"].get("largest_error", {}).items():
-            errors[name] = max(errors[name], error)
+            errors[name] = max(errors.get(name, 0.0), error)
     sync_folder(made / SCORES)
     manifest["files"] = dict(sorted(files.items()))
     manifest["status"] = {name: by_status[name] for name in STATUSES if by_status[name]}

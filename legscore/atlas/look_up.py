@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from legscore.atlas.answers import UNSCORED, WORDS, Answer, Ranks
+from legscore.atlas.answers import UNSCORED, WORDS, Answer, Ranks, added
 from legscore.atlas.contents import Contents, open_contents
 from legscore.atlas.fill import SCORED_BY
 from legscore.atlas.fitting import read_tiles, setting_of
@@ -38,7 +38,7 @@ from legscore.run.finished import checksums_of
 from legscore.run.record import python_call
 from legscore.system.json_records import sealed
 from legscore.system.log import RunLog, Say
-from legscore.system.overwrite import check_outputs, lies_in
+from legscore.system.overwrite import check_outputs, check_outside
 from legscore.system.publish import check_output, is_stream, record_of, write_record, written_by
 from legscore.system.resources import folder
 from legscore.system.storage import check_same, stamp
@@ -78,7 +78,8 @@ def look_up(
         for line in records.notes:
             say(line)
         shelf = Shelf(contents, tiles)
-        how = {"numbered": numbered, "scores_misses": scorer is not None}
+        scores = scorer is not None
+        how: dict[str, Any] = {"numbered": numbered, "scores_misses": scores, "adds": added(options)}
         rows = FoundRows(setting, records, shelf, genome.atlas_name, say, **how)
         ranks = Ranks.of(options, contents, tiles)
         answer = Answer(rows.schema, tiles["ref_score"].to_numpy().astype(np.float32), scorer, ranks)
@@ -119,8 +120,8 @@ def _checked_form(options: LookupOptions) -> str | None:
     output = options.output
     if output.endswith("/"):
         raise OutputError(f"{output}: legscore lookup writes one file; name one")
-    if not is_stream(output) and lies_in(os.path.realpath(output), os.path.realpath(options.atlas)):
-        raise OutputError(f"{output} lies in the atlas {options.atlas}; choose another -o")
+    if not is_stream(output):
+        check_outside(output, options.atlas, "the atlas")
     read = [options.source, options.fasta, options.background, *options.contig_map]
     bundled = [str(folder("bundled"))] if options.score_misses else []
     models = list(options.models) or bundled

@@ -9,6 +9,7 @@ from typing import Any
 from legscore.errors import InputError, LegscoreError
 from legscore.output.shards import Shard
 from legscore.run.finished import asked_of
+from legscore.run.named_ensembles import check_unnamed
 from legscore.run.options import Options
 from legscore.system.publish import is_stream
 from legscore.system.storage import is_remote
@@ -16,6 +17,8 @@ from legscore.variants.options import BuildOptions
 
 NUMBERS = ("float32", "int16")
 TABIX = ("vcf", "tsv")
+ONE_ENSEMBLE = "an atlas is of one ensemble, whose models bear no names"
+"""Why `-m NAME=PATH` is refused."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class AtlasRequest:
                 raise InputError(f"{option} is about insertions and deletions; give --indels too")
         if self.shard is not None:
             Shard.parse(self.shard)
+        check_unnamed(self.run.models, ONE_ENSEMBLE)
 
     @property
     def wanted(self) -> Shard | None:
@@ -124,6 +128,7 @@ class LookupOptions:
     shown: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_unnamed(self.models, ONE_ENSEMBLE)
         if self.score_misses:
             return
         idle = {

@@ -75,6 +75,8 @@ def write_changes(
     schema = WITH_INDELS if indels else SCHEMA
     with open_table(str(path), schema, {"legscore": __version__, "variants": made_by}) as write:
         for table in saturated(some, counts, with_indels=indels):
+            if not len(table):  # of tiles that lie in N
+                continue
             write(_chosen(table, number, order, wanted).select(schema.names).cast(schema))
     return made_by
 

@@ -270,7 +270,7 @@ def merge(shards: tuple[str, ...], output: str, force: bool, quiet: bool) -> Non
 
 @command.command("background", cls=SectionedCommand)
 @click.argument("atlas", type=click.Path(), metavar="ATLAS")
-@output_option("The background, .parquet.", metavar="FILE")
+@output_option("The background, .parquet or .pq.", metavar="FILE")
 @force_option
 @quiet_option
 def background(atlas: str, output: str, force: bool, quiet: bool) -> None:

@@ -205,6 +205,12 @@ class Contract:
             insert_max=length,
         )
 
+    @property
+    def context(self) -> str:
+        """What windows are made of, in words: inserts in their `construct`, or whole windows of genome."""
+        whole = self == self.in_genome(self.length)
+        return f"genome ({self.length} bases)" if whole else "construct"
+
     def cropped(self, insert: int, flank: int) -> Contract:
         """The same assay read on the forward strand alone, in a window that ends near the insert.
 

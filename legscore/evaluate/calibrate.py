@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from legscore.dna.contract import Contract
 from legscore.errors import InputError
 from legscore.evaluate.bootstrap import Resampling, resample, spread
 from legscore.evaluate.options import EvaluationOptions
@@ -116,7 +117,9 @@ def calibrate(
             f"--calibrate: {len(halves[1])} rows are too few for intervals of {coverage:.0%}; bring more or "
             "ask for less"
         )
-    options = metadata.get("options", {})
+    options = dict(metadata.get("options", {}))
+    if isinstance(metadata.get("contract"), dict):
+        options["context"] = Contract.from_json(metadata["contract"]).context
     return Calibration(
         tuple(models),
         {name: options.get(name) for name in SETTINGS},

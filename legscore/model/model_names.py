@@ -70,6 +70,12 @@ def _unknown(name: str) -> str:
 
     if name in PUBLISHED:
         return f"{name} was not pulled yet; legscore models pull {name} brings it"
+    ensemble, equals, path = name.partition("=")
+    if equals and path and "/" not in ensemble and (os.path.lexists(path) or path in NAMES):
+        return (
+            f"{name}: no such file or directory; only the -m of legscore run takes names of ensembles: leave "
+            f"{ensemble}= out"
+        )
     come = [one for one in NAMES if one != STUDENT or _student_file().is_file()]
     known = (*come, *pulled_names())
     return (

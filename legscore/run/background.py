@@ -1,10 +1,9 @@
 """How large an effect is among all changes of promoters like its own: ranks against a stated background.
 
 A background holds the effects of every single-base change of many tiles (`legscore atlas background`), in
-classes
-of tiles: by how far they lie from the transcription start, and by their share of G and C. It belongs to the
-models that scored them and to how their strands were read. A row whose distance is not known is ranked among
-all tiles of its share of G and C.
+classes of tiles: by how far they lie from the transcription start, and by their share of G and C. It belongs
+to the models that scored them, to how their strands were read, and to what stood around the tiles. A row
+whose distance is not known is ranked among all tiles of its share of G and C.
 
     percentile         percent of the class's changes whose |effect| is smaller
     rank               -10 log10 of the share of the class's changes whose |effect| is at least as large;
@@ -40,7 +39,10 @@ from legscore.system.storage import reason
 
 FORMAT = "legscore-background-1"
 COLUMNS = ("percentile", "rank", "signed_percentile")
-SETTINGS = ("rc", "singleton")
+SETTINGS = ("rc", "singleton", "context")
+"""What scores must share with those of a background, by the names of options."""
+NULL = "null"
+"""Setting: whether the effects are those of engine null, which are no effects."""
 TILE_ID = "tile_id"
 """Column of the input that says how far a tile lies from its transcription start."""
 UNKNOWN = -1
@@ -87,12 +89,22 @@ def gc_shares(codes_WL: np.ndarray, contract: Contract) -> np.ndarray:
     return shares
 
 
+def settings_of(contract: Contract, rc: str, singleton: float | None, engine: str) -> dict[str, Any]:
+    """How windows are made and read, and whether anything scores them: what a background holds for.
+
+    Args:
+        contract: of the windows that are scored, so of windows of genome where those are.
+        engine: its name.
+    """
+    return {"rc": rc, "singleton": singleton, "context": contract.context, NULL: engine == "null"}
+
+
 @dataclass(frozen=True)
 class Background:
     """Effects of all single-base changes of many tiles, by class.
 
     Attributes:
-        models: sha256 of each member. settings: how their strands were read (SETTINGS).
+        models: sha256 of each member. settings: as `settings_of` gives them.
         distance_edges, gc_edges: limits between classes, ascending; values equal to a limit belong above it.
         effects: (distance class, GC class) → float32, ascending.
         tiles: the same → number of tiles.
@@ -153,7 +165,7 @@ class Background:
             as_large = (len(size) - smaller) / len(size)
             share = np.where(as_large > 0, as_large, 1 / (len(size) + 1))
             columns["percentile"][rows] = 100 * smaller / len(size)
-            columns["rank"][rows] = -10 * np.log10(share)
+            columns["rank"][rows] = -10 * np.log10(share) + 0.0  # no -0.0
             below = np.searchsorted(signed, effect_N[rows], side="left")
             columns["signed_percentile"][rows] = 100 * below / len(signed)
         return columns
@@ -187,12 +199,22 @@ class Background:
                 f"{where} is a background of {len(self.models)} other models, or not all the same ({shared} "
                 f"of them are among these {len(models)}); build one from an atlas of these models"
             )
+        if any(name not in self.settings for name in (*SETTINGS, NULL)):
+            raise InputError(
+                f"{where} does not say in which --context its effects were scored, and whether by an engine: "
+                "an earlier legscore made it; make it again with legscore atlas background"
+            )
         for name in SETTINGS:
             if self.settings.get(name) != settings.get(name):
                 raise ModelError(
                     f"{where} is a background of scores with --{name} {self.settings.get(name)}; these have "
-                    f"{settings.get(name)}"
+                    f"{settings.get(name)}; build one from an atlas of scores like these"
                 )
+        if self.settings[NULL] and not settings[NULL]:
+            raise ModelError(
+                f"{where} is a background of scores by --engine null, which are no scores; build one from an "
+                "atlas that another engine scored"
+            )
 
     def save(self, path: Path) -> None:
         """Write the file aside and rename it into place."""
@@ -288,7 +310,7 @@ def chosen_background(
 
     Args:
         path: of the file; None where none was asked for.
-        models: sha256 of each member. settings: how their strands are read.
+        models: sha256 of each member. settings: as `settings_of` gives them.
         kept: columns carried over. windows: that a row compares.
 
     Raises:

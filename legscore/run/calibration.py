@@ -25,7 +25,7 @@ from legscore.system.small_files import parse_json, read_small
 
 FORMAT, OLDER = "legscore-calibration-2", "legscore-calibration-1"
 """Files of the older one carry no checksum."""
-SETTINGS = ("rc", "singleton")
+SETTINGS = ("rc", "singleton", "context")
 COLUMNS = ("effect_low", "effect_high")
 MOST = 1e30
 RANGES = {"slope": (-MOST, MOST), "quantile": (0.0, MOST), "floor": (0.0, MOST), "coverage": (0.0, 1.0)}
@@ -76,6 +76,8 @@ class Calibration:
                 "--calibrate on its scores"
             )
         for name in SETTINGS:
+            if name == "context" and self.settings.get(name) is None:
+                continue  # fitted by an earlier legscore, which did not say
             if self.settings.get(name) != settings.get(name):
                 raise ModelError(
                     f"{where} was fitted on scores with --{name} {self.settings.get(name)}, this run has "

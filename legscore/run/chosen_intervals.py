@@ -25,7 +25,7 @@ def chosen_intervals(
 
     Args:
         path: a calibration, or a student that scores.
-        settings: rc and singleton of the run.
+        settings: rc, singleton and context of the run.
         kept: columns of the input that the output keeps.
         windows: of a row; effects have two.
 

@@ -53,7 +53,7 @@ def split_models(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     Raises:
         LegscoreError: only some have names.
     """
-    pairs = [_pair(text) for text in given]
+    pairs = [name_and_path(text) for text in given]
     names = tuple(name for name, _ in pairs if name is not None)
     if names and len(names) < len(pairs):
         bare = next(path for name, path in pairs if name is None)
@@ -64,7 +64,8 @@ def split_models(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(path for _, path in pairs), names
 
 
-def _pair(text: str) -> tuple[str | None, str]:
+def name_and_path(text: str) -> tuple[str | None, str]:
+    """What `-m` names: the name of an ensemble, None where it bears none, and a path."""
     name, equals, path = text.partition("=")
     if not equals or os.path.lexists(text) or "/" in name or "\\" in name:
         return None, text
@@ -77,6 +78,14 @@ def models_of(given: Mapping[str, str | os.PathLike[str]]) -> tuple[tuple[str, .
         if not isinstance(path, str | os.PathLike):
             raise LegscoreError(f"models[{name!r}] is {path!r}; each ensemble is one folder or checkpoint")
     return tuple(os.fspath(path) for path in given.values()), tuple(map(str, given))
+
+
+def check_unnamed(given: Sequence[str], why: str) -> None:
+    """LegscoreError where one of the models is written as NAME=PATH; `why` names are not wanted."""
+    for text in map(os.fspath, given):
+        name, path = name_and_path(text)
+        if name is not None:
+            raise LegscoreError(f"-m {text}: {why}; give -m {path} alone")
 
 
 def check_names(names: Sequence[str], models: Sequence[str]) -> None:

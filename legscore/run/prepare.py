@@ -22,7 +22,7 @@ from legscore.output.shards import Shard, described
 from legscore.output.write import check_writes, output_format
 from legscore.rows.schema import Roles, find_roles
 from legscore.rows.window import Windower
-from legscore.run.background import Background, chosen_background
+from legscore.run.background import Background, chosen_background, settings_of
 from legscore.run.dataset import parts_a_file
 from legscore.run.finished import own_outputs
 from legscore.run.joined_engine import JoinedEngine
@@ -238,7 +238,8 @@ def prepare_models(
                     f"{column!r}{nearest(column, opened.schema.names)}"
                 )
     calibration, calibrated_by = _intervals(options, members, rc, source, say)
-    hashes, settings = [member.sha256 for member in members], {"rc": rc, "singleton": options.singleton}
+    hashes = [member.sha256 for member in members]
+    settings = settings_of(contract, rc, options.singleton, options.engine)
     background, ranked_by = chosen_background(
         options.background, hashes, settings, source.carried, roles.kind.windows
     )
@@ -389,6 +390,6 @@ def _intervals(
         return None, {}
     from legscore.run.chosen_intervals import chosen_intervals
 
-    settings = {"rc": rc, "singleton": options.singleton}
+    settings = {"rc": rc, "singleton": options.singleton, "context": members[0].contract.context}
     windows = source.roles.kind.windows
     return chosen_intervals(options.calibration, members, settings, source.carried, windows, say)

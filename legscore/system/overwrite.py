@@ -233,6 +233,12 @@ def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def check_outside(output: str, folder: str | Path, what: str) -> None:
+    """OutputError where an output on a disk lies in a folder that is read as a whole, `what` in words."""
+    if lies_in(os.path.realpath(output), os.path.realpath(folder)):
+        raise OutputError(f"{output} lies in {what} {folder}; choose another -o")
+
+
 def _address(uri: str) -> str:
     """One spelling of an address in a store: scheme in lower case, no empty or `.` steps."""
     scheme, _, key = uri.partition("://")

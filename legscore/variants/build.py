@@ -8,7 +8,7 @@ is wrong with them).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,9 +76,16 @@ class Builder:
     """Turns blocks of alleles into tables of rows. `schema` is that of every table."""
 
     def __init__(
-        self, setting: Setting, records: Records, say: Say = lambda line: None, *, numbered: bool = False
+        self,
+        setting: Setting,
+        records: Records,
+        say: Say = lambda line: None,
+        *,
+        numbered: bool = False,
+        own: Iterable[str] = (),
     ) -> None:
-        """`numbered` adds the columns RECORD and ALT_NUMBER, by which scores find their records again."""
+        """`numbered` adds the columns RECORD and ALT_NUMBER, by which scores find their records again. `own`:
+        more names of columns that are not carried over."""
         self.setting, self.records, self.counts, self._numbered = setting, records, Counts(), numbered
         self._say, self._names = say, list(records.contigs)
         self.contigs: ContigMap = reconcile(
@@ -91,12 +98,13 @@ class Builder:
             {f.name for f in (*FIELDS, *PAIR, STATUS)}
             | set(TAIL_COLUMNS)
             | {name for names in RESULT_COLUMNS.values() for name in names}
+            | set(own)
         )
         ours |= {alias for aliases in ALIASES.values() for alias in aliases}
         carried = [f for f in records.carries if f.name not in ours and not f.name.endswith("_per_model")]
         if dropped := [f.name for f in records.carries if f not in carried]:
             say(
-                f"columns of {records.name} not carried over, since the output has its own: "
+                f"columns of {records.name} not carried over, since legscore has its own of that name: "
                 f"{shorten(dropped, 12)}"
             )
         self._carried = [f.name for f in carried]

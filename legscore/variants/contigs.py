@@ -83,6 +83,7 @@ def reconcile(
     lengths: Mapping[str, int | None] | None = None,
     *,
     used: Iterable[str] | None = None,
+    mappable: bool = True,
 ) -> ContigMap:
     """Map the contigs of a file to those of the FASTA.
 
@@ -94,6 +95,7 @@ def reconcile(
         lengths: lengths that the file states.
         used: names whose stated lengths must be the FASTA's; all of them where not given. Others can be
             checked later (`ContigMap.check_lengths`).
+        mappable: whether --contig-map is about this file, so that errors name it.
 
     Raises:
         InputError: no contig in common, a given name that is not there, or a stated length that differs.
@@ -122,20 +124,44 @@ def reconcile(
         else:
             left.append(name)
     if names and not found:
+        advice = (
+            "pass another --fasta, or say which is which with --contig-map NAME=FASTA_NAME"
+            if mappable
+            else "pass the FASTA that it was made of"
+        )
         raise InputError(
             f"{what} and the FASTA have no contig in common: {shorten(names)} against {shorten(genome)}; "
-            "pass another --fasta, or say which is which with --contig-map NAME=FASTA_NAME"
+            f"{advice}"
         )
-    wrong = {
-        name: f"{what}: contig {name} is {lengths[name]:,} bases long, {target} of the FASTA "
-        f"{genome[target]:,}: another genome build? Pass its --fasta, or insist with --contig-map "
-        f"{name}={target}"
-        for name, target in found.items()
-        if name not in given and lengths.get(name) not in (None, UNKNOWN_LENGTH, genome[target])
-    }
+    stated = {name: lengths.get(name) for name in found if name not in given}
+    wrong = _wrong_lengths(what, stated, found, genome, mappable)
     mapped = ContigMap(found, tuple(_lines(what, names, genome, found, left, theirs, ours)), wrong)
     mapped.check_lengths(found if used is None else used)
     return mapped
+
+
+def _wrong_lengths(
+    what: str,
+    stated: Mapping[str, int | None],
+    found: Mapping[str, str],
+    genome: Mapping[str, int],
+    mappable: bool,
+) -> dict[str, str]:
+    """File's name → message, for contigs whose stated length is not that of the FASTA."""
+    wrong = {}
+    for name, bases in stated.items():
+        target = found[name]
+        if bases is not None and bases not in (UNKNOWN_LENGTH, genome[target]):
+            advice = (
+                f"Pass its --fasta, or insist with --contig-map {name}={target}"
+                if mappable
+                else "Pass the FASTA of that build"
+            )
+            wrong[name] = (
+                f"{what}: contig {name} is {bases:,} bases long, {target} of the FASTA "
+                f"{genome[target]:,}: another genome build? {advice}"
+            )
+    return wrong
 
 
 def _lines(

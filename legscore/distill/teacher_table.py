@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from legscore.distill.check_rows import of_groups
+from legscore.distill.check_rows import of_changes, of_groups
 from legscore.distill.drawn_groups import kmers_apart, share_nothing
 from legscore.distill.input_rows import InputRows, read_rows, roles_of
 from legscore.distill.material import Material
@@ -74,17 +74,21 @@ def read_teacher(
         )
     order = np.concatenate([np.flatnonzero(free_G), np.flatnonzero(held_G)])
     n_free, length = int(np.count_nonzero(free_G)), groups_GKL.shape[-1]
-    material = Material(
-        groups_GKL[order[:n_free]],
-        np.empty((0, WINDOWS_A_GROUP, length), np.uint8),
-        (of_groups("groups", groups_GKL[order[n_free:]]),),
-    )
+    held_GKL, held_MN = groups_GKL[order[n_free:]], labels_MGK[:, order[n_free:]].reshape(len(names), -1)
+    check = of_groups("groups", held_GKL)
+    if pairs:
+        check, taken_N = of_changes("groups", held_GKL, anchor_G[order[n_free:]])
+        held_MN = held_MN[:, taken_N]
+    nothing = np.empty((0, WINDOWS_A_GROUP, length), np.uint8)
+    material = Material(groups_GKL[order[:n_free]], nothing, (check,))
     left_out = len(groups_GKL) - len(order)
+    of = f" ({len(check.alt_E):,} changes of {len(np.unique(check.tile_E)):,} references)" if pairs else ""
     say(
-        f"windows: {n_free:,} groups to train on, {len(order) - n_free:,} held out, {left_out:,} left out "
-        "that share 20 bases with these"
+        f"windows: {n_free:,} groups to train on, {len(order) - n_free:,} held out{of}, {left_out:,} left "
+        "out that share 20 bases with these"
     )
-    labels_MN = labels_MGK[:, order].reshape(len(names), -1).astype(np.float32)
+    free_MN = labels_MGK[:, order[:n_free]].reshape(len(names), -1)
+    labels_MN = np.concatenate([free_MN, held_MN], axis=1).astype(np.float32)
     sha256 = [hashlib.sha256(np.ascontiguousarray(label_N).tobytes()).hexdigest() for label_N in labels_MN]
     described = [
         {"name": f"{Path(path).name} {name}", "sha256": checksum}

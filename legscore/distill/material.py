@@ -122,7 +122,7 @@ def _own(
     if options.own is None:
         return None, None
     rng = np.random.default_rng([options.seed, 51])
-    rows = read_rows(options.own, contract, insert, options.own_share / 100, options.labels, rng, say)
+    rows = read_rows(options.own, contract, insert, options.own_share / 100, options.n_labels, rng, say)
     rows, held = hold_out(rows, rng)
     if held is None:
         say(f"{options.own}: all rows change the same insert, so that none can be held out")

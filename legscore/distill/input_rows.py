@@ -143,8 +143,8 @@ def _usable(
             row = int(np.argmax(beyond_N))
             raise InputError(
                 f"{path}: row {part.first_row + rows_N[row] + 1:,} of column {name!r} holds "
-                f"{value_NV[row, v]:.6g}; scores are float32 numbers, {MOST:.2g} at most. Correct or leave out "
-                "such rows"
+                f"{value_NV[row, v]:.6g}; scores are float32 numbers, {MOST:.2g} at most. Correct such "
+                "rows, or leave them out"
             )
     return InputRows(
         inserts[index_NK[:, -1]],

@@ -107,3 +107,18 @@ def test_a_source_that_gives_much_less_than_its_share_is_told(tmp_path: Path) ->
     gather(yeast_contract(), 80, DistillOptions(labels=400, tiles=(tiles,)), said.append)
     (line,) = [line for line in said if line.startswith("warning: --tiles gave")]
     assert "53.3 % were asked for" in line
+
+
+def test_a_small_measured_table_is_not_all_kept_for_comparing(tmp_path: Path) -> None:
+    """With --truth a fifth of its rows is, not the thousand of a large one."""
+    rng = np.random.default_rng(11)
+    lines = ["sequence,level", *(f"{random_dna(rng, 80)},{k}" for k in range(800))]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    options = DistillOptions(labels=2_000, measured=(str(tmp_path / "m.csv"),), truth="level")
+    said: list[str] = []
+    material = gather(yeast_contract(), 80, options, said.append)
+    assert material.checks[2].name == "m.csv"
+    assert 110 < len(material.checks[2].alt_E) < 210
+    assert not [line for line in said if line.startswith("warning")]
+    listed = {bytes(encode_text(line.split(",")[0])) for line in lines[1:]}
+    assert np.mean([bytes(row) in listed for row in material.train_GKL[:, 0]]) > 0.3

@@ -312,6 +312,12 @@ def test_a_sample_of_all_rows_counts_exactly(rows: list[tuple[int, bool]]) -> No
     assert found[1] == found[0] == found[2]
 
 
+@pytest.mark.parametrize("text", ["abs_effect>-0", "abs_effect>-1e-400", "score>-1e-50"])
+def test_a_threshold_of_nothing_has_no_sign(text: str) -> None:
+    bound = choose(Rescore.parse(text), list, 0.1).to_json()["bound"]
+    assert json.dumps(bound) == "0.0"
+
+
 def test_a_sample_tells_what_was_missed() -> None:
     """Of many samples 95 of 100 intervals hold the truth, more or less; a sample that is too small tells
     nothing."""
@@ -577,6 +583,7 @@ def test_parts_and_row_groups_change_no_row(
         (("--student", "S", "--rescore", "abs_effect>-1"), "write a share"),
         (("--student", "S", "--rescore", "effect>1"), "write a share"),
         (("--student", "S", "--rescore", "abs_effect>1e999"), "write a share"),
+        (("--student", "S", "--rescore", "abs_effect>1e39"), "write a share"),
         (("--student", "S", "--rescore", "5%", "--shard", "1/2"), "does not go with --shard: give a threshold"),
         (("--student", "S", "--rescore", "top:5", "--shard", "1/2"), "A run with the student alone (-m) prints"),
         (("--student", "S", "--rescore", "5%", "-o", "-"), "does not go with standard output: give a threshold"),

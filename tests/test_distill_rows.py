@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,10 @@ from legscore.distill.pruning import parse_shape
 from legscore.distill.sources import RandomDna
 from legscore.distill.student_figures import sd_figures
 from legscore.distill.student_trainer import OWN_RATE, RATE, StudentTrainer
+from legscore.distill.teacher_table import read_teacher
 from legscore.dna.batch import Batch
 from legscore.dna.codes import encode_text
-from legscore.dna.contract import BASES, reverse_complement
+from legscore.dna.contract import BASES, Output, reverse_complement
 from legscore.engine.choose import Request
 from legscore.engine.native_library import library_path
 from legscore.engine.open_engine import open_engine
@@ -343,6 +345,60 @@ def test_what_a_teachers_table_cannot_give(ensemble: str, tmp_path: Path, cli: A
     )
     for option, value in (("--own", few), ("--check", few), ("--measured", few), ("--check-tiles", 3)):
         one_line(cli(*asked, few, option, value), f"{option} gives windows that an ensemble labels")
+
+
+def test_all_rows_of_a_teachers_table_are_read_unless_labels_say_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legscore.distill.options.LABELS", 400)
+    path = pair_table(tmp_path / "scores.csv", np.random.default_rng(14), 250, 8)
+    for labels, least, most in ((None, 2_000, 2_000), (1_000, 850, 1_150)):
+        said: list[str] = []
+        table = read_teacher(path, yeast_contract(), 80, DistillOptions(labels=labels), said.append)
+        (line,) = [line for line in said if "rows drawn from 2,000" in line]
+        read = int(line.split(": ")[1].split()[0].replace(",", ""))
+        assert least <= read <= most
+        assert table.material.train_GKL.shape[0] > read / 4
+
+
+@pytest.mark.parametrize(
+    ("score", "told"),
+    [
+        (lambda row, level: level - 6, ("its scores go from -6", "tell scores from 0 to 17 only", "scalar head")),
+        (lambda row, level: level + 16.5, ("its scores go from 16.5", "0 to 17")),
+        (lambda row, level: 1e300 if row == 5 else level, ("row 6 of column 'score' holds 1e+300", "float32")),
+        (lambda row, level: 3, ("the table gives all rows the same score",)),
+        (lambda row, level: 10 + level * 1e-7, ("scores of the table differ by", "9.54e-07 apart around 10")),
+    ],
+)  # fmt: skip
+def test_scores_that_no_student_can_learn(
+    ensemble: str, tmp_path: Path, cli: Any, score: Any, told: tuple[str, ...]
+) -> None:
+    rng = np.random.default_rng(15)
+    lines = ["sequence,score"]
+    lines += [f"{random_dna(rng, 80)},{score(row, rng.random())!r}" for row in range(900)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    asked = ["distill", "-m", ensemble, "-o", tmp_path / "s.safetensors", "--cost", 4, "--steps", 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        one_line(cli(*asked, "--teacher-table", tmp_path / "t.csv"), "t.csv: ", *told)
+    assert not list(tmp_path.glob("*.distill/*"))
+
+
+def test_a_scalar_head_takes_any_level_and_changes_without_an_effect_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(16)
+    texts = [random_dna(rng, 80) for _ in range(900)]
+    (tmp_path / "s.csv").write_text("sequence,score\n" + "".join(f"{t},{t.count('G') - 60}\n" for t in texts))
+    scalar = yeast_contract(output=Output("scalar", "log2"))
+    table = read_teacher(str(tmp_path / "s.csv"), scalar, 80, DistillOptions(), print)
+    assert table.labels_MN.max() < 0
+    lines = [
+        f"{t},{t[:40]}{'A' if t[40] != 'A' else 'C'}{t[41:]},{k % 9},{k % 9}" for k, t in enumerate(texts)
+    ]
+    head = "ref_sequence,alt_sequence,ref_score,alt_score\n"
+    (tmp_path / "p.csv").write_text(head + "\n".join(lines) + "\n")
+    with pytest.raises(LegscoreError, match=r"p.csv: the table gives all rows the same effect"):
+        read_teacher(str(tmp_path / "p.csv"), scalar, 80, DistillOptions(), print)
 
 
 # shapes, and what else is refused

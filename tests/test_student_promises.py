@@ -13,6 +13,10 @@ from conftest import one_line, random_dna, toy_checkpoint, yeast_contract
 
 from legscore.distill.cascade_recall import SHARES, recall_curve
 from legscore.distill.conformal import conformal_quantile, interval_table
+from legscore.distill.options import DistillOptions
+from legscore.distill.student_figures import promises
+from legscore.distill.teacher_table import read_teacher
+from legscore.dna.codes import encode_text
 from legscore.errors import ModelError
 from legscore.model.student import expected_recall, half_widths, sealed_student, student_record
 
@@ -160,3 +164,40 @@ def test_a_run_writes_the_intervals_of_its_student(tmp_path: Path, cli: Any) -> 
     one_line(run("m.safetensors", "s.safetensors"), "its intervals are of its own effects; name it with -m")
     one_line(run("older.safetensors", "older.safetensors"), "holds no intervals; distill it again")
     one_line(run("s.safetensors", "s.safetensors", "q.csv"), "these rows are single sequences")
+
+
+@pytest.mark.parametrize("changes", [200, 4])
+def test_changes_of_one_promoter_are_one_tile_of_a_table(tmp_path: Path, changes: int) -> None:
+    """Every change of the held-out promoters counts, once, and a promoter as one tile."""
+    rng = np.random.default_rng(4)
+    lines, contract = ["ref_sequence,alt_sequence,ref_score,alt_score"], yeast_contract()
+    of_ref: dict[str, set[str]] = {}
+    for ref in (random_dna(rng, 80) for _ in range(2_400 // changes)):
+        for k in rng.permutation(240)[:changes]:
+            other = "ACGT".replace(ref[k // 3], "")[k % 3]
+            alt = ref[: k // 3] + other + ref[k // 3 + 1 :]
+            lines.append(f"{ref},{alt},5,{5 + len(lines) / 1e4}")
+            of_ref.setdefault(ref, set()).add(alt)
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    said: list[str] = []
+    options = DistillOptions(labels=3_000)
+    table = read_teacher(str(tmp_path / "t.csv"), contract, 80, options, said.append)
+    (check,) = table.material.checks
+    (labels_N,) = table.material.parted(table.labels_MN)[2]
+    assert check.ref_E is not None
+    held: dict[bytes, set[bytes]] = {}
+    for ref, alt in zip(check.inserts_NL[check.ref_E], check.inserts_NL[check.alt_E], strict=True):
+        held.setdefault(bytes(ref), set()).add(bytes(alt))
+    assert len(check.alt_E) == sum(map(len, held.values())) == changes * len(held)
+    written = {bytes(encode_text(ref)): {bytes(encode_text(a)) for a in alts} for ref, alts in of_ref.items()}
+    assert all(written[ref] == alts for ref, alts in held.items())
+    row_of = {tuple(line.split(",")[:2]): float(line.split(",")[3]) for line in lines[1:]}
+    scores = {bytes(encode_text(r)) + bytes(encode_text(a)): score for (r, a), score in row_of.items()}
+    both = np.concatenate([check.inserts_NL[check.ref_E], check.inserts_NL[check.alt_E]], axis=1)
+    assert labels_N[check.alt_E] == pytest.approx([scores[bytes(row)] for row in both])
+    assert (labels_N[check.ref_E] == 5).all()
+    promised = promises(table.material.checks, [labels_N], [labels_N])
+    for part in promised.values():
+        assert (part["tiles"], part["effects"]) == (len(held), changes * len(held))
+    assert f"({changes * len(held):,} changes of {len(held):,} references)" in said[-1]
+    assert len(np.unique(check.window_tiles)) == len(held)

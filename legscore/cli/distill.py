@@ -120,10 +120,10 @@ def _names(context: click.Context, parameter: click.Parameter, given: str | None
 @click.option(
     "--labels",
     type=click.IntRange(1),
-    default=50_000,
-    show_default="50,000",
+    show_default="50,000, or all rows of a --teacher-table",
     metavar="N",
-    help="Windows that the ensemble scores for it, a tenth of them held out; checks come on top.",
+    help="Windows that the ensemble scores for it, a tenth of them held out; checks come on top. Of a "
+    "--teacher-table: rows to read, drawn at random.",
 )
 @click.option(
     "--tiles", multiple=True, type=click.Path(), metavar="TABLE", help="Table of genomic sequences; repeat."

@@ -42,6 +42,15 @@ class CheckRows:
         scores = scores_N.astype(np.float64)
         return scores[self.alt_E] if self.ref_E is None else scores[self.alt_E] - scores[self.ref_E]
 
+    @property
+    def window_tiles(self) -> np.ndarray:
+        """int64 [windows], equal for windows of rows that change the same insert."""
+        tile_N = np.zeros(len(self.inserts_NL), dtype=np.int64)
+        tile_N[self.alt_E] = self.tile_E
+        if self.ref_E is not None:
+            tile_N[self.ref_E] = self.tile_E
+        return tile_N
+
     def agreement(self, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, Any]:
         """Figures of levels (all windows) and effects, by two scores of the windows. None where a row has no
         effect."""
@@ -79,6 +88,21 @@ def of_groups(name: str, inserts_GKL: np.ndarray, **about: Any) -> CheckRows:
     tile = np.repeat(np.arange(groups), windows - 1)
     flat = inserts_GKL.reshape(groups * windows, -1)
     return CheckRows(name, flat, number[:, 1:].ravel(), ref, tile, about=about or None)
+
+
+def of_changes(name: str, inserts_GKL: np.ndarray, anchor_G: np.ndarray) -> tuple[CheckRows, np.ndarray]:
+    """Groups as `of_groups` takes them, of which several may change the same insert, each change once; and
+    which of their windows that takes, bool [groups * windows]."""
+    every = of_groups(name, inserts_GKL)
+    assert every.ref_E is not None
+    anchor_E = np.repeat(anchor_G, inserts_GKL.shape[1] - 1)
+    both = np.concatenate([every.inserts_NL[every.ref_E], every.inserts_NL[every.alt_E]], axis=1)
+    once_E = np.sort(unique_rows(both)[0])
+    alt, ref = every.alt_E[once_E], every.ref_E[once_E]
+    taken_N = np.zeros(len(every.inserts_NL), dtype=bool)
+    taken_N[alt] = taken_N[ref] = True
+    place_N = np.cumsum(taken_N) - 1
+    return CheckRows(name, every.inserts_NL[taken_N], place_N[alt], place_N[ref], anchor_E[once_E]), taken_N
 
 
 def of_rows(name: str, rows: InputRows, *, measured: bool = False) -> CheckRows:

@@ -29,10 +29,11 @@ MOST_ROUNDS = 20
 @dataclass(frozen=True)
 class DrawnGroups:
     """inserts_GKL: uint8 codes [groups, 4, insert]: reference, two single changes of it, one with several.
-    The first `held_out` groups are kept from training."""
+    The first `held_out` groups are kept from training; of the others each source gave `given`."""
 
     inserts_GKL: np.ndarray
     held_out: int
+    given: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.inserts_GKL)
@@ -51,25 +52,31 @@ def draw_groups(
     held_out: int,
     seed: int,
     kept_apart: Sequence[np.ndarray] = (),
+    held_from: Sequence[tuple[float, Source]] | None = None,
 ) -> DrawnGroups:
     """Draw the groups; those held out first, then others until enough share nothing with them.
 
     Args:
         sources: with their shares of the groups, also of those held out.
         kept_apart: more inserts [.., insert] that training shares nothing with.
+        held_from: what is held out is drawn from these sources instead.
 
     Raises:
         InputError: the sources do not give enough that shares nothing with what is held out.
     """
     rng = np.random.default_rng([seed, 41])
-    held = with_changes(drawn_inserts(sources, held_out, rng), rng)
+    held = with_changes(drawn_inserts(held_from or sources, held_out, rng)[0], rng)
     apart = kmers_apart([held, *kept_apart])
-    found, wanted = [held], n_groups - held_out
+    found, wanted = [held], n_groups - len(held)
+    given = np.zeros(len(sources), dtype=np.int64)
     for _ in range(MOST_ROUNDS):
         if wanted <= 0:
-            return DrawnGroups(np.concatenate(found), held_out)
-        candidates = with_changes(drawn_inserts(sources, wanted, rng), rng)
-        found.append(candidates[share_nothing(candidates, apart)][:wanted])
+            return DrawnGroups(np.concatenate(found), len(held), tuple(given.tolist()))
+        references, source_N = drawn_inserts(sources, wanted, rng)
+        candidates = with_changes(references, rng)
+        free = share_nothing(candidates, apart)
+        found.append(candidates[free])
+        given += np.bincount(source_N[free], minlength=len(sources))
         wanted -= len(found[-1])
     raise InputError(
         f"only {n_groups - wanted:,} of {n_groups:,} groups of windows share no {SHARED_BASES} bases with "
@@ -79,14 +86,25 @@ def draw_groups(
 
 def drawn_inserts(
     sources: Sequence[tuple[float, Source]], n_groups: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Inserts from all sources, mixed, uint8 [n_groups, insert]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inserts from all sources, mixed, uint8 [n_groups, insert], and the source of each, int64 [n_groups];
+    fewer, where no source has more to give."""
     of_source = rng.choice(len(sources), n_groups, p=[share for share, _ in sources])
-    counts = np.bincount(of_source, minlength=len(sources))
+    counts = _within(np.bincount(of_source, minlength=len(sources)), [source.most for _, source in sources])
     references = np.concatenate(
         [source.draw(int(n), rng) for (_, source), n in zip(sources, counts, strict=True)]
     )
-    return np.asarray(references[rng.permutation(n_groups)])
+    order = rng.permutation(len(references))
+    return references[order], np.repeat(np.arange(len(sources)), counts)[order]
+
+
+def _within(counts: np.ndarray, most: Sequence[int | None]) -> np.ndarray:
+    """Counts within what each source can give: what is over comes from the first others that have more."""
+    bounds = [int(counts.sum()) if bound is None else bound for bound in most]
+    found = np.minimum(counts, bounds)
+    for k, bound in enumerate(bounds):
+        found[k] += min(int(counts.sum() - found.sum()), max(bound - int(found[k]), 0))
+    return found
 
 
 def with_changes(reference_GL: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from legscore.run.settings import resolve_sequence_is
 from legscore.system.log import Say
 
 PART_ROWS = 65_536
+MOST = float(np.finfo(np.float32).max)
 VARIANT_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
@@ -69,7 +70,8 @@ def read_rows(
         values: columns of numbers to read beside the sequences.
 
     Raises:
-        InputError: no such table or column, whole windows of genome, or no usable row.
+        InputError: no such table or column, whole windows of genome, no usable row, or a value that is too
+            large for float32.
     """
     if path.endswith(VARIANT_ENDINGS):
         raise InputError(
@@ -136,6 +138,14 @@ def _usable(
     value_NV = np.empty((len(rows_N), len(values)))
     for v, name in enumerate(values):
         value_NV[:, v] = _numbers(part.column(name).take(drawn), path, name)
+        beyond_N = np.isfinite(value_NV[:, v]) & (np.abs(value_NV[:, v]) > MOST)
+        if beyond_N.any():
+            row = int(np.argmax(beyond_N))
+            raise InputError(
+                f"{path}: row {part.first_row + rows_N[row] + 1:,} of column {name!r} holds "
+                f"{value_NV[row, v]:.6g}; scores are float32 numbers, {MOST:.2g} at most. Correct such "
+                "rows, or leave them out"
+            )
     return InputRows(
         inserts[index_NK[:, -1]],
         inserts[index_NK[:, 0]] if index_NK.shape[1] == 2 else None,

@@ -120,7 +120,7 @@ def _distilled(
             "longer (--minutes), label more (--labels, with --restart), or write it with --force-student; "
             f"labels are kept in {labels.folder}"
         )
-    sd = _sd_figures(scores_KN, labelled, fidelity["groups"])
+    sd = _sd_figures(scores_KN, labelled)
     record = {
         "teacher": labelled.described,
         "labels_from": "models" if options.teacher_table is None else "table",
@@ -193,12 +193,12 @@ def _trained(
     return trainer
 
 
-def _sd_figures(scores_KN: np.ndarray, labelled: LabelledMaterial, n_groups: int) -> dict[str, Any] | None:
+def _sd_figures(scores_KN: np.ndarray, labelled: LabelledMaterial) -> dict[str, Any] | None:
     """How well the SD that a student tells ranks the windows of held-out groups; None where it tells none."""
     if len(scores_KN) < 2:
         return None
     told_N, held_MN = (labelled.material.by_check(of)[0] for of in (scores_KN[1], labelled.checks_MN))
-    return sd_figures(told_N, held_MN, np.repeat(np.arange(n_groups), len(told_N) // n_groups))
+    return sd_figures(told_N, held_MN, labelled.material.checks[0].window_tiles)
 
 
 def _to_train_on(labelled: LabelledMaterial) -> tuple[np.ndarray, np.ndarray]:

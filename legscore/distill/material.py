@@ -6,6 +6,7 @@ What is checked shares no 20 bases in a row with what is trained on, on either s
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,15 @@ MOST_CHECKED = 100_000
 """Rows of a --check table; of a larger one so many are drawn."""
 MEASURED = 1_000
 """Rows of a --measured table that are kept from training, where --truth names what was measured."""
+LEAST_MEASURED = 100
+"""Of these; between them a fifth of the table's rows."""
 TILES = "tiles"
 KINDS = ("tiles", "genome", "measured", "random")
 """Sources that tiles are drawn from, the likest to what will be scored first: intervals are as right as these
 are like it."""
+CALLED = {"random": "random DNA", "measured": "--measured", "tiles": "--tiles", "genome": "--fasta"}
+MUCH_LESS = 0.5
+"""Of the groups that were asked for of a source; where it gives fewer, that is said."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,22 @@ def gather(contract: Contract, insert: int, options: DistillOptions, say: Say) -
     own, own_check = _own(contract, insert, options, say)
     tables = [_check_table(path, contract, insert, options, MOST_CHECKED, say) for path in options.check]
     measured = [path for path in options.measured if _has(path, options.truth)]
-    tables += [_check_table(path, contract, insert, options, MEASURED, say) for path in measured]
+    for path in measured:
+        most = min(MEASURED, max(open_input([path]).n_rows // 5, LEAST_MEASURED))
+        tables.append(_check_table(path, contract, insert, options, most, say))
     if options.truth is not None and all(table.measured_E is None for table in tables):
         raise InputError(f"--truth {options.truth}: no --check or --measured table has such a column")
-    tiles = _drawn_tiles(sources, options)
+    held_from, train_from = _parted(sources, options)
+    tiles = _drawn_tiles(held_from, options)
+    if (n_tiles := len(np.unique(tiles.tile_E))) < options.n_tiles:
+        say(f"tiles: {n_tiles:,} to check on instead of {options.n_tiles:,}; the others are for training")
     checks = [tiles, *([own_check] if own_check else []), *tables]
     apart = [_apart_table(path, contract, insert, say) for path in options.apart]
     checked = [check.inserts_NL for check in checks]
-    drawn = draw_groups(sources, options.groups, options.held_out, options.seed, [*checked, *apart])
+    drawn = draw_groups(
+        train_from, options.groups, options.held_out, options.seed, [*checked, *apart], held_from
+    )
+    _say_given(sources, drawn.given, say)
     held = of_groups("groups", drawn.inserts_GKL[: drawn.held_out])
     own_GKL = np.empty((0, *drawn.inserts_GKL.shape[1:]), np.uint8)
     if own is not None:
@@ -122,7 +136,7 @@ def _own(
     if options.own is None:
         return None, None
     rng = np.random.default_rng([options.seed, 51])
-    rows = read_rows(options.own, contract, insert, options.own_share / 100, options.labels, rng, say)
+    rows = read_rows(options.own, contract, insert, options.own_share / 100, options.n_labels, rng, say)
     rows, held = hold_out(rows, rng)
     if held is None:
         say(f"{options.own}: all rows change the same insert, so that none can be held out")
@@ -144,14 +158,53 @@ def _check_table(
     return of_rows(Path(path).name, rows, measured=bool(values))
 
 
-def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOptions) -> CheckRows:
-    """Tiles with single changes of them, from the first of KINDS that there is a source of."""
+def _of_tiles(sources: Sequence[tuple[float, Source]]) -> tuple[str, float]:
+    """What tiles are drawn from, the first of KINDS that there is a source of, and its share."""
     kinds = {source.kind for _, source in sources}
     kind = next(kind for kind in KINDS if kind in kinds)
-    some = [(share, source) for share, source in sources if source.kind == kind]
-    whole = sum(share for share, _ in some)
+    return kind, sum(share for share, source in sources if source.kind == kind)
+
+
+def _parted(
+    sources: Sequence[tuple[float, Source]], options: DistillOptions
+) -> tuple[list[tuple[float, Source]], list[tuple[float, Source]]]:
+    """Sources of what is held out, and of training: of small ones most is kept for training."""
+    rng = np.random.default_rng([options.seed, 45])
+    kind, whole = _of_tiles(sources)
+    held, trained = [], []
+    for share, source in sources:
+        of_tiles = share / whole if source.kind == kind else 0.0
+        taken = share * options.held_out + of_tiles * options.n_tiles
+        one, other = source.parted(taken, round(of_tiles * (options.check_tiles or 0)), rng)
+        held.append((share, one))
+        trained.append((share, other))
+    return held, trained
+
+
+def _say_given(sources: Sequence[tuple[float, Source]], given: Sequence[int], say: Say) -> None:
+    """How many groups to train on came from where, and a warning where a source gave much less than asked."""
+    groups: dict[str, int] = defaultdict(int)
+    shares: dict[str, float] = defaultdict(float)
+    for (share, source), n in zip(sources, given, strict=True):
+        groups[source.kind] += n
+        shares[source.kind] += share
+    whole = max(sum(given), 1)
+    say("groups to train on: " + ", ".join(f"{n:,} of {CALLED[kind]}" for kind, n in groups.items()))
+    for kind, n in groups.items():
+        if n < MUCH_LESS * shares[kind] * whole:
+            say(
+                f"warning: {CALLED[kind]} gave {100 * n / whole:.3g} % of the groups to train on, where "
+                f"{100 * shares[kind]:.3g} % were asked for; the other sequences share 20 bases with what is "
+                "held out or checked. Give more sequences, or ask for fewer --check-tiles or --check rows"
+            )
+
+
+def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOptions) -> CheckRows:
+    """Tiles with single changes of them, from the first of KINDS that there is a source of."""
+    kind, whole = _of_tiles(sources)
+    some = [(share / whole, source) for share, source in sources if source.kind == kind]
     rng = np.random.default_rng([options.seed, 43])
-    references = drawn_inserts([(share / whole, source) for share, source in some], options.n_tiles, rng)
+    references = drawn_inserts(some, options.n_tiles, rng)[0]
     return of_groups(TILES, tiles_with_snvs(references, rng), drawn_from=kind)
 
 

@@ -9,6 +9,7 @@ from legscore.errors import LegscoreError
 WINDOWS_A_GROUP = 4
 """A reference, two single changes of it, one with several changes."""
 LEAST_LABELS = 400
+LABELS = 50_000
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class DistillOptions:
 
     Attributes:
         cost: the ensemble's multiply-adds for a window, on all its strands, over the student's; None for 20.
-        labels: windows that the ensemble labels, those held out among them.
+        labels: windows that the ensemble labels, those held out among them; None for 50,000. Of a
+            `teacher_table` the rows that are read; None for all.
         minutes: of training; steps are measured at the beginning and counted from then on. steps: instead.
         seed: of windows, batches and new weights.
         insert: bases of the inserts that the student reads; None for 80, or the models' one length.
@@ -39,7 +41,7 @@ class DistillOptions:
     """
 
     cost: float | None = None
-    labels: int = 50_000
+    labels: int | None = None
     minutes: float | None = None
     steps: int | None = None
     seed: int = 1
@@ -71,7 +73,7 @@ class DistillOptions:
         """LegscoreError for options that exclude each other or make no student."""
         if self.minutes is not None and self.steps is not None:
             raise LegscoreError("--minutes and --steps exclude each other; give one")
-        if self.labels < LEAST_LABELS:
+        if self.labels is not None and self.labels < LEAST_LABELS:
             raise LegscoreError(f"--labels {self.labels:,}: a student needs at least {LEAST_LABELS}")
         if self.cost is not None and self.architecture is not None:
             raise LegscoreError("--cost and --architecture exclude each other; give one")
@@ -103,15 +105,20 @@ class DistillOptions:
         return 20.0 if self.cost is None else self.cost
 
     @property
+    def n_labels(self) -> int:
+        """What `labels` says, or 50,000."""
+        return LABELS if self.labels is None else self.labels
+
+    @property
     def n_tiles(self) -> int:
         """Tiles that are drawn to check the student: a tenth of the labels, some changes each."""
-        fitting = min(max(self.labels // 250, 40), 1_000)
+        fitting = min(max(self.n_labels // 250, 40), 1_000)
         return fitting if self.check_tiles is None else self.check_tiles
 
     @property
     def groups(self) -> int:
         """Groups of windows that are labelled."""
-        return self.labels // WINDOWS_A_GROUP
+        return self.n_labels // WINDOWS_A_GROUP
 
     @property
     def held_out(self) -> int:

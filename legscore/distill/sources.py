@@ -25,6 +25,8 @@ SHARES = {"random": 0.35, "measured": 0.25, "tiles": 0.40}
 """Of the groups that are drawn, where all sources are given; of fewer in proportion."""
 MOST_INSERTS = 2_000_000
 """Of a table that are kept; rows of a larger one are left out at random."""
+MOST_HELD_OUT = 0.2
+"""Of the inserts of a small table or genome that is held out and checked: training has the others."""
 PART_ROWS = 65_536
 GC_BETA = (14.0, 22.0)
 """GC content of random inserts: beta distributed, 0.39 ± 0.08, as promoters of yeast are."""
@@ -32,10 +34,22 @@ TRIES = 20
 
 
 class Source(Protocol):
-    """Draws inserts. `kind`: random, measured, tiles or genome."""
+    """Draws inserts. `kind`: random, measured, tiles or genome. `most`: so many at once at most; None for no
+    bound."""
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def most(self) -> int | None: ...
+
+    def parted(self, taken: float, least: int, rng: np.random.Generator) -> tuple[Source, Source]:
+        """What is held out is drawn from the first, training from the second; both are this one, where it is
+        large.
+
+        Args:
+            taken: inserts that what is held out would take. least: of these to keep even so.
+        """
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """uint8 codes [n, insert], none of them N."""
@@ -47,6 +61,10 @@ class RandomDna:
 
     insert: int
     kind: str = "random"
+    most: int | None = None
+
+    def parted(self, taken: float, least: int, rng: np.random.Generator) -> tuple[Source, Source]:
+        return self, self
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         gc_N = rng.beta(*GC_BETA, n)[:, None]
@@ -61,6 +79,16 @@ class Listed:
 
     inserts_NL: np.ndarray
     kind: str
+    most: int | None = None
+
+    def parted(self, taken: float, least: int, rng: np.random.Generator) -> tuple[Source, Source]:
+        n = len(self.inserts_NL)
+        if n < 2 or n >= taken / MOST_HELD_OUT:
+            return self, self
+        kept = max(int(MOST_HELD_OUT * n), min(least, n // 2), 1)
+        order = rng.permutation(n)
+        held, others = self.inserts_NL[order[:kept]], self.inserts_NL[order[kept:]]
+        return Listed(held, self.kind, kept), Listed(others, self.kind)
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         passes = [rng.permutation(len(self.inserts_NL)) for _ in range(-(-n // len(self.inserts_NL)))]
@@ -69,11 +97,24 @@ class Listed:
 
 @dataclass(frozen=True)
 class OfGenome:
-    """Windows of a genome from anywhere, on either strand."""
+    """Windows of a genome from anywhere, on either strand, or of `places`: the first of them, and how many;
+    after the last comes the first again."""
 
     genome: Genome
     insert: int
     kind: str = "genome"
+    most: int | None = None
+    places: tuple[int, int] | None = None
+
+    def parted(self, taken: float, least: int, rng: np.random.Generator) -> tuple[Source, Source]:
+        whole = sum(max(length - self.insert + 1, 0) for length in self.genome.lengths.values())
+        # a window shares bases with nearly all that begin within its length on either side
+        if not whole or whole >= 2 * self.insert * taken / MOST_HELD_OUT:
+            return self, self
+        kept = max(int(MOST_HELD_OUT * whole), min(least * self.insert, whole // 2), 1)
+        first = int(rng.integers(whole))
+        held = replace(self, places=(first, kept), most=max(kept // self.insert, 1))
+        return held, replace(self, places=((first + kept) % whole, whole - kept))
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         names = [name for name, length in self.genome.lengths.items() if length >= self.insert]
@@ -91,7 +132,8 @@ class OfGenome:
 
     def _some(self, names: list[str], starts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         ends = np.cumsum(starts)
-        place_N = rng.integers(0, ends[-1], n)
+        first, count = self.places or (0, int(ends[-1]))
+        place_N = (first + rng.integers(0, count, n)) % ends[-1]
         contig_N = np.searchsorted(ends, place_N, side="right")
         codes = np.empty((n, self.insert), dtype=np.uint8)
         for contig in np.unique(contig_N):

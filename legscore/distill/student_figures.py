@@ -14,7 +14,6 @@ import numpy as np
 from legscore.distill.cascade_recall import recall_curve
 from legscore.distill.check_rows import CheckRows
 from legscore.distill.conformal import interval_table
-from legscore.distill.drawn_groups import SINGLE_CHANGES
 from legscore.distill.material import TILES
 from legscore.model.student import figure, is_better
 from legscore.system.rank_order import correlation, ranks
@@ -114,13 +113,10 @@ def promises(
 ) -> dict[str, Any]:
     """What the student promises of effects: how many of the largest it finds, and how near it is.
 
-    Of the drawn tiles, and of the held-out groups' single changes where there are none."""
+    Of the drawn tiles, and of a table's held-out rows, where there are none."""
     k = next((k for k, check in enumerate(checks) if check.name == TILES), 0)
     check = checks[k]
     mine, true, tile_E = check.values(ours[k]), check.values(theirs[k]), check.tile_E
-    if k == 0:  # the last change of a group is of several bases
-        single = np.arange(len(mine)) % (SINGLE_CHANGES + 1) < SINGLE_CHANGES
-        mine, true, tile_E = mine[single], true[single], tile_E[single]
     return {"cascade": recall_curve(mine, true, tile_E), "intervals": interval_table(mine, true, tile_E)}
 
 

@@ -208,5 +208,5 @@ def common_thresholds(keys: Keys) -> list[dict[str, Any]]:
 
 
 def _shortest(value: float) -> float:
-    """The shortest number that is this float32."""
-    return float(str(np.float32(value)))
+    """The shortest number that is this float32; 0 has no sign."""
+    return float(str(np.float32(value))) + 0.0

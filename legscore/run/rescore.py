@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-
-import numpy as np
 
 from legscore.errors import LegscoreError
 
@@ -71,7 +71,7 @@ def _finite(text: str) -> float | None:
     """The number as a threshold; None where it is none, or beyond what a score (float32) can be."""
     try:
         value = float(text)
-    except ValueError:
+        struct.pack("f", value)
+    except (ValueError, OverflowError):
         return None
-    with np.errstate(over="ignore"):
-        return value + 0.0 if np.isfinite(np.float32(value)) else None  # + 0.0: of -0 too
+    return value + 0.0 if math.isfinite(value) else None  # + 0.0: of -0 too

@@ -114,6 +114,19 @@ def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.Monk
     assert not Path("j").exists()
 
 
+def test_shards_of_one_model_join_to_the_whole(here: Path, cli: Cli) -> None:
+    """Byte for byte, although 16-bit numbers then hold no spread: its largest error is 0."""
+    model = sorted(Path("m").glob("*.safetensors"))[0]
+    one = ("--numbers", "int16", "-m", model)
+    command = ("atlas", "build", "--fasta", "g.fa", "--tiles", "t.bed", "-q", *one)
+    for name, more in (("whole", ()), ("s1", ("--shard", "1/2")), ("s2", ("--shard", "2/2"))):
+        ran = cli(*command, *more, "-o", name)
+        assert ran.code == 0, ran.err
+    assert cli("atlas", "merge", "s1", "s2", "-o", "joined").code == 0
+    assert json.loads(Path("whole/manifest.json").read_text())["numbers"]["largest_error"]["effect_sd"] == 0
+    assert content(Path("joined")) == content(Path("whole"))
+
+
 def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a fault while scoring, while files are written, and right before the record: the same bytes."""
     whole, small = content(built(cli, "whole", "--part-rows", 97)), ("--part-rows", 97)

@@ -116,7 +116,7 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
     del manifest[SEAL]
     files: dict[str, Any] = {}
     by_status: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
+    errors: dict[str, float] = {}
     for piece in pieces:
         for name in sorted(name for name in piece.files if name.startswith(f"{SCORES}/")):
             content = piece.read(name)
@@ -125,12 +125,12 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
             files[name] = dict(piece.files[name])
         by_status.update(piece.manifest["status"])
         for name, error in piece.manifest["numbers"].get("largest_error", {}).items():
-            errors[name] = max(errors[name], error)
+            errors[name] = max(errors.get(name, 0.0), error)
     sync_folder(made / SCORES)
     manifest["files"] = dict(sorted(files.items()))
     manifest["status"] = {name: by_status[name] for name in STATUSES if by_status[name]}
     if errors:
-        manifest["numbers"]["largest_error"] = dict(errors)
+        manifest["numbers"]["largest_error"] = errors
     write_tiles(made / TILES, _tiles(pieces))
     return manifest
 

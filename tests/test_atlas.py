@@ -176,6 +176,49 @@ def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.
     assert content(Path("a")) == whole
 
 
+def test_an_atlas_that_lacks_files_is_not_finished(here: Path, cli: Cli) -> None:
+    """A file of scores gone or cut short: build and merge say so, and --force makes the same again."""
+    whole = content(built(cli, "a"))
+    built(cli, "s1", "--shard", "1/1")
+    merge = ("atlas", "merge", "s1", "-o")
+    assert cli(*merge, "j").code == 0
+    name = sorted(path.name for path in Path("a/scores").iterdir())[0]
+    for folder, command in (("a", (*BUILD, "-o")), ("j", merge)):
+        path = Path(folder) / "scores" / name
+        path.write_bytes(path.read_bytes()[:-7])
+        one_line(cli(*command, folder), str(path), "bytes instead of", f"{folder}/ is not whole", "--force")
+        path.unlink()
+        one_line(cli(*command, folder), f"{path} is not there", f"{folder}/ is not whole", "--force")
+        assert cli(*command, folder, "--force").code == 0
+        assert content(Path(folder)) == whole
+        assert cli(*command, folder).code == 0
+
+
+def test_force_replaces_nothing_but_an_atlas(here: Path, cli: Cli) -> None:
+    """Somebody's folder, a file or folder beside an atlas's own, names of an atlas without one: all stays."""
+    built(cli, "s1", "--shard", "1/1")
+    for folder in ("mine", "nested", "alike", "a", "b"):
+        Path(folder).mkdir()
+    Path("mine/thesis.txt").write_text("precious")
+    Path("nested/sub/more").mkdir(parents=True)
+    Path("alike/manifest.json").write_text("{}")
+    named = {"mine": "thesis.txt", "nested": "sub/more/", "alike": "manifest.json"}
+    for folder, foreign in (("a", "scores/own.parquet"), ("b", "z/x.txt")):
+        built(cli, folder)
+        (Path(folder) / foreign).parent.mkdir(exist_ok=True)
+        (Path(folder) / foreign).write_text("precious")
+        named[folder] = foreign
+    for folder, foreign in named.items():
+        before = content(Path(folder))
+        for command in ((*BUILD, "-o", folder), ("atlas", "merge", "s1", "-o", folder)):
+            one_line(cli(*command, "--force"), f"{folder}/ holds {foreign}, which legscore did not write")
+            assert content(Path(folder)) == before
+    assert Path("nested/sub/more").is_dir()
+    Path("a/scores/own.parquet").unlink()
+    Path("a/manifest.json").write_text("damaged")
+    built(cli, "a", "--force")
+
+
 def test_two_builds_at_once(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is refused, with the first one's process; the first ends well."""
     seen: list[Ran] = []

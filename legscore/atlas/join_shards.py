@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.atlas.contents import MANIFEST, SCORES, Contents, open_contents
+from legscore.atlas.earlier import check_replaced, check_whole
 from legscore.atlas.fill import COUNTED, TILES, finish_folder, write_tiles
 from legscore.atlas.fitting import read_tiles
 from legscore.atlas.make_atlas import closing, publish
@@ -57,8 +58,10 @@ def join_shards(
         store, run = PartFolder(room), fingerprint_of(asked)
         done = finished_record(output, [output], asked, store, force=force, run=run, needed={"rows": int})
         if done is not None:
+            check_whole(output)
             say(f"{output}: already finished; --force joins the shards again")
             return done
+        check_replaced(output)
         made = room / FILES
         with writing(output):
             if made.exists():

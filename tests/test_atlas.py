@@ -219,6 +219,21 @@ def test_force_replaces_nothing_but_an_atlas(here: Path, cli: Cli) -> None:
     built(cli, "a", "--force")
 
 
+@pytest.mark.parametrize("tile", ["I\t100\t180\tone", "I\t860\t940\tedge", "II\t300\t312\tshort"])
+def test_an_atlas_of_one_tile(here: Path, cli: Cli, tile: str) -> None:
+    """On one contig of two; none that can be scored; shards without a tile."""
+    (here / "t.bed").write_text(f"{tile}\t0\t+\n")
+    more = ("--numbers", "int16", "--tabix", "vcf", "--indels")
+    whole = built(cli, "whole", *more)
+    for i in (1, 2, 3):
+        built(cli, f"s{i}", *more, "--shard", f"{i}/3")
+    assert cli("atlas", "merge", "s1", "s2", "s3", "-o", "joined").code == 0
+    assert content(Path("joined")) == content(whole)
+    built(cli, "whole", *more)
+    (here / "t.bed").write_text("")
+    one_line(cli(*BUILD, "-o", "none"), "t.bed holds no region")
+
+
 def test_two_builds_at_once(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is refused, with the first one's process; the first ends well."""
     seen: list[Ran] = []

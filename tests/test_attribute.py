@@ -252,6 +252,20 @@ def test_scores_without_rows_give_empty_outputs(tmp_path: Path, cli: Cli) -> Non
     assert (tmp_path / "c.bed").read_text() == ""
     assert len((tmp_path / "c.plus.bedgraph").read_text().splitlines()) == 1
     one_line(cli("plot", "logo", tmp_path / "c.npz", "-o", tmp_path / "p.png"), "no tiles")
+    ran = cli("plot", "ism", tmp_path / "e.parquet", "--promoter", "one", "-o", tmp_path / "p.png")
+    one_line(ran, "no rows are left to evaluate: there are none")
+    empty = table.slice(0, 0)
+    renamed = ["effect_a" if name == "effect" else name for name in empty.column_names]
+    empty = empty.rename_columns(renamed).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(empty, tmp_path / "a.parquet")
+    ran = cli("attribute", tmp_path / "a.parquet", "--effect", "effect_a", "-o", tmp_path / "a.npz")
+    assert ran.code == 0, ran.err
+    assert np.load(tmp_path / "a.npz")["arr_0"].shape == (0, 4, 0)
+    one_line(
+        cli("attribute", tmp_path / "a.parquet", "-o", tmp_path / "b.npz"), "need the columns", "effect_a"
+    )
+    pq.write_table(empty.replace_schema_metadata(None), tmp_path / "n.parquet")
+    one_line(cli("attribute", tmp_path / "n.parquet", "-o", tmp_path / "b.npz"), "n.parquet has no rows")
 
 
 def test_text_scores_read_as_well(tmp_path: Path, cli: Cli) -> None:

@@ -168,6 +168,19 @@ def test_shards_join_to_the_whole(here: Path, cli: Cli, monkeypatch: pytest.Monk
     assert not Path("j").exists()
 
 
+def test_shards_of_one_model_join_to_the_whole(here: Path, cli: Cli) -> None:
+    """Byte for byte, although 16-bit numbers then hold no spread: its largest error is 0."""
+    model = sorted(Path("m").glob("*.safetensors"))[0]
+    one = ("--numbers", "int16", "-m", model)
+    command = ("atlas", "build", "--fasta", "g.fa", "--tiles", "t.bed", "-q", *one)
+    for name, more in (("whole", ()), ("s1", ("--shard", "1/2")), ("s2", ("--shard", "2/2"))):
+        ran = cli(*command, *more, "-o", name)
+        assert ran.code == 0, ran.err
+    assert cli("atlas", "merge", "s1", "s2", "-o", "joined").code == 0
+    assert json.loads(Path("whole/manifest.json").read_text())["numbers"]["largest_error"]["effect_sd"] == 0
+    assert content(Path("joined")) == content(Path("whole"))
+
+
 def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a fault while scoring, while files are written, and right before the record: the same bytes."""
     whole, small = content(built(cli, "whole", "--part-rows", 97)), ("--part-rows", 97)
@@ -215,6 +228,64 @@ def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.
     one_line(cli(*BUILD, "-o", "a", *small), "not what a.run.json says", "--force")
     assert cli(*BUILD, "-o", "a", *small, "--force").code == 0
     assert content(Path("a")) == whole
+
+
+def test_an_atlas_that_lacks_files_is_not_finished(here: Path, cli: Cli) -> None:
+    """A file of scores gone or cut short: build and merge say so, and --force makes the same again."""
+    whole = content(built(cli, "a"))
+    built(cli, "s1", "--shard", "1/1")
+    merge = ("atlas", "merge", "s1", "-o")
+    assert cli(*merge, "j").code == 0
+    name = sorted(path.name for path in Path("a/scores").iterdir())[0]
+    for folder, command in (("a", (*BUILD, "-o")), ("j", merge)):
+        path = Path(folder) / "scores" / name
+        path.write_bytes(path.read_bytes()[:-7])
+        one_line(cli(*command, folder), str(path), "bytes instead of", f"{folder}/ is not whole", "--force")
+        path.unlink()
+        one_line(cli(*command, folder), f"{path} is not there", f"{folder}/ is not whole", "--force")
+        assert cli(*command, folder, "--force").code == 0
+        assert content(Path(folder)) == whole
+        assert cli(*command, folder).code == 0
+
+
+def test_force_replaces_nothing_but_an_atlas(here: Path, cli: Cli) -> None:
+    """Somebody's folder, a file or folder beside an atlas's own, names of an atlas without one: all stays."""
+    built(cli, "s1", "--shard", "1/1")
+    for folder in ("mine", "nested", "alike", "a", "b"):
+        Path(folder).mkdir()
+    Path("mine/thesis.txt").write_text("precious")
+    Path("nested/sub/more").mkdir(parents=True)
+    Path("alike/manifest.json").write_text("{}")
+    named = {"mine": "thesis.txt", "nested": "sub/more/", "alike": "manifest.json"}
+    for folder, foreign in (("a", "scores/own.parquet"), ("b", "z/x.txt")):
+        built(cli, folder)
+        (Path(folder) / foreign).parent.mkdir(exist_ok=True)
+        (Path(folder) / foreign).write_text("precious")
+        named[folder] = foreign
+    for folder, foreign in named.items():
+        before = content(Path(folder))
+        for command in ((*BUILD, "-o", folder), ("atlas", "merge", "s1", "-o", folder)):
+            one_line(cli(*command, "--force"), f"{folder}/ holds {foreign}, which legscore did not write")
+            assert content(Path(folder)) == before
+    assert Path("nested/sub/more").is_dir()
+    Path("a/scores/own.parquet").unlink()
+    Path("a/manifest.json").write_text("damaged")
+    built(cli, "a", "--force")
+
+
+@pytest.mark.parametrize("tile", ["I\t100\t180\tone", "I\t860\t940\tedge", "II\t300\t312\tshort"])
+def test_an_atlas_of_one_tile(here: Path, cli: Cli, tile: str) -> None:
+    """On one contig of two; none that can be scored; shards without a tile."""
+    (here / "t.bed").write_text(f"{tile}\t0\t+\n")
+    more = ("--numbers", "int16", "--tabix", "vcf", "--indels")
+    whole = built(cli, "whole", *more)
+    for i in (1, 2, 3):
+        built(cli, f"s{i}", *more, "--shard", f"{i}/3")
+    assert cli("atlas", "merge", "s1", "s2", "s3", "-o", "joined").code == 0
+    assert content(Path("joined")) == content(whole)
+    built(cli, "whole", *more)
+    (here / "t.bed").write_text("")
+    one_line(cli(*BUILD, "-o", "none"), "t.bed holds no region")
 
 
 def test_two_builds_at_once(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,20 @@ def test_scores_without_rows_give_empty_outputs(tmp_path: Path, cli: Cli) -> Non
     assert (tmp_path / "c.bed").read_text() == ""
     assert len((tmp_path / "c.plus.bedgraph").read_text().splitlines()) == 1
     one_line(cli("plot", "logo", tmp_path / "c.npz", "-o", tmp_path / "p.png"), "no tiles")
+    ran = cli("plot", "ism", tmp_path / "e.parquet", "--promoter", "one", "-o", tmp_path / "p.png")
+    one_line(ran, "no rows are left to evaluate: there are none")
+    empty = table.slice(0, 0)
+    renamed = ["effect_a" if name == "effect" else name for name in empty.column_names]
+    empty = empty.rename_columns(renamed).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(empty, tmp_path / "a.parquet")
+    ran = cli("attribute", tmp_path / "a.parquet", "--effect", "effect_a", "-o", tmp_path / "a.npz")
+    assert ran.code == 0, ran.err
+    assert np.load(tmp_path / "a.npz")["arr_0"].shape == (0, 4, 0)
+    one_line(
+        cli("attribute", tmp_path / "a.parquet", "-o", tmp_path / "b.npz"), "need the columns", "effect_a"
+    )
+    pq.write_table(empty.replace_schema_metadata(None), tmp_path / "n.parquet")
+    one_line(cli("attribute", tmp_path / "n.parquet", "-o", tmp_path / "b.npz"), "n.parquet has no rows")
 
 
 def test_text_scores_read_as_well(tmp_path: Path, cli: Cli) -> None:
@@ -268,6 +282,70 @@ def test_text_scores_read_as_well(tmp_path: Path, cli: Cli) -> None:
     assert (tmp_path / "s.parquet.npz").read_bytes() == (tmp_path / "t.csv.npz").read_bytes()
     tracks = [(tmp_path / f"{name}.minus.bedgraph").read_bytes() for name in ("s.parquet", "t.csv")]
     assert tracks[0] == tracks[1]
+
+
+TAILED = [
+    ("trail", 20, 60, "+"), ("lead", 60, 100, "+"), ("trailing", 60, 100, "-"), ("leading", 20, 60, "-"),
+]  # fmt: skip
+"""Tiles beside NNNN at 56 to 63: name, start, end, strand."""
+
+
+@pytest.mark.parametrize("more", [(), (("long", 100, 150, "+"),)], ids=["one length", "two lengths"])
+def test_tiles_that_end_in_n_are_whole(
+    tmp_path: Path, cli: Cli, toy_model: Path, more: tuple[tuple[str, int, int, str], ...]
+) -> None:
+    """Length, place and count of N's are the tile's at either end and strand, also in a picture's tile."""
+    rng = np.random.default_rng(4)
+    text = random_dna(rng, 56) + "NNNNNNNN" + random_dna(rng, 120)
+    (tmp_path / "g.fa").write_text(f">c\n{text}\n")
+    tiles = [*TAILED, *more]
+    (tmp_path / "t.bed").write_text("".join(f"c\t{s}\t{e}\t{n}\t0\t{x}\n" for n, s, e, x in tiles))
+    changes, scores = tmp_path / "v.parquet", tmp_path / "s.parquet"
+    legscore.build_variants(
+        None, changes, fasta=tmp_path / "g.fa", regions_bed=tmp_path / "t.bed", saturate=True
+    )
+    legscore.score_file(changes, scores, models=toy_model, engine="null")
+    ran = cli("attribute", scores, "-o", tmp_path / "c.npz")
+    assert ran.code == 0, ran.err
+    held = read_npz(str(tmp_path / "c.npz"))
+    spans = {name: (start, end, strand) for name, start, end, strand in tiles}
+    arrays = np.load(tmp_path / "c.npz")
+    found = zip(*(arrays[name].tolist() for name in ("name", "start", "end", "strand")), strict=True)
+    assert {name: tuple(span) for name, *span in found} == spans
+    assert held.length_T.tolist() == [spans[name][1] - spans[name][0] for name in held.names_T]
+    assert f"{sum(e - s for _, s, e, _ in tiles)} positions" in ran.err
+    assert "16 positions without scores of all changes, or a base that is known" in ran.err
+    from legscore.evaluate.saturation import read_saturation
+
+    turned = str.maketrans("ACGTN", "TGCA.")
+    for name, start, end, strand in tiles:
+        wanted = text[start:end].replace("N", ".")
+        wanted = wanted if strand == "+" else text[start:end].translate(turned)[::-1]
+        assert read_saturation(str(scores)).find(name).sequence == wanted
+
+
+def test_lengths_that_metadata_say(tmp_path: Path, cli: Cli, toy_model: Path) -> None:
+    """Those of promoters in files of before; none that cannot be, or of files that differ."""
+    from legscore.evaluate.provenance import said_lengths
+    from legscore.evaluate.saturation import read_saturation
+
+    made = {"contigs": CONTIGS, "saturate": True, "tiles": "promoters", "length": 20}
+    for said, length in ((made, 20), ({**made, "tiles": "regions"}, 16), ({**made, "length": 9}, 16)):
+        scores = write(tmp_path / "s.parquet", ROWS, variants=said)
+        assert read_saturation(str(scores)).length_T.tolist() == [length]
+    for wrong in (True, "9", -1, 10**9, [4], {"one": None}, {"one": 2.5}, None):
+        assert said_lengths({"variants": {**made, "tile_lengths": wrong}}) == {}
+    assert said_lengths(None) == {}
+    for name, end in (("a", 120), ("b", 125), ("c", 120)):
+        (tmp_path / f"{name}.bed").write_text(f"toyI\t100\t{end}\t{name}\t0\t+\n")
+        given = {"fasta": GENOME / "toy.fa", "regions_bed": tmp_path / f"{name}.bed", "saturate": True}
+        legscore.build_variants(None, tmp_path / f"{name}.parquet", **given)
+    for inputs, found in (("ac", 20), ("ab", {})):
+        files = [tmp_path / f"{name}.parquet" for name in inputs]
+        out = tmp_path / f"{inputs}.s.parquet"
+        ran = cli("run", *files, "-m", toy_model, "--engine", "null", "-q", "-o", out)
+        assert ran.code == 0, ran.err
+        assert said_lengths(json.loads(pq.read_schema(out).metadata[b"legscore"])) == found
 
 
 ROWS = rows_of("one", "ACGTACGTACGTACGT", 10)

@@ -193,6 +193,30 @@ def test_bad_requests_are_one_line(cli: Cli, tmp_path: Path, source: Path, toy_m
     assert names(tmp_path) == ["done", "done.run.json", "in.parquet", "taken"]
 
 
+def test_force_replaces_nothing_but_what_a_run_wrote(
+    cli: Cli, tmp_path: Path, source: Path, toy_model: Path
+) -> None:
+    """Files and folders beside those of the run, and somebody's files of such names, stay."""
+    given = ("run", source, "-m", toy_model, "--engine", "null", "-q", "-o", f"{tmp_path}/o/")
+    assert cli(*given).code == 0
+    first = contents(tmp_path / "o")
+    for foreign in ("thesis.txt", "sub/thesis.txt", "scores-00000001.parquet"):
+        path = tmp_path / "o" / foreign
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+        one_line(cli(*given, "--force"), f"o/ holds {foreign}, which legscore did not write there")
+        assert path.read_text() == "precious"
+        path.unlink()
+        if path.parent.name == "sub":
+            one_line(cli(*given, "--force"), "o/ holds sub/, which")
+            path.parent.rmdir()
+    assert cli(*given, "--force").code == 0
+    (tmp_path / "o.run.json").unlink()
+    one_line(cli(*given), "is there already")
+    assert cli(*given, "--force").code == 0
+    assert contents(tmp_path / "o") == first
+
+
 @pytest.mark.parametrize("part", [1, 32_768, 1 << 20, 3 << 20])
 def test_files_hold_a_million_rows_or_a_part(part: int) -> None:
     assert parts_a_file(part, None) == max(1, (1 << 20) // part)

@@ -105,3 +105,19 @@ def _remove(out: str) -> None:
         if path.is_dir():
             path.rmdir()
         path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("rows", [3, 3000])
+@pytest.mark.parametrize("option", ["--json", "--csv", "-o"])
+def test_a_full_device_is_named(tmp_path: Path, cli: Any, toy_model: Path, option: str, rows: int) -> None:
+    """Whether it refuses the first bytes or what is left in a buffer at the end."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(rows, 2))
+    texts = [random_dna(rng, 40) for _ in range(rows)]
+    table = pa.table({"t": values[:, 0], "p": values[:, 1], "sequence": texts})
+    pq.write_table(table, tmp_path / "p.parquet")
+    words: tuple[Any, ...] = ("--truth", "t", "--prediction", "p", "--bootstrap", 0, option, "/dev/full")
+    if option == "-o":
+        words = ("-m", toy_model, "--engine", "null", "-q", "--format", "tsv", "-o", "/dev/full")
+    ran = cli("run" if option == "-o" else "evaluate", tmp_path / "p.parquet", *words)
+    one_line(ran, "/dev/full cannot be written: No space left on device")

@@ -106,6 +106,36 @@ def test_a_lookup_equals_a_run(here: Path, cli: Cli, atlas: str) -> None:
     assert rest["effect"].null_count == rest.num_rows
 
 
+@pytest.mark.parametrize("misses", [(), ("--score-misses", "-m", "m")])
+def test_what_is_said_counts_the_rows_of_the_file(here: Path, cli: Cli, misses: tuple[str, ...]) -> None:
+    """The line of rows counts the statuses as they are written, misses too."""
+    write_vcf(here / "v.vcf", alleles(600))
+    ran = cli("lookup", "v.vcf", *GENOME, "--atlas", "snv", "-o", "l.parquet", *misses)
+    assert ran.code == 0, ran.err
+    written = Counter(pq.read_table("l.parquet")["status"].to_pylist())
+    (line,) = (line.strip() for line in ran.err.splitlines() if line.strip().startswith("rows: "))
+    total, listed = line.removesuffix(")").split(" (")
+    assert int(total.removeprefix("rows: ").replace(",", "")) == sum(written.values())
+    said = {name: int(n.replace(",", "")) for name, n in (one.rsplit(" ", 1) for one in listed.split(", "))}
+    assert said == written
+    assert (written["miss"] > 0) == (not misses)
+
+
+def test_the_warning_about_rows_without_a_score_counts_misses(here: Path, cli: Cli) -> None:
+    """Of all rows in tiles, and says what the most of them are."""
+    text = dna()["I"]
+    gone = [("I", p, text[p - 1 : p + 2], text[p - 1]) for p in range(104, 110)]
+    swapped = [("I", p, "ACGT".replace(text[p - 1], "")[0], text[p - 1]) for p in range(120, 124)]
+    good = [snv("I", p) for p in range(125, 130)]
+    write_vcf(here / "v.vcf", [*good, *gone, *swapped])
+    words = ("lookup", "v.vcf", *GENOME, "--atlas", "snv", "-o", "l.parquet", "--force")
+    assert "most rows have no score: 6 of 15 rows are changes that the atlas does not hold" in cli(*words).err
+    write_vcf(here / "v.vcf", [*good, *gone[:1], *swapped, *swapped[:1]])
+    assert "most rows have no score: 5 of 11 REFs are ALT's" in cli(*words).err
+    write_vcf(here / "v.vcf", [*good, *swapped])
+    assert "most rows" not in cli(*words).err
+
+
 def test_tables_and_what_they_carry(here: Path, cli: Cli) -> None:
     """CSV, packed CSV, Parquet, standard input; other names of columns; what is carried over."""
     rows = [row for row in alleles(300, seed=3) if "," not in row[3]]

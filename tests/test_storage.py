@@ -350,7 +350,14 @@ def test_a_folder_of_files_in_a_store(
     monkeypatch.setattr(Remote, "upload", whole)
     ran = cli(*given, "--file-rows", 10 * ROWS, "--restart")
     assert ran.code == 0, ran.err
-    assert objects() == ["bucket/in.parquet", "bucket/o.run.json", "bucket/o/scores-00000000.parquet"]
+    held = ["bucket/in.parquet", "bucket/o.run.json", "bucket/o/scores-00000000.parquet"]
+    assert objects() == held
+    Remote("s3://bucket/o/notes.txt").put(b"precious")
+    one_line(cli(*given, "--force"), "s3://bucket/o/ holds notes.txt, which legscore did not write there")
+    assert objects() == sorted([*held, "bucket/o/notes.txt"])
+    Remote("s3://bucket/o/notes.txt").delete()
+    assert cli(*given, "--force").code == 0
+    assert objects() == held
 
 
 def test_what_a_store_refuses_is_one_line(cli: Cli, store: Proxy, tmp_path: Path, toy_model: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.atlas.contents import MANIFEST, SCORES, Contents, open_contents
+from legscore.atlas.earlier import check_replaced, check_whole
 from legscore.atlas.fill import COUNTED, TILES, finish_folder, write_tiles
 from legscore.atlas.fitting import read_tiles
 from legscore.atlas.make_atlas import closing, publish
@@ -59,8 +60,10 @@ def join_shards(
         store, run = PartFolder(room), fingerprint_of(asked)
         done = finished_record(output, [output], asked, store, force=force, run=run, needed={"rows": int})
         if done is not None:
+            check_whole(output)
             say(f"{output}: already finished; --force joins the shards again")
             return done
+        check_replaced(output)
         made = room / FILES
         with writing(output):
             if made.exists():
@@ -118,7 +121,7 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
     del manifest[SEAL]
     files: dict[str, Any] = {}
     by_status: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
+    errors: dict[str, float] = {}
     for piece in pieces:
         for name in sorted(name for name in piece.files if name.startswith(f"{SCORES}/")):
             content = piece.read(name)
@@ -132,7 +135,7 @@ def _joined(pieces: Sequence[Contents], made: Path) -> dict[str, Any]:
     manifest["files"] = dict(sorted(files.items()))
     manifest["status"] = {name: by_status[name] for name in STATUSES if by_status[name]}
     if errors:
-        manifest["numbers"]["largest_error"] = dict(errors)
+        manifest["numbers"]["largest_error"] = errors
     write_tiles(made / TILES, _tiles(pieces))
     return manifest
 

@@ -99,7 +99,7 @@ def look_up(
             | tally.record()
             | _circumstances(options, started, time.perf_counter() - begun, tally.rows)
         )
-        lines = [*rows.counts.lines(), *tally.lines()]
+        lines = [*replace(rows.counts, rows=tally.by_status).lines(), *tally.lines()]
         if form is not None and spooled is not None:
             from legscore.variants.vcf_out import write_vcf
 

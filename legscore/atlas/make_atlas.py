@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from legscore.atlas.earlier import check_replaced, check_whole
 from legscore.atlas.fill import fill_folder
 from legscore.atlas.options import AtlasRequest
 from legscore.atlas.stretches import Stretches, shard_of, stretches_of
@@ -88,7 +89,9 @@ def build_atlas(
         store, run = PartFolder(room), fingerprint_of(asked)
         done = finished_record(output, [output], asked, store, force=request.run.force, run=run)
         if done is not None:
+            check_whole(output)
             return done, []
+        check_replaced(output)
         check_moves(room, output)
         check_organism(request.run, request.build, log)
         staged = stage(request, room, asked, say, log)
@@ -178,6 +181,7 @@ def staged_only(request: AtlasRequest, say: Say, log: RunLog) -> Iterator[Staged
 def publish(made: Path, output: str, store: PartFolder, run: bytes) -> None:
     """Give the complete folder its name; an earlier one, which --force replaces, makes room first."""
     target, replaced = Path(os.path.realpath(base_of(output))), store.folder / REPLACED
+    check_replaced(output)
     for path in sorted(path for path in made.iterdir() if path.is_file()):
         store.note(f"output-{path.name}", checksum_of(path), run)
     with writing(output):

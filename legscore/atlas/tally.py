@@ -14,9 +14,10 @@ from legscore.atlas.found_rows import FOUND, HIT, MISS, FoundRows
 from legscore.atlas.options import LookupOptions
 from legscore.errors import InputError
 from legscore.rows.schema import STATUSES
-from legscore.run.record import mostly_unscored
+from legscore.run.record import WHAT_TO_CHECK, mostly_unscored
 from legscore.system.log import RunLog
 
+OF_MISSES = {"miss": "rows are changes that the atlas does not hold: --score-misses scores them"}
 SEVERAL = 10
 """From so many alleles on, more of one kind than of all others say what the input is."""
 
@@ -72,8 +73,7 @@ class Tally:
                 f"{self._source}: no allele lies in a tile of the atlas {where}, so no row has a score "
                 "(status no_window)",
             )
-        known = Counter({name: self.by_status[name] for name in STATUSES if self.by_status[name]})
-        if told := mostly_unscored(known):
+        if told := mostly_unscored(self.by_status, {**WHAT_TO_CHECK, **OF_MISSES}):
             log.warn("most rows without a score", told)
 
     def _what_it_has(self) -> str:

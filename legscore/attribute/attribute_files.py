@@ -93,7 +93,8 @@ def attribute(options: AttributeOptions, say: Say) -> Contributions:
     motifs = open_motifs(options.meme, options.most_p, say) if options.meme else None
     tables = Tables([options.scores])
     table = tables.all[0]
-    if table.opened.known_rows == 0 and wanted_columns(table.columns):
+    named = ["effect" if name == options.effect else name for name in table.columns]
+    if table.opened.known_rows == 0 and wanted_columns(named):
         say(f"{table.name} has no rows: the contributions are empty")
         saturation = EMPTY
     else:

@@ -15,6 +15,10 @@ from legscore.system.publish import record_of
 from legscore.system.small_files import parse_json
 
 MOST_INPUTS = 6
+MOST_POSITIONS = 100_000
+"""Of a tile."""
+Lengths = int | Mapping[str, int]
+"""Of all tiles, or of some by `tile_id`."""
 ENTRIES: dict[str, Any] = {
     "legscore": TEXT,
     "models": [{"name": TEXT, "sha256": TEXT, "training": {"preset": TEXT, "metrics": {}}}],
@@ -42,6 +46,20 @@ def run_metadata(opened: Input) -> dict[str, Any] | None:
         return None
     check_entries(record, ENTRIES, f"{source.path}: the record of its run")
     return {name: value for name, value in record.items() if value is not None}
+
+
+def said_lengths(record: Mapping[str, Any] | None) -> Lengths:
+    """What the record of scores of every change says of the lengths of the tiles; nothing where it says
+    none."""
+    made = (record or {}).get("variants")
+    if not isinstance(made, dict) or made.get("saturate") is not True:
+        return {}
+    said = made.get("tile_lengths", made.get("length") if made.get("tiles") == "promoters" else None)
+    several = said.values() if isinstance(said, dict) else [said]
+    if any(type(length) is not int or not 0 < length < MOST_POSITIONS for length in several):
+        return {}
+    assert isinstance(said, int | dict)
+    return said
 
 
 def circumstances(opened: Input, given: str) -> list[tuple[str, str]]:

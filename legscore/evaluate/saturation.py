@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
 from legscore.errors import InputError, nearest, shorten
+from legscore.evaluate.provenance import MOST_POSITIONS, Lengths, said_lengths
 from legscore.evaluate.tables import Selection, Tables, numbers
 
 BASES = "ACGT"
@@ -121,12 +123,15 @@ def wanted_columns(names: Iterable[str]) -> list[str]:
     return [n for n in (*NEEDED, *TILE_COLUMNS, *PLACE, "pos", "gene_name", "ref", "ref_base") if n in there]
 
 
-def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | None:
+def saturation(
+    frame: pl.DataFrame, column: str | None = None, lengths: Lengths = MappingProxyType({})
+) -> Saturation | None:
     """Tiles of a frame of scores with `wanted_columns`, None where no column makes any.
 
     Args:
         frame: one row per change; rows without an effect are left out.
         column: the tile column, None to choose.
+        lengths: of the tiles, where that is said (`said_lengths`); else a tile ends with its last change.
     """
     scored = frame.filter(
         pl.col("effect").is_finite() & pl.col("offset").is_not_null() & pl.col("alt_base").is_not_null()
@@ -136,7 +141,9 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
     scored = scored.with_columns(
         pl.col("offset").cast(pl.Int64, strict=False),
         pl.col("alt_base").cast(pl.String).str.to_uppercase().replace("U", "T"),
-    ).filter(pl.col("alt_base").is_in(list(BASES)) & (pl.col("offset") >= 0) & (pl.col("offset") < 100_000))
+    ).filter(
+        pl.col("alt_base").is_in(list(BASES)) & (pl.col("offset") >= 0) & (pl.col("offset") < MOST_POSITIONS)
+    )
     for name in [column] if column else [c for c in TILE_COLUMNS if c in scored.columns]:
         rows = scored.filter(pl.col(name).is_not_null())
         if not len(rows):
@@ -150,17 +157,26 @@ def saturation(frame: pl.DataFrame, column: str | None = None) -> Saturation | N
                 f"{name}: a change (offset, alt_base) stands twice in a tile; another column tells "
                 "tiles apart"
             )
-        if (found := _tiles(rows, key)) is not None:
+        if (found := _tiles(rows, key, lengths)) is not None:
             return found
     return None
 
 
-def _tiles(rows: pl.DataFrame, key: list[str]) -> Saturation | None:
+def _tiles(rows: pl.DataFrame, key: list[str], lengths: Lengths) -> Saturation | None:
     column = key[0]
     named = "gene_name" in rows.columns and column != "gene_name"
     about = [pl.col("offset").n_unique().alias("#n"), (pl.col("offset").max() + 1).alias("#length")]
     about += [pl.col("gene_name").cast(pl.String).first().alias("#gene")] if named else []
     positions = rows.group_by(key, maintain_order=True).agg(about)
+    if isinstance(lengths, int):
+        positions = positions.with_columns(pl.max_horizontal("#length", pl.lit(lengths)))
+    elif lengths and column == "tile_id":
+        said = (
+            positions[column]
+            .cast(pl.String)
+            .replace_strict(list(lengths), list(lengths.values()), default=None, return_dtype=pl.Int64)
+        )
+        positions = positions.with_columns(pl.max_horizontal("#length", said))
     tiles = positions.filter(
         (pl.col("#n") >= LEAST_POSITIONS) & (2 * pl.col("#n") >= pl.col("#length"))
     ).with_row_index("#tile")
@@ -264,7 +280,7 @@ def select_saturation(
     frame = frame.with_columns(
         pl.Series(n, numbers(frame[n], "column", n), nan_to_null=True) for n in ("offset", "effect")
     )
-    found = saturation(frame, column)
+    found = saturation(frame, column, said_lengths(table.metadata()))
     if found is None:
         tried = shorten([c for c in TILE_COLUMNS if c in table.columns])
         raise InputError(

@@ -85,7 +85,8 @@ class Selection:
     def require_rows(self, hint: str = "") -> None:
         if not len(self.frame):
             what = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
-            raise InputError(f"no rows are left to evaluate: of {self.rows:,}, {what}{hint}")
+            of = f"of {self.rows:,}, {what}" if self.rows else "there are none"
+            raise InputError(f"no rows are left to evaluate: {of}{hint}")
 
 
 class TableInMemory(str):

@@ -22,11 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from legscore.errors import LegscoreError, OutputError
 from legscore.output.parts import FILES, REPLACED, DamagedPartError, PartFolder
-from legscore.output.write import Writer, open_writer
+from legscore.output.write import METADATA_KEY, Writer, open_writer
 from legscore.run.finished import was_cut_short
+from legscore.run.own_files import check_own, names_in_record
 from legscore.run.pipeline import scored_parts
 from legscore.run.plan import Plan
 from legscore.run.record import Summary
@@ -79,15 +81,34 @@ def place_of(output: str, store: PartFolder) -> Path | Remote:
     return Remote(output) if is_remote(output) else store.folder / FILES
 
 
-def remove_previous_files(output: str, *, force: bool) -> None:
-    """Before a run begins anew: take away the files of an interrupted one in a store, or with `force` all
-    that lie under the folder's name. (On a disk files lie with the parts, and an earlier folder makes room
-    when the new one is complete.)"""
+def remove_previous_files(output: str) -> None:
+    """Before a run begins anew: take away the files of an earlier one in a store. (On a disk files lie with
+    the parts, and an earlier folder makes room when the new one is complete.)"""
     if is_remote(output):
         with writing(output):
             for name in Remote(output).names():
-                if force or NAME.fullmatch(name):
+                if NAME.fullmatch(name):
                     Remote(output).child(name).delete()
+
+
+def check_replaced(output: str) -> None:
+    """OutputError where the folder that --force would replace holds something that no run wrote there."""
+    known, remote = names_in_record(output), is_remote(output)
+
+    def is_own(name: str) -> bool:
+        if not NAME.fullmatch(name):
+            return False
+        return name in known or remote or _is_scores(Path(base_of(output)) / name)
+
+    check_own(output, is_own)
+
+
+def _is_scores(path: Path) -> bool:
+    """Whether a Parquet file says that legscore wrote it."""
+    try:
+        return METADATA_KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def run_files(
@@ -251,6 +272,7 @@ def _take_back(plan: Plan, store: PartFolder) -> None:
         and was_cut_short([f"{target}/"], store)
         and any(target.iterdir())
     ):
+        check_replaced(plan.output)
         with writing(plan.output):
             os.rename(target, made)
 
@@ -259,6 +281,7 @@ def _publish(plan: Plan, store: PartFolder) -> None:
     """Give the folder of files its name. An earlier one, which --force replaces, makes room first."""
     made, target = store.folder / FILES, Path(os.path.realpath(base_of(plan.output)))
     replaced, wanted = store.folder / REPLACED, {file_name(number) for number in range(n_files(plan))}
+    check_replaced(plan.output)
     with writing(plan.output):
         for entry in list(os.scandir(made)):
             if entry.name not in wanted:  # half-written when their run was killed

@@ -19,7 +19,14 @@ from legscore.model.checkpoint import Checkpoint
 from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.remote_parts import locked_parts
 from legscore.output.write import output_format
-from legscore.run.dataset import check_folder, file_name, n_files, remove_previous_files, run_files
+from legscore.run.dataset import (
+    check_folder,
+    check_replaced,
+    file_name,
+    n_files,
+    remove_previous_files,
+    run_files,
+)
 from legscore.run.finished import asked_of, earlier_output, finished_record
 from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
@@ -101,6 +108,8 @@ def score(
                 if not store.is_begun():  # what a kill left of parts that were being thrown away
                     store.clear()
                 return finished
+            if options.force and is_dataset(options.output):
+                check_replaced(options.output)
         if opener is None and workers is not None:
             opener = workers.open_engine
         decisions: list[str] = []
@@ -115,7 +124,7 @@ def score(
         log.event("start", inputs=shown, **start_event(plan, options.shard))
         if store is not None:
             if (options.restart or options.force) and is_dataset(options.output):
-                remove_previous_files(options.output, force=options.force)
+                remove_previous_files(options.output)
             stack.enter_context(
                 resuming(plan, store, say, log, derived_input=staging.derived_input, restart=options.restart)
             )

@@ -371,7 +371,10 @@ def prepare_metadata(
     if models.ranked_by:
         metadata["background"] = models.ranked_by
     if made_by := [one.made_by for one in source.opened.sources if one.made_by]:
-        metadata["variants"] = made_by[0]
+        lengths = [one.made_by.get("tile_lengths") for one in source.opened.sources]
+        differ = any(length != lengths[0] for length in lengths)
+        left_out = ("tile_lengths",) if differ else ()
+        metadata["variants"] = {name: said for name, said in made_by[0].items() if name not in left_out}
     return metadata
 
 

@@ -77,7 +77,9 @@ WHAT_TO_CHECK = {
 """Status → what may be wrong when it is the status of most rows, after `83 of 100 `."""
 
 
-def mostly_unscored(by_status: Mapping[str, int]) -> str | None:
+def mostly_unscored(
+    by_status: Mapping[str, int], what_to_check: Mapping[str, str] = WHAT_TO_CHECK
+) -> str | None:
     """One line when more than half of the rows have no score, about their commonest status; else None.
 
     Alleles in no tile (`no_window`), which are rows only when asked for, do not count.
@@ -87,7 +89,7 @@ def mostly_unscored(by_status: Mapping[str, int]) -> str | None:
     if rows - scored <= rows / 2:
         return None
     name = max(counts, key=lambda status: counts[status])
-    return f"most rows have no score: {counts[name]:,} of {rows:,} {WHAT_TO_CHECK[name]} (status {name})"
+    return f"most rows have no score: {counts[name]:,} of {rows:,} {what_to_check[name]} (status {name})"
 
 
 def python_call(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _finite(text: str) -> float | None:
     """The number as a threshold; None where it is none, or beyond what a score (float32) can be."""
     try:
         value = float(text)
-        struct.pack("f", value)
+        struct.pack("<f", value)
     except (ValueError, OverflowError):
         return None
     return value + 0.0 if math.isfinite(value) else None  # + 0.0: of -0 too

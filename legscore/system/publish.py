@@ -54,6 +54,20 @@ def written_by(output: str) -> list[str]:
 
 
 @contextlib.contextmanager
+def _closed(stream: BinaryIO, output: str) -> Iterator[BinaryIO]:
+    """Closes a stream at the end. That writes what is left, which the device may refuse a second time: the
+    error to report is the first, which names the output."""
+    try:
+        yield stream
+    except BaseException:
+        with contextlib.suppress(OSError):
+            stream.close()
+        raise
+    with writing(output):
+        stream.close()
+
+
+@contextlib.contextmanager
 def open_stream(output: str) -> Iterator[BinaryIO]:
     """Standard output, a device, a pipe or a socket for writing bytes. OutputError when it refuses."""
     if output == "-":
@@ -68,9 +82,9 @@ def open_stream(output: str) -> Iterator[BinaryIO]:
 
                 end = stack.enter_context(socket.socket(socket.AF_UNIX))
                 end.connect(output)
-                stream: BinaryIO = stack.enter_context(end.makefile("wb"))
+                stream: BinaryIO = stack.enter_context(_closed(end.makefile("wb"), output))
             else:
-                stream = stack.enter_context(open(output, "wb"))
+                stream = stack.enter_context(_closed(open(output, "wb"), output))  # noqa: SIM115
         yield stream
         with writing(output):
             stream.flush()

@@ -68,8 +68,9 @@ class Counts:
 
 
 def listed(counts: Counter[str]) -> str:
-    """`ok 3, edge 1`, in the order of STATUSES."""
-    return ", ".join(f"{name} {counts[name]:,}" for name in STATUSES if counts[name])
+    """`ok 3, edge 1`, in the order of STATUSES; others (`miss` of a lookup) come last."""
+    names = (*STATUSES, *sorted(set(counts) - set(STATUSES)))
+    return ", ".join(f"{name} {counts[name]:,}" for name in names if counts[name])
 
 
 class Builder:

@@ -27,7 +27,7 @@ from legscore.variants.haplotypes import HaplotypeBuilder
 from legscore.variants.options import BuildOptions, Setting, prepare
 from legscore.variants.output import check_output, dictionary, fixed_texts, open_table
 from legscore.variants.records import open_records
-from legscore.variants.saturate import SCHEMA, WITH_INDELS, Saturated, saturated
+from legscore.variants.saturate import SCHEMA, WITH_INDELS, Saturated, saturated, tile_lengths
 from legscore.variants.windows import tile_letters
 from legscore.version import __version__
 
@@ -118,6 +118,7 @@ def make(
             **options.described(),
             **({"haplotypes": len(chosen)} if chosen else {}),
             **({"margin": margin} if margin else {}),
+            **({"tile_lengths": tile_lengths(setting)} if saturate else {}),
             "contigs": dict(setting.genome.lengths),  # for those who make tracks of the scores
         },
     }

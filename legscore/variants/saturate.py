@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from legscore.errors import InputError
@@ -94,6 +95,24 @@ def saturated(setting: Setting, counts: Saturated, *, with_indels: bool = False)
                     contig, start[some], int(length[first]), minus[some], options.anchor, options.indel
                 )
             yield _batch(name, some, letters, start, minus, labels, counts, more)
+
+
+def tile_lengths(setting: Setting) -> int | dict[str, int]:
+    """Bases of the tiles that are changed: of all, where they have one length; else of those whose last base
+    is not A, C, G or T, which no row tells. For the table's metadata."""
+    if setting.tiles is None:
+        return {}
+    frame = setting.tiles.frame.filter(~pl.col("edge"))
+    length = (frame["end"] - frame["start"]).to_numpy()
+    if len(np.unique(length)) == 1:
+        return int(length[0])
+    last = np.where(frame["strand"].to_numpy() == "-", frame["start"].to_numpy(), frame["end"].to_numpy() - 1)
+    known = np.zeros(len(frame), dtype=bool)
+    for (name,), rows in frame.with_row_index("#row").group_by("chrom"):
+        at = rows["#row"].to_numpy()
+        known[at] = _CODE[setting.genome.contig(str(name))[last[at]]] >= 0
+    names = frame["tile_id"].to_list()
+    return {names[i]: int(length[i]) for i in np.flatnonzero(~known)}
 
 
 def _runs(length_T: np.ndarray, rows_a_base: int) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from legscore.evaluate.provenance import said_lengths
 from legscore.evaluate.report.collect import Scores
 from legscore.evaluate.report.order import in_order
 from legscore.evaluate.saturation import BASES, Saturation, saturation, wanted_columns
@@ -54,7 +55,7 @@ def heat_maps(scores: Scores, column: str | None) -> dict[str, Any] | None:
     if not frame["offset"].dtype.is_numeric():
         frame = frame.with_columns(pl.col("offset").cast(pl.String))
     frame = frame.with_columns(pl.col("offset").cast(pl.Int64, strict=False))
-    found = saturation(frame, column)
+    found = saturation(frame, column, said_lengths(scores.metadata))
     if found is None:
         return None
     kept = _kept(found)

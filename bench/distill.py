@@ -21,7 +21,8 @@ ensemble (`--every N`: a shard of N).
 About five CPU hours: 75 minutes of one core for labels (none for those that examples/make_student.py left
 in its folder, --labels-from), then 25 to 50 for each student, which gain little from a second core: one
 process a student (--students) uses two. `--parts` names what is done now; figures are made of all scores
-that are there. The exit code is 1 where something that is there falls short.
+that are there, rates and times of parts that are not done now stay in the result. The exit code is 1
+where something falls short.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from distill_tables import agreement, coverage, effects, found_at, make_tables
-from machine import alternate, arguments, finish
+from machine import RESULTS, alternate, arguments, finish
 from make_student import command
 
 from legscore.cli import run as run_command
@@ -55,6 +56,8 @@ from legscore.model.checkpoint import Checkpoint, load_checkpoint, load_members
 from legscore.model.forward import Forward
 from legscore.model.model_names import locate_models
 
+TIMED = ("rates", "rows_per_s", "genome")
+"""Entries of the result that other parts than scores make."""
 COSTS = {"s20": 20, "s50": 50, "own20": 20}
 WANTED = {
     "s20": {"promoters": 0.980, "native": 0.985, "levels": 0.995},
@@ -266,6 +269,18 @@ def _said(words: list[str]) -> str:
     return done.stdout + done.stderr
 
 
+def _measured_earlier(result: dict[str, Any]) -> dict[str, Any]:
+    """Rates and the genome from the results that are kept, where they were not measured now, and by which
+    commit they were."""
+    path = RESULTS / "distill.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    found = {name: before[name] for name in TIMED if name in before and name not in result}
+    if not found:
+        return {}
+    machine = {name: before["machine"][name] for name in ("cores", "commit", "date")}
+    return {**found, "earlier": {name: before.get("earlier", {}).get(name, machine) for name in found}}
+
+
 def main() -> None:
     options = arguments(
         __doc__ or "", data="../shared/data", work="distill_work", labels=200_000, steps=3_000, tiles=420,
@@ -290,6 +305,7 @@ def main() -> None:
         result["rows_per_s"] = whole_runs(work, tables, options.rows)
     if "genome" in parts:
         result["genome"] = genome(data, work, options.every)
+    result = {**_measured_earlier(result), **result}
     for what, one in holds.items():
         print(f"{what}: {'holds' if one else 'falls short'}")
     finish("distill", {**result, "holds": holds}, options.save)

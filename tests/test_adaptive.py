@@ -142,7 +142,7 @@ def test_parts_without_a_row_to_score(
     ("given", "message"),
     [
         (("--until-se", "0"), "above 0"),
-        (("--until-se", "nan"), "above 0"),
+        (("--until-se", "nan"), "nan is not a finite number"),
         (("--until-se", "0.1", "--out-of-fold", "fold"), "drop one"),
     ],
 )

@@ -224,15 +224,17 @@ def test_a_folder_killed_at_every_rename_goes_on(tmp_path: Path, source: Path, t
 def test_a_folder_that_is_replaced_is_there_until_the_new_one_is(
     tmp_path: Path, source: Path, toy_model: Path
 ) -> None:
-    out = tmp_path / "o"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine")
+    out, name = tmp_path / "o", "scores-00000000.parquet"
     options: dict[str, Any] = {"models": [str(toy_model)], "engine": "null", "force": True}
+    score(Options([str(source)], f"{out}/", keep="none", **options))
+    earlier = (out / name).read_bytes()
     with stopping("save", 0), pytest.raises(Interrupted):
-        score(Options([str(source)], f"{out}/", **options))
-    assert [path.name for path in out.iterdir()] == ["mine.txt"]
-    score(Options([str(source)], f"{out}/", **options))
-    assert [path.name for path in out.iterdir()] == ["scores-00000000.parquet"]
+        score(Options([str(source)], f"{out}/", keep="all", **options))
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_bytes() == earlier
+    score(Options([str(source)], f"{out}/", keep="all", **options))
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_bytes() != earlier
 
 
 def test_parts_of_a_null_that_do_not_fit_are_scored_again(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from legscore.dna.contract import Contract
-from legscore.errors import InputError
+from legscore.errors import InputError, ModelError
 from legscore.evaluate.bootstrap import Resampling, resample, spread
 from legscore.evaluate.options import EvaluationOptions
 from legscore.evaluate.tables import Tables, numbers
@@ -76,6 +76,15 @@ def fit(
     return line, conformal_quantile(np.abs(y[second] - line.slope * x[second]) / scale, coverage)
 
 
+def _context_of(contract: Any) -> str | None:
+    """What the scored windows were made of; None where the record's contract does not say, or another
+    legscore wrote it in another way."""
+    try:
+        return Contract.from_json(contract).context
+    except ModelError:
+        return None
+
+
 def calibrate(
     x_N: np.ndarray,
     y_N: np.ndarray,
@@ -118,8 +127,7 @@ def calibrate(
             "ask for less"
         )
     options = dict(metadata.get("options", {}))
-    if isinstance(metadata.get("contract"), dict):
-        options["context"] = Contract.from_json(metadata["contract"]).context
+    options["context"] = _context_of(metadata.get("contract"))
     return Calibration(
         tuple(models),
         {name: options.get(name) for name in SETTINGS},

@@ -41,7 +41,7 @@ FASTA = "Saccharomyces_cerevisiae.R64-1-1.dna.primary_assembly.fa.gz"
 GTF = "Saccharomyces_cerevisiae.R64-1-1.109.gtf.gz"
 STRAINS, SITES = "strains_vs_R64.vcf.gz", "saccharomyces_cerevisiae.vcf.gz"
 MEASURED, TILES = "native_measured_snvs.vcf.gz", "native_promoter_tiles.bed"
-UTR, TILES_A_GENE = 47, 3
+UTR, TILES_A_GENE, SHORT_TILES = 47, 3, 600
 EFFECTS_AGREE = 0.995
 """Spearman below which a run does not use a precision, but FP32."""
 
@@ -333,8 +333,8 @@ class Bench:
         return figures
 
     def short(self) -> dict[str, Any]:
-        """The same tiles in 16 bits, of few genes: size and largest error."""
-        gtf = self._annotation(60)
+        """The same tiles in 16 bits, of some genes: size and largest error."""
+        gtf = self._annotation(SHORT_TILES)
         tiles = ("--fasta", self.fasta, "--promoters", gtf, "--assume-utr", UTR)
         small = ("atlas", "build", *tiles, *self.scorer)
         sizes: dict[str, Any] = {}

@@ -101,6 +101,17 @@ def test_no_models_are_not_the_bundled_ones(empty: Any, tmp_path: Path) -> None:
             call()
 
 
+def test_models_from_a_generator(tmp_path: Path, toy_models: Path) -> None:
+    """`Path.glob` gives one."""
+    with legscore.load_ensemble(toy_models.glob("*.safetensors"), engine="null") as ensemble:  # type: ignore[arg-type]
+        assert len(ensemble.score(["ACGT" * 20])) == 1
+    table = pa.table({"sequence": ["ACGT"]})
+    with pytest.raises(InputError, match="models is empty"):
+        legscore.load_ensemble(tmp_path.glob("*.safetensors"), engine="null")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="models is empty"):
+        legscore.score_table(table, models=tmp_path.glob("*.safetensors"), engine="null")  # type: ignore[arg-type]
+
+
 def test_columns_are_named_by_texts() -> None:
     with pytest.raises(
         InputError, match=r"columns\['sequence'\] is 0; it must be the name of a column, such as '0'"

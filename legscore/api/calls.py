@@ -12,6 +12,7 @@ import numpy as np
 from legscore.errors import InputError
 from legscore.input.arrow_stream import is_table
 from legscore.run.named_ensembles import models_of
+from legscore.run.python_kinds import no_models
 from legscore.run.python_words import told_in_python
 from legscore.system.log import Progress, Say, StartProgress, finish, logged
 from legscore.system.notebook import progress_bar
@@ -83,7 +84,7 @@ def options_of(record: type[T], given: Mapping[str, Any]) -> T:
             elif name == "models" and isinstance(value, Mapping) and "ensembles" in fields:
                 value, values["ensembles"] = models_of(value)
             elif field.type == "Sequence[str]":
-                value = listed(value)
+                value = listed_models(value) if name == "models" else listed(value)
             if isinstance(value, np.generic):  # of an array: a number like any other
                 value = value.item()
             values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -101,6 +102,14 @@ def listed(given: Paths | None) -> tuple[str, ...]:
             "score_genome and score_table"
         )
     return tuple(os.fspath(one) for one in ([given] if isinstance(given, str | os.PathLike) else given))
+
+
+def listed_models(given: Paths | None) -> tuple[str, ...]:
+    """`listed`; InputError where something was given, such as a pattern's generator, and holds none."""
+    found = listed(given)
+    if given is not None and not found:
+        raise no_models(found)
+    return found
 
 
 def check_files_given(name: str, given: Any) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from legscore.api.calls import Paths, RunRecord, listed, text_of
+from legscore.api.calls import Paths, RunRecord, listed, listed_models, text_of
 from legscore.errors import InputError
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
@@ -105,7 +105,7 @@ def design_sequences(
         raise InputError(f"gc is {gc!r}; give the lowest and the highest share, such as (0.3, 0.5)")
     options = DesignOptions(
         target=_target(target), output=os.fspath(output), generator=text_of(generator),
-        models=listed(models), check=listed(check), n=n, method=method, best_of=best_of,
+        models=listed_models(models), check=listed(check), n=n, method=method, best_of=best_of,
         calls=calls, seed=seed, steps=steps, shift=shift, start_mutations=start_mutations, feed=feed,
         emphasis=emphasis, rules=Rules(listed(avoid), gc, max_homopolymer, listed(keep)),
         min_distance=min_distance, start=text_of(start), length=length, training=text_of(training),
@@ -168,8 +168,8 @@ def mutation_curve(
 
     request = Request(engine, precision, device=device)
     options = CurveOptions(
-        os.fspath(start), os.fspath(output), listed(models), mutations, kind, most, seed, text_of(plot),
-        force, rc, request,
+        os.fspath(start), os.fspath(output), listed_models(models), mutations, kind, most, seed,
+        text_of(plot), force, rc, request,
     )  # fmt: skip
     told = told_in_python(say)
     return _with_bar(lambda bar: run_curve(options, told, bar), progress)

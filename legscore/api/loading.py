@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from legscore.api.calls import Models, Paths, listed, options_of
+from legscore.api.calls import Models, Paths, listed_models, options_of
 from legscore.engine.choose import Request
 from legscore.input.arrow_stream import as_table
 from legscore.input.columnar import made_by
@@ -71,7 +71,7 @@ def load_ensemble(
     """
     request = Request(engine, precision, recipe, is_singleton=bool(singleton), device=device)
     return open_ensemble(
-        listed(models),
+        listed_models(models),
         request,
         rc,
         allow_duplicates=allow_duplicates,

@@ -30,8 +30,8 @@ def check_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: M
         kind = kind.removesuffix(" | None")
         if wanted := _wanted(kind, value):
             raise InputError(f"{name} is {_shown(value)}; it must be {wanted}")
-        if name == "models" and kind in PATHS and not isinstance(value, os.PathLike) and len(value) == 0:
-            raise _no_models(value)
+        if name == "models" and kind in PATHS and hasattr(value, "__len__") and len(value) == 0:
+            raise no_models(value)
         if name == "columns" and isinstance(value, Mapping):
             _check_columns(value)
 
@@ -65,7 +65,8 @@ def _may_be_texts(value: Any) -> bool:
     return not isinstance(value, list | tuple | set) or all(isinstance(o, str | os.PathLike) for o in value)
 
 
-def _no_models(value: Any) -> InputError:
+def no_models(value: Any) -> InputError:
+    """The error where models were asked for and none are named."""
     if isinstance(value, str):
         return InputError("an empty name was given for a model; is a shell variable unset?")
     return InputError(

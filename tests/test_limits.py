@@ -260,8 +260,9 @@ def test_a_run_that_waits_for_room_can_be_stopped(tmp_path: Path, toy_model: Pat
     base = _long_rows(tmp_path, toy_model)
     out = tmp_path / "o.parquet"
     process = subprocess.Popen(
-        [*base, "-o", str(out), "--memory", "400M", "--null-rate", "4000"], stderr=subprocess.PIPE, text=True
-    )
+        [*base, "-o", str(out), "--memory", "400M", "--null-rate", "4000"], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
     ends = time.monotonic() + 60
     while not list(Path(f"{out}.parts").glob("part-*")):
         assert process.poll() is None

@@ -7,8 +7,7 @@ help the training and are not part of the checkpoint; what tells its SD learns w
 
 The user's own rows, where there are some, come last: the student learns from drawn windows alone, and then
 for a tenth more steps, at a smaller rate, from batches of which own rows are a part. Among drawn windows from
-the first step on they were learnt by heart: levels gained, and effects that were not labelled shrank. With
-the last tenth of the drawn windows' steps given up for them, effects gained no more than these steps bring.
+the first step on they were learnt by heart: levels gained, and effects that were not labelled shrank.
 """
 
 from __future__ import annotations

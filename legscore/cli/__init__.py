@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -21,6 +19,7 @@ from legscore.cli.terminal import guard_streams
 from legscore.errors import LegscoreError, nearest, printable
 from legscore.system.allocator import use_system_pool
 from legscore.system.extras import naming_extras
+from legscore.system.interrupts import end_on_signals, interrupts_first
 from legscore.version import __version__
 
 if TYPE_CHECKING:
@@ -144,14 +143,9 @@ def main() -> None:
     """Entry point: errors become one line on stderr and an exit code; SIGTERM and SIGHUP end a run as Ctrl-C
     does, unless they are ignored (nohup)."""
     guard_streams()
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is None or threading.current_thread() is not threading.main_thread():
-            continue
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+    end_on_signals()
     try:
-        with naming_extras():
+        with interrupts_first(), naming_extras():
             cli.main(prog_name="legscore", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -196,7 +190,3 @@ def _fail(message: str, code: int) -> NoReturn:
     """One line, whatever names of files or columns it holds."""
     click.echo(f"legscore: {printable(message)}", err=True)
     sys.exit(code)
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)

@@ -26,6 +26,7 @@ from legscore.run.plan import Plan
 from legscore.run.record import Summary
 from legscore.run.stages import Stages
 from legscore.run.stream import apply, background, in_flight
+from legscore.system import interrupts
 from legscore.system.checksum import checksum_of
 from legscore.system.log import Progress, Tell
 from legscore.system.memory import Budget
@@ -108,5 +109,6 @@ def scored_parts(
         keeping = apply(lambda pair: pool.submit(stages.keep, stages.reduce(*pair)), scored)
         with contextlib.closing(background(keeping, KEEPING, "score", stop)) as futures:
             for future in futures:
+                interrupts.check()
                 yield stages.count(future.result())
                 budget.done()

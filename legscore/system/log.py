@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from legscore.errors import LegscoreError, LegscoreWarning, OutputError
+from legscore.system.interrupts import interrupts_first
 from legscore.system.publish import writing
 from legscore.system.small_files import parse_json
 
@@ -153,7 +154,8 @@ def logged(path: str | None, say: Say, *, force: bool = False) -> Iterator[RunLo
 
     warnings.showwarning = show
     try:
-        yield log
+        with interrupts_first():
+            yield log
     except BaseException as error:
         with contextlib.suppress(LegscoreError):  # the first error is the one to report
             text = " ".join(str(error).split()) or type(error).__name__

@@ -13,8 +13,6 @@ import pytest
 from conftest import REPOSITORY
 from test_resume import sequences
 
-from legscore.system import interrupts
-
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CHILD = """
 import os, signal, sys, time
@@ -65,25 +63,35 @@ def test_a_signal_that_a_library_hides_still_ends_the_run(
     assert subprocess.run(again, env=environment, capture_output=True, timeout=60).returncode == 0
 
 
+ALONE = """
+import signal, sys
+from legscore.system import interrupts
+
+def told(body):
+    try:
+        with interrupts.interrupts_first():
+            body()
+        return "nothing"
+    except BaseException as error:
+        return type(error).__name__
+
+def fails():
+    raise ValueError
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.end_on_signals()
+print(told(fails), told(interrupts.check))
+print(told(lambda: signal.raise_signal(int(sys.argv[1]))), told(fails), told(interrupts.check))
+interrupts.end_on_signals()
+print(told(fails), told(interrupts.check))
+"""
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_errors_after_a_signal_are_the_signal_s(number: int) -> None:
-    handlers = {n: signal.getsignal(n) for n in SIGNALS}
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupts.end_on_signals()
-        with pytest.raises(ValueError, match="before"), interrupts.interrupts_first():
-            raise ValueError("before")
-        interrupts.check()
-        expected = KeyboardInterrupt if number == signal.SIGINT else SystemExit
-        with pytest.raises(expected):
-            signal.raise_signal(number)
-        with pytest.raises(expected), interrupts.interrupts_first():
-            raise ValueError("after")
-        with pytest.raises(expected):
-            interrupts.check()
-    finally:
-        for n, handler in handlers.items():
-            signal.signal(n, handler)
-        interrupts.end_on_signals()
-        for n, handler in handlers.items():
-            signal.signal(n, handler)
+    """In a process of its own, since a signal may end a worker of pytest."""
+    words = [sys.executable, "-c", ALONE, str(int(number))]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    lines = subprocess.run(words, capture_output=True, text=True, env=environment, check=True).stdout
+    raised = "KeyboardInterrupt" if number == signal.SIGINT else "SystemExit"
+    assert lines.split() == [*("ValueError", "nothing"), *[raised] * 3, *("ValueError", "nothing")]

@@ -44,7 +44,7 @@ def _own(promoters: Path, native: Path) -> pa.Table:
     rows: dict[str, list[Any]] = {"table": [], "row": [], "ref_sequence": [], "alt_sequence": []}
     for name, path in (("promoters", promoters), ("native", native)):
         table = pq.read_table(path)
-        ref, alt = (_inserts(table, column) for column in ("ref", "alt"))
+        ref, alt = (inserts(table, column) for column in ("ref", "alt"))
         chosen = np.random.default_rng(29).random(len(ref)) < OWN_SHARE
         for row in np.flatnonzero(chosen):
             rows["table"].append(name)
@@ -54,7 +54,7 @@ def _own(promoters: Path, native: Path) -> pa.Table:
     return pa.table(rows)
 
 
-def _inserts(table: pa.Table, which: str) -> list[str]:
+def inserts(table: pa.Table, which: str) -> list[str]:
     """Inserts of a table's sequences."""
     name = next(name for name in (f"{which}_sequence", f"{which}_seq") if name in table.column_names)
     return [_insert(text) for text in table[name].to_pylist()]

@@ -288,6 +288,6 @@ def _about(first: FirstPass, counted: dict[str, Any], by_status: np.ndarray) -> 
         yield "        the student stands for other models (--force-student), so nothing is expected of it"
     elif counted["expected"] is None and first.rescore.quantity == ABS_EFFECT:
         yield "        the student's record does not say what that finds; distill it again for a promise"
-    yield "        the student gives no spread that could tell where it is unsure, so size alone chooses"
+    yield "        size alone chooses: adding rows where a student is unsure found no more of the largest"
     if lengths := sum(int(by_status[STATUS_CODE[name]]) for name in ("too_short", "too_long")):
         yield f"        the ensemble also scores {lengths:,} rows of lengths that the student does not read"

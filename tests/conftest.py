@@ -38,6 +38,10 @@ from legscore.system.extras import EXTRAS as PACKAGES
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 EXTRAS = ("is_reverse", "is_singleton")
+LONG = os.environ.get("LEGSCORE_LONG") == "1"
+"""Whether tests marked `long` run too, and others try every fault where they else try some: .ci/full."""
+FEW_WINDOWS = "import legscore.engine.fidelity\nlegscore.engine.fidelity.TOTAL = 192\n"
+"""What has a process measure fidelity on few windows: 2,048 take half a minute of a core for each ensemble."""
 BROUGHT = (*PACKAGES, "onnx", "scipy")
 """Packages that the extra [test] brings and a plain installation lacks."""
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -54,6 +58,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 """Published networks in ../shared/reference, and what their files do not say."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not LONG and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long: LEGSCORE_LONG=1, as .ci/full does"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One cache for a run of pytest: its workers share it, so that each network is compiled and measured once."""
@@ -62,6 +72,8 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = folder.parent
     patch = pytest.MonkeyPatch()
     patch.setenv("LEGSCORE_CACHE", str(folder / "cache"))
+    if not LONG:
+        exec(FEW_WINDOWS)
     yield
     patch.undo()
 

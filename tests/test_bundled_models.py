@@ -102,7 +102,7 @@ def test_no_tile_that_trained_shares_20_bases_with_a_test_row(script: ModuleType
             tests |= set(tested[name].to_pylist())
     text = "|".join(test[17:-13] for test in tests)
     text += "|" + other_strand(text)
-    for oligo in tiles["sequence"].to_pylist()[::1_500]:
+    for oligo in tiles["sequence"].to_pylist()[::4_500]:
         assert not any(oligo[at : at + 20] in text for at in range(17, len(oligo) - 32))
 
 

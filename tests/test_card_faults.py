@@ -3,13 +3,12 @@ real PyCUDA card on PyCUDA's stand-in, CUDA graphs on a stand-in for the driver'
 
 Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first, the
 middle and the last call of each kind are tried with all that follow failing too, the middle one alone as
-well; LEGSCORE_EVERY_FAULT=1 tries every call (.ci/full).
+well; LEGSCORE_LONG=1 tries every call (.ci/full).
 """
 
 # ruff: noqa: F811 (fixtures of another file)
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Ran, toy_checkpoint, yeast_contract
+from conftest import LONG, Ran, toy_checkpoint, yeast_contract
 
 pytest.importorskip("onnxruntime", reason="running graphs on the CPU needs legscore[bench]")
 
@@ -45,7 +44,6 @@ from legscore.model.forward import Forward
 from legscore.model.student import sd_networks
 from legscore.system import resources
 
-EVERY = os.environ.get("LEGSCORE_EVERY_FAULT") == "1"
 OTHERS = ("legscore: CUDA kernels: the driver rejects", "legscore: TensorRT ")
 """What begins a line where the card's name is not known."""
 
@@ -99,7 +97,7 @@ def tiny_recipe(folder: Path) -> Path:
 
 def chosen(calls: list[str], lasting: bool) -> list[int]:
     """Numbers of the calls to try: all, or of each kind the first, middle and last, or the middle alone."""
-    if EVERY:
+    if LONG:
         return [*range(len(calls))]
     of = {kind: [i for i, call in enumerate(calls) if call == kind] for kind in dict.fromkeys(calls)}
     places = (0.0, 0.5, 1.0) if lasting else (0.5,)
@@ -141,7 +139,7 @@ def walk(
         ended_in_one_line(ran, where)
         assert not out.exists(), where
         fake.allocations.clear()
-        if not (keeps_parts or EVERY):
+        if not (keeps_parts or LONG):
             continue
         ran = run()
         assert ran.code == 0, (where, ran.err)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Ran, in_parts_of, scored_by
+from conftest import LONG, REPOSITORY, Ran, in_parts_of, scored_by
 from test_resume import PART, ROWS, Cheap, names, sequences
 
 from legscore.errors import EngineError, InputError, LegscoreError, OutputError
@@ -77,14 +77,14 @@ def alive() -> list[str]:
     ]
 
 
-def test_thirty_random_kills(tmp_path: Path) -> None:
+def test_random_kills(tmp_path: Path) -> None:
     """SIGKILL, SIGTERM and SIGINT at seeded moments of runs on tables and on a VCF; `bench/kills.py` does it
     at length."""
     (tmp_path / "work").mkdir()
-    tally = kills.kill_runs(kills.Folder(tmp_path / "work", "cheap", 2000), 30, seed=7)
-    assert sum(tally.kills.values()) == 30
-    assert tally.kills["SIGKILL"] >= 15
-    assert tally.resumed >= 10
+    tally = kills.kill_runs(kills.Folder(tmp_path / "work", "cheap", 2000), 30 if LONG else 12, seed=7)
+    assert sum(tally.kills.values()) == (30 if LONG else 12)
+    assert tally.kills["SIGKILL"] >= 6
+    assert tally.resumed >= 4
     assert tally.finished >= 1
 
 

@@ -68,6 +68,7 @@ def add_an_n(contig: str) -> None:
     pysam.tabix_index("v.vcf.gz", preset="vcf", force=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [".parquet", ".vcf"])
 def test_options_of_run_on_a_genome(
     alleles: Path, everything: Path, contig: str, cli: Cli, telling: None, monkeypatch: pytest.MonkeyPatch, ending: str

@@ -231,7 +231,9 @@ def test_the_other_head_is_sealed_and_whole(telling: Path, tmp_path: Path) -> No
         student_record(sealed_student(student, {**record, "fidelity": fidelity}))
 
 
-@pytest.mark.parametrize("kind", ["bins", "with SiLU", "scalar"])
+@pytest.mark.parametrize(
+    "kind", ["bins", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("with SiLU", "scalar"))]
+)
 def test_the_head_learns_what_differs(kind: str) -> None:
     """Members that differ as a share of G's says: the head finds it, and begins at the typical SD."""
     if kind == "scalar":

@@ -404,6 +404,7 @@ def test_processes_share_the_members(table: Path, tmp_path: Path, cli: Any) -> N
     assert [p.name for p in tmp_path.glob(".*.lock")] == [".seed2.lock"]
 
 
+@pytest.mark.long
 def test_two_processes_train_one_member_together(table: Path, tmp_path: Path, cli: Any) -> None:
     """torchrun: the two halves of every batch give the whole batch's step (in fp32, up to rounding and
     BatchNorm)."""
@@ -426,6 +427,7 @@ def test_two_processes_train_one_member_together(table: Path, tmp_path: Path, cl
     assert 0 < max(differ) < 0.2
 
 
+@pytest.mark.long
 def test_compiled_training_gives_the_same_loss(table: Path, tmp_path: Path) -> None:
     """torch.compile, where a C++ compiler is at hand: the same losses up to rounding."""
     import shutil

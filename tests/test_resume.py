@@ -240,7 +240,7 @@ def test_what_changed_is_named(
         sequences(source, seed=1)
         message = rf"inputs {re.escape(str(source))} (size|modified_ns) was \d+, is now \d+"
     elif what == "version":
-        monkeypatch.setattr("legscore.run.prepare.__version__", "99.0")
+        monkeypatch.setattr("legscore.run.metadata.__version__", "99.0")
         message = r'legscore was "[^"]+", is now "99.0"'
     elif what == "precision":
         monkeypatch.setattr(NullEngine, "precision", "bf16")

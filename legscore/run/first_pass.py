@@ -26,11 +26,12 @@ from legscore.output.write import check_writes
 from legscore.rows.schema import STATUS_CODE, STATUSES
 from legscore.run.cascade import Cascade
 from legscore.run.choice import Choice, Keys, choose, kept_results, keys_of, ranked_values, sample_share
+from legscore.run.input_and_models import PreparedModels, prepare_input, prepare_models
 from legscore.run.job import Workers
 from legscore.run.options import Options, Staging
 from legscore.run.pipeline import scored_parts
 from legscore.run.plan import Plan, output_schema
-from legscore.run.prepare import PreparedModels, prepare_input, prepare_models, prepared
+from legscore.run.prepare import prepared
 from legscore.run.record import Summary
 from legscore.run.rescore import ABS_EFFECT, Rescore
 from legscore.run.rescore_check import chosen_line

@@ -114,8 +114,8 @@ def is_own(entry: os.DirEntry[str]) -> bool:
 
 
 class PartFolder:
-    """Parts in a folder that this run holds (`legscore.system.lock.holding`) or, for single parts, that its
-    driver holds."""
+    """Parts in a folder that this run holds (`legscore.system.lock.locked_folder`) or, for single parts, that
+    its driver holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

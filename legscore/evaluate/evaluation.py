@@ -17,7 +17,8 @@ from legscore.evaluate.compare import Group, Pair, compare
 from legscore.evaluate.ensemble_curve import Point, ensemble_curve
 from legscore.evaluate.figures.scatter import Panel
 from legscore.evaluate.options import EvaluationOptions
-from legscore.evaluate.tables import Selection, Tables, lists, numbers
+from legscore.evaluate.tables import Selection, Tables
+from legscore.evaluate.values import lists, numbers
 from legscore.rows.schema import ALIASES
 from legscore.system.log import Say
 

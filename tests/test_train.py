@@ -26,7 +26,7 @@ from legscore.train.construct import construct_file  # noqa: E402
 from legscore.train.data import DataOptions, read_training_data  # noqa: E402
 from legscore.train.inputs import codes_of, encode, shift  # noqa: E402
 from legscore.train.optim import initialise, make_optimizer, make_schedule  # noqa: E402
-from legscore.train.recipe import PRESETS, resolve  # noqa: E402
+from legscore.train.presets import PRESETS, resolve  # noqa: E402
 from legscore.train.sampler import Sampler  # noqa: E402
 from legscore.train.soft_targets import adaptive_sd, is_singleton, soft_targets  # noqa: E402
 

@@ -23,7 +23,8 @@ from conftest import Ran, in_parts_of, random_dna, scored_by
 from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.output.parts import DamagedPartError, PartFolder, Scored, parts_folder
+from legscore.output.part_file import DamagedPartError, Scored
+from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.shards import Shard
 from legscore.rows.reduce import Results
 from legscore.run.job import score

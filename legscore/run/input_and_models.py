@@ -1,10 +1,12 @@
-"""What a run reads and the ensemble that scores it: each opened, then settled against the other."""
+"""What a run reads and the ensemble that scores it, settled against each other; the columns that follow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from legscore.dna.contract import Contract
 from legscore.errors import InputError, nearest
@@ -13,11 +15,19 @@ from legscore.input.roles import check_types, choose_carried_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.ensemble import open_members, training_records
 from legscore.model.student import check_students
-from legscore.output.write import output_format
-from legscore.rows.schema import Roles, find_roles
+from legscore.output.result_columns import result_schema
+from legscore.output.write import check_writes, output_format
+from legscore.rows.schema import RESULT_COLUMNS, Roles, find_roles
+from legscore.run.background import COLUMNS as RANKS
 from legscore.run.background import Background, chosen_background, settings_of
 from legscore.run.finished import own_outputs
-from legscore.run.named_ensembles import NamedEnsemble, named_columns, open_named
+from legscore.run.named_ensembles import (
+    NamedEnsemble,
+    column_of,
+    compared_with_first,
+    named_columns,
+    open_named,
+)
 from legscore.run.options import Options
 from legscore.run.settings import check_singleton, in_context, resolve_rc, resolve_sequence_is, resolve_until
 from legscore.system.log import Detail, Say
@@ -158,6 +168,29 @@ def prepare_models(
         shifts=shifts,
         ensembles=ensembles,
     )
+
+
+def checked_schema(options: Options, source: PreparedInput, models: PreparedModels) -> pa.Schema:
+    """Columns of the output. LegscoreError where its format cannot hold them."""
+    windows, members = source.roles.kind.windows, len(models.members)
+    results = RESULT_COLUMNS[windows]
+    per_model = options.per_model
+    values = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
+    lists, named = dict.fromkeys(values, members), [*results]
+    if ensembles := models.ensembles:
+        compared = [one.name for one in compared_with_first(ensembles)]
+        named = named_columns([one.name for one in ensembles], windows, compared)
+        lists = {column_of(name, one.name): len(one) for one in ensembles for name in values}
+    if models.calibration is not None:
+        from legscore.run.calibration import COLUMNS
+
+        named += COLUMNS
+    if models.background is not None:
+        named += RANKS
+    kept = [source.opened.schema.field(name) for name in source.carried]
+    schema = result_schema(kept, named, lists, models.varying, options.student is not None)
+    check_writes(source.format_name, schema)
+    return schema
 
 
 def _intervals(

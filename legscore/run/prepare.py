@@ -10,14 +10,13 @@ from legscore.input.read import Input
 from legscore.model.checkpoint import Checkpoint
 from legscore.output.shards import KEY as SHARD
 from legscore.output.shards import Shard, described
-from legscore.output.write import check_writes
 from legscore.rows.window import Windower
 from legscore.run.dataset import parts_a_file
-from legscore.run.input_and_models import prepare_input, prepare_models
+from legscore.run.input_and_models import checked_schema, prepare_input, prepare_models
 from legscore.run.metadata import prepare_metadata
 from legscore.run.open_engines import OpenEngine, prepare_engine, tells_sd
 from legscore.run.options import Options
-from legscore.run.plan import Plan, output_schema, part_rows
+from legscore.run.plan import Plan, part_rows
 from legscore.run.resume import content_of
 from legscore.system.log import Say
 from legscore.system.publish import is_dataset
@@ -54,19 +53,7 @@ def prepared(
     for line in source.opened.notes:
         say(line)
     models = prepare_models(options, source, say, members)
-    schema = output_schema(
-        source.opened,
-        source.carried,
-        source.roles,
-        len(models.members),
-        options.per_model,
-        models.varying,
-        models.calibration is not None,
-        options.student is not None,
-        models.background is not None,
-        models.ensembles,
-    )
-    check_writes(source.format_name, schema)
+    schema = checked_schema(options, source, models)
     with prepare_engine(options, source, models, say, opener) as (engine, verifier):
         work = len(models.members) * (len(models.shifts.places) if models.shifts else 1)
         rows = options.part_rows or part_rows(work, engine.name)

@@ -27,7 +27,7 @@ from scipy.stats import ttest_rel
 from legscore.train.ablation import score_member
 from legscore.train.columns import DataOptions
 from legscore.train.data import TrainingData, read_training_data
-from legscore.train.recipe import resolve
+from legscore.train.presets import resolve
 
 PLATEAU_EPOCHS = 10
 """Validations that the plateau schedule follows; the other variants validate once."""

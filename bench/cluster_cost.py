@@ -33,7 +33,8 @@ from machine import OPTIMISED, arguments, finish
 
 from legscore.measure.whole_run import random_table
 from legscore.model.checkpoint import load_checkpoint
-from legscore.output.parts import PartFolder, Scored
+from legscore.output.part_file import Scored
+from legscore.output.parts import PartFolder
 from legscore.rows.reduce import Results
 
 FLOP = 2 * 284e6 * 2

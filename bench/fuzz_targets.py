@@ -312,7 +312,7 @@ def _training_recipe() -> bytes:
 
 
 def _recipe(path: Path) -> None:
-    from legscore.train.recipe import resolve
+    from legscore.train.presets import resolve
 
     recipe = resolve(None, path)
     recipe.contract()

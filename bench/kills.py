@@ -40,6 +40,7 @@ def child(engine: str, arguments: list[str]) -> None:
     """The command with small parts, and with `cheap` an engine that needs no compiling."""
     import numpy as np
 
+    import legscore.run.open_engines
     import legscore.run.prepare
     from legscore.cli import main
     from legscore.engine.null_engine import NullEngine
@@ -55,7 +56,7 @@ def child(engine: str, arguments: list[str]) -> None:
             )
 
     if engine == "cheap":
-        legscore.run.prepare.open_engine = lambda members, request, say: Cheap(members)  # type: ignore[assignment]
+        legscore.run.open_engines.open_engine = lambda members, request, say: Cheap(members)  # type: ignore[assignment]
     sys.argv = ["legscore", *arguments]
     main()
 

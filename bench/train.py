@@ -30,7 +30,7 @@ from legscore.train.columns import DataOptions
 from legscore.train.data import read_training_data
 from legscore.train.loop import Trainer
 from legscore.train.optim import make_optimizer
-from legscore.train.recipe import resolve
+from legscore.train.presets import resolve
 from legscore.train.soft_targets import soft_targets
 
 

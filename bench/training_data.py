@@ -27,7 +27,7 @@ import json, resource, sys, time
 from legscore.system.allocator import keep_freed_parts
 from legscore.train.columns import DataOptions
 from legscore.train.data import read_training_data
-from legscore.train.recipe import resolve
+from legscore.train.presets import resolve
 from legscore.train.sampler import Sampler
 keep_freed_parts()
 recipe = resolve("noginet")

@@ -41,7 +41,7 @@ from legscore.engine.trt.installed import RTX, TENSORRT, is_installed
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
 from legscore.model.gpu_form import GROUPS, LAYOUTS, SILU, GpuForm
 from legscore.model.gpu_graph import build_gpu_graph, float_names
-from legscore.train.recipe import PRESETS
+from legscore.train.presets import PRESETS
 
 GENERATOR = ORIGINAL.parent.parent / "generator/yeast_complex_generator.safetensors"
 BATCH = 256

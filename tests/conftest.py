@@ -295,7 +295,7 @@ def in_parts_of(patch: pytest.MonkeyPatch, rows: int) -> None:
 def opened_by(patch: pytest.MonkeyPatch, opener: Callable[..., Any]) -> None:
     """Have runs of the command line open their engine by `opener(members, request, say)`. From Python:
     `score(opener=)`."""
-    patch.setattr("legscore.run.prepare.open_engine", opener)
+    patch.setattr("legscore.run.open_engines.open_engine", opener)
 
 
 def scored_by(patch: pytest.MonkeyPatch, engine: Callable[[Any], Any]) -> None:

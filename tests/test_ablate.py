@@ -25,7 +25,7 @@ from legscore.train.ablation import (
     with_equal_steps,
 )
 from legscore.train.options import Listener, MemberOptions, TrainingOptions
-from legscore.train.recipe import PRESETS, resolve
+from legscore.train.presets import PRESETS, resolve
 from legscore.train.study import StudyOptions, run_study, study_variants
 from legscore.train.train_models import train_models
 

@@ -195,7 +195,7 @@ def test_an_interrupted_build_goes_on(here: Path, cli: Cli, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            "legscore.run.prepare.open_engine", lambda members, request, say: Faulty(members, request)
+            "legscore.run.open_engines.open_engine", lambda members, request, say: Faulty(members, request)
         )
         assert cli(*BUILD, "-o", "a", *small).code == 130
     assert not Path("a").exists()
@@ -302,7 +302,7 @@ def test_two_builds_at_once(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatc
             seen.append(Ran(done.returncode, done.stdout, done.stderr))
         return Steady(members, request)
 
-    monkeypatch.setattr("legscore.run.prepare.open_engine", meanwhile)
+    monkeypatch.setattr("legscore.run.open_engines.open_engine", meanwhile)
     atlas = built(cli, "a")
     one_line(seen[0], "a/", str(os.getpid()))
     assert (atlas / "manifest.json").exists()

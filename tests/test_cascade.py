@@ -25,7 +25,8 @@ from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import LegscoreError
 from legscore.model.checkpoint import load_members
-from legscore.output.parts import PartFolder, Scored
+from legscore.output.part_file import Scored
+from legscore.output.parts import PartFolder
 from legscore.run.calibration import Calibration
 from legscore.run.choice import Choice, choose, common_thresholds, sample_share
 from legscore.run.rescore import Rescore

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, random_dna
 
-from legscore.output.parts import FILES, PartFolder, Scored, parts_folder
+from legscore.output.part_file import Scored
+from legscore.output.parts import FILES, PartFolder, parts_folder
 from legscore.run.dataset import n_files, parts_a_file, parts_of
 from legscore.run.job import score
 from legscore.run.options import Options

@@ -122,7 +122,7 @@ def test_doctor_where_only_packages_are_missing(cli: Any, monkeypatch: pytest.Mo
     for module in (machine, doctor):
         monkeypatch.setattr(module, "find_gpus", lambda: ([GPU], ""))
     monkeypatch.setattr(choose, "nvidia_driver", lambda: True)
-    monkeypatch.setattr("legscore.engine.torch_engine.best_device", lambda: "cpu")
+    monkeypatch.setattr("legscore.engine.torch_devices.best_device", lambda: "cpu")
     ran = cli("doctor")
     assert "GPU 0:         NVIDIA H200, compute capability 9.0, 132 multiprocessors, 150 GB" in ran.out
     assert (
@@ -131,7 +131,7 @@ def test_doctor_where_only_packages_are_missing(cli: Any, monkeypatch: pytest.Mo
     )
     assert "for more:    TensorRT and PyCUDA are not installed: pip install 'legscore[gpu]'" in ran.out
     assert "for more:    the CUDA kernels are not compiled and nvcc is not here" in ran.out
-    monkeypatch.setattr("legscore.engine.torch_engine.best_device", lambda: "cuda")
+    monkeypatch.setattr("legscore.engine.torch_devices.best_device", lambda: "cuda")
     assert choose.choose_engine("auto")[0] == "torch"
     assert choose.choose_engine("auto")[1].startswith(
         "NVIDIA GPU; TensorRT cannot be used: TensorRT and PyCUDA are not installed"

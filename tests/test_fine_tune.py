@@ -17,7 +17,7 @@ from legscore.train.columns import DataOptions  # noqa: E402
 from legscore.train.data import read_training_data  # noqa: E402
 from legscore.train.fine_tune import FineTune, read_starts, recipe_of  # noqa: E402
 from legscore.train.loop import Trainer  # noqa: E402
-from legscore.train.recipe import resolve  # noqa: E402
+from legscore.train.presets import resolve  # noqa: E402
 
 SHORT = ["--set", "epochs=1", "--set", "steps_per_epoch=4", "--set", "batch=16", "-q"]
 SMALL = ["--set", "widths=16,16,16", "--set", "kernel=3", "--set", "stem_kernel=3"]

@@ -1,5 +1,4 @@
-"""Importing published checkpoints: what is inferred, what is demanded, what is refused, and why (legnet.md
-7.7)."""
+"""Importing published checkpoints: what is inferred, what is demanded, what is refused, and why."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Ran, one_line, random_dna
 
-from legscore.output.parts import FILES, DamagedPartError, PartFolder, Scored, parts_folder
+from legscore.output.part_file import DamagedPartError, Scored
+from legscore.output.parts import FILES, PartFolder, parts_folder
 from legscore.rows.reduce import Results
 from legscore.run.job import score
 from legscore.run.options import Options

@@ -154,7 +154,7 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "find_spec",
         lambda name, *rest: None if name == "torch" and "torch" not in found.packages else find(name, *rest),
     )
-    monkeypatch.setattr("legscore.engine.torch_engine.best_device", lambda: found.torch_sees)
+    monkeypatch.setattr("legscore.engine.torch_devices.best_device", lambda: found.torch_sees)
     monkeypatch.setattr(sys, "platform", "linux")
     return found
 

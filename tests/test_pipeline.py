@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.output.parts import PartFolder, Scored, part_name, parts_folder
+from legscore.output.part_file import Scored, part_name
+from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.write import open_writer
 from legscore.run.job import score
 from legscore.run.options import Options

@@ -23,7 +23,8 @@ from conftest import Ran, in_parts_of, random_dna, scored_by
 from legscore.dna.batch import Batch
 from legscore.engine.null_engine import NullEngine
 from legscore.errors import InputError, OutputError
-from legscore.output.parts import DamagedPartError, PartFolder, Scored, parts_folder
+from legscore.output.part_file import DamagedPartError, Scored
+from legscore.output.parts import PartFolder, parts_folder
 from legscore.output.shards import Shard
 from legscore.rows.reduce import Results
 from legscore.run.job import score
@@ -240,7 +241,7 @@ def test_what_changed_is_named(
         sequences(source, seed=1)
         message = rf"inputs {re.escape(str(source))} (size|modified_ns) was \d+, is now \d+"
     elif what == "version":
-        monkeypatch.setattr("legscore.run.prepare.__version__", "99.0")
+        monkeypatch.setattr("legscore.run.metadata.__version__", "99.0")
         message = r'legscore was "[^"]+", is now "99.0"'
     elif what == "precision":
         monkeypatch.setattr(NullEngine, "precision", "bf16")

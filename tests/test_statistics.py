@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from legscore.evaluate import bootstrap, correlation, dependent
 from legscore.evaluate.bootstrap import PairedMetrics, Resampling, p_of_difference, resample, spread
-from legscore.evaluate.changes import CHANGE_METRICS, ChangeMetrics, noise_of_replicates, substitutions
+from legscore.evaluate.changes import CHANGE_METRICS, ChangeMetrics, substitutions
 from legscore.evaluate.compare import Group, Pair, compare
 from legscore.evaluate.ensemble_curve import ensemble_curve, subsets
+from legscore.evaluate.noise import noise_of_replicates
 from legscore.system import rank_order
 
 

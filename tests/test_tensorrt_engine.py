@@ -292,7 +292,7 @@ def test_versions(world: World, version: str, module: str, monkeypatch: pytest.M
         assert module in (common.differences().__name__ if module != "v8" else "v8")
     else:
         with pytest.raises(
-            EngineError, match=f"TensorRT[ -]{version} is not supported; install .*legscore.gpu"
+            EngineError, match=rf"TensorRT[ -]{version} is not supported; install .*legscore\[gpu"
         ):
             common.differences()
 

@@ -22,7 +22,7 @@ from legscore.cuda.card import CardError
 from legscore.dna.batch import Batch
 from legscore.dna.one_hot import strands
 from legscore.engine import fidelity as fid
-from legscore.engine import open_engine, reference, torch_engine
+from legscore.engine import open_engine, reference, torch_devices, torch_engine
 from legscore.engine.card_engine import Cards
 from legscore.engine.choose import Request
 from legscore.engine.recipe import Recipe, load_recipe
@@ -114,12 +114,12 @@ def test_switches_stay_off_until_the_last_thread_has_scored() -> None:
     try:
         for backend in switches:
             backend.allow_tf32 = True
-        with torch_engine.exact:
-            with torch_engine.exact:
+        with torch_devices.exact:
+            with torch_devices.exact:
                 pass
             assert [backend.allow_tf32 for backend in switches] == [False, False]
         assert [backend.allow_tf32 for backend in switches] == [True, True]
-        with pytest.raises(ValueError, match="a pass that fails"), torch_engine.exact:
+        with pytest.raises(ValueError, match="a pass that fails"), torch_devices.exact:
             raise ValueError("a pass that fails")
         assert [backend.allow_tf32 for backend in switches] == [True, True]
     finally:

@@ -26,7 +26,7 @@ from legscore.train.construct import construct_file  # noqa: E402
 from legscore.train.data import DataOptions, read_training_data  # noqa: E402
 from legscore.train.inputs import codes_of, encode, shift  # noqa: E402
 from legscore.train.optim import initialise, make_optimizer, make_schedule  # noqa: E402
-from legscore.train.recipe import PRESETS, resolve  # noqa: E402
+from legscore.train.presets import PRESETS, resolve  # noqa: E402
 from legscore.train.sampler import Sampler  # noqa: E402
 from legscore.train.soft_targets import adaptive_sd, is_singleton, soft_targets  # noqa: E402
 
@@ -40,7 +40,7 @@ def phi(z: float) -> float:
 
 @pytest.mark.parametrize("e", [0.0, 0.3, 4.0, 8.5, 11.27, 16.9, 17.0])
 def test_soft_targets_by_hand(e: float) -> None:
-    """Bin i holds P(i <= N(e + 0.5, 0.5) < i + 1); the ends are open (legnet.md §3)."""
+    """Bin i holds P(i <= N(e + 0.5, 0.5) < i + 1); the ends are open."""
     cdf = [phi((edge - (e + 0.5)) / 0.5) for edge in range(1, 18)]
     expected = [cdf[0], *(cdf[i] - cdf[i - 1] for i in range(1, 17)), 1 - cdf[16]]
     got = soft_targets(torch.tensor([e]))[0]

@@ -25,7 +25,7 @@ from legscore.model.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
 from legscore.model.legnet import from_checkpoint  # noqa: E402
 from legscore.train.data import DataOptions, read_training_data  # noqa: E402
 from legscore.train.generator import GeneratorTrainer  # noqa: E402
-from legscore.train.recipe import resolve  # noqa: E402
+from legscore.train.presets import resolve  # noqa: E402
 
 YEAST = yeast_contract()
 TINY: dict[str, Any] = {

@@ -25,7 +25,7 @@ from legscore.errors import LegscoreError  # noqa: E402
 from legscore.model.checkpoint import load_checkpoint  # noqa: E402
 from legscore.train.data import DataOptions, read_training_data  # noqa: E402
 from legscore.train.loop import Trainer  # noqa: E402
-from legscore.train.recipe import resolve  # noqa: E402
+from legscore.train.presets import resolve  # noqa: E402
 
 TINY = {"widths": (16, 16, 16), "epochs": 2, "steps_per_epoch": 6, "batch": 16, "kernel": 3, "stem_kernel": 3}
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from legscore.dna.codes import count_n, encode_text, text_to_codes, unique_rows
 from legscore.dna.contract import CODE_OF_BYTE, INVALID_CODE, N_CODE, Contract
+from legscore.rows.reading import decide_sequence_is
 from legscore.rows.schema import KINDS, STATUSES
-from legscore.rows.window import Windower, decide_sequence_is
+from legscore.rows.window import Windower
 
 YEAST, HUMAN = yeast_contract(), human_contract()
 A5, A3 = YEAST.adapter5, YEAST.adapter3

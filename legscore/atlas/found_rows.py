@@ -17,8 +17,9 @@ from legscore.rows.schema import OK, STATUSES
 from legscore.system.log import Say
 from legscore.variants.allele_blocks import Records
 from legscore.variants.alleles import Changes
-from legscore.variants.build import Builder, Piece, placed_offset, placed_status, scattered
+from legscore.variants.build import Builder
 from legscore.variants.options import Setting
+from legscore.variants.placed import Piece, placed_offset, placed_status, scattered
 from legscore.variants.places import Places
 
 HIT, MISS, NEITHER = 0, 1, 2

@@ -177,7 +177,8 @@ def _circumstances(
 ) -> dict[str, Any]:
     """What the record holds beyond what defines the scores."""
     return {
-        "command": options.command or python_call("legscore.look_up", {"source": options.source}),
+        "command": options.command
+        or python_call("legscore.atlas.look_up.look_up", {"source": options.source}),
         "inputs": [options.shown.get(options.source, options.source)],
         "atlas_folder": options.atlas,
         "output": options.output,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import click
 
@@ -26,17 +27,12 @@ from legscore.cli.output_options import (
     threads_option,
     verbose_option,
 )
-from legscore.cli.progress import ProgressBar
+from legscore.cli.progress import scoring_bar
 from legscore.cli.sections import Section, SectionedCommand
 from legscore.cli.start_run import expected, hold_memory
 from legscore.cli.variant_options import OPTIONS
 from legscore.errors import InputError
-from legscore.run.options import DEFAULT_SHARE, Options, Staging
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from legscore.system.log import Progress, RunLog
+from legscore.run.options import DEFAULT_SHARE, Options
 
 TILES = (
     "fasta", "promoters", "regions_bed", "length", "upstream", "downstream", "step", "biotypes",
@@ -209,30 +205,17 @@ def build(
     )
     refuse_given(("log_json",) if dry_run else (), "--dry-run does nothing that could be told")
     hold_memory(options, by_workers=cluster is not None)
-    bar = ProgressBar(quiet)
-
-    def start_bar(rows: int, members: int) -> Progress:
-        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
-
-    def start_workers(job: Options, staging: Staging, log: RunLog) -> AbstractContextManager[Any]:
-        return on_cluster(cluster, job, staging, log)
-
+    start_workers = partial(on_cluster, cluster)
     with logged(log_json, say, force=options.force) as log:
         if dry_run:
             with staged_only(request, say, log) as staged:
                 for line in expected(staged.job, start_workers, log, say):
                     click.echo(line)
             return
-        try:
+        with scoring_bar(quiet) as progress:
             record, lines = build_atlas(
-                request,
-                say=say,
-                progress=start_bar if bar.shows else None,
-                log=log,
-                start_workers=start_workers,
+                request, say=say, progress=progress, log=log, start_workers=start_workers
             )
-        finally:
-            bar.close()
         finish(log, record)
     if record.get("already_finished"):
         say(f"{record['output']}: already finished ({record['rows']:,} changes); --force builds it again")

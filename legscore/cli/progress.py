@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legscore.cli.terminal import bar_stream
+
+if TYPE_CHECKING:
+    from legscore.system.log import StartProgress
 
 Advance = Callable[[float], object]
 """Takes the work done since its last call; fractions add up."""
@@ -97,5 +100,19 @@ def progress_bar(
     bar.start(label, total, unit, brief=True)
     try:
         yield bar.advance
+    finally:
+        bar.close()
+
+
+@contextmanager
+def scoring_bar(quiet: bool) -> Iterator[StartProgress | None]:
+    """A bar for a run, which starts it once it knows its rows; None where no bar shows."""
+    bar = ProgressBar(quiet)
+
+    def start(rows: int, members: int) -> Advance:
+        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
+
+    try:
+        yield start if bar.shows else None
     finally:
         bar.close()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from legscore.cli.cluster_options import on_cluster, workers_lines
-from legscore.cli.progress import ProgressBar
+from legscore.cli.progress import scoring_bar
 from legscore.cli.variant_options import build_options, roles_of
-from legscore.run.options import DIRECT, Options, Staging
+from legscore.run.options import DIRECT, Options
 
 if TYPE_CHECKING:
     from legscore.cluster.options import ClusterOptions
-    from legscore.system.log import Progress, RunLog, Say
+    from legscore.system.log import RunLog, Say
     from legscore.variants.run_request import RunRequest
 
 
@@ -70,28 +70,16 @@ def start(
     from legscore.system.log import finish, logged
     from legscore.variants.genome_run import score_request
 
-    def start_bar(rows: int, members: int) -> Progress:
-        return bar.start("scoring" if members == 1 else f"scoring × {members} models", rows, "rows")
-
-    def start_workers(job: Options, staging: Staging, log: RunLog) -> AbstractContextManager[Any]:
-        return on_cluster(cluster, job, staging, log)
-
-    bar = ProgressBar(quiet)
+    start_workers = partial(on_cluster, cluster)
     with logged(log_json, say, force=request.options.force) as log:
         if dry_run:
             for line in expected(request.options, start_workers, log, say):
                 click.echo(line)
             return None
-        try:
+        with scoring_bar(quiet) as progress:
             record, lines = score_request(
-                request,
-                say=say,
-                progress=start_bar if bar.shows else None,
-                log=log,
-                start_workers=start_workers,
+                request, say=say, progress=progress, log=log, start_workers=start_workers
             )
-        finally:
-            bar.close()
         finish(log, record)
     if record.get("already_finished"):
         say(f"{record['output']}: already finished ({record['rows']:,} rows); --force scores it again")

@@ -190,7 +190,7 @@ def training_options(command: F) -> F:
 def resolve_recipe(given: dict[str, Any], recorded: Any = None) -> Any:
     """The recipe that the options ask for; `recorded`: of a checkpoint, where options name none."""
     from legscore.train.construct import CONSTRUCTS, construct_file
-    from legscore.train.recipe import changed, resolve
+    from legscore.train.presets import changed, resolve
 
     settings = parse_settings(given["settings"])
     for option in ("bins", "target_sd", "target_shift"):

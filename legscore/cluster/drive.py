@@ -27,7 +27,8 @@ from legscore.engine.choose import Request
 from legscore.errors import ClusterError, shorten
 from legscore.measure.dry_run import MEASURED_S, Expected
 from legscore.model.checkpoint import Checkpoint
-from legscore.output.parts import DamagedPartError, PartFolder
+from legscore.output.part_file import DamagedPartError
+from legscore.output.parts import PartFolder
 from legscore.run.dataset import n_files
 from legscore.run.options import Options, Staging
 from legscore.run.plan import Plan

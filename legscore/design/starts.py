@@ -13,8 +13,8 @@ from legscore.errors import InputError, nearest, shorten
 from legscore.input.read import open_input
 from legscore.input.roles import role_array
 from legscore.input.whole_table import checked_values
-from legscore.rows.schema import KINDS, OK, STATUSES
-from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
+from legscore.rows.reading import SNIFF_ROWS, Reading, decide_sequence_is
+from legscore.rows.schema import OK, STATUSES
 
 NAME_COLUMNS = ("id", "name", "tile_id", "gene", "seq_id")
 PART_ROWS = 65_536
@@ -54,16 +54,14 @@ def read_starts(
     sequence_is = decide_sequence_is(head, contract)
     if length is None:
         length = _first_length(head, contract, sequence_is)
-    windower = Windower(
-        replace(contract, insert_min=length, insert_max=length), KINDS["sequence"], sequence_is
-    )
+    reading = Reading(replace(contract, insert_min=length, insert_max=length), sequence_is)
     end = contract.length - len(contract.flank3)
     found, labels = [], []
     for part in opened.parts([chosen, *([label] if label and label != chosen else [])], PART_ROWS):
         sequences = text_to_codes(role_array(part, "ref_sequence", chosen))
-        status = windower.fit(sequences)
+        status = reading.fit(sequences)
         rows = np.flatnonzero(status == OK)
-        inserts = windower.build(sequences, rows)[:, end - length : end]
+        inserts = reading.build(sequences, rows)[:, end - length : end]
         known = (inserts != N_CODE).all(axis=1)
         bad = np.flatnonzero(status != OK)
         if strict and (len(bad) or not known.all()):

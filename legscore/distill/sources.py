@@ -16,8 +16,8 @@ from legscore.dna.contract import CODE_OF_BYTE, N_CODE, Contract, reverse_comple
 from legscore.errors import InputError
 from legscore.input.read import open_input
 from legscore.input.roles import role_array
-from legscore.rows.schema import KINDS, OK, find_roles
-from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
+from legscore.rows.reading import SNIFF_ROWS, Reading, decide_sequence_is
+from legscore.rows.schema import OK, find_roles
 from legscore.system.log import Say
 from legscore.variants.genome import Genome
 
@@ -203,14 +203,14 @@ def _inserts_of(
     column = roles.sequence_columns[0]
     head = role_array(next(opened.parts([column], SNIFF_ROWS)), "ref_sequence", column)
     one_length = replace(contract, insert_min=insert, insert_max=insert)
-    windower = Windower(one_length, KINDS["sequence"], decide_sequence_is(head, contract))
+    reading = Reading(one_length, decide_sequence_is(head, contract))
     end = contract.length - len(contract.flank3)
     share, found = MOST_INSERTS / max(opened.n_rows, 1), [np.empty((0, insert), np.uint8)]
     for part in opened.parts([column], PART_ROWS):
         sequences = text_to_codes(role_array(part, "ref_sequence", column))
-        usable = windower.fit(sequences) == OK
+        usable = reading.fit(sequences) == OK
         if share < 1:
             usable &= rng.random(len(usable)) < share
-        inserts = windower.build(sequences, np.flatnonzero(usable))[:, end - insert : end]
+        inserts = reading.build(sequences, np.flatnonzero(usable))[:, end - insert : end]
         found.append(inserts[(inserts < N_CODE).all(axis=1)])
     return np.concatenate(found), opened.n_rows

@@ -184,7 +184,7 @@ class Contract:
         return self.channels[4:]
 
     def window(self, insert: str) -> str:
-        """The window around one insert, as text: the readable twin of `legscore.rows.window`."""
+        """The window around one insert, as text: the readable twin of `legscore.rows.reading`."""
         if not self.insert_min <= len(insert) <= self.insert_max:
             raise ValueError(
                 f"insert has {len(insert)} bases; the contract takes {self.insert_min}-{self.insert_max}"

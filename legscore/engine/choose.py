@@ -55,13 +55,13 @@ def choose_engine(asked: str) -> tuple[str, str]:
         there = f"an NVIDIA driver is there, but {lacking}"
         if not has_torch:
             return "openvino", f"{there}; and PyTorch, which would use it, is not installed"
-        from legscore.engine.torch_engine import best_device
+        from legscore.engine.torch_devices import best_device
 
         if best_device() == "cuda":
             return "torch", f"NVIDIA GPU; {lacking}"
         return "openvino", f"{there}; and the installed PyTorch cannot use it"
     if sys.platform == "darwin" and has_torch:
-        from legscore.engine.torch_engine import best_device
+        from legscore.engine.torch_devices import best_device
 
         if best_device() == "mps":
             return "torch", "Apple GPU"
@@ -111,7 +111,7 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
     elif engine == "tensorrt":
         recipe, why = load_recipe("fp16"), "the recipe for GPUs"
     elif engine == "torch":
-        from legscore.engine.torch_engine import best_device
+        from legscore.engine.torch_devices import best_device
 
         on_gpu = best_device() == "cuda"
         recipe = load_recipe("fp16" if on_gpu else "fp32")

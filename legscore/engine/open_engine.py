@@ -139,7 +139,8 @@ def _built(
 
 def _on_torch(members: Sequence[Checkpoint], recipe: Recipe, request: Request, say: Say) -> ThreadedEngine:
     """PyTorch on its best device, or on each GPU chosen, as one engine."""
-    from legscore.engine.torch_engine import TorchEngine, best_device, gpu_names
+    from legscore.engine.torch_devices import best_device, gpu_names
+    from legscore.engine.torch_engine import TorchEngine
 
     make = partial(
         TorchEngine,

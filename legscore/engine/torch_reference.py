@@ -13,7 +13,7 @@ from legscore.dna.batch import Batch
 from legscore.dna.contract import BASES
 from legscore.dna.one_hot import strands
 from legscore.engine.base import ThreadedEngine
-from legscore.engine.torch_engine import best_device, exact
+from legscore.engine.torch_devices import best_device, exact
 from legscore.model.checkpoint import Checkpoint
 from legscore.model.legnet import LegNet, from_checkpoint
 

@@ -21,7 +21,8 @@ from legscore.dna.contract import Contract
 from legscore.errors import InputError, ModelError
 from legscore.evaluate.bootstrap import Resampling, resample, spread
 from legscore.evaluate.options import EvaluationOptions
-from legscore.evaluate.tables import Tables, numbers
+from legscore.evaluate.tables import Tables
+from legscore.evaluate.values import numbers
 from legscore.run.calibration import SETTINGS, Calibration
 
 FOLDS = 10

@@ -9,12 +9,11 @@ counts in that order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from legscore.evaluate.bootstrap import ranks_of
-from legscore.evaluate.correlation import Found, pearson
+from legscore.evaluate.correlation import Found
 from legscore.system.rank_order import Ranking, ranking
 
 CHANGE_METRICS = ("sign_agreement", "sign_agreement_all", "auroc", "auprc", "auroc_up", "auroc_down")
@@ -26,45 +25,6 @@ MEANING = {
     "auroc_up": "prediction tells measured increases above the threshold from all other rows",
     "auroc_down": "−prediction tells measured decreases above the threshold from all other rows",
 }
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What measurement noise is, and what it allows.
-
-    Attributes:
-        sd: SD of the error of the truth column. threshold: |truth| beyond it is a change.
-        source: where the SD comes from.
-        replicate_r, reliability, ceiling: Pearson of two replicates; of their mean with another such mean
-            (Spearman-Brown); the largest Pearson that a perfect prediction can expect against that mean. NaN
-            without replicates.
-    """
-
-    sd: float
-    threshold: float
-    source: str
-    n: int = 0
-    replicate_r: float = math.nan
-    reliability: float = math.nan
-    ceiling: float = math.nan
-    reason: str = ""
-
-
-def noise_of_replicates(first_N: np.ndarray, second_N: np.ndarray, z: float) -> Noise:
-    """Noise of the mean of two replicates with equal and independent errors: SD of their difference over 2.
-
-    A shift between them is no noise of an effect and is taken out. The ceiling is √(2r / (1 + r)) for the
-    mean of both.
-    """
-    both = np.isfinite(first_N) & np.isfinite(second_N)
-    a, b = first_N[both], second_N[both]
-    if len(a) < 3:
-        return Noise(math.nan, math.nan, "replicates", len(a), reason=f"{len(a)} rows have both replicates")
-    sd = float(np.std(a - b, ddof=1)) / 2
-    r = pearson(a, b)
-    reliability = 2 * r.value / (1 + r.value) if r.value > 0 else math.nan
-    reason = r.reason or ("the replicates do not correlate" if not r.value > 0 else "")
-    return Noise(sd, z * sd, "replicates", len(a), r.value, reliability, math.sqrt(reliability), reason)
 
 
 def substitutions(ref: list[str | None], alt: list[str | None]) -> np.ndarray:

@@ -20,7 +20,8 @@ import polars as pl
 
 from legscore.errors import InputError, nearest, shorten
 from legscore.evaluate.correlation import pearson, spearman
-from legscore.evaluate.tables import Tables, numbers
+from legscore.evaluate.tables import Tables
+from legscore.evaluate.values import numbers
 
 EVERY = "all"
 MOST_ROWS = 2.0**53

@@ -11,21 +11,20 @@ import polars as pl
 
 from legscore.errors import InputError, shorten
 from legscore.evaluate.bootstrap import Resampling
-from legscore.evaluate.changes import Noise, noise_of_replicates, substitutions
+from legscore.evaluate.changes import substitutions
 from legscore.evaluate.classes import ClassScore, class_scores, read_weights
 from legscore.evaluate.compare import Group, Pair, compare
 from legscore.evaluate.ensemble_curve import Point, ensemble_curve
 from legscore.evaluate.figures.scatter import Panel
+from legscore.evaluate.noise import Noise, noise_asked_for, not_their_mean
 from legscore.evaluate.options import EvaluationOptions
-from legscore.evaluate.tables import Selection, Tables, lists, numbers
+from legscore.evaluate.tables import Selection, Tables
+from legscore.evaluate.values import lists, numbers
 from legscore.rows.schema import ALIASES
 from legscore.system.log import Say
 
 WHOLE = "all"
 SUBSTITUTIONS = "substitutions"
-AWAY = 0.1
-"""A truth that strays further than this share of the noise SD from the mean of its replicates is not that
-mean."""
 OPPOSITE = -0.3
 """A Pearson below this suggests that one side is ref − alt."""
 LONG = 1_000_000_000
@@ -114,7 +113,7 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
         frame = frame.with_columns(_counted(frame, counted))
         by.append(SUBSTITUTIONS)
     selection.frame = frame
-    noise = _noise(options, pairs, columns)
+    noise = noise_asked_for(options, pairs, columns)
     what = f"clusters ({options.cluster})" if options.cluster else "rows"
     drawn = (
         f"{options.bootstrap:,} resamples of {what}, seed {options.seed}"
@@ -122,7 +121,7 @@ def evaluate(options: EvaluationOptions, say: Say = lambda line: None) -> Evalua
         else "no bootstrap"
     )
     result = Evaluation(pairs, selection, drawn, noise=noise)
-    result.notes += _not_their_mean(options, pairs[0].truth, columns, noise)
+    result.notes += not_their_mean(options, pairs[0].truth, columns, noise)
     _drop_truthless(selection, pairs, options.cluster)
     parts = _split(selection, by) if by else []
     # one group of all rows says it all
@@ -176,43 +175,6 @@ def _counted(frame: pl.DataFrame, columns: list[str]) -> pl.Series:
     else:
         values = substitutions(*(frame[c].cast(pl.String).to_list() for c in columns))
     return pl.Series(SUBSTITUTIONS, values, nan_to_null=True)
-
-
-def _noise(options: EvaluationOptions, pairs: list[Pair], columns: dict[str, np.ndarray]) -> dict[str, Noise]:
-    """Noise of each truth, as far as it was given."""
-    if options.noise_sd is not None and options.replicates:
-        raise InputError("--noise-sd and --replicate both give the noise; choose one")
-    if options.replicates and len(options.replicates) != 2:
-        raise InputError(
-            f"--replicate was given {len(options.replicates)} times; give two replicates of the truth"
-        )
-    truths = list(dict.fromkeys(pair.truth for pair in pairs))
-    if (options.replicates or options.noise_sd is not None) and len(truths) > 1:
-        raise InputError("--replicate and --noise-sd are about one truth; evaluate truths in separate calls")
-    if options.noise_sd is not None:
-        return {truths[0]: Noise(options.noise_sd, options.noise_z * options.noise_sd, "--noise-sd")}
-    if options.replicates:
-        first, second = (columns[name] for name in options.replicates)
-        return {truths[0]: noise_of_replicates(first, second, options.noise_z)}
-    return {}
-
-
-def _not_their_mean(
-    options: EvaluationOptions, truth: str, columns: dict[str, np.ndarray], noise: dict[str, Noise]
-) -> list[str]:
-    """A note where the truth is no mean of the replicates: noise and ceiling are then another quantity's."""
-    if not options.replicates:
-        return []
-    first, second = options.replicates
-    away = columns[truth] - (columns[first] + columns[second]) / 2
-    away = away[np.isfinite(away)]
-    if len(away) < 3 or not away.std() > AWAY * noise[truth].sd:
-        return []
-    return [
-        f"{truth} is not the mean of {first} and {second} (median distance {np.median(np.abs(away)):.3g}): "
-        "threshold and ceiling "
-        "are that mean's"
-    ]
 
 
 def _drop_truthless(selection: Selection, pairs: list[Pair], cluster: str | None) -> None:

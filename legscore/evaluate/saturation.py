@@ -18,7 +18,8 @@ import polars as pl
 
 from legscore.errors import InputError, nearest, shorten
 from legscore.evaluate.provenance import MOST_POSITIONS, Lengths, said_lengths
-from legscore.evaluate.tables import Selection, Tables, numbers
+from legscore.evaluate.tables import Selection, Tables
+from legscore.evaluate.values import numbers
 
 BASES = "ACGT"
 TILE_COLUMNS = ("tile_id", "promoter", "gene", "gene_id", "id")

@@ -136,7 +136,7 @@ def _build(name: str, checkpoint: Checkpoint, recipe: Recipe, request: Request, 
         return OpenVINODenoiser(checkpoint, recipe)
     import torch
 
-    from legscore.engine.torch_engine import best_device, gpu_names
+    from legscore.engine.torch_devices import best_device, gpu_names
     from legscore.generate.torch_denoiser import TorchDenoiser
     from legscore.model.legnet import from_checkpoint
 

@@ -62,7 +62,7 @@ def _unpublished(a: Architecture) -> str:
 
 
 def _rank(hidden: int) -> int:
-    """CP rank of a hidden × hidden × hidden/2 tensor at half its size (legnet.md §1; TensorLy rounds)."""
+    """CP rank of a hidden × hidden × hidden/2 tensor at half its size, rounded as TensorLy does."""
     sides = (hidden, hidden, hidden // 2)
     return max(1, round(0.5 * hidden * hidden * (hidden // 2) / sum(sides)))
 

@@ -1,10 +1,10 @@
 """What a run has done so far: the results of its finished parts, and a record of what they depend on, in a
 folder beside the output.
 
-A part file holds the results of one part and nothing of the input: the columns that are carried over are read
-again, from an input that the record pins. So parts take 10 to 20 bytes a row (more with --per-model), and the
-output is written once, while scoring. Files are written aside, synced and renamed. Each says which run and
-which part it is of, under a checksum; what does not fit is not taken, and the part is scored again.
+A part file (`legscore.output.part_file`) holds the results of one part and nothing of the input: the columns
+that are carried over are read again, from an input that the record pins. So the output is written once, while
+scoring. Files are written aside, synced and renamed; what is damaged or another run's is not taken, and the
+part is scored again.
 
     OUT.parts/record.json       what the bytes of the output depend on; its fingerprint stands for the run
     OUT.parts/part-00000012     results of part 12
@@ -21,27 +21,18 @@ import json
 import os
 import re
 import shutil
-import struct
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from legscore.errors import OutputError
-from legscore.rows.reduce import Results
+from legscore.output.part_file import DamagedPartError, Scored, packed, part_name, unpacked
 from legscore.system.checksum import Checksum
 from legscore.system.json_records import difference, fingerprint_of, parse_record
 from legscore.system.lock import LOCK_NAME
 from legscore.system.publish import publishing, writing
 from legscore.system.storage import reason
 
-MAGIC = b"legscore part 2\n"
-HEAD, CHECK = struct.Struct("<32sQQ"), struct.Struct("<I")
-"""After the magic: fingerprint of the run, number of the part, bytes of the payload; then the CRC-32 of those
-and of the payload, which follows."""
 SUFFIX = ".parts"
 RECORD = "record.json"
 REPLACED = "replaced"
@@ -58,27 +49,6 @@ OWN_FILES = re.compile(
     r"part-\d{8,}|record\.json|output(-.*\.json)?|_.*|\..+\.\d+\.[0-9a-f]{8}\.(part|probe)", re.DOTALL
 )
 """Names of what a run keeps, also half-written; with `_` begin tables that it makes on its way."""
-N_MEMBERS, SCORED_BY = "n_members", "scored_by"
-PER_MODEL, SAMPLED = "per_model:", "sampled:"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Results of one part, with the windows it asked for, those that were scored (equal ones once), and
-    windows × members."""
-
-    results: Results
-    windows_asked: int
-    windows_scored: int
-    member_windows: int
-
-
-class DamagedPartError(Exception):
-    """A part file is not what this run wrote for that part; it counts as not there."""
-
-
-def part_name(number: int) -> str:
-    return f"part-{number:08d}"
 
 
 def parts_folder(output: str | Path) -> Path:
@@ -114,8 +84,8 @@ def is_own(entry: os.DirEntry[str]) -> bool:
 
 
 class PartFolder:
-    """Parts in a folder that this run holds (`legscore.system.lock.holding`) or, for single parts, that its
-    driver holds."""
+    """Parts in a folder that this run holds (`legscore.system.lock.locked_folder`) or, for single parts, that
+    its driver holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -222,28 +192,7 @@ class PartFolder:
 
     def save(self, number: int, scored: Scored) -> None:
         """Keep a part; it survives a loss of power once this returns. OutputError when the disk refuses."""
-        results = scored.results
-        arrays = {name: pa.array(values) for name, values in results.columns.items()}
-        arrays["status"], arrays["n_count"] = pa.array(results.status_N), pa.array(results.n_count_N)
-        for name, values_NM in results.per_model.items():
-            arrays[PER_MODEL + name] = pa.FixedSizeListArray.from_arrays(
-                pa.array(values_NM.ravel()), values_NM.shape[1]
-            )
-        for name, values in ((N_MEMBERS, results.n_members_N), (SCORED_BY, results.scored_by_N)):
-            if values is not None:
-                arrays[name] = pa.array(values)
-        arrays |= {SAMPLED + name: pa.array(values) for name, values in results.sampled.items()}
-        counts = {
-            name: str(getattr(scored, name)) for name in ("windows_asked", "windows_scored", "member_windows")
-        }
-        table = pa.table(arrays).replace_schema_metadata(counts)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-            writer.write_table(table)
-        payload = sink.getvalue()
-        head = HEAD.pack(self.run, number, len(payload))
-        check = CHECK.pack(zlib.crc32(payload, zlib.crc32(head)))
-        self._write(part_name(number), MAGIC + head + check, payload)
+        self._write(part_name(number), *packed(scored, self.run, number))
 
     def load(self, number: int, rows: int) -> Scored | None:
         """A part, or None when it is not there.
@@ -260,31 +209,7 @@ class PartFolder:
             return None
         except OSError as error:
             raise DamagedPartError(f"{path} cannot be read ({reason(error)})") from error
-        payload = self._checked(content, number, path)
-        try:
-            with pa.ipc.open_file(pa.py_buffer(payload)) as reader:
-                table = reader.read_all().combine_chunks()
-            if table.num_rows != rows:
-                raise DamagedPartError(f"{path} holds {table.num_rows:,} rows instead of {rows:,}")
-            return _scored(table)
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            raise DamagedPartError(f"{path} holds no results ({reason(error)})") from error
-
-    def _checked(self, content: bytes, number: int, path: str) -> memoryview:
-        """The payload of a part file that is this run's and this part's."""
-        start = len(MAGIC) + HEAD.size + CHECK.size
-        if len(content) < start or content[: len(MAGIC)] != MAGIC:
-            raise DamagedPartError(f"{path} is damaged")
-        head, payload = content[len(MAGIC) : len(MAGIC) + HEAD.size], memoryview(content)[start:]
-        run, its_number, size = HEAD.unpack(head)
-        (check,) = CHECK.unpack_from(content, len(MAGIC) + HEAD.size)
-        if len(payload) != size or zlib.crc32(payload, zlib.crc32(head)) != check:
-            raise DamagedPartError(f"{path} is damaged")
-        if run != self.run:
-            raise DamagedPartError(f"{path} is of another run")
-        if its_number != number:
-            raise DamagedPartError(f"{path} is part {its_number}")
-        return payload
+        return unpacked(content, self.run, number, rows, path)
 
     def note(self, name: str, found: Checksum, run: bytes | None = None) -> None:
         """Remember the checksum of a file that is about to get its name, under the fingerprint of the run."""
@@ -320,23 +245,3 @@ class PartFolder:
                     shutil.rmtree(entry.path)
                 else:
                     os.unlink(entry.path)
-
-
-def _scored(table: pa.Table) -> Scored:
-    """The results that a part file holds."""
-    columns, per_model, sampled, rows = {}, {}, {}, table.num_rows
-    for name in table.column_names:
-        column = table.column(name)
-        if name.startswith(PER_MODEL):
-            width = column.type.list_size
-            flat = column.combine_chunks().flatten() if rows else pa.array([], pa.float32())
-            values_NM = flat.to_numpy(zero_copy_only=False).reshape(rows, width)
-            per_model[name.removeprefix(PER_MODEL)] = values_NM
-        elif name.startswith(SAMPLED):
-            sampled[name.removeprefix(SAMPLED)] = column.to_numpy()
-        else:
-            columns[name] = column.to_numpy()
-    status, n_count = columns.pop("status"), columns.pop("n_count")
-    counts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
-    varying = (columns.pop(N_MEMBERS, None), columns.pop(SCORED_BY, None))
-    return Scored(Results(columns, per_model, status, n_count, *varying, sampled), **counts)

@@ -1,7 +1,6 @@
 """Rows → windows: what the network reads for each row, a status for each row, equal windows of a part once.
 
-Everything is vectorised: rows are gathered by length (at most insert_max groups), never one by one. Expected:
-at least 1 million rows a second and core (`bench/window.py`). `Contract.window` is the readable twin.
+Everything is vectorised. Expected: at least 1 million rows a second and core (`bench/window.py`).
 """
 
 from __future__ import annotations
@@ -14,58 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legscore.dna.batch import Batch, join
-from legscore.dna.codes import Sequences, count_n, encode_text, text_to_codes, unique_rows
-from legscore.dna.contract import COMPLEMENT, INVALID_CODE, N_CODE, Contract, reverse_complement
+from legscore.dna.codes import count_n, text_to_codes, unique_rows
+from legscore.dna.contract import COMPLEMENT, N_CODE, Contract
 from legscore.errors import InputError, shorten
 from legscore.rows.edits import Edits
 from legscore.rows.indels import are_indels, changed, joined
-from legscore.rows.schema import KINDS, OK, SEQUENCE_IS, STATUS_CODE, STATUSES, Kind
-
-SNIFF_ROWS = 4096
-"""Rows that decide what the sequences of an input are."""
-
-
-def decide_sequence_is(texts: pa.Array, contract: Contract) -> str:
-    """What the sequences of an input are, from its first rows: `oligo` when at least half carry both
-    adapters, else `window` when at least half have the window's length, else `insert`."""
-    sequences = text_to_codes(texts)
-    rows = np.flatnonzero(~sequences.is_null & (sequences.length > 0))
-    if not len(rows):
-        return "insert"
-    oligo = _carries_adapters(sequences, rows, contract)
-    if 2 * np.count_nonzero(oligo) >= len(rows):
-        return "oligo"
-    if 2 * np.count_nonzero(sequences.length[rows] == contract.length) >= len(rows):
-        return "window"
-    return "insert"
-
-
-def _carries_adapters(sequences: Sequences, rows: np.ndarray, contract: Contract) -> np.ndarray:
-    """bool [len(rows)]: long enough for both adapters and an insert, and carrying both."""
-    five, three = encode_text(contract.adapter5), encode_text(contract.adapter3)
-    length = sequences.length[rows]
-    fits = np.flatnonzero(length >= len(five) + len(three) + contract.insert_min)
-    carries = np.zeros(len(rows), dtype=bool)
-    if len(five) + len(three):
-        fits = fits[sequences.matches(rows[fits], 0, five)]
-        carries[fits] = sequences.matches(rows[fits], length[fits] - len(three), three)
-    return carries
-
-
-def insert_lengths(codes_NL: np.ndarray, contract: Contract) -> np.ndarray:
-    """Bases of the insert in each window, int64 [N]: the whole window where the construct's flanks are not
-    around one.
-
-    Where several lengths are possible it is the shortest.
-    """
-    five, three = encode_text(contract.flank5), encode_text(contract.flank3)
-    end = contract.length - len(three)
-    lengths = np.full(len(codes_NL), contract.length, dtype=np.int64)
-    ends_so = (codes_NL[:, end:] == three).all(axis=1)
-    for length in range(min(contract.insert_max, end), max(contract.insert_min, end - len(five)) - 1, -1):
-        begins_so = (codes_NL[:, : end - length] == five[len(five) - (end - length) :]).all(axis=1)
-        lengths[ends_so & begins_so] = length
-    return lengths
+from legscore.rows.reading import Reading
+from legscore.rows.schema import KINDS, OK, STATUS_CODE, STATUSES, Kind
 
 
 def given_status(columns: Mapping[str, pa.Array], n: int) -> np.ndarray:
@@ -117,16 +71,9 @@ class Windower:
         rc: str = "construct",
         max_n: int | None = None,
     ):
-        if sequence_is not in SEQUENCE_IS:
-            raise ValueError(f"sequence_is is {sequence_is!r}; known are {', '.join(SEQUENCE_IS)}")
+        self.reading = Reading(contract, sequence_is)
         self.contract, self.kind, self.sequence_is, self.max_n = contract, kind, sequence_is, max_n
         self.insert_strands = rc == "insert"
-        self.five, self.three = encode_text(contract.adapter5), encode_text(contract.adapter3)
-        self.flank5, self.flank3 = encode_text(contract.flank5), encode_text(contract.flank3)
-        oligo = sequence_is == "oligo"
-        self._around = (len(self.five), len(self.three)) if oligo else (0, 0)
-        """Bases of each sequence before and after its insert."""
-        self._n_adapters = sum(self._around)
 
     def __call__(self, columns: Mapping[str, pa.Array]) -> Windows:
         """columns: {role: Arrow array}, all of one length."""
@@ -136,9 +83,9 @@ class Windower:
         given = [text_to_codes(columns[role]) for role in self.kind.sequences]
         status = given_status(columns, len(given[0]))
         for sequences in given:
-            status = np.where(status == OK, self.fit(sequences), status)
+            status = np.where(status == OK, self.reading.fit(sequences), status)
         rows = np.flatnonzero(status == OK)
-        codes = [self.build(sequences, rows) for sequences in given]
+        codes = [self.reading.build(sequences, rows) for sequences in given]
         if len(codes) == 2:
             same = (codes[0] == codes[1]).all(axis=1)
             status[rows[same]] = STATUS_CODE["ref_equals_alt"]
@@ -146,14 +93,14 @@ class Windower:
                 rows, codes = rows[~same], [c[~same] for c in codes]
         counts = [count_n(c) for c in codes]
         mostly = [
-            self._is_mostly_n(sequences, rows, count, c)
+            self.reading.is_mostly_n(sequences, rows, count, c)
             for sequences, count, c in zip(given, counts, codes, strict=True)
         ]
         rows, keep, n_count = self._limit_n(rows, np.max(counts, axis=0), np.any(mostly, axis=0), status)
         if not keep.all():
             codes = [c[keep] for c in codes]
         if self.insert_strands:
-            flipped = [self.build(sequences, rows, flip=True) for sequences in given]
+            flipped = [self.reading.build(sequences, rows, flip=True) for sequences in given]
             codes = [c for pair in zip(codes, flipped, strict=True) for c in pair]
         stacked = codes[0] if len(codes) == 1 else np.concatenate(codes)
         first, inverse = unique_rows(stacked)
@@ -177,98 +124,25 @@ class Windower:
         status[rows[~keep]] = STATUS_CODE["mostly_n" if self.max_n is None else "invalid_base"]
         return rows[keep], keep, n_count
 
-    def _may_be_mostly_n(self, counts: np.ndarray) -> bool:
-        """Whether the shortest sequence with the most of these N's would be more than half N."""
-        return len(counts) > 0 and 2 * int(counts.max()) > self.contract.insert_min
-
-    def _is_mostly_n(
-        self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
-    ) -> np.ndarray:
-        """Whether more than half of each row's own bases are N, bool [len(rows)]."""
-        if not self._may_be_mostly_n(counts):
-            return np.zeros(len(rows), dtype=bool)
-        return 2 * counts > self._own_bases(sequences, rows, counts, codes)
-
-    def _own_bases(
-        self, sequences: Sequences, rows: np.ndarray, counts: np.ndarray, codes: np.ndarray
-    ) -> np.ndarray:
-        """Bases of sequences that are not the construct's, int64 [len(rows)].
-
-        Args:
-            counts: N's that each may have at most; where no insert is mostly N with them, the window's length
-                will do.
-            codes: their windows, uint8 [len(rows), length].
-        """
-        if self.sequence_is != "window":
-            return sequences.length[rows] - self._n_adapters
-        own = np.full(len(rows), self.contract.length, dtype=np.int64)
-        few = np.flatnonzero(2 * counts > self.contract.insert_min)
-        if len(few):
-            own[few] = insert_lengths(codes[few], self.contract)
-        return own
-
-    def fit(self, sequences: Sequences) -> np.ndarray:
-        """Status of each sequence, uint8 [N]: null, letters, length, adapters, in that order."""
-        contract, length = self.contract, sequences.length
-        if self.sequence_is == "window":
-            shortest = longest = contract.length
-        else:
-            extra = self._n_adapters
-            shortest, longest = contract.insert_min + extra, contract.insert_max + extra
-        status = np.full(len(sequences), OK, dtype=np.uint8)
-        status[length > longest] = STATUS_CODE["too_long"]
-        status[length < shortest] = STATUS_CODE["too_short"]
-        if len(sequences.flat) and sequences.flat.max() == INVALID_CODE:
-            bad = np.flatnonzero(sequences.flat == INVALID_CODE)
-            starts = sequences.start
-            owners = np.searchsorted(starts, bad, side="right") - 1
-            status[owners] = STATUS_CODE["invalid_base"]
-        status[sequences.is_null | sequences.read_as_missing()] = STATUS_CODE["null_sequence"]
-        if self.sequence_is != "window" and len(self.five) + len(self.three):
-            rows = np.flatnonzero(status == OK)
-            carries = _carries_adapters(sequences, rows, contract)
-            # an insert that carries both adapters is an oligo in disguise: scoring it as an insert would be
-            # wrong
-            wrong = ~carries if self.sequence_is == "oligo" else carries
-            status[rows[wrong]] = STATUS_CODE["adapter_mismatch"]
-        return status
-
-    def build(self, sequences: Sequences, rows: np.ndarray, *, flip: bool = False) -> np.ndarray:
-        """Windows of `rows` (which fit), uint8 [len(rows), length]; `flip` reverse-complements the insert in
-        place."""
-        contract = self.contract
-        if self.sequence_is == "window":
-            return np.ascontiguousarray(sequences.gather(rows, 0, contract.length))
-        skip, _ = self._around
-        inserts = sequences.length[rows] - self._n_adapters
-        codes = np.empty((len(rows), contract.length), dtype=np.uint8)
-        end = contract.length - len(self.flank3)
-        codes[:, end:] = self.flank3
-        widths = np.unique(inserts)
-        for width in widths:
-            group = slice(None) if len(widths) == 1 else np.flatnonzero(inserts == width)
-            insert = sequences.gather(rows[group], skip, int(width))
-            begin = end - int(width)
-            codes[group, begin:end] = reverse_complement(insert) if flip else insert
-            codes[group, :begin] = self.flank5[len(self.flank5) - begin :]
-        return codes
-
     def _edits(self, columns: Mapping[str, pa.Array]) -> Windows:
         """Rows that change one base of a sequence: each sequence becomes one window, each change one edit."""
         edits = Edits.of(columns)
         sequences, which, alt = edits.sequences, edits.which_N, edits.alt_N
         status = edits.check(
-            given_status(columns, len(which)), self.fit(sequences), *self._around, columns.get("ref_base")
+            given_status(columns, len(which)),
+            self.reading.fit(sequences),
+            *self.reading.around,
+            columns.get("ref_base"),
         )
         rows = np.flatnonzero(status == OK)
         used, base_of_row = np.unique(which[rows], return_inverse=True)
-        codes = self.build(sequences, used)
+        codes = self.reading.build(sequences, used)
         # of the window with the change; the base that goes is no N where an N comes
         unknown = count_n(codes)
         counts = unknown[base_of_row] + (alt[rows] == N_CODE)
         mostly = np.zeros(len(rows), dtype=bool)
-        if self._may_be_mostly_n(unknown + 1):
-            mostly = 2 * counts > self._own_bases(sequences, used, unknown + 1, codes)[base_of_row]
+        if self.reading.may_be_mostly_n(unknown + 1):
+            mostly = 2 * counts > self.reading.own_bases(sequences, used, unknown + 1, codes)[base_of_row]
         rows, keep, n_count = self._limit_n(rows, counts.astype(np.int32), mostly, status)
         base_of_row = base_of_row[keep]
         # equal windows may hold inserts of other lengths, which turn round differently
@@ -278,11 +152,11 @@ class Windower:
             first, window_of_base = unique_rows(codes)
         window = window_of_base[base_of_row]
         length = sequences.length[which[rows]]
-        place = edits.offset_N[rows] + self._shift(length)
+        place = edits.offset_N[rows] + self.reading.shift(length)
         parts = [self._edit_batch(codes[first], window, place, alt[rows])]
         if self.insert_strands:
-            flipped = self.build(sequences, used[first], flip=True)
-            begin, end = self._insert_bounds(length)
+            flipped = self.reading.build(sequences, used[first], flip=True)
+            begin, end = self.reading.insert_bounds(length)
             parts.append(self._edit_batch(flipped, window, begin + end - 1 - place, COMPLEMENT[alt[rows]]))
         index = np.full((len(which), 2, len(parts)), -1, dtype=np.int32)
         batch = join([batch for batch, _ in parts])
@@ -298,7 +172,7 @@ class Windower:
         """Rows of which some delete or insert a base: those as pairs of sequences, the others as edits."""
         edits, rows = np.flatnonzero(~indel_N), np.flatnonzero(indel_N)
         some = {role: column.take(pa.array(rows)) for role, column in columns.items()}
-        ref, alt, trouble = changed(some, *self._around)
+        ref, alt, trouble = changed(some, *self.reading.around)
         pairs = Windower(
             self.contract,
             KINDS["pair"],
@@ -322,18 +196,6 @@ class Windower:
             status[at], n_count[at] = part.status_N, part.n_count_N
         status[rows[same]] = trouble[same]
         return Windows(batch, index, status, n_count, one.n_asked + two.n_asked)
-
-    def _shift(self, length: np.ndarray) -> np.ndarray:
-        """What to add to an offset in the given sequence to get its place in the window."""
-        if self.sequence_is == "window":
-            return np.zeros(len(length), dtype=np.int64)
-        begin, _ = self._insert_bounds(length)
-        return begin - self._around[0]
-
-    def _insert_bounds(self, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Begin and end of the insert in the window, for sequences of these lengths."""
-        end = np.full(len(length), self.contract.length - len(self.flank3), dtype=np.int64)
-        return end - (length - self._n_adapters), end
 
     def _edit_batch(
         self, codes: np.ndarray, window: np.ndarray, place: np.ndarray, base: np.ndarray

@@ -32,7 +32,8 @@ from legscore.errors import InputError, ModelError
 from legscore.input.roles import check_added_columns
 from legscore.input.source import READ_ERRORS, first_line
 from legscore.output.write import METADATA_KEY
-from legscore.rows.window import Windows, insert_lengths
+from legscore.rows.reading import insert_lengths
+from legscore.rows.window import Windows
 from legscore.system.publish import publishing, writing
 from legscore.system.small_files import parse_json
 from legscore.system.storage import reason

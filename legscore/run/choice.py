@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from legscore.errors import OutputError
-from legscore.output.parts import DamagedPartError, PartFolder
+from legscore.output.part_file import DamagedPartError
+from legscore.output.parts import PartFolder
 from legscore.rows.reduce import Results
 from legscore.rows.schema import OK
 from legscore.run.rescore import ABS_EFFECT, Rescore

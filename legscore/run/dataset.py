@@ -25,7 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from legscore.errors import LegscoreError, OutputError
-from legscore.output.parts import FILES, REPLACED, DamagedPartError, PartFolder
+from legscore.output.part_file import DamagedPartError
+from legscore.output.parts import FILES, REPLACED, PartFolder
 from legscore.output.write import METADATA_KEY, Writer, open_writer
 from legscore.run.finished import was_cut_short
 from legscore.run.own_files import check_own, names_in_record

@@ -22,15 +22,15 @@ from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.student import expected_recall, student_record
 from legscore.output.parts import PartFolder
 from legscore.output.remote_parts import locked_parts
-from legscore.output.write import check_writes
 from legscore.rows.schema import STATUS_CODE, STATUSES
 from legscore.run.cascade import Cascade
 from legscore.run.choice import Choice, Keys, choose, kept_results, keys_of, ranked_values, sample_share
+from legscore.run.input_and_models import PreparedModels, checked_schema, prepare_input, prepare_models
 from legscore.run.job import Workers
 from legscore.run.options import Options, Staging
 from legscore.run.pipeline import scored_parts
-from legscore.run.plan import Plan, output_schema
-from legscore.run.prepare import PreparedModels, prepare_input, prepare_models, prepared
+from legscore.run.plan import Plan
+from legscore.run.prepare import prepared
 from legscore.run.record import Summary
 from legscore.run.rescore import ABS_EFFECT, Rescore
 from legscore.run.rescore_check import chosen_line
@@ -74,17 +74,7 @@ def check_both_passes(options: Options, place: str) -> FirstPass:
     models = prepare_models(options, source, lambda line: None)
     if models.adaptive is not None:
         models.adaptive.close()
-    schema = output_schema(
-        source.opened,
-        source.carried,
-        source.roles,
-        len(models.members),
-        options.per_model,
-        models.varying,
-        models.calibration is not None,
-        cascaded=True,
-    )
-    check_writes(source.format_name, schema)
+    checked_schema(options, source, models)
     _check_rows(rescore, models, source.roles.kind.windows, options)
     is_its_ensemble = _check_student(options, models.members)
     return FirstPass(

@@ -28,10 +28,11 @@ from legscore.run.dataset import (
     run_files,
 )
 from legscore.run.finished import asked_of, earlier_output, finished_record
+from legscore.run.open_engines import OpenEngine
 from legscore.run.options import DIRECT, Options, Staging
 from legscore.run.pipeline import run
 from legscore.run.plan import Plan
-from legscore.run.prepare import OpenEngine, prepared
+from legscore.run.prepare import prepared
 from legscore.run.record import Summary, circumstances, mostly_unscored
 from legscore.run.resume import resuming, start_event
 from legscore.system.json_records import sealed
@@ -85,7 +86,7 @@ def score(
             last call.
         log: receives events and warnings; by default warnings go to `say`.
         workers: scores the parts; without it this process does.
-        opener: opens the engine, instead of the workers or `legscore.engine.open.open_engine`.
+        opener: opens the engine, instead of the workers or `legscore.engine.open_engine.open_engine`.
         data: the input, where it is opened already.
 
     Returns:

@@ -15,8 +15,8 @@ from legscore.input.column_types import as_clean_text, as_text
 from legscore.input.read import Input
 from legscore.input.roles import check_types, role_array
 from legscore.input.whole_table import read_columns
+from legscore.rows.reading import SNIFF_ROWS, decide_sequence_is
 from legscore.rows.schema import KINDS, Roles, checked_columns, find_roles
-from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
 
 ROLE_OF = {"sequences": "sequence", "ref": "ref_sequence", "alt": "alt_sequence"}
 """Roles whose argument has another name than theirs."""

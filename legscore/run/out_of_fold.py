@@ -24,6 +24,7 @@ from legscore.input.column_types import is_text
 from legscore.model.checkpoint import Checkpoint
 from legscore.rows.groups import Group
 from legscore.rows.indels import are_indels, changed
+from legscore.rows.reading import Reading
 from legscore.rows.schema import KINDS, OK, STATUS_CODE, Kind
 from legscore.rows.window import Windower, Windows
 from legscore.system.log import Say
@@ -41,14 +42,14 @@ class OutOfFold:
         column: input column of fold numbers (or of train/valid), or `mmh3`.
         folds: for each member, the folds that it did not train on.
         rule: the training's own record of its folds.
-        windower: reads one sequence as the input's are read.
+        reading: of one sequence as the input's are read.
         kind: kind of the rows.
     """
 
     column: str
     folds: tuple[frozenset[int], ...]
     rule: Mapping[str, Any]
-    windower: Windower
+    reading: Reading
     kind: Kind
 
     @property
@@ -99,7 +100,7 @@ class OutOfFold:
 
     def _with_indels(self, columns: Mapping[str, pa.Array], rows: np.ndarray) -> Sequences:
         """The sequences with the deletions and insertions of `rows` made; others as given."""
-        oligo, contract = self.windower.sequence_is == "oligo", self.windower.contract
+        oligo, contract = self.reading.sequence_is == "oligo", self.reading.contract
         some = {role: column.take(pa.array(rows)) for role, column in columns.items()}
         ends = (len(contract.adapter5), len(contract.adapter3)) if oligo else (0, 0)
         texts = columns["sequence"]
@@ -111,12 +112,12 @@ class OutOfFold:
         return text_to_codes(pa.concat_arrays([plain, changed(some, *ends)[1]]).take(pa.array(source)))
 
     def _hashed(self, sequences: Sequences) -> np.ndarray:
-        rows = np.flatnonzero(self.windower.fit(sequences) == OK)
+        rows = np.flatnonzero(self.reading.fit(sequences) == OK)
         folds, n = np.full(len(sequences), NO_FOLD, dtype=np.int64), int(self.rule["n_folds"])
         if self.rule["fold_on"] == "padded":
-            folds[rows] = folds_of_rows(LETTERS[self.windower.build(sequences, rows)], n)
+            folds[rows] = folds_of_rows(LETTERS[self.reading.build(sequences, rows)], n)
             return folds
-        contract, form, now = self.windower.contract, self.rule["sequence_is"], self.windower.sequence_is
+        contract, form, now = self.reading.contract, self.rule["sequence_is"], self.reading.sequence_is
         as_trained: dict[str, Any] = {}
         if (form, now) == ("oligo", "insert"):
             as_trained = {"before": contract.adapter5, "after": contract.adapter3}
@@ -191,9 +192,7 @@ def read_folds_held_out(
             "out of fold: the fold held out has chosen the epoch or the learning rate; it is not quite "
             "untouched"
         )
-    return OutOfFold(
-        column, tuple(folds), rule, Windower(contract, KINDS["sequence"], sequence_is), KINDS[kind]
-    )
+    return OutOfFold(column, tuple(folds), rule, Reading(contract, sequence_is), KINDS[kind])
 
 
 def _chooses(member: Checkpoint) -> bool:

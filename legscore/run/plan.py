@@ -12,12 +12,10 @@ import pyarrow as pa
 from legscore.engine.base import Engine
 from legscore.input.read import Input, Part
 from legscore.input.roles import role_array
-from legscore.output.result_columns import result_schema
 from legscore.rows.groups import Group
 from legscore.rows.reduce import Results, reduce_scores
-from legscore.rows.schema import RESULT_COLUMNS, Roles
+from legscore.rows.schema import Roles
 from legscore.rows.window import Windower
-from legscore.run.background import COLUMNS as RANKS
 from legscore.run.background import TILE_ID
 from legscore.run.verify import Verifier
 from legscore.system.memory import Limits
@@ -42,37 +40,6 @@ def part_rows(n_members: int, engine: str = "") -> int:
     """
     least, most, whole = (32_768, 262_144, 262_144) if engine == "tensorrt" else (1024, 8_192, 16_384)
     return min(max(least, whole // n_members), most)
-
-
-def output_schema(
-    opened: Input,
-    kept: Sequence[str],
-    roles: Roles,
-    members: int,
-    per_model: bool,
-    varying: bool = False,
-    calibrated: bool = False,
-    cascaded: bool = False,
-    ranked: bool = False,
-    ensembles: Sequence[NamedEnsemble] = (),
-) -> pa.Schema:
-    """Columns of the output."""
-    results = RESULT_COLUMNS[roles.kind.windows]
-    values = [f"{name}_per_model" for name in results if not name.endswith("_sd")] if per_model else []
-    lists, named = dict.fromkeys(values, members), [*results]
-    if ensembles:
-        from legscore.run.named_ensembles import column_of, compared_with_first, named_columns
-
-        compared = [one.name for one in compared_with_first(ensembles)]
-        named = named_columns([one.name for one in ensembles], roles.kind.windows, compared)
-        lists = {column_of(name, one.name): len(one) for one in ensembles for name in values}
-    if calibrated:
-        from legscore.run.calibration import COLUMNS
-
-        named += COLUMNS
-    if ranked:
-        named += RANKS
-    return result_schema([opened.schema.field(c) for c in kept], named, lists, varying, cascaded)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from legscore.output.parts import Scored
+from legscore.output.part_file import Scored
 from legscore.rows.schema import STATUSES
 from legscore.run.options import Options, Staging
 from legscore.system.cores import usable_cores

@@ -12,8 +12,8 @@ from legscore.errors import InputError, LegscoreError, shorten
 from legscore.input.read import Input
 from legscore.model.checkpoint import MAX_LOADED_MEMBERS, Checkpoint
 from legscore.model.student import student_record
+from legscore.rows.reading import SNIFF_ROWS, decide_sequence_is
 from legscore.rows.schema import RC_MODES, SEQUENCE_IS, Roles
-from legscore.rows.window import SNIFF_ROWS, decide_sequence_is
 from legscore.run.options import margin_of, parse_shifts
 from legscore.system.log import Detail, Say
 

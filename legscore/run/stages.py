@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from legscore.input.read import Part
-from legscore.output.parts import DamagedPartError, PartFolder, Scored
+from legscore.output.part_file import DamagedPartError, Scored
+from legscore.output.parts import PartFolder
 from legscore.output.result_columns import result_table
 from legscore.rows.groups import Group, merge
 from legscore.run.plan import Plan

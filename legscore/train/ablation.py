@@ -24,7 +24,8 @@ from legscore.system.small_files import read_toml
 from legscore.train.data import TrainingData
 from legscore.train.devices import choose_device, choose_precision
 from legscore.train.predict import correlations, predict
-from legscore.train.recipe import Recipe, changed
+from legscore.train.presets import changed
+from legscore.train.recipe import Recipe
 
 PATH: dict[str, dict[str, Any]] = {
     "original": {},

@@ -1,8 +1,9 @@
 """Read a table of measured sequences into windows, expressions and folds: what training draws from.
 
 Windows are uint8 codes [N, L], in memory up to `MEMORY_BYTES`, memory-mapped above (30 million yeast windows
-are 4.5 GB). Everything is vectorised, part by part; the checks are those of scoring (`legscore.rows.window`),
-so that adapters are verified and windows padded from the construct in one place only.
+are 4.5 GB). Everything is vectorised, part by part; the checks are those of scoring
+(`legscore.rows.reading`), so that adapters are verified and windows padded from the construct in one place
+only.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows
 from legscore.errors import InputError, OutputError
 from legscore.input.read import Input, Part, open_input
 from legscore.input.roles import role_array
-from legscore.rows.schema import KINDS, OK, STATUSES
-from legscore.rows.window import SNIFF_ROWS, Windower, decide_sequence_is
+from legscore.rows.reading import SNIFF_ROWS, Reading, decide_sequence_is
+from legscore.rows.schema import OK, STATUSES
 from legscore.system.log import Say
 from legscore.train.columns import (
     DataOptions,
@@ -100,8 +101,8 @@ def read_training_data(
         sequence_is = decide_sequence_is(
             role_array(Part(0, 0, head), "ref_sequence", columns["sequence"]), contract
         )
-    windower = Windower(contract, KINDS["sequence"], sequence_is)
-    collected = _Collector(opened, columns, options, windower, scratch)
+    reading = Reading(contract, sequence_is)
+    collected = _Collector(opened, columns, options, reading, scratch)
     wanted = tuple(dict.fromkeys([*columns.values(), *(name for name, _ in options.where)]))
     for part in opened.parts(wanted, PART_ROWS):
         collected.add(part)
@@ -116,11 +117,11 @@ class _Collector:
         opened: Input,
         columns: dict[str, str],
         options: DataOptions,
-        windower: Windower,
+        reading: Reading,
         scratch: Path | None,
     ) -> None:
-        self.opened, self.columns, self.options, self.windower = opened, columns, options, windower
-        self.store = _codes_store(opened.n_rows, windower.contract.length, scratch)
+        self.opened, self.columns, self.options, self.reading = opened, columns, options, reading
+        self.store = _codes_store(opened.n_rows, reading.contract.length, scratch)
         self.filled, self.digest = 0, hashlib.sha256()
         self.kept: dict[str, list[np.ndarray]] = {
             name: [] for name in ("expression", "singleton", "fold", "weight", "hash")
@@ -131,7 +132,7 @@ class _Collector:
         """The usable rows of a part."""
         opened, columns = self.opened, self.columns
         sequences = text_to_codes(role_array(part, "ref_sequence", columns["sequence"]))
-        status, split_fold = self._choose(part, self.windower.fit(sequences))
+        status, split_fold = self._choose(part, self.reading.fit(sequences))
         expression = numbers(opened, part, columns["expression"])
         whole = expression == np.round(expression)  # before --out-of-range clip makes whole numbers
         usable = np.isfinite(expression)
@@ -139,14 +140,14 @@ class _Collector:
         expression, inside = in_range(
             expression,
             usable & (status == OK),
-            self.windower.contract,
+            self.reading.contract,
             self.options,
             part.first_row,
             opened.name,
         )
         _count(self.report, "out_of_range", usable & (status == OK) & ~inside)
         rows = np.flatnonzero((status == OK) & usable & inside)
-        codes = self.windower.build(sequences, rows)
+        codes = self.reading.build(sequences, rows)
         self.store[self.filled : self.filled + len(rows)] = codes
         self.filled += len(rows)
         self.digest.update(np.ascontiguousarray(codes))

@@ -20,7 +20,8 @@ from legscore.model.checkpoint import Checkpoint, load_members
 from legscore.model.legnet import LegNet, from_checkpoint
 from legscore.system.json_records import difference
 from legscore.train.data import TrainingData
-from legscore.train.recipe import PRESETS, Recipe, changed
+from legscore.train.presets import PRESETS, changed
+from legscore.train.recipe import Recipe
 
 SAME_CONTRACT = ("alphabet", "channels", "n_value", "length")
 """What the first convolution was trained to read."""

@@ -1,4 +1,4 @@
-"""Soft targets: an expression value as probabilities over bins (legnet.md §3).
+"""Soft targets: an expression value as probabilities over bins.
 
 For expression e, ρ ~ N(e + shift, sd) with shift = sd = 0.5. Bin i in 1..K-2 gets P(i ≤ ρ < i + 1), bin 0 P(ρ
 < 1), bin K-1 P(ρ ≥ K - 1). Their mean is e for inner values, e + 0.16 at e = 0 and e - 0.16 at e = 17.

@@ -7,9 +7,7 @@ is wrong with them).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +20,11 @@ from legscore.variants.allele_blocks import Block, Records
 from legscore.variants.allele_tables import ordered, unread
 from legscore.variants.alleles import Changes, canonical, clipped
 from legscore.variants.contigs import ContigMap, reconcile
+from legscore.variants.counts import Counts
 from legscore.variants.options import Setting
-from legscore.variants.output import coded, dictionary, fixed_texts, ragged_texts, status_column
+from legscore.variants.output import coded, dictionary, status_column
+from legscore.variants.placed import Piece, placed
 from legscore.variants.places import Placer, Places
-from legscore.variants.windows import constructed, refilled, substituted, tile_letters
 
 FIELDS = [
     pa.field("variant_id", pa.large_string()), pa.field("chrom", dictionary()), pa.field("pos", pa.int64()),
@@ -38,39 +37,8 @@ PAIR = [pa.field("ref_sequence", pa.large_string()), pa.field("alt_sequence", pa
 STATUS = pa.field("status", dictionary())
 RECORD, ALT_NUMBER = "_record", "_alt_number"
 """Record of a row from 0, and which of its ALTs from 1; only in tables that become a VCF again."""
-KINDS = ("SNV", "MNV", "insertion", "deletion", "delins", "unsupported", "faulty")
 PIECE_ROWS = 16_384
 """Rows whose sequences are built at a time: what is gathered stays in cache."""
-
-
-@dataclass
-class Counts:
-    """What happened, for the summary: records, alleles by kind, rows by status, alleles in no tile by
-    status."""
-
-    records: int = 0
-    without_alt: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
-    outside: Counter[str] = field(default_factory=Counter)
-    contigs: Counter[str] = field(default_factory=Counter)
-
-    def lines(self) -> Iterator[str]:
-        none = f", {self.without_alt:,} without an alternate allele" if self.without_alt else ""
-        kinds = ", ".join(f"{kind} {self.kinds[kind]:,}" for kind in KINDS if self.kinds[kind])
-        yield f"records: {self.records:,}{none}; alleles: {kinds or 'none'}"
-        if self.outside:
-            yield f"outside every tile: {sum(self.outside.values()):,} alleles ({listed(self.outside)})"
-        if self.contigs:
-            named = shorten([f"{name} {n:,}" for name, n in self.contigs.most_common()], 8)
-            yield f"         on contigs that the FASTA does not have: {named}"
-        yield f"rows: {sum(self.rows.values()):,} ({listed(self.rows) or 'none'})"
-
-
-def listed(counts: Counter[str]) -> str:
-    """`ok 3, edge 1`, in the order of STATUSES; others (`miss` of a lookup) come last."""
-    names = (*STATUSES, *sorted(set(counts) - set(STATUSES)))
-    return ", ".join(f"{name} {counts[name]:,}" for name in names if counts[name])
 
 
 class Builder:
@@ -211,45 +179,7 @@ class Builder:
 
     def piece(self, contig: np.ndarray, rows: np.ndarray, changes: Changes, places: Places) -> Piece:
         """Sequences of alleles in tiles, one allele of `changes` for each of `places`."""
-        n = len(places)
-        status = placed_status(changes, places)
-        ref_text: list[tuple[np.ndarray, pa.Array]] = []
-        alt_text: list[tuple[np.ndarray, pa.Array]] = []
-        lengths = places.end_R - places.start_R
-        single = (changes.end_A - changes.start_A == 1) & (changes.n_A == 1)
-        for length in np.unique(lengths):
-            here = np.flatnonzero((lengths == length) & ~places.edge_R)
-            letters = tile_letters(contig, places.start_R[here], int(length), places.minus_R[here])
-            ref_text.append((here, fixed_texts(letters)))
-            good = status[here] == OK
-            easy = good & single[here]
-            picked = here[easy]
-            alt = substituted(
-                letters[easy], changes.take(picked), places.start_R[picked], places.minus_R[picked]
-            )
-            alt_text.append((picked, fixed_texts(alt)))
-            hard = here[good & ~single[here]]
-            if not len(hard):
-                continue
-            some, minus = changes.take(hard), places.minus_R[hard]
-            if self.setting.options.indel == "construct":
-                made = constructed(contig, some, places.start_R[hard], places.end_R[hard], minus)
-                alt_text.append((hard, ragged_texts(made.flat, made.length_R)))
-            else:
-                alt, edge = refilled(
-                    contig, some, places.start_R[hard], int(length), minus, self.setting.options.anchor
-                )
-                status[hard[edge]] = STATUS_CODE["edge"]
-                alt_text.append((hard[~edge], fixed_texts(alt[~edge])))
-        return Piece(
-            rows[places.allele_R],
-            status,
-            placed_offset(changes, places),
-            places.tile_R,
-            places,
-            scattered(n, ref_text),
-            scattered(n, alt_text),
-        )
+        return placed(contig, rows, changes, places, self.setting.options)
 
     def _outside(self, rows: np.ndarray, status: np.ndarray) -> Iterator[Piece]:
         for code, n in zip(*np.unique(status, return_counts=True), strict=True):
@@ -304,16 +234,7 @@ class Builder:
 
     def count_alleles(self, changes: Changes) -> None:
         """Count alleles of one contig by kind."""
-        replaced, n, kinds = changes.end_A - changes.start_A, changes.n_A, self.counts.kinds
-        ok = changes.status_A == OK
-        kinds["SNV"] += int(np.count_nonzero(ok & (replaced == 1) & (n == 1)))
-        kinds["MNV"] += int(np.count_nonzero(ok & (replaced > 1) & (n == replaced)))
-        kinds["insertion"] += int(np.count_nonzero(ok & (replaced == 0)))
-        kinds["deletion"] += int(np.count_nonzero(ok & (n == 0)))
-        kinds["delins"] += int(np.count_nonzero(ok & (replaced > 0) & (n > 0) & (n != replaced)))
-        unsupported = changes.status_A == STATUS_CODE["unsupported_allele"]
-        kinds["unsupported"] += int(np.count_nonzero(unsupported))
-        kinds["faulty"] += int(np.count_nonzero(~ok & ~unsupported))
+        self.counts.add_alleles(changes)
 
     def refuse_mismatches(self, block: Block, rows: np.ndarray, changes: Changes, contig: np.ndarray) -> None:
         """--on-mismatch fail: InputError for the first record whose REF is not the genome's."""
@@ -328,42 +249,3 @@ class Builder:
                 f"reads {reads[:40]!r}. Wrong genome build? Pass another --fasta, or leave --on-mismatch "
                 "status"
             )
-
-
-def placed_status(changes: Changes, places: Places) -> np.ndarray:
-    """Status codes of alleles in tiles, uint8 [rows], before any sequence is built: that of the allele, or
-    `edge` where the tile leaves its contig."""
-    late = (changes.status_A == OK) | (changes.status_A == STATUS_CODE["unsupported_allele"])
-    return np.where(places.edge_R & late, STATUS_CODE["edge"], changes.status_A).astype(np.uint8)
-
-
-def placed_offset(changes: Changes, places: Places) -> np.ndarray:
-    """Where changes begin from the 5' end of their tiles, int64 [rows], from 0."""
-    first, last = changes.start_A, np.maximum(changes.end_A, changes.start_A)
-    return np.maximum(np.where(places.minus_R, places.end_R - last, first - places.start_R), 0)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some rows: allele of the block, status, offset, tile (row of the tiles' frame, or -1), sequences (null
-    without)."""
-
-    allele_R: np.ndarray
-    status_R: np.ndarray
-    offset_R: np.ndarray
-    tile_R: np.ndarray
-    places: Places | None
-    ref: pa.Array
-    alt: pa.Array
-
-
-def scattered(n: int, texts: list[tuple[np.ndarray, pa.Array]]) -> pa.Array:
-    """Texts at their rows, null elsewhere."""
-    index = np.full(n, -1, dtype=np.int64)
-    before = 0
-    for rows, _ in texts:
-        index[rows] = before + np.arange(len(rows))
-        before += len(rows)
-    if not before:
-        return pa.nulls(n, pa.large_string())
-    return pa.concat_arrays([array for _, array in texts]).take(pa.array(index, mask=index < 0))

@@ -16,7 +16,8 @@ from legscore.rows.schema import STATUS_CODE, STATUSES
 from legscore.system.log import Say
 from legscore.variants.allele_blocks import Block, Records
 from legscore.variants.alleles import Changes, canonical
-from legscore.variants.build import FIELDS, PAIR, STATUS, Builder, listed
+from legscore.variants.build import FIELDS, PAIR, STATUS, Builder
+from legscore.variants.counts import listed
 from legscore.variants.genotypes import MISSING, GenotypeParser, Genotypes
 from legscore.variants.haplotype_rows import Allele, HaplotypeRow, Tile
 from legscore.variants.haplotype_windows import Change

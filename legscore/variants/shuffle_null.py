@@ -91,7 +91,7 @@ def single_changes(columns: Mapping[str, pa.Array]) -> Iterator[SingleChange]:
     """The rows that replace one base, in order.
 
     Args:
-        columns: {role: array} of pairs or edits, as `legscore.input.read.role_array` gives them.
+        columns: {role: array} of pairs or edits, as `legscore.input.roles.role_array` gives them.
     """
     if set(EDIT) <= set(columns):
         texts, alts = _texts(columns["sequence"]), _texts(columns["alt_base"])

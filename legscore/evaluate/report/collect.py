@@ -17,7 +17,8 @@ from legscore.errors import InputError, listed, nearest
 from legscore.evaluate.correlation import METRICS, metric
 from legscore.evaluate.provenance import circumstances
 from legscore.evaluate.saturation import TILE_COLUMNS, wanted_columns
-from legscore.evaluate.tables import Table, Tables, numbers
+from legscore.evaluate.tables import Table, Tables
+from legscore.evaluate.values import numbers
 from legscore.input.whole_table import is_plain
 from legscore.system.entries import is_number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -436,6 +437,9 @@ def test_dry_run_and_lines(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 def test_the_indexed_text_is_read_by_others(here: Path, cli: Cli) -> None:
     """bcftools annotate carries the scores into another VCF, tabix finds rows, DuckDB and polars read the files."""
     atlas = built(cli, "a", "--indels", "--tabix", "vcf")
+    header = gzip.decompress((atlas / "atlas.vcf.gz").read_bytes()).decode().partition("#CHROM")[0]
+    assert 'Format: ALT|gene|tile|strand|effect|sd|symbol|Consequence">' in header  # as split-vep reads it
+    assert "{" not in header
     rows = [row for row in score_tables(atlas).to_pylist() if row["status"] == "ok"]
     shared = [row for row in rows if row["chrom"] == "I" and row["pos"] == 150]
     if shutil.which("bcftools"):

@@ -404,6 +404,9 @@ def test_what_cannot_be_built(here: Path, cli: Cli, more: tuple[str, ...], words
         assert "no option --centered" in ran.err
     else:
         one_line(ran, *words)
+    ran = cli("atlas", "build", "--fasta", "g.fa", "-m", "models", "-o", "a")
+    one_line(ran, "--promoters GTF or --tiles BED")
+    assert "centered" not in ran.err
     after = content(here)
     after.pop("g.fa.fai", None)
     assert after == before

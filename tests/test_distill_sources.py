@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import random_dna, yeast_contract
 
@@ -174,6 +176,14 @@ def test_tables_are_read_alike_whatever_they_are_for(tmp_path: Path, option: str
         listed = {bytes(encode_text(text)) for text in refs}
         assert any(bytes(row) in listed for row in material.train_GKL[:, 0])
     assert not [line for line in said if "--sequence-is" in line or "--kind" in line]
+    for columns, words in {
+        "dna": "no columns to score",
+        "sequence,seq": "has both 'sequence' and 'seq'",
+        "ref_sequence,alt_sequence": "column 'ref_sequence' is int64",
+    }.items():
+        pq.write_table(pa.table({name: [1, 2] for name in columns.split(",")}), tmp_path / "odd.parquet")
+        with pytest.raises(InputError, match=f"{words}.*; rename the column$"):
+            gather(yeast_contract(), 80, asked("odd.parquet"), said.append)
     (tmp_path / "v.VCF").write_text("##fileformat=VCFv4.2\n")
     with pytest.raises(InputError, match=r"v\.VCF holds variants, not sequences; .*legscore variants"):
         gather(yeast_contract(), 80, asked("v.VCF"), said.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from legscore.system.log import Say
 
 PART_ROWS = 65_536
 MOST = float(np.finfo(np.float32).max)
+_CHOOSE = re.compile(r"[.;] \w[^.;]* with --column .*", re.DOTALL)
+"""Advice of an error about columns to choose with an option that `distill` does not have."""
 VARIANT_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
@@ -80,7 +83,6 @@ def read_rows(
     if any(source.made_by.get("context") == "genome" for source in opened.sources):
         raise InputError(f"{path} holds windows of genome; a student reads inserts in the construct only")
     roles = roles_of(opened)
-    check_types(opened, roles)
     for name in values:
         if name not in opened.schema.names:
             raise InputError(f"{path} has no column {name!r}{nearest(name, opened.schema.names)}")
@@ -123,10 +125,19 @@ def open_rows(path: str) -> Input:
 
 
 def roles_of(opened: Input) -> Roles:
-    """The roles of a table's columns; of one that also fits another kind of rows the pairs are read."""
+    """The roles of a table's columns; of one that also fits another kind of rows the pairs are read.
+
+    Raises:
+        InputError: a column that is needed is not there, there twice, or of another type.
+    """
     names = opened.schema.names
     pairs = all(any(alias in names for alias in ALIASES[role]) for role in KINDS["pair"].needs)
-    return find_roles(names, opened.name, "pair" if pairs else None)
+    try:
+        roles = find_roles(names, opened.name, "pair" if pairs else None)
+        check_types(opened, roles)
+    except InputError as error:
+        raise InputError(_CHOOSE.sub("; rename the column", str(error))) from None
+    return roles
 
 
 def _usable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -403,6 +404,9 @@ def test_what_cannot_be_built(here: Path, cli: Cli, more: tuple[str, ...], words
         assert "no option --centered" in ran.err
     else:
         one_line(ran, *words)
+    ran = cli("atlas", "build", "--fasta", "g.fa", "-m", "models", "-o", "a")
+    one_line(ran, "--promoters GTF or --tiles BED")
+    assert "centered" not in ran.err
     after = content(here)
     after.pop("g.fa.fai", None)
     assert after == before
@@ -436,6 +440,9 @@ def test_dry_run_and_lines(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 def test_the_indexed_text_is_read_by_others(here: Path, cli: Cli) -> None:
     """bcftools annotate (as pysam has it) carries the scores into another VCF, tabix finds rows, DuckDB and polars read the files."""
     atlas = built(cli, "a", "--indels", "--tabix", "vcf")
+    header = gzip.decompress((atlas / "atlas.vcf.gz").read_bytes()).decode().partition("#CHROM")[0]
+    assert 'Format: ALT|gene|tile|strand|effect|sd|symbol|Consequence">' in header  # as split-vep reads it
+    assert "{" not in header
     rows = [row for row in score_tables(atlas).to_pylist() if row["status"] == "ok"]
     shared = [row for row in rows if row["chrom"] == "I" and row["pos"] == 150]
     import pysam

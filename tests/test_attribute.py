@@ -357,6 +357,7 @@ ROWS = rows_of("one", "ACGTACGTACGTACGT", 10)
         (ROWS, ("-o", "c.npy"), (".npz files",)),
         (ROWS, ("-o", "c.npz", "--tracks", "c.txt"), ("tracks are", ".bw")),
         (ROWS, ("-o", "c.npz", "--tile-column", "gene"), ("no such column",)),
+        ([{**row, "gene": row["offset"]} for row in ROWS], ("-o", "c.npz", "--tile-column", "gene"), ("gene does not name tiles",)),
         (ROWS, ("-o", "c.npz", "--effect", "effect_a"), ("--effect effect_a", "no such column")),
         (ROWS, ("-o", "c.npz", "--width", "3"), ("--width has no effect", "--bed")),
         (ROWS, ("-o", "c.npz", "--fdr", "0.1"), ("--fdr has no effect", "--bed")),
@@ -425,6 +426,9 @@ def test_files_that_are_no_contributions(tmp_path: Path, cli: Cli) -> None:
     one_line(
         cli("plot", "logo", tmp_path / "b.npz", "-o", tmp_path / "p.png"), "b.npz holds no contributions"
     )
+    ran = cli("plot", "logo", tmp_path / "s.parquet", "-o", tmp_path / "p.png")
+    one_line(ran, "s.parquet holds no contributions", "it is no .npz file")
+    assert "pickle" not in ran.err
     one_line(cli("plot", "logo", tmp_path / "none.npz", "-o", tmp_path / "p.png"), "no such file")
     one_line(
         cli("plot", "logo", tmp_path / "c.npz", "--promoter", "ome", "-o", tmp_path / "p.png"),

@@ -151,3 +151,15 @@ def test_the_sd_that_it_tells_ranks_promoters(tmp_path: Path, cli: Any) -> None:
     ours, theirs = (np.argsort(np.argsort(one)) for one in found)
     assert correlation(ours, theirs) > 0.3
     assert 0.6 < np.median(found[0]) / np.median(found[1]) < 1.6
+
+
+def test_its_intervals_are_found_by_its_name(tmp_path: Path, cli: Any) -> None:
+    """As everything else of it: nobody knows where the file lies."""
+    pairs = REPOSITORY / "examples/genome/pairs.csv"
+    asked = ("run", pairs, "-m", "bundled-student", "--precision", "fp32", "-q", "--calibration")
+    for given in ("bundled-student", locate_models(["bundled-student"])[0]):
+        ran = cli(*asked, given, "-o", tmp_path / f"{Path(given).suffix}.csv")
+        assert ran.code == 0, ran.err
+    by_name, by_path = (csv.read_csv(tmp_path / name) for name in (".csv", ".safetensors.csv"))
+    assert by_name.equals(by_path)
+    assert by_name["effect_low"].null_count < len(by_name)

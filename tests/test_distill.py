@@ -420,6 +420,7 @@ def test_a_student_reads_one_strand_and_no_genome(student: Path, tmp_path: Path,
     (tmp_path / "s.csv").write_text("sequence\n" + random_dna(np.random.default_rng(9), 80) + "\n")
     asked = ["run", tmp_path / "s.csv", "-m", student, "-o", tmp_path / "o.csv"]
     one_line(cli(*asked, "--rc", "construct"), "is a student", "leave --rc construct out")
+    one_line(cli(*asked, "--rc", "insert"), "is a student", "leave --rc insert out")
     one_line(cli(*asked, "--singleton", "1"), "have no is_singleton channel")
 
 

@@ -439,6 +439,8 @@ def test_options_that_do_not_go_together(ensemble: str, tmp_path: Path, cli: Any
     one_line(cli(*asked, "--truth", "measured"), "--truth names a column of --check or --measured")
     one_line(cli(*asked, "--own-share", 5), "--own-share is a share of --own rows")
     one_line(cli(*asked, "--teacher-columns", "a"), "--teacher-columns names columns of a --teacher-table")
+    twice = ("--teacher-table", table, "--teacher-columns", "a:b,c:d,a:b")
+    one_line(cli(*asked, *twice), "a:b stands twice and would weigh twice")
     asked += ["--cost", 4]
     one_line(
         cli(*asked, "--check", table, "--truth", "nothing"), "--truth nothing: no --check or --measured table"

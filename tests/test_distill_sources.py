@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import random_dna, yeast_contract
 
@@ -20,6 +22,7 @@ from legscore.distill.options import DistillOptions
 from legscore.distill.sources import Source, open_sources
 from legscore.dna.codes import encode_text
 from legscore.dna.contract import reverse_complement
+from legscore.errors import InputError
 
 
 def test_most_of_a_small_table_is_trained_on(tmp_path: Path) -> None:
@@ -122,3 +125,65 @@ def test_a_small_measured_table_is_not_all_kept_for_comparing(tmp_path: Path) ->
     assert not [line for line in said if line.startswith("warning")]
     listed = {bytes(encode_text(line.split(",")[0])) for line in lines[1:]}
     assert np.mean([bytes(row) in listed for row in material.train_GKL[:, 0]]) > 0.3
+
+
+def test_rows_with_n_are_kept_apart_too(tmp_path: Path) -> None:
+    """A student scores them, so that what stands around the N's is not trained on."""
+    rng = np.random.default_rng(12)
+    dna = random_dna(rng, 60_000)
+    (tmp_path / "g.fa").write_text(f">c\n{dna}\n")
+    with_n = [f"{dna[at : at + 30]}NN{dna[at + 32 : at + 80]}" for at in range(0, 40_000, 80)]
+    (tmp_path / "apart.csv").write_text("\n".join(["sequence", *with_n]) + "\n")
+    options = DistillOptions(
+        labels=800, fasta=(str(tmp_path / "g.fa"),), apart=(str(tmp_path / "apart.csv"),), check_tiles=5
+    )
+    train = gather(yeast_contract(), 80, options, lambda line: None).train_GKL.reshape(-1, 80)
+    ours = {
+        bytes(row[k : k + 20]) for one in (train, reverse_complement(train)) for row in one for k in range(61)
+    }
+    known = [text[k : k + 20] for text in with_n for k in range(61) if "N" not in text[k : k + 20]]
+    assert len(known) > 10_000
+    assert not [text for text in known if bytes(encode_text(text)) in ours]
+
+
+def test_one_insert_is_one_tile(tmp_path: Path) -> None:
+    """Drawn for every tile, it would be promised on as if it were many."""
+    text = random_dna(np.random.default_rng(13), 80)
+    (tmp_path / "one.csv").write_text(f"sequence\n{text}\n")
+    options = DistillOptions(labels=400, tiles=(str(tmp_path / "one.csv"),))
+    tiles = gather(yeast_contract(), 80, options, lambda line: None).checks[1]
+    assert tiles.name == "tiles"
+    assert len(np.unique(tiles.tile_E)) == 1
+    assert bytes(tiles.inserts_NL[0]) == bytes(encode_text(text))
+
+
+@pytest.mark.parametrize("option", ["tiles", "measured", "check", "own", "apart"])
+def test_tables_are_read_alike_whatever_they_are_for(tmp_path: Path, option: str) -> None:
+    """Of a table that fits two kinds of rows the pairs are read; one of variants is told what makes rows of it."""
+    rng = np.random.default_rng(14)
+    refs = [random_dna(rng, 80) for _ in range(40)]
+    lines = [f"{random_dna(rng, 80)},{text},{'A' if text[0] != 'A' else 'C'}{text[1:]}" for text in refs]
+    (tmp_path / "both.csv").write_text("\n".join(["sequence,ref_sequence,alt_sequence", *lines]) + "\n")
+
+    def asked(name: str) -> DistillOptions:
+        path = str(tmp_path / name)
+        more = {"own_share": 100.0} if option == "own" else {}
+        return DistillOptions(labels=400, **{option: path if option == "own" else (path,)}, **more)
+
+    said: list[str] = []
+    material = gather(yeast_contract(), 80, asked("both.csv"), said.append)
+    if option in ("tiles", "measured"):
+        listed = {bytes(encode_text(text)) for text in refs}
+        assert any(bytes(row) in listed for row in material.train_GKL[:, 0])
+    assert not [line for line in said if "--sequence-is" in line or "--kind" in line]
+    for columns, words in {
+        "dna": "no columns to score",
+        "sequence,seq": "has both 'sequence' and 'seq'",
+        "ref_sequence,alt_sequence": "column 'ref_sequence' is int64",
+    }.items():
+        pq.write_table(pa.table({name: [1, 2] for name in columns.split(",")}), tmp_path / "odd.parquet")
+        with pytest.raises(InputError, match=f"{words}.*; rename the column$"):
+            gather(yeast_contract(), 80, asked("odd.parquet"), said.append)
+    (tmp_path / "v.VCF").write_text("##fileformat=VCFv4.2\n")
+    with pytest.raises(InputError, match=r"v\.VCF holds variants, not sequences; .*legscore variants"):
+        gather(yeast_contract(), 80, asked("v.VCF"), said.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -16,9 +17,10 @@ pytest.importorskip("torch", reason="distilling needs legscore[train]")
 
 from test_distill import OPTIMISED, QUICK, _small_batches, ensemble, tile_table  # noqa: F401
 
-from legscore.distill.labels import PIECE, WINDOWS, Labels
+from legscore.distill.labels import PIECE, PLAN, WINDOWS, Labels
 from legscore.distill.make_student import distill
 from legscore.engine.base import ThreadedEngine
+from legscore.errors import LegscoreError
 from legscore.system.json_records import parse_record, sealed
 
 OPTIONS = replace(QUICK, steps=3, force_student=True, keep_labels=True)
@@ -160,3 +162,31 @@ def test_labels_that_do_not_fit_are_refused(kept: Path, ensemble: Path, tmp_path
     one_line(ran(copy), "its plan.json is damaged")
     (copy / "plan.json").write_text("{")
     one_line(ran(copy), "its plan.json cannot be read")
+
+
+@pytest.mark.parametrize("calls", range(6))
+def test_a_clearing_that_is_killed_leaves_no_labels_for_another_distillation(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    folder, unlink, done = tmp_path / "s.safetensors.distill", Path.unlink, 0
+    shutil.copytree(kept, folder)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path, **how: Any) -> None:
+        nonlocal done
+        done += 1
+        if done > calls:
+            raise Killed
+        unlink(path, **how)
+
+    listed = Path.iterdir
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda self: iter(sorted(listed(self), key=lambda p: p.name != PLAN)))
+        patch.setattr(Path, "unlink", killed)
+        with contextlib.suppress(Killed):
+            Labels(folder).clear()
+    with contextlib.suppress(LegscoreError):  # where the plan is still there, it is refused
+        Labels(folder).begin({"windows": "others"}, restart=False)
+        assert not [p.name for p in folder.iterdir() if PIECE.fullmatch(p.name) or WINDOWS.fullmatch(p.name)]

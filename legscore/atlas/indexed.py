@@ -17,7 +17,7 @@ from legscore.errors import OutputError
 from legscore.input.source import READ_ERRORS
 from legscore.system.publish import writing
 from legscore.system.storage import reason
-from legscore.variants.vcf_out import HEADER, TBI_BASES, entry, largest
+from legscore.variants.vcf_out import TBI_BASES, entry, info_lines, largest
 
 SHOWN = (
     "chrom", "pos", "ref", "alt", "gene", "gene_name", "tile_id", "strand", "effect", "effect_sd", "status",
@@ -80,7 +80,7 @@ def _vcf_lines(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     yield "##fileformat=VCFv4.2\n"
     for name, known in manifest["genome"].items():
         yield f"##contig=<ID={name},length={known['bases']}>\n"
-    for line in (*HEADER, f"##legscore_version={manifest['legscore']}", f"##legscore_models={models}"):
+    for line in (*info_lines(), f"##legscore_version={manifest['legscore']}", f"##legscore_models={models}"):
         yield f"{line}\n"
     yield "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     for rows in _rows(folder, manifest):

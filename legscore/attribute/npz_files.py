@@ -73,6 +73,9 @@ def read_npz(path: str) -> Contributions:
     """Contributions that `write_npz` wrote. InputError where they are none."""
     wanted = f"{path} holds no contributions as legscore attribute writes them"
     try:
+        with open(path, "rb") as stream:
+            if not zipfile.is_zipfile(stream):  # numpy would advise to unpickle it
+                raise InputError(f"{wanted}: it is no .npz file, or cut short")
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
     except FileNotFoundError:

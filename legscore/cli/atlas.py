@@ -186,6 +186,8 @@ def build(
     """
     if given["fasta"] is None:
         raise InputError("legscore atlas build needs the genome: --fasta FASTA")
+    if given["promoters"] is None and given["regions_bed"] is None:
+        raise InputError("legscore atlas build needs tiles: --promoters GTF or --tiles BED")
     from legscore.atlas.make_atlas import build_atlas, staged_only
     from legscore.atlas.options import AtlasRequest
     from legscore.system.log import finish, logged

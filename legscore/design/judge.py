@@ -97,7 +97,7 @@ def open_judge(
     """Build the engine. `request` says engine and precision; strands come from `rc` and the models."""
     contract = members[0].contract
     settled = resolve_rc(contract, rc, "insert")
-    check_students(members, both_strands=settled == "construct")
+    check_students(members, settled)
     if settled == "insert":
         raise LegscoreError(
             "--rc insert turns the insert in its flanks, another design; use construct or none"

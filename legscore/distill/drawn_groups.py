@@ -14,7 +14,7 @@ import numpy as np
 
 from legscore.distill.options import WINDOWS_A_GROUP
 from legscore.distill.sources import Source
-from legscore.dna.contract import reverse_complement
+from legscore.dna.contract import N_CODE, reverse_complement
 from legscore.errors import InputError
 
 SHARED_BASES = 20
@@ -134,14 +134,24 @@ def kmers_of(codes_NL: np.ndarray) -> np.ndarray:
 
 
 def kmers_apart(inserts: Sequence[np.ndarray]) -> np.ndarray:
-    """The distinct k-mers of inserts [.., insert] on both strands, sorted."""
+    """The distinct k-mers of inserts [.., insert] on both strands, sorted; those with N are left out."""
     found = [np.empty(0, np.uint64)]
     for some in inserts:
         flat = some.reshape(-1, some.shape[-1])
         for start in range(0, len(flat), 4 * AT_ONCE):
-            strand = flat[start : start + 4 * AT_ONCE]
-            found.append(np.unique(np.concatenate([kmers_of(strand), kmers_of(reverse_complement(strand))])))
+            both = [strand := flat[start : start + 4 * AT_ONCE], reverse_complement(strand)]
+            found.append(np.unique(np.concatenate([_known_kmers(one) for one in both])))
     return np.unique(np.concatenate(found))
+
+
+def _known_kmers(codes_NL: np.ndarray) -> np.ndarray:
+    """k-mers without N, uint64."""
+    kmers = kmers_of(codes_NL)
+    if not (unknown_NL := codes_NL >= N_CODE).any():
+        return kmers.ravel()
+    k = codes_NL.shape[1] - kmers.shape[1] + 1
+    before = np.pad(np.cumsum(unknown_NL, axis=1), ((0, 0), (1, 0)))
+    return kmers[before[:, k:] == before[:, :-k]]
 
 
 def share_nothing(inserts_GKL: np.ndarray, apart: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from legscore.system.log import Say
 
 PART_ROWS = 65_536
 MOST = float(np.finfo(np.float32).max)
+_CHOOSE = re.compile(r"[.;] \w[^.;]* with --column .*", re.DOTALL)
+"""Advice of an error about columns to choose with an option that `distill` does not have."""
 VARIANT_ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 
 
@@ -29,7 +32,7 @@ class InputRows:
     """Rows of a table.
 
     Attributes:
-        alt_NL, ref_NL: uint8 codes [rows, insert], without N. Single sequences have alt_NL alone.
+        alt_NL, ref_NL: uint8 codes [rows, insert]. Single sequences have alt_NL alone.
         value_NV: float64 [rows, columns] of what was asked for beside them; NaN where a row has none.
     """
 
@@ -60,6 +63,8 @@ def read_rows(
     rng: np.random.Generator,
     say: Say,
     values: Sequence[str] = (),
+    *,
+    with_n: bool = False,
 ) -> InputRows:
     """Read a share of a table's rows, drawn at random.
 
@@ -68,28 +73,22 @@ def read_rows(
         insert: bases; rows of other lengths, and those with N, are left out and counted.
         share: of all rows. most: rows, about, however many a share would be; None for no bound.
         values: columns of numbers to read beside the sequences.
+        with_n: take rows with N too.
 
     Raises:
         InputError: no such table or column, whole windows of genome, no usable row, or a value that is too
             large for float32.
     """
-    if path.endswith(VARIANT_ENDINGS):
-        raise InputError(
-            f"{path} holds variants, not sequences; make rows of it first: legscore variants {path} --fasta "
-            "GENOME -o rows.parquet"
-        )
-    opened = open_input([path])
+    opened = open_rows(path)
     if any(source.made_by.get("context") == "genome" for source in opened.sources):
         raise InputError(f"{path} holds windows of genome; a student reads inserts in the construct only")
     roles = roles_of(opened)
-    check_types(opened, roles)
     for name in values:
         if name not in opened.schema.names:
             raise InputError(f"{path} has no column {name!r}{nearest(name, opened.schema.names)}")
-    sequence_is = resolve_sequence_is(opened, roles, contract, "auto", say)
-    windower = Windower(
-        replace(contract, insert_min=insert, insert_max=insert), roles.kind, sequence_is, max_n=0
-    )
+    sequence_is = resolve_sequence_is(opened, roles, contract, "auto", lambda line: None)
+    one_length = replace(contract, insert_min=insert, insert_max=insert)
+    windower = Windower(one_length, roles.kind, sequence_is, max_n=insert if with_n else 0)
     columns = list(dict.fromkeys([*roles.column_of.values(), *values]))
     share = share if most is None else min(share, most / max(opened.n_rows, 1))
     found, drawn = [], 0
@@ -97,11 +96,15 @@ def read_rows(
         rows_N = np.flatnonzero(rng.random(part.table.num_rows) < share)
         drawn += len(rows_N)
         found.append(_usable(part, rows_N, roles, windower, insert, path, values))
-    say(f"{path}: {sum(map(len, found)):,} usable of {drawn:,} rows drawn from {opened.n_rows:,}")
+    say(
+        f"{path}: {sum(map(len, found)):,} usable of {drawn:,} rows drawn from {opened.n_rows:,}, read as "
+        f"{sequence_is}s"
+    )
     if not any(map(len, found)):
+        of, more = ("", "") if with_n else (" without N", ", or draw more" if drawn < opened.n_rows else "")
         raise InputError(
-            f"{path}: none of {drawn:,} rows drawn has inserts of {insert} bases without N; name their "
-            "length with --insert, or draw more"
+            f"{path}: none of {drawn:,} rows drawn has inserts of {insert} bases{of}; name their length with "
+            f"--insert{more}"
         )
     refs = [one.ref_NL for one in found if one.ref_NL is not None]
     return InputRows(
@@ -111,11 +114,30 @@ def read_rows(
     )
 
 
+def open_rows(path: str) -> Input:
+    """Open a table of sequences. InputError for one of variants, with what makes rows of it."""
+    if path.lower().endswith(VARIANT_ENDINGS):
+        raise InputError(
+            f"{path} holds variants, not sequences; make rows of it first: legscore variants {path} --fasta "
+            "GENOME -o rows.parquet"
+        )
+    return open_input([path])
+
+
 def roles_of(opened: Input) -> Roles:
-    """The roles of a table's columns; of one that also fits another kind of rows the pairs are read."""
+    """The roles of a table's columns; of one that also fits another kind of rows the pairs are read.
+
+    Raises:
+        InputError: a column that is needed is not there, there twice, or of another type.
+    """
     names = opened.schema.names
     pairs = all(any(alias in names for alias in ALIASES[role]) for role in KINDS["pair"].needs)
-    return find_roles(names, opened.name, "pair" if pairs else None)
+    try:
+        roles = find_roles(names, opened.name, "pair" if pairs else None)
+        check_types(opened, roles)
+    except InputError as error:
+        raise InputError(_CHOOSE.sub("; rename the column", str(error))) from None
+    return roles
 
 
 def _usable(

@@ -111,6 +111,7 @@ class Labels:
             if found := difference(before, plan):
                 raise self._refused(found)
             return
+        self.clear()  # what is there without a plan is left of a clearing that was cut short
         with publishing(path) as temporary, writing(path):
             temporary.write_text(sealed({"plan": plan}))
 

@@ -209,8 +209,8 @@ def _drawn_tiles(sources: Sequence[tuple[float, Source]], options: DistillOption
 
 
 def _apart_table(path: str, contract: Contract, insert: int, say: Say) -> np.ndarray:
-    """All inserts of a table, which the ensemble does not label."""
-    rows = read_rows(path, contract, insert, 1.0, None, np.random.default_rng(0), say)
+    """All inserts of a table, which the ensemble does not label; N's in them too, which a student scores."""
+    rows = read_rows(path, contract, insert, 1.0, None, np.random.default_rng(0), say, with_n=True)
     return np.concatenate([rows.anchors, rows.alt_NL])
 
 

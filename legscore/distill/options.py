@@ -83,6 +83,11 @@ class DistillOptions:
             raise LegscoreError("--own-share is a share of --own rows; give --own")
         if self.teacher_columns and self.teacher_table is None:
             raise LegscoreError("--teacher-columns names columns of a --teacher-table; give one")
+        names = self.teacher_columns
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise LegscoreError(
+                f"--teacher-columns: {twice} stands twice and would weigh twice; leave one out"
+            )
         if self.teacher_table is not None:
             self._check_table()
         if self.engine == "null":

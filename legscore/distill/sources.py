@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
+from legscore.distill.input_rows import open_rows, roles_of
 from legscore.dna.codes import text_to_codes, unique_rows
 from legscore.dna.contract import CODE_OF_BYTE, N_CODE, Contract, reverse_complement
 from legscore.errors import InputError
-from legscore.input.read import open_input
 from legscore.input.roles import role_array
 from legscore.rows.reading import SNIFF_ROWS, Reading, decide_sequence_is
-from legscore.rows.schema import OK, find_roles
+from legscore.rows.schema import OK
 from legscore.system.log import Say
 from legscore.variants.genome import Genome
 
@@ -83,7 +83,9 @@ class Listed:
 
     def parted(self, taken: float, least: int, rng: np.random.Generator) -> tuple[Source, Source]:
         n = len(self.inserts_NL)
-        if n < 2 or n >= taken / MOST_HELD_OUT:
+        if n < 2:  # drawn again and again, it would pass for many
+            return replace(self, most=n), self
+        if n >= taken / MOST_HELD_OUT:
             return self, self
         kept = max(int(MOST_HELD_OUT * n), min(least, n // 2), 1)
         order = rng.permutation(n)
@@ -198,9 +200,8 @@ def read_listed(
 def _inserts_of(
     path: str, contract: Contract, insert: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    opened = open_input([path])
-    roles = find_roles(opened.schema.names, opened.name)
-    column = roles.sequence_columns[0]
+    opened = open_rows(path)
+    column = roles_of(opened).sequence_columns[0]
     head = role_array(next(opened.parts([column], SNIFF_ROWS)), "ref_sequence", column)
     one_length = replace(contract, insert_min=insert, insert_max=insert)
     reading = Reading(one_length, decide_sequence_is(head, contract))

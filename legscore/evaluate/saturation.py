@@ -283,10 +283,10 @@ def select_saturation(
     )
     found = saturation(frame, column, said_lengths(table.metadata()))
     if found is None:
-        tried = shorten([c for c in TILE_COLUMNS if c in table.columns])
+        tried = f"none of {shorten([c for c in TILE_COLUMNS if c in table.columns])} names"
+        tried, what = (f"{column} does not name", "another column") if column else (tried, "the column")
         raise InputError(
-            f"{table.name} has no saturated promoter: none of {tried} names tiles with changes at "
-            f"{LEAST_POSITIONS} or more "
-            "positions, each once; name the column with --tile-column"
+            f"{table.name} has no saturated promoter: {tried} tiles with changes at {LEAST_POSITIONS} or "
+            f"more positions, each once; name {what} with --tile-column"
         )
     return found, selection

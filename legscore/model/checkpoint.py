@@ -289,8 +289,7 @@ def load_members(
         if member.sha256 in seen and not allow_duplicates:
             raise ModelError(
                 f"{member.path} is the same model as {seen[member.sha256]}; it would weigh twice in the "
-                "mean. "
-                "Leave one out, or pass --allow-duplicates"
+                "mean. Leave one out; legscore run takes both with --allow-duplicates"
             )
         seen[member.sha256] = member.path
     return members

@@ -236,11 +236,11 @@ def is_better(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return mine is not None and (theirs is None or mine > theirs)
 
 
-def check_students(members: Sequence[Checkpoint], *, both_strands: bool) -> None:
-    """ModelError where a student is asked to read the strand that it never saw."""
+def check_students(members: Sequence[Checkpoint], rc: str) -> None:
+    """ModelError where a student is asked to read a window turned around, as it never saw one."""
     for member in members:
-        if both_strands and student_record(member):
+        if rc != "none" and student_record(member):
             raise ModelError(
                 f"{member.path or 'model'} is a student: it reads the forward strand and gives the mean of "
-                "both; leave --rc construct out"
+                f"both; leave --rc {rc} out"
             )

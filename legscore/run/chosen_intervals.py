@@ -9,7 +9,7 @@ from legscore.errors import InputError
 from legscore.input.roles import check_added_columns
 from legscore.model.checkpoint import Checkpoint
 from legscore.run.calibration import COLUMNS, Calibration, load_calibration
-from legscore.run.student_intervals import SUFFIX, StudentIntervals, intervals_of
+from legscore.run.student_intervals import StudentIntervals, intervals_of, names_student
 from legscore.system.log import Say
 
 
@@ -24,7 +24,7 @@ def chosen_intervals(
     """The intervals in a file, fit for these members, and what the output says of them.
 
     Args:
-        path: a calibration, or a student that scores.
+        path: a calibration, or a student that scores, by its file or name.
         settings: rc, singleton and context of the run.
         kept: columns of the input that the output keeps.
         windows: of a row; effects have two.
@@ -36,7 +36,7 @@ def chosen_intervals(
     check_added_columns("--calibration", COLUMNS, kept)
     if windows != 2:
         raise InputError("--calibration gives intervals of effects; these rows are single sequences")
-    if path.endswith(SUFFIX):
+    if names_student(path):
         intervals = intervals_of(path, members)
         say(f"intervals: hold the ensemble's effect in {intervals.coverage:.0%} of rows ({path})")
         return intervals, {"sha256": members[0].sha256, "coverage": intervals.coverage}

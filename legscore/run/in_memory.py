@@ -332,7 +332,7 @@ def open_ensemble(
     members = open_members(paths, allow_duplicates, say)
     contract = members[0].contract
     rc = resolve_rc(contract, rc, "insert")
-    check_students(members, both_strands=rc == "construct")
+    check_students(members, rc)
     check_singleton(contract, int(request.is_singleton))
     request = replace(request, both_strands=rc == "construct")
     return Ensemble(members, open_engine(members, request, say), rc, request, rows_at_once, bar)

@@ -123,7 +123,7 @@ def prepare_models(
     contract = members[0].contract
     sequence_is = resolve_sequence_is(opened, roles, contract, options.sequence_is, say)
     rc = resolve_rc(contract, options.rc, sequence_is)
-    check_students(members, both_strands=rc == "construct")
+    check_students(members, rc)
     for member in members:
         check_singleton(member.contract, options.singleton)
     for line in training_records(members):

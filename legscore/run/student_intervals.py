@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,16 @@ import numpy as np
 
 from legscore.errors import ModelError
 from legscore.model.checkpoint import Checkpoint, load_checkpoint
+from legscore.model.model_names import STUDENT, locate_models
 from legscore.model.student import half_widths, student_record
 from legscore.run.calibration import COLUMNS
 
 SUFFIX = ".safetensors"
-"""Of a --calibration that is a student."""
+
+
+def names_student(path: str) -> bool:
+    """Whether a --calibration is a student: a checkpoint's file, or the name of the bundled one."""
+    return path.endswith(SUFFIX) or (path == STUDENT and not os.path.lexists(path))
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class StudentIntervals:
 
 def intervals_of(path: str, members: Sequence[Checkpoint]) -> StudentIntervals:
     """The intervals of the student that scores. ModelError where another model does, or none are known."""
-    student = load_checkpoint(path)
+    student = load_checkpoint(path if path.endswith(SUFFIX) else locate_models([path])[0])
     record = student_record(student)
     if record is None:
         raise ModelError(

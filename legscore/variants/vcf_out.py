@@ -173,7 +173,7 @@ def _header(
                     ).encode()
             models = ",".join(str(model["sha256"]) for model in metadata["models"])
             for text in (
-                *_info_lines("cascade" in metadata),
+                *info_lines("cascade" in metadata),
                 f"##legscore_version={metadata['legscore']}",
                 f"##legscore_models={models}",
                 *_student_line(metadata),
@@ -187,8 +187,8 @@ def _header(
             yield line
 
 
-def _info_lines(of_both: bool) -> list[str]:
-    """What the header says of our INFO fields; `of_both`: a student scored first."""
+def info_lines(of_both: bool = False) -> list[str]:
+    """What a header says of our INFO fields; `of_both`: a student scored first."""
     by = "by who scored it (student or ensemble), " if of_both else ""
     fields = "|".join(ENTRY_OF_BOTH if of_both else ENTRY)
     return [line.format(by=by, fields=fields) for line in HEADER]

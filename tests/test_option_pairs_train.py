@@ -146,7 +146,7 @@ HUMAN = {**DATA, **NETWORK, **MEMBERS, **OTHERS, "preset": ("noginet-defined",),
 @pytest.mark.parametrize(
     ("base", "options", "least"),
     [
-        ({"out_of_range": ("drop",)}, PREDICTORS, 50),
+        ({"out_of_range": ("drop",)}, PREDICTORS, 49),
         ({"preset": ("human",), "construct": ("yeast",), "settings": ("shift_max=0", "pools=2")}, HUMAN, 15),
         ({"start_from": ("base",), "valid_fold": (0,), "out_of_range": ("drop",)}, {**TUNING, **NETWORK, **MEMBERS}, 5),
         ({"preset": ("generator",), "out_of_range": ("drop",), "settings": ("valid_designs=4",)}, {**PREDICTORS}, 30),

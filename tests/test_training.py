@@ -144,6 +144,10 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
         (["--full", "--valid-fold", "2"], "--full excludes --valid-fold"),
         (["--folds", "all", "--test-fold", "2"], "--folds excludes"),
         (["--valid-fold", "3", "--test-fold", "3"], "cannot be both"),
+        (
+            ["--test-fold", "9"],
+            "fold 9 cannot be both validation and test fold (the last validates by default",
+        ),
         (["--construct", "nowhere.toml"], "construct nowhere.toml cannot be read"),
         (["--where", "medium"], "write COLUMN=VALUE"),
         (["--bins", "5"], "outside 0..4"),

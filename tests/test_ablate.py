@@ -127,6 +127,8 @@ def test_variants_file(tmp_path: Path) -> None:
         ("[[variant]]\nse = 'plain'\n", "needs a name of its own"),
         ("[[variant]]\nname = 'a'\nafter = 'z'\n", "comes after 'z', which is not before it"),
         ("[[variant]]\nname = 'a'\nn_folds = 5\n", "changes n_folds, which all variants share"),
+        ("[[variant]]\nname = 'a'\n\n[[variant]]\nname = 'b'\nkernel = 4\n", "kernels must be odd"),
+        ("[[variant]]\nname = 'a'\npools = [9, 9, 9, 9, 9, 9]\n", "leave nothing of a window of 150 bases"),
         ("[[variant]]\nname = 'a'\nkernels = 5\n", "unknown setting 'kernels'"),
         ("[[variant]]\nname = 'a'\nfolds = 'two'\n", "must be 'one' or 'all'"),
         ("[[variant]]\nname = '+RC'\n[[variant]]\nname = '-RC'\n", "would share the folder '-rc'"),

@@ -79,6 +79,7 @@ def test_no_bases_are_a_number_of_bases(world: Path, cli: Cli) -> None:
         (("design", "--max-homopolymer"), "--max-homopolymer {}: the number is too large"),
         (("evaluate", "--bootstrap"), "--bootstrap {}: the number is too large"),
         (("variants", "--upstream"), "--upstream {}: the number is too large"),
+        (("train", "--seed"), "--seed {}: the number is too large"),
     ],
 )
 def test_numbers_that_nothing_counts_to(cli: Cli, words: tuple[str, str], message: str, number: int) -> None:

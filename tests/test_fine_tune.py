@@ -144,3 +144,29 @@ def test_unknown_origin_is_said(table: Path, base: Path, tmp_path: Path, cli: An
     ran = cli("train", table, "-o", tmp_path / "t", "--from", tmp_path / "bare.safetensors", *SHORT[:-1])
     assert ran.code == 0, ran.err
     assert "warning: whether bare was trained on validation rows is not known" in ran.err
+
+
+def test_scores_out_of_fold_say_where_a_start_may_have_seen_the_rows(
+    table: Path, base: Path, tmp_path: Path, cli: Any
+) -> None:
+    """Over any number of trainings; nothing is said of starts that kept the same folds out."""
+    told = "went on from models that may have been trained on these rows"
+
+    def go_on(start: Path, to: str) -> tuple[Path, str]:
+        ran = cli("train", table, "-o", tmp_path / to, "--from", start, *SHORT[:-1])
+        assert ran.code == 0, ran.err
+        scores = ("-o", tmp_path / f"{to}.csv", "--out-of-fold", "mmh3", "--engine", "null")
+        scored = cli("run", table, "-m", tmp_path / to, *scores)
+        assert scored.code == 0, scored.err
+        return tmp_path / to / "seed1.safetensors", ran.err + scored.err
+
+    tuned, said = go_on(base / "seed1.safetensors", "once")
+    assert told not in said
+    assert told not in go_on(tuned, "twice")[1]
+    member = load_checkpoint(base / "seed1.safetensors")
+    replace(member, training={"recipe": member.training["recipe"]}).save(tmp_path / "bare.safetensors")
+    tuned, said = go_on(tmp_path / "bare.safetensors", "bare1")
+    assert f"warning: out of fold: seed1 {told}" in said
+    _, said = go_on(tuned, "bare2")
+    assert "warning: whether seed1 was trained on validation rows is not known" in said
+    assert f"warning: out of fold: seed1 {told}" in said

@@ -513,6 +513,10 @@ def test_sets_that_cannot_be(tmp_path: Path, cli: Any) -> None:
     source = human_set(tmp_path / "set", ["model_1_2", "model_3_1"], {"something": "else"})
     (tmp_path / "empty").mkdir()
     same = human_set(tmp_path / "same", ["a", "b"], HUMAN_CONFIG)
+    two = human_set(tmp_path / "two", ["model_1_2", "model_3_1"], HUMAN_CONFIG)
+    for folder in ("model_1_2", "model_3_1"):  # as upstream's training leaves them: the last and the best
+        last = two / folder / "last_model-epoch=24.ckpt"
+        last.with_name("pearson-epoch=3.ckpt").write_bytes(last.read_bytes())
     odd = human_set(tmp_path / "odd", ["model_1_2", "model_2_3"], HUMAN_CONFIG)
     (odd / "model_2_3/config.json").write_text(json.dumps(HUMAN_CONFIG | {"reverse_augment": False}))
     wrong = human_set(tmp_path / "wrong", ["model_1_2", "model_2_3"], HUMAN_CONFIG)
@@ -522,6 +526,10 @@ def test_sets_that_cannot_be(tmp_path: Path, cli: Any) -> None:
         ([tmp_path / "empty"], "no .pth, .pt, .ckpt in it"),
         ([same / "a/last_model-epoch=24.ckpt", same / "a"], "is named twice"),
         ([same / "a", human_set(tmp_path / "other", ["a"], HUMAN_CONFIG) / "a"], "would both become"),
+        (
+            [two],
+            "pearson-epoch=3.ckpt lies beside the first: name the file of each folder that is to be a member",
+        ),
         ([odd], "its contract .* is not that of"),
         ([wrong], "config file says kernel 9, the tensors 5"),
         ([same, "--pool-sizes", "4,4"], r"option says pools \(4, 4\), the config file \(2, 2\)"),

@@ -216,7 +216,10 @@ def wrong_inputs(tmp_path: Path, toy_model: Path, pairs: Path) -> list[tuple[lis
             r"--rc insert needs to know where the insert lies",
         ),
         ([good, "-m", tmp_path / "plain.safetensors", *out, "--singleton", "1"], r"no is_singleton channel"),
-        ([good, *model, "-o", tmp_path / "o.csv", "--per-model"], r"'score_per_model' .* text cannot hold"),
+        (
+            [good, *model, "-o", tmp_path / "o.csv", "--per-model"],
+            r"'score_per_model' .* text cannot hold; .*, or leave out --per-model",
+        ),
         ([good, *model, "-o", tmp_path / "o.csv", "--format", "tsv"], r"contradicts the extension"),
         (["", *model, *out], r"INPUT: an empty name was given"),
         ([good, "-m", "", *out], r"--model: an empty name was given"),

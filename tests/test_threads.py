@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from conftest import REPOSITORY
 
-from legscore.system.cores import allowed_cores, quota_cores
+from legscore.cli import COMMANDS, cli
+from legscore.system.cores import allowed_cores, most_threads, quota_cores
 
 UNSET = {"LEGSCORE_THREADS", "SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
 
@@ -158,14 +160,42 @@ def test_the_engine_and_libraries_get_them() -> None:
     assert done.stdout.split() == ["1", "1", "1", "1"]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
-def test_threads_that_are_no_number(table: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "20000", "9" * 5000])
+def test_threads_that_are_no_number_of_threads(table: Path, text: str) -> None:
+    """Nor more than any machine computes with: their stacks and buffers took all memory."""
     ran = legscore("run", table, "-o", "x.csv", LEGSCORE_THREADS=text)
-    told = f"legscore: LEGSCORE_THREADS is '{text}'; it must be a number of threads, 1 or more\n"
-    assert (ran.returncode, ran.stderr) == (2, told)
+    told = f"legscore: LEGSCORE_THREADS is '{text}'; it must be a number of threads, 1 to {most_threads():,} "
+    assert (ran.returncode, ran.stderr) == (2, f"{told}on this machine\n")
     ran = legscore("run", table, "-o", "x.csv", "--threads", text)
     assert ran.returncode == 2
     assert ran.stderr.startswith("legscore: run: Invalid value for '--threads'")
+
+
+def every_command_with_threads() -> list[list[str]]:
+    found = []
+
+    def walk(command: click.Command, words: list[str]) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, [*words, name])
+        if any(parameter.name == "threads" for parameter in command.params):
+            found.append(words)
+
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        walk(command, [name])
+    return found
+
+
+def test_every_command_refuses_more_threads_than_this_machine_takes() -> None:
+    commands = every_command_with_threads()
+    assert ["run"] in commands
+    assert ["atlas", "build"] in commands
+    for words in commands:
+        with pytest.raises(click.BadParameter) as caught:
+            cli.main([*words, "--threads", str(most_threads() + 1)], standalone_mode=False)
+        told = f"{most_threads() + 1} is more than the {most_threads()} that this machine takes."
+        assert (caught.value.param.name, caught.value.message) == ("threads", told), words
 
 
 def test_workers_on_ray_have_their_own(table: Path) -> None:

@@ -144,6 +144,10 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
         (["--full", "--valid-fold", "2"], "--full excludes --valid-fold"),
         (["--folds", "all", "--test-fold", "2"], "--folds excludes"),
         (["--valid-fold", "3", "--test-fold", "3"], "cannot be both"),
+        (
+            ["--test-fold", "9"],
+            "fold 9 cannot be both validation and test fold (the last validates by default",
+        ),
         (["--construct", "nowhere.toml"], "construct nowhere.toml cannot be read"),
         (["--where", "medium"], "write COLUMN=VALUE"),
         (["--bins", "5"], "outside 0..4"),
@@ -163,6 +167,7 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
             "needs more than 5",
         ),
         (["--set", "batch=16", "--set", "precision=fp16"], "trains on GPUs only"),
+        (["--set", "pools=9,9,9,9,9,9"], "leave nothing of a window of 150 bases"),
         (["--set", "batch=1000"], "fewer than a batch of 1000"),
         (["--valid-fold", "10"], "--valid-fold 10: the folds are 0, 1"),
         (["--expression", "level"], "has no column 'level'"),

@@ -53,8 +53,9 @@ def not_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
     """The value as it is. LegscoreError where it, or one of several, is an empty text or a number that
     nothing here counts to."""
     several = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(one, int) and abs(one) >= MOST for one in several):
-        raise LegscoreError(f"{max(parameter.opts, key=len)} {value}: the number is too large")
+    for one in several:
+        if isinstance(one, int) and abs(one) >= MOST:
+            raise LegscoreError(f"{max(parameter.opts, key=len)} {one}: the number is too large")
     if any(isinstance(one, str) and not one.strip() for one in several):
         option = isinstance(parameter, click.Option)
         shown = [name for name in parameter.opts if name not in FORMER]

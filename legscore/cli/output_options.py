@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 def _set_threads(context: click.Context, parameter: click.Parameter, threads: int | None) -> None:
     """Have this process, and libraries that are loaded later, compute with so many threads."""
     if threads is not None:
-        from legscore.system.cores import use_threads
+        from legscore.system.cores import most_threads, use_threads
 
+        if threads > (most := most_threads()):
+            raise click.BadParameter(f"{threads} is more than the {most} that this machine takes.")
         use_threads(threads)
 
 

@@ -174,7 +174,7 @@ def command(
 
         starts = read_starts(start_from, frozen_blocks=freeze, block_rate=block_rate, new_head=new_head)
     recipe = resolve_recipe(given, recipe_of(starts[0]) if starts else None)
-    refuse_idle(given, [recipe])
+    refuse_idle(given, [recipe], validates=not full)
 
     from legscore.train.train_models import find_rate, train_models
 

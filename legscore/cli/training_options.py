@@ -203,8 +203,9 @@ def resolve_recipe(given: dict[str, Any], recorded: Any = None) -> Any:
     return resolve(given["preset"], given["recipe_file"], settings)
 
 
-def refuse_idle(given: dict[str, Any], recipes: Sequence[Any]) -> None:
-    """LegscoreError for a setting that was given and changes nothing in any of the recipes."""
+def refuse_idle(given: dict[str, Any], recipes: Sequence[Any], *, validates: bool = True) -> None:
+    """LegscoreError for a setting that was given and changes nothing in any of the recipes, or beside what
+    options say of the data; `validates`: whether a fold is kept out."""
     from legscore.train.recipe import idle_settings
 
     first, *others = map(idle_settings, recipes)
@@ -214,6 +215,22 @@ def refuse_idle(given: dict[str, Any], recipes: Sequence[Any]) -> None:
             refuse_given((name,), why)
             if name in settings:
                 raise LegscoreError(f"--set {name} has no effect here: {why}")
+    for name, why in _idle_beside(given, validates).items():
+        if name in settings:
+            raise LegscoreError(f"--set {name} has no effect here: {why}")
+
+
+def _idle_beside(given: dict[str, Any], validates: bool) -> dict[str, str]:
+    """Settings that change nothing beside options, by name, each with the reason."""
+    found: dict[str, str] = {}
+    if given["singleton_column"] is not None:
+        found |= dict.fromkeys(("singletons", "singleton_min"), "--singleton names a column of flags")
+    named = [option for option in ("fold", "split") if given[f"{option}_column"] is not None]
+    if len(named) == 1 and given["fold_column"] != "hash":  # both exclude each other, which is said later
+        found |= dict.fromkeys(("n_folds", "fold_on"), f"--{named[0]} names a column of folds")
+    if not validates:
+        found |= dict.fromkeys(("keep", "validate_rc"), "with --full nothing validates")
+    return found
 
 
 def data_options(given: dict[str, Any]) -> Any:

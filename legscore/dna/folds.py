@@ -5,6 +5,9 @@ The DREAM code hashes the sequence as given, the optimised code the window after
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,3 +71,17 @@ def folds_of_split(texts: pa.Array) -> np.ndarray:
     for fold, names in enumerate((("train",), ("valid", "validation", "val"))):
         folds[pc.is_in(lower, pa.array(names, lower.type)).to_numpy(zero_copy_only=False)] = fold
     return folds
+
+
+def went_on_apart(training: Mapping[str, Any], folds: Collection[int]) -> bool:
+    """Whether a training record shows that no checkpoint which the training went on from saw rows of these of
+    its folds. True where it began from nothing."""
+    rule, start = training.get("folds"), training.get("from")
+    while start is not None:
+        kept = start.get("folds_held_out") if isinstance(start, Mapping) else None
+        if not isinstance(kept, list) or start.get("folds") != rule:
+            return False
+        if any(fold not in kept for fold in folds):
+            return False
+        start = start.get("from")
+    return True

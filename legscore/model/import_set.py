@@ -139,6 +139,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
     names = folders if use_folders else stems
     for name in names:
         if names.count(name) > 1:
-            twins = [str(path) for path, other in zip(paths, names, strict=True) if other == name]
-            raise ModelError(f"{' and '.join(twins[:2])} would both become {name}.safetensors; rename one")
+            twins = [path for path, other in zip(paths, names, strict=True) if other == name]
+            both = f"{twins[0]} and {twins[1]} would both become {name}.safetensors"
+            if beside := [path.name for path in paths if path.parent == twins[0].parent and path != twins[0]]:
+                raise ModelError(
+                    f"{both}. {beside[0]} lies beside the first: name the file of each folder that is to be "
+                    "a member, such as K562/*/pearson*.ckpt, with --config where it lies elsewhere"
+                )
+            raise ModelError(f"{both}; rename one")
     return names

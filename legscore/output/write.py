@@ -134,9 +134,10 @@ class TextWriter:
                 or pa.types.is_binary(field.type)
                 or pa.types.is_large_binary(field.type)
             ):
+                of_models = pa.types.is_fixed_size_list(field.type) and field.name.endswith("_per_model")
                 raise OutputError(
                     f"column {field.name!r} is {field.type}, which text cannot hold; write Parquet or "
-                    "Arrow, or use --keep"
+                    f"Arrow, or {'leave out --per-model' if of_models else 'use --keep'}"
                 )
         stream.write(header_line(schema, delimiter))
 

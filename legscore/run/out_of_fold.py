@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from legscore.dna.batch import Batch
 from legscore.dna.codes import Sequences, single_bases, text_to_codes
 from legscore.dna.contract import Contract
-from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows, folds_of_split
-from legscore.errors import InputError, ModelError
+from legscore.dna.folds import LETTERS, folds_as_given, folds_of_rows, folds_of_split, went_on_apart
+from legscore.errors import InputError, ModelError, shorten
 from legscore.input.column_types import is_text
 from legscore.model.checkpoint import Checkpoint
 from legscore.rows.groups import Group
@@ -175,6 +175,12 @@ def read_folds_held_out(
                 f"--out-of-fold: {members[0].name} and {member.name} were trained with different folds"
             )
         folds.append(frozenset(kept[1:] if _chooses(member) and len(kept) > 1 else kept))
+    pairs = zip(members, folds, strict=True)
+    if unsure := [member.name for member, kept in pairs if not went_on_apart(member.training, kept)]:
+        say(
+            f"warning: out of fold: {shorten(unsure)} went on from models that may have been trained on "
+            "these rows"
+        )
     rule = members[0].training["folds"]
     if (column == BY_HASH) != (rule["by"] == "mmh3"):
         what = "mmh3" if rule["by"] == "mmh3" else f"the {rule['by']} column {rule['column']!r}"

@@ -48,6 +48,16 @@ def take_cores(n: int, folder: Path | None = None) -> list[int]:
     return chosen
 
 
+MOST_THREADS = 256
+"""Threads that may be asked for on any machine; on one of more than 64 cores, `THREADS_PER_CORE` for each."""
+THREADS_PER_CORE = 4
+
+
+def most_threads() -> int:
+    """Threads that may be asked for here: each has buffers of its own, and more than cores bring nothing."""
+    return max(MOST_THREADS, THREADS_PER_CORE * (os.cpu_count() or 1))
+
+
 _told: tuple[int, str] | None = None
 """What `use_threads` was told."""
 
@@ -77,13 +87,17 @@ def threads_and_why() -> tuple[int, str]:
     process may run on, the quota of its control groups (as of containers) and SLURM_CPUS_PER_TASK.
 
     Raises:
-        LegscoreError: LEGSCORE_THREADS is no number of threads.
+        LegscoreError: LEGSCORE_THREADS is no number of threads, or more than `most_threads`.
     """
     if _told is not None:
         return _told
     if asked := os.environ.get("LEGSCORE_THREADS", "").strip():
-        if not asked.isdecimal() or int(asked) < 1:
-            raise LegscoreError(f"LEGSCORE_THREADS is {asked!r}; it must be a number of threads, 1 or more")
+        # what has more digits than any limit is not made a number: Python refuses thousands of them
+        if not asked.isdecimal() or len(asked) > 18 or not 1 <= int(asked) <= most_threads():
+            raise LegscoreError(
+                f"LEGSCORE_THREADS is {asked!r}; it must be a number of threads, 1 to "
+                f"{most_threads():,} on this machine"
+            )
         return int(asked), "LEGSCORE_THREADS"
     bounds = {"cores that it may run on": allowed_cores()}
     if (quota := quota_cores()) is not None:

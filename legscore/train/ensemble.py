@@ -48,7 +48,7 @@ def plan_members(
         valid, test: folds, with `one`.
 
     Raises:
-        LegscoreError: a fold that the data do not have.
+        LegscoreError: a fold that the data do not have, or that would both validate and test.
     """
     rule = data.folds
     present = [int(fold) for fold in np.unique(data.fold_N)]
@@ -58,8 +58,6 @@ def plan_members(
     for option, fold in (("--valid-fold", valid), ("--test-fold", test)):
         if fold is not None and fold not in known:
             raise LegscoreError(f"{option} {fold}: the folds are {shorten([str(f) for f in known], 12)}")
-    if valid is not None and valid == test:
-        raise LegscoreError(f"fold {valid} cannot be both validation and test fold")
     if folds in ("all", "pairs") and rule["by"] == "split":
         raise LegscoreError(
             f"--folds {folds} needs fold numbers; a split column has train and valid only (--fold hash "
@@ -73,6 +71,9 @@ def plan_members(
         sets = [(f"val{v}.test{t}.", (v, t)) for t in present for v in present if v != t]
     else:
         validation = known[-1] if valid is None else valid
+        if validation == test:
+            default = " (the last validates by default; --valid-fold names another)" if valid is None else ""
+            raise LegscoreError(f"fold {test} cannot be both validation and test fold{default}")
         sets = [("", (validation,) if test is None else (validation, test))]
     return [Member(f"{prefix}seed{seed}", seed, held_out) for seed in seeds for prefix, held_out in sets]
 

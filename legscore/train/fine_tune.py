@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from legscore.dna.contract import Contract
+from legscore.dna.folds import went_on_apart
 from legscore.errors import LegscoreError, ModelError
 from legscore.model.architecture import Architecture
 from legscore.model.checkpoint import Checkpoint, load_members
@@ -57,13 +58,15 @@ class FineTune:
         return str(self.checkpoint.path)
 
     def record(self) -> dict[str, Any]:
-        """What the trained checkpoint and a saved state say of the start."""
+        """What the trained checkpoint and a saved state say of the start, and of what it started from."""
+        trained = self.checkpoint.training
         return {
             "name": self.name,
             "sha256": self.checkpoint.sha256,
             "frozen_blocks": self.frozen_blocks,
             "block_rate": self.block_rate,
             "new_head": self.new_head,
+            **{name: trained[name] for name in ("folds", "folds_held_out", "from") if name in trained},
         }
 
     def check(self, recipe: Recipe, contract: Contract) -> None:
@@ -103,17 +106,17 @@ class FineTune:
         if not held_out:
             return ""
         record = self.checkpoint.training
+        unknown = f"warning: whether {self.name} was trained on validation rows is not known; "
         if record.get("folds") != data.folds:
-            return (
-                f"warning: whether {self.name} was trained on validation rows is not known; its record does "
-                "not tell folds as this training does"
-            )
+            return unknown + "its record does not tell folds as this training does"
         seen = [fold for fold in held_out if fold not in record.get("folds_held_out", [])]
         if seen:
             raise LegscoreError(
                 f"{self.name} was trained on fold {seen[0]}, which is held out here; choose "
                 f"--valid-fold {next(iter(record.get('folds_held_out', [])), 'of its own')} or --full"
             )
+        if not went_on_apart(record, held_out):
+            return unknown + "what it went on from itself does not tell"
         return ""
 
     def put_into(self, network: LegNet) -> None:

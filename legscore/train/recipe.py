@@ -136,6 +136,7 @@ class Recipe:
             raise LegscoreError("recipe: head bases and loss ce (a generator) go together")
         if self.is_generator:
             self._check_generator()
+        self.architecture().lengths(self.construct.length)  # refuses what is no network, before any training
 
     def _check_generator(self) -> None:
         if (

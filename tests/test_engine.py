@@ -281,7 +281,8 @@ def test_bf16_without_the_instructions_is_an_error(
             value = super().get_property(device, name, *rest)
             return [c for c in value if c != "BF16"] if isinstance(value, (list, set)) else value
 
-    monkeypatch.setattr(openvino, "Core", Core)
+    core = Core()
+    monkeypatch.setattr("legscore.engine.openvino_cpu.openvino_core", lambda: core)
     with pytest.raises(EngineError, match="this CPU has no bf16"):
         open_engine(members, Request("openvino", "bf16"))
     said: list[str] = []

@@ -95,3 +95,25 @@ def test_errors_after_a_signal_are_the_signal_s(number: int) -> None:
     lines = subprocess.run(words, capture_output=True, text=True, env=environment, check=True).stdout
     raised = "KeyboardInterrupt" if number == signal.SIGINT else "SystemExit"
     assert lines.split() == [*("ValueError", "nothing"), *[raised] * 3, *("ValueError", "nothing")]
+
+
+FREED_ELSEWHERE = """
+import gc, signal, sys, threading, time
+import legscore
+signal.signal(signal.SIGINT, lambda *_: print("still here"))
+held = [legscore.load_ensemble(sys.argv[1], engine="openvino", precision="fp32")]
+held[0].score(["ACGT" * 20])
+held[0].close()
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_after_another_thread_freed_an_ensemble(toy_model: Path) -> None:
+    """The stack for signals that OpenVINO gives a thread is not freed under it."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, "-c", FREED_ELSEWHERE, str(toy_model)]
+    ran = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
+    assert (ran.returncode, ran.stdout) == (0, "still here\n"), ran.stderr

@@ -158,9 +158,10 @@ def _machine() -> dict[str, Any]:
     import openvino
     from openvino import properties
 
+    from legscore.engine.openvino_cpu import openvino_core
     from legscore.system.cores import usable_cores
 
-    cpu = openvino.Core().get_property("CPU", properties.device.full_name)
+    cpu = openvino_core().get_property("CPU", properties.device.full_name)
     versions = {
         "python": platform.python_version(),
         "numpy": numpy.__version__,

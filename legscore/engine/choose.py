@@ -119,9 +119,9 @@ def choose_recipe(request: Request, engine: str, reason: str = "") -> tuple[Reci
     elif engine == "native":
         recipe, why = load_recipe("bf16"), "the native engine's own"
     else:
-        import openvino
+        from legscore.engine.openvino_cpu import openvino_core
 
-        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         recipe = load_recipe("bf16" if has_bf16 else "fp32")
         why = f"the CPU has {'bf16' if has_bf16 else 'no bf16'}"
     if engine not in ENGINES_OF[recipe.precision]:

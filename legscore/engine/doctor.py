@@ -23,6 +23,7 @@ from legscore.engine.machine import (
     nvidia_driver,
 )
 from legscore.engine.native_library import library_state
+from legscore.engine.openvino_cpu import openvino_core
 from legscore.errors import EngineError
 from legscore.system.resources import cache_folder
 from legscore.version import __version__
@@ -97,11 +98,9 @@ def _package(distribution: str, module: str) -> str:
 
 
 def _form() -> str:
-    import openvino
-
     try:
         with refusals("OpenVINO compiles nothing here"):
-            form, why = choose_form(openvino.Core(), "fp32")
+            form, why = choose_form(openvino_core(), "fp32")
     except EngineError as error:
         return str(error)
     return f"{form} form ({why})"

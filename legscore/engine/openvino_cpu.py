@@ -3,12 +3,26 @@ light."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 from legscore.engine.recipe import Recipe
 from legscore.errors import EngineError
 from legscore.system.cores import usable_cores
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The openvino.Core of this process, kept for its life.
+
+    OpenVINO gives the thread that makes one a stack for signals, and frees it with the core. Where another
+    thread frees the core (such as a garbage collection), the first one keeps the address, and the next
+    Ctrl-C ends the process with a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class OpenVINOCpu:
         import openvino
         from openvino import properties
 
-        core = openvino.Core()
+        core = openvino_core()
         capabilities = sorted(core.get_property("CPU", properties.device.capabilities))
         if recipe.precision == "bf16" and "BF16" not in capabilities:
             raise EngineError("precision bf16: this CPU has no bf16 instructions; use --precision fp32")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from legscore.engine.openvino_cpu import openvino_core
 from legscore.measure.rates import Job
 from legscore.model.onnx_model import FLOAT, Node, OnnxModel, Value
 from legscore.system.cores import usable_cores
@@ -23,16 +24,14 @@ BARE_S = 0.05
 
 def has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def matrix_products(precision: str) -> dict[str, Job]:
     """Matrix products in a precision (fp32, bf16), by name; work in FLOP."""
     import openvino
 
-    core, jobs = openvino.Core(), {}
+    core, jobs = openvino_core(), {}
     kind = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
     threads = usable_cores()
     for m, k, n in SHAPES:

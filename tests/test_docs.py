@@ -144,8 +144,8 @@ def test_readme_shows_what_comes_out(tmp_path: Path) -> None:
     """One input, one output: the rows of README are those of the command beside them."""
     readme = (REPOSITORY / "README.md").read_text()
     done = subprocess.run(
-        [sys.executable, "-m", "legscore", "run", str(GENOME / "pairs.csv"), "-o", str(tmp_path / "o.csv")],
-        env=environment(),
+        ["legscore", "run", str(GENOME / "pairs.csv"), "-o", str(tmp_path / "o.csv")],
+        env=environment(tmp_path / "bin"),
         capture_output=True,
         text=True,
     )
@@ -180,7 +180,11 @@ def test_readmes_python_runs(tmp_path: Path) -> None:
     script = "\n".join(blocks(REPOSITORY / "README.md", "python"))
     assert len(script.splitlines()) <= 8
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
+        [sys.executable, "-c", f"{'' if LONG else FEW_WINDOWS}{script}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
 

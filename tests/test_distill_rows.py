@@ -401,6 +401,24 @@ def test_a_scalar_head_takes_any_level_and_changes_without_an_effect_are_told(tm
         read_teacher(str(tmp_path / "p.csv"), scalar, 80, DistillOptions(), print)
 
 
+def test_scores_of_one_reference_that_differ_are_averaged_and_told(tmp_path: Path) -> None:
+    path = pair_table(tmp_path / "scores.csv", np.random.default_rng(14), 250, 8)
+    header, *lines = Path(path).read_text().splitlines()
+    at = header.split(",").index("ref_score")
+    changed = lines[0].split(",")
+    before = float(changed[at])
+    changed[at] = str(before + 0.8)
+    (tmp_path / "odd.csv").write_text("\n".join([header, ",".join(changed), *lines[1:]]) + "\n")
+    told = []
+    for name in (path, str(tmp_path / "odd.csv")):
+        said: list[str] = []
+        table = read_teacher(name, yeast_contract(), 80, DistillOptions(), said.append)
+        told.append([line for line in said if "their means are taken" in line])
+    assert told[0] == []
+    assert "1 references have scores that differ between their rows, by up to 0.8" in told[1][0]
+    assert np.isin(np.float32(before + 0.1), table.labels_MN), "a mean over eight rows"
+
+
 # shapes, and what else is refused
 
 

@@ -268,6 +268,7 @@ def test_one_cycle_moves_the_momentum_as_torch_does(preset: str, cycles: bool) -
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; known are adamw, lion"),
         ({"epochs": "5"}, "epochs is '5', of the wrong type"),
         ({"batch": 1}, "batch is 1; it must be at least 2"),
+        ({"target_sd_rule": "adaptive", "bins": 21}, "adaptive has no width above 20 bins; bins is 21"),
         ({"max_lr": 0.0}, "must be above 0"),
         ({"widths": [1.5]}, "of the wrong type"),
     ],

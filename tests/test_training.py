@@ -133,6 +133,17 @@ def test_command_line_to_scores(table: Path, tmp_path: Path, cli: Any) -> None:
     assert pq.read_table(tmp_path / "o.parquet")["score_sd"].null_count == 0
 
 
+def test_a_recipe_that_keeps_the_best_says_that_full_keeps_the_last(
+    table: Path, tmp_path: Path, cli: Any
+) -> None:
+    settings = [*SETTINGS, "--set", "target_sd=0.4", "--full"]
+    for recipe, says in (("keep = 'best'\n", True), ("keep = 'last'\n", False)):
+        (tmp_path / "r.toml").write_text(f"preset = 'noginet'\n{recipe}")
+        ran = cli("train", table, "-o", tmp_path / str(says), "--recipe", tmp_path / "r.toml", *settings)
+        assert ran.code == 0, ran.err
+        assert ("the weights of the last step are kept, not the best" in ran.err) is says
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -23,6 +23,8 @@ from legscore.system.log import Say
 CHANGES = WINDOWS_A_GROUP - 1
 BEYOND = 0.01
 """How far scores may lie beyond what a head of bins tells, of its range."""
+ALIKE = 1e-5
+"""Share of a score by which rows of one reference may differ: what float32 and printing leave."""
 LEAST_STEPS = 4
 """Steps of float32 numbers that scores and effects spread over (SD) at least."""
 
@@ -56,7 +58,7 @@ def read_teacher(
     rng = np.random.default_rng([options.seed, 71])
     names, rows, pairs = _read(path, contract, insert, options, rng, say)
     _check_range(path, rows, pairs, contract)
-    groups_GKL, labels_MGK, anchor_G = _grouped(rows, pairs, rng)
+    groups_GKL, labels_MGK, anchor_G = _grouped(path, rows, pairs, rng, say)
     held_G = _chosen(anchor_G, rng)
     free_G = ~held_G
     free_G[free_G] = share_nothing(groups_GKL[free_G], kmers_apart([groups_GKL[held_G]]))
@@ -145,7 +147,7 @@ def _check_spread(path: str, labels_MGK: np.ndarray, pairs: bool) -> None:
 
 
 def _grouped(
-    rows: InputRows, pairs: bool, rng: np.random.Generator
+    path: str, rows: InputRows, pairs: bool, rng: np.random.Generator, say: Say
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Groups uint8 [G, 4, insert], their labels [members, G, 4], and what each group changes, int64 [G].
 
@@ -167,9 +169,27 @@ def _grouped(
     within_GC = (nth_G[:, None] * CHANGES + np.arange(CHANGES)) % counts[anchor_G][:, None]
     row_GC = by_anchor[(np.cumsum(counts) - counts)[anchor_G][:, None] + within_GC]
     groups_GKL = np.concatenate([rows.ref_NL[row_GC[:, :1]], rows.alt_NL[row_GC]], axis=1)
-    ref_NM, alt_NM = rows.value_NV[:, 0::2], rows.value_NV[:, 1::2]
-    labels_GKM = np.concatenate([ref_NM[row_GC[:, :1]], alt_NM[row_GC]], axis=1)
+    ref_AM, alt_NM = _of_references(path, rows, anchor_N, counts, say), rows.value_NV[:, 1::2]
+    labels_GKM = np.concatenate([ref_AM[anchor_G][:, None], alt_NM[row_GC]], axis=1)
     return groups_GKL, np.moveaxis(labels_GKM, -1, 0), anchor_G
+
+
+def _of_references(
+    path: str, rows: InputRows, anchor_N: np.ndarray, counts: np.ndarray, say: Say
+) -> np.ndarray:
+    """Scores of references [references, members]: the means over their rows, which should be alike."""
+    ref_NM = rows.value_NV[:, 0::2]
+    sum_AM, low_AM = np.zeros((len(counts), ref_NM.shape[1])), np.full((len(counts), ref_NM.shape[1]), np.inf)
+    high_AM = -low_AM
+    for joined, values in ((np.add, sum_AM), (np.minimum, low_AM), (np.maximum, high_AM)):
+        joined.at(values, anchor_N, ref_NM)
+    differ_AM = high_AM - low_AM > ALIKE * np.maximum(np.abs(low_AM), np.abs(high_AM))
+    if differ_AM.any():
+        say(
+            f"{path}: {np.count_nonzero(differ_AM.any(axis=1)):,} references have scores that differ between "
+            f"their rows, by up to {float((high_AM - low_AM).max()):.3g}; their means are taken"
+        )
+    return sum_AM / counts[:, None]
 
 
 def _chosen(anchor_G: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,8 @@ from legscore.generate.sample import FEEDS
 from legscore.model.architecture import Architecture, cp_rank
 from legscore.train.construct import CONSTRUCTS, Construct
 
+MAX_ADAPTIVE_BINS = 20
+"""The published adaptive width, 2.7727 - 0.1364 e, falls to 0 at an expression of 20.3."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "inner_from": ("in", "out"),
     "se": ("bilinear", "plain", "none"),
@@ -120,6 +122,11 @@ class Recipe:
         if self.loss == "kl" and self.head != "bins":
             raise LegscoreError(
                 "recipe: loss kl compares distributions over bins; it needs head bins (or set loss mse)"
+            )
+        if self.target_sd_rule == "adaptive" and self.loss == "kl" and self.bins > MAX_ADAPTIVE_BINS:
+            raise LegscoreError(
+                f"recipe: target_sd_rule adaptive has no width above {MAX_ADAPTIVE_BINS} bins; bins is "
+                f"{self.bins}"
             )
         if self.shift_max > len(self.construct.downstream):
             raise LegscoreError(

@@ -71,6 +71,8 @@ def train_models(
     compiled = compiles(options)
     table = read_for_recipe(data, recipe, reading or DataOptions(), options.floor, folder, listener)
     judges = load_members(predictors) if predictors else []
+    if members.full and recipe.keep == "best":
+        listener.say("--full: nothing validates, so the weights of the last step are kept, not the best")
     if recipe.is_generator and not (judges or members.full):
         listener.say("validation: by loss alone; --predictor MODELS also scores designs after every epoch")
     make = trainer_maker(recipe, table, options, compiled, judges, world, starts)

@@ -92,9 +92,9 @@ def test_every_table_gives_the_same_numbers(ensemble: Any, container: Callable[[
     )
     assert (edits.effect == pairs.effect).all()
     assert (edits.ref_score == expected).all()
-    maps = ensemble.saturate(container(TABLE), columns={"sequence": "dna"})
-    assert maps.names.tolist() == [f"r{i}" for i in range(40)]
-    assert (maps.ref_score == expected).all()
+    maps = ensemble.saturate(container(TABLE.slice(0, 8)), columns={"sequence": "dna"})
+    assert maps.names.tolist() == [f"r{i}" for i in range(8)]
+    assert (maps.ref_score == expected[:8]).all()
     reader = ensemble.score_table(container(TABLE), columns={"sequence": "dna"}, kind="sequence")
     assert isinstance(reader, pa.RecordBatchReader)
     scored = reader.read_all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Ran, one_line, toy_checkpoint
+from conftest import LONG, Ran, one_line, toy_checkpoint
 
 from legscore.errors import InputError
 from legscore.evaluate.figures.training import named
@@ -77,6 +78,11 @@ def ends_well(ran: Ran) -> None:
     assert "Warning" not in ran.err
 
 
+def tried(values: Sequence[object], place: tuple[Any, ...]) -> Sequence[object]:
+    """All of the values, or a third of them: another one at the next place."""
+    return values if LONG else values[zlib.crc32(repr(place).encode()) % 3 :: 3]
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where each entry of a record stands."""
     found = [path] if path else []
@@ -87,7 +93,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("place", places(RECORD), ids=lambda place: ".".join(map(str, place)))
 def test_report_of_any_record(cli: Cli, tmp_path: Path, place: tuple[Any, ...]) -> None:
     """Every entry in turn is something else; null and what is missing are as good as no entry."""
-    for value in VALUES:
+    for value in tried(VALUES, place):
         record = copy.deepcopy(RECORD)
         at = record
         for name in place[:-1]:
@@ -438,7 +444,7 @@ DESIGN: dict[str, Any] = {
 
 @pytest.mark.parametrize("place", places(DESIGN), ids=lambda place: ".".join(map(str, place)))
 def test_report_of_designs_of_any_record(cli: Cli, tmp_path: Path, place: tuple[Any, ...]) -> None:
-    for value in (5, "\ud800", [], [None], {}, 10**400, float("nan"), None):
+    for value in tried((5, "\ud800", [], [None], {}, 10**400, float("nan"), None), place):
         record = copy.deepcopy(DESIGN)
         at = record
         for name in place[:-1]:

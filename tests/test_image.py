@@ -53,6 +53,7 @@ def build(
     )
 
 
+@pytest.mark.long
 def test_setup_compiles_into_the_build_folder(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

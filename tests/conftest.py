@@ -40,7 +40,9 @@ SHARED = REPOSITORY.parent / "shared"
 EXTRAS = ("is_reverse", "is_singleton")
 LONG = os.environ.get("LEGSCORE_LONG") == "1"
 """Whether tests marked `long` run too, and others try every fault where they else try some: .ci/full."""
-FEW_WINDOWS = "import legscore.engine.fidelity\nlegscore.engine.fidelity.TOTAL = 192\n"
+FEW_WINDOWS = """import legscore.engine.fidelity
+legscore.engine.fidelity.TOTAL, legscore.engine.fidelity.TOTAL_FP32 = 192, 64
+"""
 """What has a process measure fidelity on few windows: 2,048 take half a minute of a core for each ensemble."""
 BROUGHT = (*PACKAGES, "onnx", "scipy")
 """Packages that the extra [test] brings and a plain installation lacks."""

@@ -398,7 +398,7 @@ def test_what_is_expected_and_what_was_found_are_said(
     ran = cli(*given, "--student", student, "-o", tmp_path / "o.parquet")
     assert "9 of 87 rows (10.3%)" in ran.err
     assert "expected to hold 90" in ran.err
-    assert "no spread that could tell where it is unsure" in ran.err
+    assert "size alone chooses" in ran.err
     assert "also scores 1 rows of lengths that the student does not read" in ran.err
     assert "scored by: student 78, ensemble 10" in ran.err
     record = json.loads((tmp_path / "o.parquet.run.json").read_text())["cascade"]

@@ -74,8 +74,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = folder.parent
     patch = pytest.MonkeyPatch()
     patch.setenv("LEGSCORE_CACHE", str(folder / "cache"))
-    if not LONG:
-        exec(FEW_WINDOWS)
+    exec(FEW_WINDOWS)
     yield
     patch.undo()
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FEW_WINDOWS, LONG, REPOSITORY
+from conftest import FEW_WINDOWS, REPOSITORY
 
 import legscore
 from legscore.rows.schema import STATUSES
@@ -69,7 +69,7 @@ def environment(folder: Path | None = None) -> dict[str, str]:
     """This Python's commands first, this checkout's package; `folder`: for a `legscore` that measures fidelity on
     few windows (.ci/run has README's first command measure it on all)."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if folder is not None and not LONG:
+    if folder is not None:
         folder.mkdir()
         script = f"#!{sys.executable}\n{FEW_WINDOWS}from legscore.cli import main\nmain()\n"
         (folder / "legscore").write_text(script)
@@ -85,6 +85,7 @@ def test_the_manual_runs_commands() -> None:
     assert len(WITH_COMMANDS) >= 8, WITH_COMMANDS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_commands_run_as_written(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The ```sh blocks of a page, one after another, in a folder that holds examples/ and nothing else."""
@@ -180,7 +181,7 @@ def test_readmes_python_runs(tmp_path: Path) -> None:
     script = "\n".join(blocks(REPOSITORY / "README.md", "python"))
     assert len(script.splitlines()) <= 8
     ran = subprocess.run(
-        [sys.executable, "-c", f"{'' if LONG else FEW_WINDOWS}{script}"],
+        [sys.executable, "-c", FEW_WINDOWS + script],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,

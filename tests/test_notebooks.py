@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FEW_WINDOWS, LONG, REPOSITORY
+from conftest import FEW_WINDOWS, REPOSITORY
 
 FOLDER = REPOSITORY / "examples" / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -34,6 +34,7 @@ def test_notebooks_are_kept_without_outputs(name: str) -> None:
     assert set(read(name)["metadata"]) == {"kernelspec"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks_run(name: str, tmp_path: Path) -> None:
     """Every cell, with no error and no text on standard error but warnings of legscore's; its pictures are drawn."""
@@ -46,8 +47,7 @@ def test_notebooks_run(name: str, tmp_path: Path) -> None:
     examples = tmp_path / "examples"
     shutil.copytree(FOLDER.parent, examples, ignore=shutil.ignore_patterns("original", "*.parts"))
     notebook = nbformat.read(examples / "notebooks" / f"{name}.ipynb", 4)
-    if not LONG:
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(FEW_WINDOWS))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(FEW_WINDOWS))
     here = {"metadata": {"path": str(examples / "notebooks")}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=here).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -169,7 +169,7 @@ def test_designs_are_those_of_the_command(toy_model: Path, tmp_path: Path, cli: 
     assert record["designs"] == 4
     assert repr(record).startswith("<Record of 4 designs; ")
     assert "designs: 4" in said
-    with pytest.raises(InputError, match="gc is '30-60'; give the lowest and the highest share"):
+    with pytest.raises(InputError, match="gc is '30-60'; it must be two numbers, lowest first"):
         legscore.design_sequences(tmp_path / "q.csv", target=9, method="evolve", gc="30-60")
     starts = tmp_path / "s.fa"
     starts.write_text("".join(f">s{i}\n{random_dna(RNG, 80)}\n" for i in range(30)))

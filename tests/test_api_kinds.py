@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from conftest import random_dna
 
 import legscore
 from legscore.errors import InputError, LegscoreError
@@ -102,3 +104,52 @@ def test_what_holds_nothing_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
             call()
         assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("made", ["view", "bytes", "runs", "categories", "enum"])
+def test_columns_of_newer_types(toy_model: Path, made: str) -> None:
+    texts = [random_dna(np.random.default_rng(seed), 80) for seed in range(3)]
+    if made in ("view", "bytes", "runs"):
+        plain = pa.array(texts)
+        column: Any = {
+            "view": lambda: plain.cast(pa.string_view()),
+            "bytes": lambda: plain.cast(pa.binary()).cast(pa.binary_view()),
+            "runs": lambda: pc.run_end_encode(plain),
+        }[made]()
+    else:
+        polars = pytest.importorskip("polars")
+        column = polars.Series(
+            texts, dtype=polars.Categorical if made == "categories" else polars.Enum(texts)
+        )
+    with legscore.load_ensemble(toy_model, engine="openvino", precision="fp32") as ensemble:
+        assert (ensemble.score(column) == ensemble.score(texts)).all()
+
+
+def test_values_that_arrow_cannot_hold_are_told(toy_model: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    twice = pandas.DataFrame([["ACGT", "ACGT"]], columns=["sequence", "sequence"])
+    with legscore.load_ensemble(toy_model, engine="null") as ensemble:
+        for call, message in (
+            (lambda: ensemble.score(["\ud800"]), "sequences must be text"),
+            (lambda: ensemble.score_edits("ACGT" * 20, [2**64], ["A"]), "offset must be whole numbers"),
+            (lambda: ensemble.score(twice), "Duplicate column names found"),
+        ):
+            with pytest.raises(InputError, match=message):
+                call()
+        far = ensemble.score_edits("ACGT" * 20, np.array([2**64 - 1], "u8"), ["A"], invalid="nan")
+        assert far.status.tolist() == ["edge"]
+
+
+def test_maps_are_taken_like_a_list(toy_model: Path) -> None:
+    table = pa.table({"sequence": ["ACGT" * 20] * 3, "name": ["a", None, "c"]})
+    with legscore.load_ensemble(toy_model, engine="null") as ensemble:
+        maps = ensemble.saturate(table)
+    assert maps.names.tolist() == ["a", "1", "c"], "what has no name has its number"
+    assert [one.name for one in maps[1:]] == ["1", "c"]
+    assert len(maps[:2].to_arrow()) == 2 * 80 * 3
+    assert maps[np.int64(-1)].name == "c"
+    assert maps[0] != maps[1]
+    assert len({maps[0], maps, ensemble}) == 3
+    for odd in (None, "0", 1.0):
+        with pytest.raises(TypeError):
+            maps[odd]  # type: ignore[call-overload]

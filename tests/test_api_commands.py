@@ -169,7 +169,7 @@ def test_designs_are_those_of_the_command(toy_model: Path, tmp_path: Path, cli: 
     assert record["designs"] == 4
     assert repr(record).startswith("<Record of 4 designs; ")
     assert "designs: 4" in said
-    with pytest.raises(InputError, match="gc is '30-60'; give the lowest and the highest share"):
+    with pytest.raises(InputError, match="gc is '30-60'; it must be two numbers, lowest first"):
         legscore.design_sequences(tmp_path / "q.csv", target=9, method="evolve", gc="30-60")
     starts = tmp_path / "s.fa"
     starts.write_text("".join(f">s{i}\n{random_dna(RNG, 80)}\n" for i in range(30)))
@@ -280,3 +280,14 @@ def test_documented_parts_of_every_public_name() -> None:
             doc = inspect.getdoc(method) or ""
             for argument in list(inspect.signature(method).parameters)[1:]:
                 assert re.search(rf"^    {argument}: ", doc, re.M), f"Ensemble.{name}: {argument}"
+
+
+def test_a_group_that_is_not_there_is_named() -> None:
+    table = pa.table(
+        {"measured": [1.0, 2.0, 3.0, 5.0], "score": [1.0, 2.5, 3.5, 4.0], "g": ["a", "a", "b", "b"]}
+    )
+    results = legscore.evaluate_predictions(table, truths="measured", by="g", bootstrap=0)
+    assert results.metric("mae", group=1).group == "g=b"
+    for group in (2, -1):
+        with pytest.raises(KeyError, match=r"no group .*; there are 0 \(g=a\), 1 \(g=b\)"):
+            results.metric("mae", group=group)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from legscore.api.calls import Paths, RunRecord, listed, listed_models, text_of
-from legscore.errors import InputError
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
 from legscore.system.notebook import progress_bar
@@ -101,8 +100,6 @@ def design_sequences(
     from legscore.design.make import design, summary
     from legscore.design.options import DesignOptions
 
-    if isinstance(gc, str) or (gc is not None and len(gc) != 2):
-        raise InputError(f"gc is {gc!r}; give the lowest and the highest share, such as (0.3, 0.5)")
     options = DesignOptions(
         target=_target(target), output=os.fspath(output), generator=text_of(generator),
         models=listed_models(models), check=listed(check), n=n, method=method, best_of=best_of,
@@ -185,6 +182,6 @@ def _with_bar(work: Callable[[Any], Any], progress: bool | None) -> Any:
 
 def _target(target: str | float | Sequence[float]) -> str:
     """As the option takes it: 12, or 6,9,12."""
-    if isinstance(target, str):
-        return target
+    if isinstance(target, str | os.PathLike):
+        return os.fspath(target)
     return ",".join(f"{value:.17g}" for value in ([target] if isinstance(target, int | float) else target))

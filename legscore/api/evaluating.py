@@ -220,6 +220,8 @@ def _tables(data: Any) -> Sequence[str]:
     def table(name: str, one: Any) -> str:
         return os.fspath(one) if isinstance(one, str | os.PathLike) else TableInMemory.named(name, one)
 
+    if isinstance(data, Mapping | list | tuple) and not data:
+        raise InputError("data is empty: pass a table, a file, or several as {name: table or file}")
     if isinstance(data, Mapping):
         return [table(str(name), one) for name, one in data.items()]
     if isinstance(data, list | tuple):

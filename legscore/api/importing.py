@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from legscore.api.calls import Paths, listed, text_of
+from legscore.errors import InputError
 from legscore.run.python_words import speaks_python
 
 
@@ -83,5 +84,8 @@ def import_model(
     given = {name: value for name, value in locals().items() if name not in ("files", "output", "config")}
     from legscore.model.import_files import import_files
 
-    done = import_files(listed(files), os.fspath(output), config=text_of(config), **given)
+    paths = listed(files)
+    if not paths:
+        raise InputError("files is empty (a pattern that matched nothing?); name checkpoints or a folder")
+    done = import_files(paths, os.fspath(output), config=text_of(config), **given)
     return [one.path for one in done]

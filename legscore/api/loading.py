@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from legscore.api.calls import Models, Paths, listed_models, options_of
 from legscore.engine.choose import Request
+from legscore.errors import InputError
 from legscore.input.arrow_stream import as_table
 from legscore.input.columnar import made_by
 from legscore.rows.schema import checked_columns
@@ -69,6 +70,10 @@ def load_ensemble(
             scores = ensemble.score(["ACGTTTGACAGCTAGCTCAGTCCTAGGTATAATGCTAGC"])
         ```
     """
+    if singleton not in (0, 1):
+        raise InputError(f"singleton is {singleton}; known are 0, 1")
+    if rows_at_once is not None and rows_at_once < 1:
+        raise InputError(f"rows_at_once is {rows_at_once}; it must be 1 or more")
     request = Request(engine, precision, recipe, is_singleton=bool(singleton), device=device)
     return open_ensemble(
         listed_models(models),

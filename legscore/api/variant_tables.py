@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from legscore.api.calls import Paths, options_of
+from legscore.api.calls import Paths, check_files_given, options_of
 from legscore.run.python_words import speaks_python, told_in_python
 from legscore.system.log import Say
 from legscore.variants.run_request import samples_asked
@@ -86,6 +86,7 @@ def build_variants(
         LegscoreError: genome, source, options or output do not go together; nothing of the output is left.
     """
     given = dict(locals())
+    check_files_given("source", source)
     from legscore.variants.make import make
     from legscore.variants.options import BuildOptions
 

@@ -22,7 +22,7 @@ from legscore.design.outputs import check_drawing
 from legscore.design.starts import read_starts
 from legscore.engine.choose import Request
 from legscore.errors import InputError
-from legscore.generate.mutations import mutated
+from legscore.generate.mutations import MUTATIONS, mutated
 from legscore.input.files import find_files
 from legscore.output.write import open_writer, output_format
 from legscore.system.log import Say
@@ -67,6 +67,14 @@ class CurveOptions:
     force: bool = False
     rc: str | None = None
     request: Request = field(default_factory=Request)
+
+    def __post_init__(self) -> None:
+        if self.kind not in MUTATIONS:
+            raise InputError(f"--kind is {self.kind!r}; known are {', '.join(MUTATIONS)}")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; it must be 0 or more")
+        if self.most is not None and self.most < 1:
+            raise InputError(f"--most is {self.most}; it must be 1 or more")
 
 
 def ks_distance(a: np.ndarray, b: np.ndarray) -> float:

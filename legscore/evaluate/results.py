@@ -40,11 +40,14 @@ class EvaluationResults:
         Args:
             name: `pearson`, `spearman`, `rmse`, `mae`; of effects also `sign_agreement`, `auroc`, `auprc`.
             prediction: its column; the first when None.
-            group: number of the group.
+            group: number of the group, from 0, in the order of `groups`.
 
         Raises:
-            KeyError: there is no such metric.
+            KeyError: there is no such metric, or no such group.
         """
+        if not 0 <= group < len(self.groups):
+            there = ", ".join(f"{number} ({one.name})" for number, one in enumerate(self.groups))
+            raise KeyError(f"no group {group}; there are {there}")
         for found in self.groups[group].metrics:
             if found.metric == name and prediction in (None, found.prediction):
                 return found

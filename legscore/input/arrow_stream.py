@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from legscore.errors import InputError
 from legscore.input.column_types import is_text
@@ -161,7 +162,7 @@ def as_table(data: Any) -> pa.Table | pa.RecordBatchReader | None:
             found = pa.array(data)
             is_rows = pa.types.is_struct(found.type)
             return pa.Table.from_batches([pa.RecordBatch.from_struct_array(found)]) if is_rows else None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # pandas': a name that stands twice
         raise InputError(f"{_kind(data)} cannot be read as a table: {first_line(error)}") from error
     return None
 
@@ -196,7 +197,7 @@ def is_table(data: Any) -> bool:
 
 
 def as_column(values: Any, role: str, *, text: bool = True) -> pa.Array:
-    """One column of any common container as an Arrow array: texts or bytes, or int64.
+    """One column of any common container as an Arrow array: texts or bytes, or int64 (uint64 as it is).
 
     Args:
         values: list, tuple, numpy array, Arrow array, polars or pandas Series, or any iterable with an order.
@@ -225,7 +226,7 @@ def as_column(values: Any, role: str, *, text: bool = True) -> pa.Array:
         raise InputError(f"{role} must be one-dimensional, not of shape {values.shape}")
     try:
         array = _plain(_arrow(values))
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError) as error:
         raise InputError(f"{role} must be {'text' if text else 'whole numbers'} ({error})") from error
     kind = array.type
     if text and not is_text(kind):
@@ -233,7 +234,7 @@ def as_column(values: Any, role: str, *, text: bool = True) -> pa.Array:
         raise InputError(f"{role} must be text (values are {kind}{hint})")
     if not text and not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise InputError(f"{role} must be whole numbers (values are {kind})")
-    return array if text else array.cast(pa.int64())
+    return array if text or pa.types.is_uint64(kind) else array.cast(pa.int64())
 
 
 def _arrow(values: Any) -> pa.Array | pa.ChunkedArray:
@@ -252,4 +253,8 @@ def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    kind = _without_views(array.type)
+    array = array if kind == array.type else array.cast(kind)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

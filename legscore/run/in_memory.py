@@ -273,7 +273,7 @@ class Ensemble:
         max_n: int | None = None,
         keep: str = "auto",
         per_model: bool = False,
-        calibration: str | None = None,
+        calibration: str | os.PathLike[str] | None = None,
         part_rows: int | None = None,
     ) -> pa.RecordBatchReader:
         """Score a table as `legscore.score_table` does, with this ensemble and its engine.
@@ -301,7 +301,8 @@ class Ensemble:
 
         options = Options(
             inputs=(), output="-", format="arrow", kind=kind, columns=checked_columns(columns), keep=keep,
-            sequence_is=sequence_is, max_n=max_n, per_model=per_model, calibration=calibration,
+            sequence_is=sequence_is, max_n=max_n, per_model=per_model,
+            calibration=None if calibration is None else os.fspath(calibration),
             part_rows=part_rows, rc=self._rc, singleton=int(self._request.is_singleton),
         )  # fmt: skip
         return score_stream(data, options, bar=self._bar, loaded=Loaded(self._members, self._engine))

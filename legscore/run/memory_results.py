@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ class Tabular(ABC):
         return rows_as_html(repr(self), self.to_arrow())
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Effects(Tabular):
     """Effects of N pairs of sequences, or of N edits; scores and effects in the unit of the models' contract.
 
@@ -61,7 +62,7 @@ class Effects(Tabular):
         return f"Effects of {len(self):,} rows ({_counted(self.status)}{_range(self.effect)})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class SaturationMap:
     """One sequence with the effect of every change.
 
@@ -83,9 +84,10 @@ class SaturationMap:
         return f"SaturationMap of {self.name}: {len(self.sequence)} bp, score {self.ref_score:.3f}"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class SaturationMaps(Tabular):
-    """The effect of every single-base change of N sequences; `maps[i]` is the map of one, `len(maps)` is N.
+    """The effect of every single-base change of N sequences; `maps[i]` is the map of one, `maps[:9]` are
+    some, `len(maps)` is N.
 
     Attributes:
         names: text [N], what the sequences are called. sequences: text [N], as given; "" where null.
@@ -106,7 +108,14 @@ class SaturationMaps(Tabular):
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def __getitem__(self, index: int) -> SaturationMap:
+    @overload
+    def __getitem__(self, index: int) -> SaturationMap: ...
+    @overload
+    def __getitem__(self, index: slice) -> SaturationMaps: ...
+    def __getitem__(self, index: int | slice) -> SaturationMap | SaturationMaps:
+        if isinstance(index, slice):
+            return SaturationMaps(*(getattr(self, field.name)[index] for field in fields(self)))
+        index = operator.index(index)
         length = len(self.sequences[index])
         return SaturationMap(
             str(self.names[index]),

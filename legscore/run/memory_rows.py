@@ -137,5 +137,5 @@ def named_sequences(data: Any, columns: Mapping[str, str] | None) -> tuple[pa.Ar
     wanted = list(dict.fromkeys([sequence, column or sequence]))
     table = read_columns(opened, wanted)
     texts = as_clean_text(as_column(table.column(sequence), "sequences"))
-    names = table.column(column).to_pylist() if column else range(len(texts))
-    return texts, [str(name) for name in names]
+    names = table.column(column).to_pylist() if column else [None] * len(texts)
+    return texts, [str(row if name is None else name) for row, name in enumerate(names)]

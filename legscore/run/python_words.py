@@ -16,7 +16,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from legscore.errors import LegscoreError, LegscoreWarning
-from legscore.run.python_kinds import check_arguments
+from legscore.run.python_kinds import plain_arguments
 from legscore.system.extras import naming_extras
 from legscore.system.log import Notice, Say
 
@@ -135,9 +135,9 @@ def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            check_arguments(signature, args, kwargs)
+            bound = plain_arguments(signature, args, kwargs)
             with naming_extras():
-                return function(*args, **kwargs)
+                return function(*bound.args, **bound.kwargs)
         except LegscoreError as error:
             raise_in_python(error, signature.parameters)
             raise

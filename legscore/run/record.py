@@ -102,7 +102,10 @@ def python_call(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in arguments.items()
         if not (
-            value is None or value is False or callable(value) or (isinstance(value, Sized) and not value)
+            value is None
+            or value is False
+            or callable(value)
+            or (isinstance(value, Sized) and not len(value))
         )
     }
     return {"function": function, "arguments": json.loads(json.dumps(said, default=_plain))}

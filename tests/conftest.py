@@ -40,10 +40,8 @@ SHARED = REPOSITORY.parent / "shared"
 EXTRAS = ("is_reverse", "is_singleton")
 LONG = os.environ.get("LEGSCORE_LONG") == "1"
 """Whether tests marked `long` run too, and others try every fault where they else try some: .ci/full."""
-FEW_WINDOWS = """import legscore.engine.fidelity
-legscore.engine.fidelity.TOTAL, legscore.engine.fidelity.TOTAL_FP32 = 192, 64
-"""
-"""What has a process measure fidelity on few windows: 2,048 take half a minute of a core for each ensemble."""
+FEW_WINDOWS = "import legscore.engine.fidelity\nlegscore.engine.fidelity.TOTAL = 192\n"
+"""What has a process measure fidelity on few windows: 2,048 take half a minute of a core for each real ensemble."""
 BROUGHT = (*PACKAGES, "onnx", "scipy")
 """Packages that the extra [test] brings and a plain installation lacks."""
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -74,9 +72,14 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = folder.parent
     patch = pytest.MonkeyPatch()
     patch.setenv("LEGSCORE_CACHE", str(folder / "cache"))
-    exec(FEW_WINDOWS)
     yield
     patch.undo()
+
+
+@pytest.fixture
+def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the fidelity of real models on few windows (`FEW_WINDOWS`)."""
+    monkeypatch.setattr("legscore.engine.fidelity.TOTAL", 192)
 
 
 @pytest.fixture(scope="session")

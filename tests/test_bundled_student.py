@@ -26,6 +26,7 @@ from legscore.model.model_names import locate_models
 from legscore.model.student import sd_networks, student_record
 from legscore.system.rank_order import correlation
 
+pytestmark = pytest.mark.usefixtures("few_windows")
 ENGINES = [("openvino", "fp32", 1e-4), ("openvino", "bf16", 0.15), ("native", "bf16", 0.15)]
 ROWS = 240
 

@@ -10,7 +10,7 @@ The inserts are 80 bp, -210 to -130 from the start codon in the gene's 5'→3' d
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +100,11 @@ def variants() -> pa.Table:
 
 
 if __name__ == "__main__":
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "promoter_variants.parquet"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path(__file__).resolve().parent / "promoter_variants.parquet"
+    parser.add_argument("out", type=Path, nargs="?", default=default)
+    out = parser.parse_args().out
     pq.write_table(variants(), out, compression="zstd")
     print(f"{out}: {variants().num_rows:,} rows")

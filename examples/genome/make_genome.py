@@ -10,8 +10,8 @@ and beside the promoters, of every kind that a VCF may hold, for three samples w
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -177,7 +177,11 @@ def write_tables(folder: Path, inserts: dict[str, tuple[str, str]], rows: list[d
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=HERE)
+    folder = parser.parse_args().folder
     rows = pq.read_table(HERE.parent / "promoter_variants.parquet").to_pylist()
     inserts = {row["gene"]: (row["gene_id"], row["sequence"]) for row in rows}
     sequences, places = contigs(inserts)

@@ -366,6 +366,7 @@ def test_the_seconds_and_sizes_of_the_calls_are_those_that_the_readme_tells(benc
     assert sum(path.stat().st_size for path in files if path.is_file()) < (64 - 38 - 2) << 20
 
 
+@pytest.mark.long
 def test_what_a_call_leaves_open_the_next_one_does(bench: Any, lent: Any) -> None:
     """A step that hangs, and one that ends badly, cost themselves alone; their rows are kept."""
     hung = {"torch-rates", "kernels"}

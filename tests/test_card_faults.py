@@ -1,9 +1,9 @@
 """A fault at every CUDA call of a run, of a design and of compiling: the command line, TensorRT's stand-in, the
 real PyCUDA card on PyCUDA's stand-in, CUDA graphs on a stand-in for the driver's library.
 
-Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first and
-the last call of each kind are tried with all that follow failing too, the middle one alone; LEGSCORE_LONG=1
-tries every call (.ci/full).
+Each fault ends in one line, without output, with the parts kept, and leaves no context behind. The first, the
+middle and the last call of each kind are tried with all that follow failing too, the middle one alone as
+well; LEGSCORE_LONG=1 tries every call (.ci/full).
 """
 
 # ruff: noqa: F811 (fixtures of another file)
@@ -96,11 +96,11 @@ def tiny_recipe(folder: Path) -> Path:
 
 
 def chosen(calls: list[str], lasting: bool) -> list[int]:
-    """Numbers of the calls to try: all, or of each kind the first and last, or the middle alone."""
+    """Numbers of the calls to try: all, or of each kind the first, middle and last, or the middle alone."""
     if LONG:
         return [*range(len(calls))]
     of = {kind: [i for i, call in enumerate(calls) if call == kind] for kind in dict.fromkeys(calls)}
-    places = (0.0, 1.0) if lasting else (0.5,)
+    places = (0.0, 0.5, 1.0) if lasting else (0.5,)
     return sorted({found[round(place * (len(found) - 1))] for found in of.values() for place in places})
 
 

@@ -269,7 +269,11 @@ def compiled(source: Path, image: Path, *codes: str) -> bytes:
     return image.read_bytes()
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(s, marks=() if s.stem == "one_hot" else pytest.mark.long) for s in SOURCES],
+    ids=[s.stem for s in SOURCES],
+)
 def test_nvcc_compiles_the_kernels_for_every_architecture(source: Path, tmp_path: Path) -> None:
     """Every architecture that nvcc knows, and PTX of the newest for those to come; as shipped, too."""
     if shutil.which("nvcc") is None:

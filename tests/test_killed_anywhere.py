@@ -111,7 +111,7 @@ def test_runs_killed_at_every_call(
     ending = "/" if kind == "a folder" else ".parquet"
     assert cli(*given, "-o", f"{tmp_path}/whole{ending}").code == 0
     out = f"{tmp_path}/o{ending}"
-    step = {"a table": 2, "a folder": 3, "a null": 8}[kind]  # .ci/full takes all
+    step = {"a table": 3, "a folder": 5, "a null": 12}[kind]  # .ci/full takes all
     every_call([*given, "-o", out], out, Path(f"{tmp_path}/whole{ending}"), fewest=8, step=step)
 
 

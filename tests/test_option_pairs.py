@@ -269,11 +269,11 @@ BY_GENE = {"promoters": ("g.gtf",), "length": (20,), "upstream": (40,), "step": 
     ("base", "source", "least"),
     [
         (BY_GENE, "v.vcf.gz", 60),
-        (BY_GENE, "v.tsv", 60),
+        pytest.param(BY_GENE, "v.tsv", 60, marks=pytest.mark.long),
         (BY_GENE, None, 20),
         ({"centered": (), "length": (20,)}, "v.vcf.gz", 20),
         ({"regions_bed": ("t.bed",)}, "v.vcf.gz", 15),
-        ({**BY_GENE, "haplotypes": ()}, "v.vcf.gz", 40),
+        pytest.param({**BY_GENE, "haplotypes": ()}, "v.vcf.gz", 40, marks=pytest.mark.long),
         ({**BY_GENE, "saturate": ()}, None, 20),
     ],
 )

@@ -137,6 +137,7 @@ def test_tables_of_another_genome_are_known_in_every_form(
     assert not (tmp_path / "o.parquet").exists()
 
 
+@pytest.mark.usefixtures("few_windows")
 @pytest.mark.parametrize(
     "form", ["csv", "tsv", "csv.gz", "bare.parquet", "bare.arrow", "bare.arrows", "python"]
 )

@@ -72,7 +72,11 @@ def test_the_network_equals_the_published_one(kind: str, groups: str) -> None:
         assert np.abs(found - truth).max() < tolerance
 
 
-@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [BUNDLED[0], *(pytest.param(path, marks=pytest.mark.long) for path in BUNDLED[1:])],
+    ids=lambda path: path.stem,
+)
 def test_fp16_is_close_to_fp32_for_every_bundled_model(path: Path) -> None:
     member, minimum = load_checkpoint(path), load_recipe("fp16").settings["fidelity"]
     batch = fid.probe(member.contract, fid.LEAST, 0)

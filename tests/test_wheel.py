@@ -76,6 +76,7 @@ def test_without_a_compiler_the_wheel_is_for_any_platform_and_says_what_is_missi
 
 
 @pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="no C++ compiler here")
+@pytest.mark.long
 def test_each_form_is_probed_and_built_by_itself(tmp_path: Path) -> None:
     """A compiler without AVX-512 and AMX builds the portable form, and says what it lacks."""
     old = tmp_path / "old-c++"

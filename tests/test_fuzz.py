@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Ran, random_dna, toy_checkpoint
+from conftest import LONG, REPOSITORY, Ran, random_dna, toy_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ from legscore.errors import LegscoreError
 from legscore.model.checkpoint import load_checkpoint
 from legscore.rows.schema import STATUSES
 
-SECONDS = 12
+SECONDS = 60 if LONG else 6
 BOUNDED = settings(
     max_examples=60, deadline=10_000, derandomize=True, suppress_health_check=list(HealthCheck)
 )

@@ -71,6 +71,7 @@ def test_every_option_is_walked() -> None:
     assert set(names_of(distill.command)) - set(OPTIONS) == WITHOUT_EFFECT
 
 
+@pytest.mark.long
 def test_options_of_distill(here: Path, cli: Callable[..., Ran]) -> None:
     count = itertools.count()
 

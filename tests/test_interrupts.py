@@ -50,7 +50,7 @@ def test_a_signal_that_a_library_hides_still_ends_the_run(
     tmp_path: Path, toy_model: Path, how: str, number: int
 ) -> None:
     source, out = sequences(tmp_path / "in.parquet", 400), tmp_path / "o.parquet"
-    words = [sys.executable, "-c", CHILD, how, str(number), *command(source, toy_model, out)]
+    words = [sys.executable, "-c", CHILD, how, str(int(number)), *command(source, toy_model, out)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     ended = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60)
     assert ended.returncode == 128 + number, ended.stderr

@@ -4,6 +4,7 @@ against each other; what network and contract follow. The recipe goes into the c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -143,7 +144,8 @@ class Recipe:
             raise LegscoreError("recipe: head bases and loss ce (a generator) go together")
         if self.is_generator:
             self._check_generator()
-        self.architecture().lengths(self.construct.length)  # refuses what is no network, before any training
+        # refuses what is no network, before any training, also where TensorLy, which tells ranks, is not here
+        self._architecture(lambda shape: 1).lengths(self.construct.length)
 
     def _check_generator(self) -> None:
         if (
@@ -219,6 +221,9 @@ class Recipe:
 
     def architecture(self) -> Architecture:
         """The network; CP ranks by TensorLy's rule at half the full tensor."""
+        return self._architecture(cp_rank)
+
+    def _architecture(self, rank: Callable[[tuple[int, int, int]], int]) -> Architecture:
         pairs = list(zip(self.widths, self.widths[1:], strict=False))
         hidden = [p // self.se_divisor for p, _ in pairs]
         bilinear = self.se == "bilinear"
@@ -236,7 +241,7 @@ class Recipe:
             filters_per_group=self.filters_per_group,
             se=self.se,
             se_widths=tuple(0 if self.se == "none" else h for h in hidden),
-            cp_ranks=tuple(max(1, cp_rank((h, h, h // 2))) if bilinear else 0 for h in hidden),
+            cp_ranks=tuple(max(1, rank((h, h, h // 2))) if bilinear else 0 for h in hidden),
             residual=self.residual,
             concat_order=self.concat_order if self.residual == "concat" else "",
             final_activation=self.final_activation,

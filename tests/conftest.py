@@ -41,7 +41,7 @@ EXTRAS = ("is_reverse", "is_singleton")
 LONG = os.environ.get("LEGSCORE_LONG") == "1"
 """Whether tests marked `long` run too, and others try every fault where they else try some: .ci/full."""
 FEW_WINDOWS = "import legscore.engine.fidelity\nlegscore.engine.fidelity.TOTAL = 192\n"
-"""What has a process measure fidelity on few windows: 2,048 take half a minute of a core for each real ensemble."""
+"""What has a process measure fidelity on few windows: 2,048 take most of a minute of a core for three real models."""
 BROUGHT = (*PACKAGES, "onnx", "scipy")
 """Packages that the extra [test] brings and a plain installation lacks."""
 PUBLISHED: dict[str, dict[str, Any]] = {

@@ -13,10 +13,11 @@ from legscore.cli.numbers import Finite
 from legscore.cli.output_options import force_option, output_option, quiet_option, threads_option
 from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section, SectionedCommand
-from legscore.cli.training_options import every_option, stop_on_signals
+from legscore.cli.training_options import every_option
 from legscore.distill.options import DistillOptions, Follower
 from legscore.errors import printable
 from legscore.system.allocator import keep_freed_parts
+from legscore.system.interrupts import stop_on_signals
 from legscore.system.log import Detail
 
 SECTIONS = (

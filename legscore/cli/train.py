@@ -14,7 +14,6 @@ from legscore.cli.training_options import (
     DATA_SECTION,
     NETWORK_SECTION,
     PROGRESS_SECTION,
-    TrainingProgress,
     data_options,
     how_to_train,
     refuse_idle,
@@ -22,6 +21,7 @@ from legscore.cli.training_options import (
     training_options,
     valid_fold_option,
 )
+from legscore.cli.training_progress import TrainingProgress
 from legscore.system.allocator import keep_freed_parts
 from legscore.train.options import MemberOptions
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -14,11 +11,10 @@ import click
 from legscore.cli.effects import refuse_given
 from legscore.cli.numbers import Finite
 from legscore.cli.output_options import quiet_option, threads_option
-from legscore.cli.progress import ProgressBar
 from legscore.cli.sections import Section
 from legscore.cli.table_options import conditions, sequence_is_option, where_option
 from legscore.errors import LegscoreError
-from legscore.train.options import Listener, TrainingOptions
+from legscore.train.options import TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -271,91 +267,3 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
             names = {bool: "true or false", tuple: "numbers with commas", int: "a whole number"}
             raise LegscoreError(f"--set {pair}: {key} takes {names.get(kind, 'a number')}") from None
     return parsed
-
-
-class TrainingProgress(Listener):
-    """What a training shows: a bar on terminals, lines in pipes. From its first step SIGINT, SIGTERM and
-    SIGHUP stop it after the step under way; a second one ends the process at once. A context."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self._bar = ProgressBar(quiet)
-        self._shown, self._last = "", "loss -"
-        self._signals = contextlib.ExitStack()
-        self._came: Callable[[], bool] = lambda: False
-
-    def __enter__(self) -> TrainingProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-        self._signals.close()
-
-    def begin(self) -> None:
-        self._came = self._signals.enter_context(stop_on_signals())
-
-    def stopped(self) -> bool:
-        return self._came()
-
-    def say(self, line: str) -> None:
-        if not self.quiet:
-            self._bar.close()
-            self._shown = ""
-            click.echo(line, err=True)
-
-    def report(self, member: Any, trainer: Any, metrics: Any) -> None:
-        quality = "" if metrics.valid_loss is None else f", validation loss {metrics.valid_loss:.4f}"
-        if metrics.pearson is not None:
-            quality += f", Pearson {metrics.pearson:.4f}, Spearman {metrics.spearman:.4f}"
-        if self._bar.shows:
-            self._last = f"loss {metrics.loss:.4f}{quality}"
-            self.tick(member, trainer)
-        elif not self.quiet:
-            left = (trainer.steps - metrics.step) * trainer.recipe.batch / max(metrics.samples_per_s, 1e-9)
-            click.echo(
-                f"{member.name} step {metrics.step:,}/{trainer.steps:,}: loss {metrics.loss:.4f}{quality}, "
-                f"{metrics.samples_per_s:,.0f} samples/s, {left / 60:,.1f} min left",
-                err=True,
-            )
-
-    def tick(self, member: Any, trainer: Any) -> None:
-        """The bar moves (it is drawn a few times a second)."""
-        if not self._bar.shows:
-            return
-        if self._shown != member.name:
-            self._bar.start(member.name, trainer.steps, "steps", done=trainer.step)
-            self._shown = member.name
-        self._bar.move_to(trainer.step)
-        rate = self._bar.rate
-        samples = f", {rate * trainer.recipe.batch:,.0f} samples/s" if rate else ""
-        self._bar.tell(f"{self._last}{samples}")
-
-    def test_step(self, step: int, steps: int) -> None:
-        if self._shown != "range test":
-            self._bar.start("range test", steps, "steps")
-            self._shown = "range test"
-        self._bar.move_to(step)
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT, SIGTERM or SIGHUP came while the block runs; a second one ends the process at once. One
-    that the parent ignores (nohup) stays ignored."""
-    came = False
-
-    def handle(number: int, frame: object) -> None:
-        nonlocal came
-        if came:
-            sys.exit(128 + number)
-        came = True
-
-    before = {
-        number: signal.signal(number, handle)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup and shells ask for
-    }
-    try:
-        yield lambda: came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

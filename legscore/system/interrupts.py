@@ -1,4 +1,5 @@
-"""Signals that end a command: Ctrl-C, SIGTERM (schedulers), SIGHUP (a closed terminal).
+"""Signals that end a command, or stop it where it can go on later: Ctrl-C, SIGTERM (schedulers), SIGHUP (a
+closed terminal).
 
 The handler raises wherever the program happens to be, also inside a library, and not every library lets
 that through: an import that a signal stops half-way can end in an AttributeError, a call-back in compiled
@@ -11,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 _came: int | None = None
 """The first signal that came to this process's command."""
@@ -24,10 +26,27 @@ def end_on_signals() -> None:
     _came = None
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+    _handle(_end)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Whether a signal came while the block runs: for work that ends by itself at a place of its own. A
+    second one ends the process at once."""
+    came = False
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal came
+        if came:
+            raise SystemExit(128 + number)
+        came = True
+
+    before = _handle(handle)
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check() -> None:
@@ -45,6 +64,12 @@ def interrupts_first() -> Iterator[None]:
         if _came is None:
             raise
         raise _exception(_came) from error
+
+
+def _handle(handler: Callable[[int, object], None]) -> dict[int, Any]:
+    """Have the signals that are not ignored, as by nohup, handled so; what handled each before."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return {n: signal.signal(n, handler) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
 
 
 def _exception(number: int) -> BaseException:
